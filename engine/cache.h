@@ -1,0 +1,26 @@
+/* The cache on disk: compiled kernels, pipeline caches and tuning results in one SQLite file in
+ * $XDG_CACHE_HOME/binade (or ~/.cache/binade). A cache that is damaged, locked, read-only or absent never fails anything: it
+ * is rebuilt, or works as one that holds nothing. Safe between processes; one thread at a time. */
+#ifndef BINADE_ENGINE_CACHE_H
+#define BINADE_ENGINE_CACHE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct bd_cache bd_cache;
+typedef struct bd_cache_key {
+    uint64_t low, high; /* XXH3-128 */
+} bd_cache_key;
+
+/* Never NULL unless the host has no memory. */
+bd_cache *bd_cache_open(void);
+void bd_cache_close(bd_cache **cache);
+
+/* Hash of several strings, each with its terminator, so that ("ab", "c") and ("a", "bc") differ. */
+bd_cache_key bd_cache_hash(const char *const *parts, size_t count);
+/* Looks up; the caller frees *data. The stored blob carries its own checksum: a damaged one is not found. */
+bool bd_cache_get(bd_cache *cache, const char *kind, bd_cache_key key, void **data, size_t *size);
+void bd_cache_put(bd_cache *cache, const char *kind, bd_cache_key key, const void *data, size_t size);
+
+#endif

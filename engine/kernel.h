@@ -1,0 +1,95 @@
+/* What the compiler makes of a graph: fused kernels in order, and where every stored tensor lives. No device needed. */
+#ifndef BINADE_ENGINE_KERNEL_H
+#define BINADE_ENGINE_KERNEL_H
+
+#include "node.h"
+#include <binade/device.h>
+
+typedef enum bd_kernel_class {
+    BD_KERNEL_POINTWISE,   /* any DAG of elementwise, view and window nodes over one index space */
+    BD_KERNEL_ROWS,        /* reductions over the last axes, several dependent ones over the same rows */
+    BD_KERNEL_COLUMNS,     /* reductions over leading axes, one pass */
+    BD_KERNEL_CONTRACTION, /* matmul or convolution as implicit GEMM */
+    BD_KERNEL_CONTROL,     /* the control block's update */
+    BD_KERNEL_LIBRARY,     /* a matmul that the backend's library does (CLBlast); no prologue, no epilogue */
+} bd_kernel_class;
+
+/* How a contraction is tiled. */
+typedef enum bd_tile_kind { BD_TILE_GROUP /* work-group tile in shared memory */, BD_TILE_VECTOR /* one item, wide vectors */ } bd_tile_kind;
+typedef struct bd_tile {
+    bd_tile_kind kind;
+    uint16_t m, n, k;             /* of a work-group */
+    uint16_t item_m, item_n;      /* of a work-item */
+} bd_tile;
+
+/* A buffer that a kernel reads or writes, by the node whose stored value it is. */
+typedef struct bd_operand {
+    bd_tensor node;
+    bool written;
+} bd_operand;
+
+typedef struct bd_kernel {
+    bd_kernel_class class;
+    char name[96]; /* what it does and for which layer: "contraction fc1 matmul+add+relu" */
+    bd_tensor anchor; /* the contraction or first reduction; else BD_NONE */
+    bd_tensor *nodes; /* evaluated here, in graph order; owned */
+    int node_count;
+    bd_operand *operands; /* in binding order; owned */
+    int operand_count;
+    bd_tile tile; /* contractions */
+    uint32_t local[3], groups[3];
+    uint64_t flops, bytes_read, bytes_written;
+} bd_kernel;
+
+/* Where a stored node lives. */
+enum { BD_STORAGE_NONE = -2, BD_STORAGE_ARENA = -1 /* 0 and up: a variable, by node number */ };
+typedef struct bd_storage {
+    int32_t place;
+    uint64_t offset, size; /* bytes */
+} bd_storage;
+
+typedef enum bd_gemm { BD_GEMM_AUTO, BD_GEMM_OWN, BD_GEMM_LIBRARY } bd_gemm;
+
+/* What the compiler must know of the device; bd_target_default() is a plain GPU, so that plans need no device. */
+typedef struct bd_target {
+    bd_limits limits;
+    bd_half_support half;
+    bool is_cpu;          /* a CPU driver: wide-vector tiles, few large work-groups */
+    bool vector_types;    /* OpenCL: float8, float16 */
+    bool nvidia;          /* inline PTX */
+    bool library_f32, library_f16; /* the backend's GEMM library works in these */
+} bd_target;
+
+typedef struct bd_compile_options {
+    bool no_fusion; /* every node a kernel of its own, everything stored: for tests and for finding a NaN */
+    bd_gemm gemm;
+} bd_compile_options;
+
+typedef struct bd_plan {
+    bd_graph *graph; /* the compiled graph: a rewritten copy, owned */
+    bd_kernel *kernels;
+    int kernel_count;
+    bd_storage *storage;  /* one a node */
+    uint64_t arena_bytes; /* planned peak of everything that is not a variable */
+    uint64_t variable_bytes; /* of the variables that the graph uses, each once, data sets aside */
+    uint64_t dataset_bytes;  /* inputs of BATCH */
+    uint64_t flops, bytes;   /* of one run */
+} bd_plan;
+
+void bd_target_default(bd_target *target);
+
+/* Fuses, schedules and plans memory. The graph must have its formats (bd_graph_apply_precision). It is not changed. */
+bd_status bd_plan_create(const bd_graph *graph, const bd_target *target, const bd_compile_options *options,
+                         bd_plan **plan, bd_error *error);
+void bd_plan_destroy(bd_plan **plan);
+
+/* ---- source text ---- */
+typedef enum bd_dialect { BD_DIALECT_OPENCL, BD_DIALECT_GLSL } bd_dialect;
+
+/* The complete source of a kernel: prelude, skeleton and generated parts. In OpenCL C the function is `binade` and buffers
+ * are arguments 0, 1, ... in operand order; in GLSL they are set 0, bindings 0, 1, ...; entry point main. Equal kernels
+ * give equal text. The caller frees. */
+bd_status bd_kernel_source(const bd_plan *plan, const bd_kernel *kernel, const bd_target *target, bd_dialect dialect,
+                           char **source, bd_error *error);
+
+#endif

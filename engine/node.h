@@ -1,0 +1,193 @@
+/* The graph's inside: nodes and primitive operations. Everything that handles nodes includes this. */
+#ifndef BINADE_ENGINE_NODE_H
+#define BINADE_ENGINE_NODE_H
+
+#include <binade/graph.h>
+
+/* Elementwise operations, one row each: name, arity, expression in the subset that OpenCL C and GLSL share ($0 $1 $2 are
+ * the operands, 32-bit floats), and the kind of exactness: EXACT results are correctly rounded (so FP16 results are
+ * bit-identical everywhere), the others have a budget in ULP. The result is rounded to the node's format after it.
+ * bd_* functions stand in the preludes of cl/ and shaders/. The reference has its own, hand-written definitions. */
+#define BD_ELEMENTWISE_OPS(ROW)                                                                                        \
+    ROW(CAST, "cast", 1, "$0", EXACT)                                                                                  \
+    ROW(NEG, "neg", 1, "-$0", EXACT)                                                                                   \
+    ROW(ABS, "abs", 1, "bd_abs($0)", EXACT)                                                                            \
+    ROW(SIGN, "sign", 1, "($0 > 0.0f ? 1.0f : ($0 < 0.0f ? -1.0f : $0))", EXACT)                                       \
+    ROW(FLOOR, "floor", 1, "floor($0)", EXACT)                                                                         \
+    ROW(SQRT, "sqrt", 1, "BD_SQRT($0)", EXACT)                                                                         \
+    ROW(EXP, "exp", 1, "bd_exp($0)", BUDGET)                                                                           \
+    ROW(LOG, "log", 1, "bd_log($0)", BUDGET)                                                                           \
+    ROW(TANH, "tanh", 1, "bd_tanh($0)", BUDGET)                                                                        \
+    ROW(SIGMOID, "sigmoid", 1, "bd_sigmoid($0)", BUDGET)                                                               \
+    ROW(ERF, "erf", 1, "bd_erf($0)", BUDGET)                                                                           \
+    ROW(RELU, "relu", 1, "($0 < 0.0f ? 0.0f : $0)", EXACT)                                                             \
+    ROW(NONFINITE, "nonfinite", 1, "bd_nonfinite($0)", EXACT)                                                          \
+    ROW(ADD, "add", 2, "$0 + $1", EXACT)                                                                               \
+    ROW(SUB, "sub", 2, "$0 - $1", EXACT)                                                                               \
+    ROW(MUL, "mul", 2, "$0 * $1", EXACT)                                                                               \
+    ROW(DIV, "div", 2, "BD_DIV($0, $1)", EXACT)                                                                        \
+    ROW(MAX, "max", 2, "bd_max($0, $1)", EXACT)                                                                        \
+    ROW(MIN, "min", 2, "bd_min($0, $1)", EXACT)                                                                        \
+    ROW(POW, "pow", 2, "bd_pow($0, $1)", BUDGET)                                                                       \
+    ROW(LESS, "less", 2, "($0 < $1 ? 1.0f : 0.0f)", EXACT)                                                             \
+    ROW(EQUAL, "equal", 2, "($0 == $1 ? 1.0f : 0.0f)", EXACT)                                                          \
+    ROW(SELECT, "select", 3, "($0 != 0.0f ? $1 : $2)", EXACT)
+
+typedef enum bd_op {
+    /* sources */
+    BD_OP_VARIABLE, /* attr.variable */
+    BD_OP_CONSTANT, /* attr.constant */
+    BD_OP_IOTA,     /* attr.axis */
+    BD_OP_RANDOM,   /* attr.stream */
+    BD_OP_CONTROL,  /* attr.control.word of the control block as a scalar; input 0: the control variable, or the
+                       CONTROL_STEP whose result is to be seen */
+    BD_OP_BATCH,    /* inputs: data [n, d...], permutation [n] (U32), control variable -> [batch, d...]: row
+                       permutation[min(position + i, n - 1)] */
+    BD_OP_VALID,    /* input: control variable -> [batch]: position + i < control's count ? 1 : 0 */
+/* elementwise */
+#define BD_OP_ROW(NAME, name, arity, expression, exactness) BD_OP_##NAME,
+    BD_ELEMENTWISE_OPS(BD_OP_ROW)
+#undef BD_OP_ROW
+    /* views and movement */
+    BD_OP_BROADCAST, /* input's dims align from the right */
+    BD_OP_RESHAPE,
+    BD_OP_PERMUTE,     /* attr.axes */
+    BD_OP_SLICE,       /* attr.range: axis, first (count is the shape's) */
+    BD_OP_PAD,         /* attr.range: axis, first = zeros before */
+    BD_OP_CONCAT,      /* attr.axis, any number of inputs */
+    BD_OP_PACK,        /* any number of inputs laid out flat in one vector, input i at element attr.pack[i]; gaps are 0 */
+    BD_OP_GATHER,      /* table, index */
+    BD_OP_SCATTER_ADD, /* values, index; rows are shape.dim[0] */
+    /* reductions: attr.reduce */
+    BD_OP_SUM,
+    BD_OP_MAXIMUM,
+    BD_OP_ARGMAX,
+    /* contractions */
+    BD_OP_MATMUL,        /* attr.matmul */
+    BD_OP_CONV2D,        /* x, weight; attr.window */
+    BD_OP_CONV2D_DATA,   /* dy, weight; attr.window; shape is x's */
+    BD_OP_CONV2D_WEIGHT, /* x, dy; attr.window; shape is the weight's, with a leading chunk axis if attr.chunks > 1 */
+    /* pooling: attr.window */
+    BD_OP_MAX_POOL,
+    BD_OP_AVG_POOL,
+    BD_OP_MAX_POOL_GRAD, /* x, dy */
+    BD_OP_AVG_POOL_GRAD, /* dy */
+    /* effects */
+    BD_OP_ASSIGN,       /* variable, value */
+    BD_OP_CONTROL_STEP, /* the hand-written control kernel (engine/control.h): control variable, learning-rate table,
+                           loss, correct and, only if the policy asks for it, nonfinite, all of one element; result: a
+                           scalar without value, to order later readers */
+    BD_OP_COUNT
+} bd_op;
+
+typedef enum bd_op_class {
+    BD_CLASS_SOURCE,
+    BD_CLASS_ELEMENTWISE,
+    BD_CLASS_VIEW,   /* BROADCAST RESHAPE PERMUTE SLICE PAD: no arithmetic, another index */
+    BD_CLASS_WINDOW, /* pooling, GATHER, SCATTER_ADD, CONCAT, BATCH: each output element from loads of stored inputs */
+    BD_CLASS_REDUCTION,
+    BD_CLASS_CONTRACTION,
+    BD_CLASS_EFFECT,
+} bd_op_class;
+
+typedef struct bd_op_info {
+    const char *name;
+    bd_op_class class;
+    int arity;              /* -1: any */
+    const char *expression; /* elementwise only */
+    bool exact;             /* elementwise only: correctly rounded */
+} bd_op_info;
+
+/* Never NULL for op < BD_OP_COUNT. */
+const bd_op_info *bd_op_get_info(bd_op op);
+
+typedef struct bd_node {
+    bd_op op;
+    bd_format format;      /* of the result: every reader sees the value rounded to it */
+    bd_format accumulator; /* of the sums inside reductions and contractions */
+    bd_role role;
+    bd_shape shape;
+    int32_t layer; /* index into the graph's layer names */
+    int input_count;
+    bd_tensor *inputs; /* owned */
+    union {
+        double constant;
+        uint32_t stream;
+        int axis;
+        int axes[BD_MAX_RANK];
+        struct {
+            int axis;
+            int64_t first;
+        } range;
+        struct {
+            int first, count;
+            bool keep;
+        } reduce; /* axes of the input */
+        struct {
+            bool transpose[2];
+        } matmul;
+        bd_window window;
+        struct {
+            uint32_t word;  /* enum bd_control_word */
+            bool is_float;  /* else a whole number, converted */
+        } control;
+        int64_t *pack; /* owned; element offsets, one an input */
+        struct {
+            char *name; /* owned, unique */
+            bd_init init;
+            bd_tensor base; /* BD_NONE, or the flat variable that this one is a part of */
+            int64_t base_offset;
+        } variable;
+    } attr;
+    /* Contractions and sums: the summed axis is cut into `chunks` parts of equal length (the last may be shorter:
+     * ceil(length / chunks) each), and the result has a leading axis of that many partial sums. 1: not cut. */
+    int64_t chunks;
+} bd_node;
+
+struct bd_graph {
+    bd_node *nodes;
+    int32_t node_count, node_capacity;
+    char **layers; /* owned; layers[0] is "" */
+    int32_t layer_count, layer_capacity;
+    int32_t layer; /* current */
+    bd_role role;  /* current */
+    uint32_t stream_count;
+    bd_status status;
+    bd_error error;
+};
+
+static inline const bd_node *bd_node_at(const bd_graph *graph, bd_tensor tensor)
+{
+    return &graph->nodes[tensor];
+}
+
+/* Appends a node with the current layer and role, computing nothing: shape is the caller's. `inputs` is copied. Returns
+ * NULL after a (sticky) error. The pointer is good until the next append. */
+bd_node *bd_graph_append(bd_graph *graph, bd_op op, bd_shape shape, const bd_tensor *inputs, int input_count,
+                         bd_tensor *tensor);
+/* Records the first error. Returns BD_NONE. */
+bd_tensor bd_graph_fail(bd_graph *graph, bd_status status, const char *format, ...) BD_PRINTF(3, 4);
+bool bd_shape_equal(const bd_shape *a, const bd_shape *b);
+/* "256x28x28x1", "scalar". */
+const char *bd_shape_text(const bd_shape *shape, char *buffer, size_t size);
+/* The variable of that full name, or BD_NONE. */
+bd_tensor bd_graph_find_variable(const bd_graph *graph, const char *name);
+const char *bd_node_layer(const bd_graph *graph, bd_tensor tensor);
+
+/* Nodes that only the engine appends. */
+bd_tensor bd_control_value(bd_graph *graph, bd_tensor control_or_step, uint32_t word, bool is_float);
+bd_tensor bd_batch(bd_graph *graph, bd_tensor data, bd_tensor permutation, bd_tensor control, int64_t batch);
+bd_tensor bd_valid(bd_graph *graph, bd_tensor control, int64_t batch);
+bd_tensor bd_pack(bd_graph *graph, const bd_tensor *parts, const int64_t *offsets, int count, int64_t total);
+bd_tensor bd_control_step(bd_graph *graph, bd_tensor control, bd_tensor rates, bd_tensor loss, bd_tensor correct,
+                          bd_tensor nonfinite /* or BD_NONE */);
+
+/* Gives every node its format and accumulator from its role, layer and the policy; role FIXED keeps its own. The only
+ * place that knows policies. ASSIGN nodes take the variable's format; IOTA, CONTROL, VALID and BATCH of a whole-number
+ * format are F32. */
+bd_status bd_graph_apply_precision(bd_graph *graph, const bd_precision *precision, bd_error *error);
+
+/* Which nodes are reached from an effect: `live` has node_count elements. */
+void bd_graph_mark_live(const bd_graph *graph, bool *live);
+
+#endif

@@ -1,0 +1,33 @@
+/* Status names and error messages. */
+#include <binade/status.h>
+
+#include <stdarg.h>
+#include <stdio.h>
+
+bd_status bd_fail(bd_error *error, bd_status status, const char *format, ...)
+{
+    if (error) {
+        va_list arguments;
+        va_start(arguments, format);
+        error->status = status;
+        vsnprintf(error->message, sizeof error->message, format, arguments);
+        va_end(arguments);
+    }
+    return status;
+}
+
+const char *bd_status_name(bd_status status)
+{
+    switch (status) {
+    case BD_OK: return "ok";
+    case BD_ERROR_ARGUMENT: return "wrong argument";
+    case BD_ERROR_MEMORY: return "out of memory";
+    case BD_ERROR_DEVICE: return "device failure";
+    case BD_ERROR_UNSUPPORTED: return "unsupported";
+    case BD_ERROR_FILE: return "file failure";
+    case BD_ERROR_DATA: return "damaged data";
+    case BD_ERROR_NUMERIC: return "value not finite";
+    case BD_ERROR_INTERRUPTED: return "interrupted";
+    }
+    return "unknown status";
+}

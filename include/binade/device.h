@@ -1,0 +1,70 @@
+/* Devices: what there is to compute on, and what each can really do. */
+#ifndef BINADE_DEVICE_H
+#define BINADE_DEVICE_H
+
+#include <binade/format.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum bd_device_type { BD_DEVICE_CPU, BD_DEVICE_INTEGRATED, BD_DEVICE_DISCRETE, BD_DEVICE_OTHER } bd_device_type;
+
+/* How a device rounds FP32 to FP16 when left to itself, found by running a kernel. */
+typedef enum bd_rounding { BD_ROUNDING_UNKNOWN, BD_ROUNDING_NEAREST_EVEN, BD_ROUNDING_TOWARD_ZERO, BD_ROUNDING_OTHER } bd_rounding;
+
+/* Every limit is 0 where unsupported or unknown. */
+typedef struct bd_limits {
+    uint64_t memory_bytes;        /* of the device; of the host for a CPU driver */
+    uint64_t max_buffer_bytes;    /* largest single allocation */
+    uint64_t max_binding_bytes;   /* largest part of a buffer that a kernel sees through one binding */
+    uint32_t max_bindings;        /* buffers a kernel may use */
+    uint32_t buffer_alignment;    /* of a binding's offset, in bytes */
+    uint32_t max_workgroup_items; /* work-items in a work-group */
+    uint32_t max_workgroup_size[3];
+    uint32_t max_workgroup_count[3];
+    uint32_t shared_bytes;  /* local memory of a work-group */
+    uint32_t subgroup_size; /* 0 if the driver does not tell */
+    uint32_t compute_units; /* processors that run work-groups independently; at least 1 */
+} bd_limits;
+
+/* The truth about FP16. "probed" fields are the result of a kernel that ran when the device was opened. */
+typedef struct bd_half_support {
+    bool storage;            /* 16-bit elements can be read and written alone (else two are packed in a word) */
+    bool arithmetic;         /* the driver offers native half arithmetic */
+    bool arithmetic_exact;   /* probed: + - * native equal to compute in FP32 and round; else it is not used */
+    bool conversion_exact;   /* probed: the driver's FP32 -> FP16 conversion rounds to nearest even, all cases */
+    bool subnormals;         /* probed: FP16 subnormals survive the driver's own conversions and arithmetic */
+    bd_rounding rounding;    /* probed: of the driver's conversion */
+    bool subnormals_f32;     /* probed: FP32 subnormals survive an addition */
+} bd_half_support;
+
+typedef struct bd_device_info {
+    char id[32];      /* "opencl:0", "vulkan:1", "reference" */
+    char backend[16]; /* "opencl", "vulkan", "reference" */
+    char name[160];
+    char vendor[96];
+    char driver[160];
+    char matrix_units[160]; /* "" if none, else a short description */
+    bd_device_type type;
+    bd_limits limits;
+    bd_half_support half; /* probed fields are false until the device was opened */
+} bd_device_info;
+
+typedef struct bd_device bd_device;
+
+/* All devices of all backends, the reference last; nothing is opened. `*infos` is malloc'ed, the caller frees it. A
+ * backend whose loader or drivers are missing adds none. Not thread safe against itself. */
+BD_API bd_status bd_device_list(bd_device_info **infos, size_t *count, bd_error *error);
+
+/* Opens a device by its id ("vulkan:0"), a backend's name (its first device) or a part of a device's name, case aside.
+ * BD_ERROR_ARGUMENT lists what there is. A device is used by one thread at a time. */
+BD_API bd_status bd_device_open(const char *name, bd_device **device, bd_error *error);
+BD_API void bd_device_close(bd_device **device);
+/* Valid while the device is open; probed fields are filled. */
+BD_API const bd_device_info *bd_device_get_info(const bd_device *device);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,1 @@
+/* What every OpenCL C kernel of Binade begins with. */

@@ -1,0 +1,65 @@
+/* Sums, maxima and their places over adjacent axes. */
+#include "evaluate.h"
+
+#include <math.h>
+
+/* The input seen as [outer, length, inner], of which the middle axis is reduced. */
+typedef struct reduction {
+    const double *x;
+    int64_t outer, length, inner;
+} reduction;
+
+static void sum(const bd_node *node, const reduction *r, double *result)
+{
+    int64_t chunk_length = bd_chunk_length(node, r->length);
+    for (int64_t o = 0; o < r->outer; o++) {
+        for (int64_t l = 0; l < r->length; l++) {
+            const double *x = r->x + (o * r->length + l) * r->inner;
+            double *target = result + (l / chunk_length * r->outer + o) * r->inner;
+            for (int64_t i = 0; i < r->inner; i++)
+                target[i] += x[i];
+        }
+    }
+}
+
+/* The first largest of `length` elements `step` apart; a NaN is larger than anything. -1 if there are none. */
+static int64_t find_largest(const double *x, int64_t length, int64_t step)
+{
+    int64_t found = -1;
+    for (int64_t l = 0; l < length; l++) {
+        if (isnan(x[l * step]))
+            return l;
+        if (found < 0 || x[l * step] > x[found * step])
+            found = l;
+    }
+    return found;
+}
+
+static void find_maxima(const bd_node *node, const reduction *r, double *result)
+{
+    for (int64_t o = 0; o < r->outer; o++) {
+        for (int64_t i = 0; i < r->inner; i++) {
+            const double *x = r->x + o * r->length * r->inner + i;
+            int64_t found = find_largest(x, r->length, r->inner);
+            if (node->op == BD_OP_ARGMAX)
+                *result++ = found < 0 ? 0 : (double)found;
+            else
+                *result++ = found < 0 ? -INFINITY : x[found * r->inner];
+        }
+    }
+}
+
+void bd_evaluate_reduction(const bd_evaluation *evaluation, const bd_node *node, double *result)
+{
+    const bd_shape *shape = bd_input_shape(evaluation, node, 0);
+    int first = node->attr.reduce.first, last = first + node->attr.reduce.count;
+    reduction r = { bd_evaluated(evaluation, node, 0), 1, 1, 1 };
+    for (int i = 0; i < shape->rank; i++) {
+        int64_t *extent = i < first ? &r.outer : i < last ? &r.length : &r.inner;
+        *extent *= shape->dim[i];
+    }
+    if (node->op == BD_OP_SUM)
+        sum(node, &r, result);
+    else
+        find_maxima(node, &r, result);
+}

@@ -13,8 +13,10 @@ typedef struct bd_cache_key {
     uint64_t low, high; /* XXH3-128 */
 } bd_cache_key;
 
-/* Never NULL unless the host has no memory. */
+/* At most 512 MiB of blobs. Never NULL unless the host has no memory. */
 bd_cache *bd_cache_open(void);
+/* The same in `folder`, which is made if need be, keeping at most `most_bytes` of blobs: the oldest go first. */
+bd_cache *bd_cache_open_in(const char *folder, uint64_t most_bytes);
 void bd_cache_close(bd_cache **cache);
 
 /* Hash of several strings, each with its terminator, so that ("ab", "c") and ("a", "bc") differ. */

@@ -13,6 +13,8 @@
  * readers see the old values; only a CONTROL node whose input is a CONTROL_STEP reads the updated block. Nodes that neither
  * an effect nor a wanted value needs are not evaluated; a value is freed after its last use.
  *
+ * RANDOM reads seed and step from the variable "control".
+ *
  * The loss of a graph with one variable x, for a check of its gradient:
  *
  *     double **variables = calloc(graph->node_count, sizeof *variables); // by node number

@@ -15,8 +15,17 @@ static void iota(const bd_node *node, double *result)
         result[i] = (double)(i / step % node->shape.dim[node->attr.axis]);
 }
 
-static void random_numbers(const bd_node *node, const double *control, double *result)
+/* Seed and step come from the variable "control", which no input names: a model is written before its training step. */
+static bd_status random_numbers(const bd_evaluation *evaluation, const bd_node *node, double *result, bd_error *error)
 {
+    double control[BD_CONTROL_WORD_COUNT];
+    bd_tensor variable = bd_graph_find_variable(evaluation->graph, "control");
+    if (variable == BD_NONE)
+        return bd_fail(error, BD_ERROR_ARGUMENT, "random numbers need a variable called control, for seed and step");
+    bd_status status = evaluation->access->read(evaluation->access->user, variable, 0, BD_CONTROL_WORD_COUNT, control,
+                                                error);
+    if (status != BD_OK)
+        return status;
     uint32_t key[2] = { (uint32_t)control[BD_CONTROL_SEED_LOW], (uint32_t)control[BD_CONTROL_SEED_HIGH] };
     int64_t count = bd_shape_elements(&node->shape);
     for (int64_t i = 0; i < count; i++) {
@@ -24,6 +33,7 @@ static void random_numbers(const bd_node *node, const double *control, double *r
         bd_philox(key, counter, word);
         result[i] = bd_philox_uniform(word[0]);
     }
+    return BD_OK;
 }
 
 static double control_value(const bd_node *node, const double *control)
@@ -85,7 +95,7 @@ bd_status bd_evaluate_source(const bd_evaluation *evaluation, bd_tensor tensor, 
             result[i] = node->attr.constant;
         return BD_OK;
     case BD_OP_IOTA: iota(node, result); return BD_OK;
-    case BD_OP_RANDOM: random_numbers(node, bd_evaluated(evaluation, node, 0), result); return BD_OK;
+    case BD_OP_RANDOM: return random_numbers(evaluation, node, result, error);
     case BD_OP_CONTROL: *result = control_value(node, bd_evaluated(evaluation, node, 0)); return BD_OK;
     case BD_OP_BATCH: return batch(evaluation, node, result, error);
     case BD_OP_VALID: valid(node, bd_evaluated(evaluation, node, 0), result); return BD_OK;

@@ -1,0 +1,62 @@
+/* The `binade` program: finds the subcommand. */
+#include "app.h"
+#include <errno.h>
+#include <locale.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *summary;
+} commands[] = {
+    { "devices", command_devices, "what is here, and what each device can really do in FP16" },
+    { "train", command_train, "train a model on a device in a precision" },
+    { "compare", command_compare, "train in several precisions, on several devices, side by side" },
+};
+enum { COMMANDS = sizeof(commands) / sizeof(commands[0]) };
+
+static void print_help(FILE *file) {
+    fputs("Binade trains neural networks on any GPU or CPU, through OpenCL or Vulkan, in FP32, FP16 and mixed precision,\n"
+          "and shows what a precision costs and what it buys.\n\n"
+          "Usage: binade COMMAND [OPTION]...\n\nCommands:\n", file);
+    for (int i = 0; i < COMMANDS; i++) fprintf(file, "  %-9s %s\n", commands[i].name, commands[i].summary);
+    fputs("\n`binade COMMAND --help` lists a command's options; `binade --version` tells the version.\n\n"
+          "Examples:\n"
+          "  binade devices\n"
+          "  binade train --precision mixed --device vulkan\n"
+          "  binade compare --precision fp32,fp16,mixed --device all\n\n"
+          "Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted (after saving).\n", file);
+}
+
+static int run(int argc, char **argv) {
+    if (argc < 2) {
+        print_help(stderr);
+        return APP_USAGE;
+    }
+    const char *name = argv[1];
+    if (!strcmp(name, "--help") || !strcmp(name, "-h") || !strcmp(name, "help")) {
+        print_help(stdout);
+        return APP_DONE;
+    }
+    if (!strcmp(name, "--version")) {
+        puts("binade " BD_VERSION);
+        return APP_DONE;
+    }
+    for (int i = 0; i < COMMANDS; i++)
+        if (!strcmp(name, commands[i].name)) return commands[i].run(argc - 1, argv + 1);
+    bd_error error = { 0 };
+    bd_fail(&error, BD_ERROR_ARGUMENT, "%s: no such command; there are devices, train and compare (binade --help)", name);
+    return app_report(BD_ERROR_ARGUMENT, &error);
+}
+
+int main(int argc, char **argv) {
+    setlocale(LC_CTYPE, ""); /* only which characters the terminal shows; numbers keep their point */
+    int result = run(argc, argv);
+    /* A full disk behind stdout shows itself here at the latest. */
+    if (fflush(stdout) || ferror(stdout)) {
+        fprintf(stderr, "binade: cannot write to stdout: %s\n", strerror(errno));
+        if (result == APP_DONE) result = APP_FAILED;
+    }
+    return result;
+}

@@ -1,0 +1,233 @@
+/* binade train: one model, one data set, one precision, one device. */
+#include "app.h"
+#include "json.h"
+#include "metrics.h"
+#include "models/models.h"
+#include "progress.h"
+#include "training.h"
+#include <ctype.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct session {
+    training_options options;
+    const char *checkpoint, *resume;
+    bool dry_run;
+    model model;
+    bd_dataset *dataset;
+    bd_device *device;
+    char *output_path, *checkpoint_path; /* owned */
+    bd_train_params params;
+    metrics record;
+    progress progress;
+    bd_status record_status; /* of the first failed write of the record */
+    bd_error record_error;
+} session;
+
+static void print_json(const json_t *object) {
+    json_dumpf(object, stdout, JSON_STYLE);
+    putchar('\n');
+    fflush(stdout);
+}
+
+/* What a run is, at the head of its record. */
+static void add_identity(json_t *object, const session *self) {
+    json_object_set_new(object, "model", json_text(self->model.name));
+    json_object_set_new(object, "precision", json_text(self->params.precision.name));
+    json_object_set_new(object, "data", json_text(self->dataset->name));
+}
+
+static void on_event(void *user, const bd_train_event *event) {
+    session *self = user;
+    progress_event(&self->progress, event);
+    json_t *json = event_json(event);
+    if (event->kind == BD_TRAIN_START) {
+        add_identity(json, self);
+        json_object_set_new(json, "seed", json_integer(self->options.seed));
+        json_object_set_new(json, "options", training_json(&self->options));
+        json_object_set_new(json, "device", json_device(bd_device_get_info(self->device)));
+    }
+    if (self->options.json) print_json(json);
+    if (!self->record_status) self->record_status = metrics_write(&self->record, event, json, &self->record_error);
+    json_decref(json);
+}
+
+static void on_compile(void *user, int done, int total) {
+    session *self = user;
+    progress_compile(&self->progress, done, total);
+}
+
+/* A record that cannot be written any more ends the run as Ctrl-C does: with what was learnt saved, if the disk lets it. */
+static bool should_stop(void *user) {
+    const session *self = user;
+    return app_interrupted() || self->record_status;
+}
+
+static void print_line(void *user, const char *line) {
+    (void)user;
+    puts(line);
+}
+
+static bd_status plan(session *self, bd_error *error) {
+    bd_trainer *trainer = NULL;
+    bd_train_event event = { 0 };
+    bd_status status = bd_trainer_create(NULL, &self->params, &trainer, error);
+    if (!status)
+        status = bd_trainer_plan(trainer, &event, self->options.json ? NULL : print_line, NULL, error);
+    bd_trainer_destroy(&trainer);
+    if (status || !self->options.json) return status;
+    json_t *json = json_pack("{s:i}", "format_version", APP_FORMAT_VERSION);
+    add_identity(json, self);
+    event_add_plan(json, &event);
+    print_json(json);
+    json_decref(json);
+    return BD_OK;
+}
+
+static void print_result(const bd_train_event *e) {
+    char images[32], planned[32], peak[32], time[32];
+    printf("test accuracy  %.2f%%\n", e->test_accuracy * 100);
+    printf("test loss      %.4f\n", e->test_loss);
+    printf("time           %s, %s images/s, %.2f ms a step of %lld dispatches\n", app_duration(time, e->seconds),
+           app_thousands(images, e->images_per_second), e->step_ms, (long long)e->dispatches_per_step);
+    printf("device memory  %s planned, %s at the peak, without the data set\n",
+           app_bytes(planned, e->planned_device_bytes), app_bytes(peak, e->peak_device_bytes));
+    printf("overflows      %lld\n", (long long)e->overflows);
+    if (e->checkpoint) {
+        fputs("checkpoint     ", stdout);
+        app_print_text(stdout, e->checkpoint);
+        putchar('\n');
+    }
+}
+
+static bd_status train(session *self, bd_error *error) {
+    bd_trainer *trainer = NULL;
+    bd_train_event result = { 0 };
+    bd_status status = bd_trainer_create(self->device, &self->params, &trainer, error);
+    if (!status) status = bd_trainer_run(trainer, &result, error);
+    progress_clear(&self->progress);
+    /* The result's texts live as long as the trainer. */
+    if (!status && !self->options.json) print_result(&result);
+    bd_trainer_destroy(&trainer);
+    if (self->record_status) {
+        *error = self->record_error;
+        return self->record_status;
+    }
+    if (status == BD_ERROR_INTERRUPTED)
+        return bd_fail(error, status, "interrupted; go on with --resume %s", self->checkpoint_path);
+    return status;
+}
+
+/* runs/mlp-784-512-512-10-fp32-opencl-0 */
+static char *default_output(const session *self) {
+    char *path = app_format("runs/%s-%s-%s", self->model.name, self->params.precision.name,
+                            bd_device_get_info(self->device)->id);
+    for (char *c = path ? path + strlen("runs/") : NULL; c && *c; c++)
+        if (!isalnum((unsigned char)*c) && !strchr("._-", *c)) *c = '-';
+    return path;
+}
+
+static bd_status open_output(session *self, bd_error *error) {
+    self->output_path = self->options.output ? strdup(self->options.output) : default_output(self);
+    if (!self->output_path) return bd_fail(error, BD_ERROR_MEMORY, "no memory for the output's path");
+    self->checkpoint_path =
+        self->checkpoint ? strdup(self->checkpoint) : app_format("%s/checkpoint.safetensors", self->output_path);
+    if (!self->checkpoint_path) return bd_fail(error, BD_ERROR_MEMORY, "no memory for the checkpoint's path");
+    bd_status status = app_make_folders(self->output_path, error);
+    return status ? status : metrics_open(&self->record, self->output_path, self->resume != NULL, error);
+}
+
+/* The device that was named, else the first one there is; never the reference without a word. */
+static bd_status open_device(session *self, bd_error *error) {
+    if (self->options.device) return bd_device_open(self->options.device, &self->device, error);
+    bd_device_info *infos = NULL;
+    size_t count = 0;
+    bd_status status = bd_device_list(&infos, &count, error);
+    if (status) return status;
+    if (!count)
+        status = bd_fail(error, BD_ERROR_DEVICE, "no device found: install pocl-opencl-icd or mesa-vulkan-drivers");
+    else
+        status = bd_device_open(infos[0].id, &self->device, error);
+    if (!status && !strcmp(infos[0].backend, "reference"))
+        progress_say(&self->progress, "no OpenCL or Vulkan device found: the reference trains, slowly");
+    free(infos);
+    return status;
+}
+
+static bd_status run(session *self, bd_error *error) {
+    bd_status status = model_parse(self->options.model, &self->model, error);
+    if (!status) status = bd_precision_parse(self->options.precision, &self->params.precision, error);
+    if (!status && !self->dry_run) status = open_device(self, error);
+    if (!status) status = bd_dataset_open(self->options.data, &self->dataset, error);
+    if (!status) status = model_fit(&self->model, self->dataset, error);
+    if (status) return status;
+    self->params.model = self->model.function;
+    self->params.model_user = &self->model;
+    self->params.model_name = self->model.name;
+    self->params.dataset = self->dataset;
+    if (self->dry_run) return plan(self, error);
+
+    status = open_output(self, error);
+    if (status) return status;
+    self->params.checkpoint = self->checkpoint_path;
+    self->params.resume = self->resume;
+    self->params.on_event = on_event;
+    self->params.on_compile = on_compile;
+    self->params.should_stop = should_stop;
+    self->params.user = self;
+    app_catch_interrupt();
+    return train(self, error);
+}
+
+static void finish(session *self) {
+    metrics_close(&self->record);
+    bd_device_close(&self->device);
+    bd_dataset_close(&self->dataset);
+    free(self->output_path);
+    free(self->checkpoint_path);
+}
+
+static const char examples[] =
+    "  binade train                                  the MLP on Fashion-MNIST in FP32, on the first device\n"
+    "  binade train --model lenet --precision mixed --device vulkan:0\n"
+    "  binade train --model mlp:784-300-100-10 --optimizer adamw --schedule cosine --epochs 20\n"
+    "  binade train --precision fp16,acc=f16;linear3:w=f32 --device opencl      (quote the ';' in a shell)\n"
+    "  binade train --output runs/a                  Ctrl-C saves; then go on with\n"
+    "  binade train --output runs/a --resume runs/a/checkpoint.safetensors\n"
+    "  binade train --dry-run --precision fp16       what a step will be; needs no device\n"
+    "\n" MODEL_HELP;
+
+int command_train(int argc, char **argv) {
+    enum { OWN_ROWS = 10 };
+    session self = { 0 };
+    training_options *o = &self.options;
+    option_row rows[OWN_ROWS + TRAINING_ROWS] = {
+        OPTION("model", TEXT, &o->model, "MODEL", "mlp, mlp:WIDTHS or lenet (mlp)"),
+        OPTION("data", TEXT, &o->data, "DATA", "fashion-mnist, a folder of IDX files or four of them (fashion-mnist)"),
+        OPTION("precision", TEXT, &o->precision, "POLICY", "fp32, fp16, fp16-strict, mixed, or role by role (fp32)"),
+        OPTION("device", TEXT, &o->device, "DEVICE", "id, backend or part of a name (the first device)"),
+        OPTION("output", TEXT, &o->output, "DIR", "folder of the run (runs/MODEL-PRECISION-DEVICE)"),
+        OPTION("checkpoint", TEXT, &self.checkpoint, "FILE", "where to save (DIR/checkpoint.safetensors)"),
+        OPTION("resume", TEXT, &self.resume, "FILE", "go on from a checkpoint"),
+        OPTION("dry-run", FLAG, &self.dry_run, NULL, "print what a step will be and what it needs; train nothing"),
+        OPTION("json", FLAG, &o->json, NULL, "print one JSON object a line: start, progress, epoch, done"),
+        OPTION("quiet", FLAG, &o->quiet, NULL, "no progress, only the result"),
+    };
+    training_options_init(o, rows + OWN_ROWS);
+    option_table table = { "train", "[OPTION]...",
+                           "Trains a model on a device in a precision, and saves it after every epoch.", examples, rows,
+                           OWN_ROWS + TRAINING_ROWS };
+    bool help;
+    bd_error error = { 0 };
+    bd_status status = options_parse(&table, argc, argv, &help, &error);
+    if (!status && !help) status = training_options_check(o, &table, &error);
+    if (!status && !help) {
+        training_params(o, &self.params);
+        progress_init(&self.progress, "", o->quiet);
+        status = run(&self, &error);
+    }
+    finish(&self);
+    options_finish(&table);
+    return status ? app_report(status, &error) : APP_DONE;
+}

@@ -1,0 +1,132 @@
+#include "training.h"
+#include "json.h"
+#include <float.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { ON_NAN_CONTINUE = 1 }; /* position in "stop|continue" */
+
+static const char *const optimizer_names[] = { "sgd", "adam", "adamw" };
+static const char *const schedule_names[] = { "constant", "step", "cosine" };
+static const char *const gemm_names[] = { "auto", "own", "library" };
+
+/* Of Adam and AdamW, from the papers and PyTorch. */
+static const float adam_rate = 0.001f, adamw_weight_decay = 0.01f;
+
+void training_options_init(training_options *options, option_row rows[TRAINING_ROWS]) {
+    bd_train_params params;
+    bd_train_params_init(&params);
+    const bd_optimizer *optimizer = &params.optimizer;
+    *options = (training_options){
+        .model = "mlp", .data = "fashion-mnist", .precision = "fp32",
+        .batch = params.batch, .epochs = params.epochs, .seed = (int64_t)params.seed,
+        .optimizer = (int)optimizer->kind, .schedule = (int)optimizer->schedule,
+        .rate = optimizer->rate, .momentum = optimizer->momentum, .weight_decay = optimizer->weight_decay,
+        .beta1 = optimizer->beta1, .beta2 = optimizer->beta2, .epsilon = optimizer->epsilon, .step_epochs = 1,
+        .step_factor = 0.1f,
+    };
+    training_options *o = options;
+    const option_row table[TRAINING_ROWS] = {
+        OPTION_IN("batch", INTEGER, &o->batch, "N", 1, 1 << 20, "images a step (256)"),
+        OPTION_IN("epochs", INTEGER, &o->epochs, "N", 1, 1e6, "passes over the training images (5)"),
+        OPTION_IN("seed", INTEGER, &o->seed, "N", 0, 9007199254740992.0, "of first weights and order of images (1)"),
+        OPTION("optimizer", CHOICE, &o->optimizer, "sgd|adam|adamw", "what updates the weights (sgd)"),
+        OPTION_IN("lr", NUMBER, &o->rate, "X", 0, 1e6, "learning rate (sgd: 0.1, adam and adamw: 0.001)"),
+        OPTION_IN("momentum", NUMBER, &o->momentum, "X", 0, 1, "sgd: momentum (0.9)"),
+        OPTION("nesterov", FLAG, &o->nesterov, NULL, "sgd: Nesterov's momentum"),
+        OPTION_IN("weight-decay", NUMBER, &o->weight_decay, "X", 0, 1e3, "decay (sgd and adam: L2, 0; adamw: 0.01)"),
+        OPTION_IN("beta1", NUMBER, &o->beta1, "X", 0, 0.999999, "adam, adamw: decay of the mean (0.9)"),
+        OPTION_IN("beta2", NUMBER, &o->beta2, "X", 0, 0.999999, "adam, adamw: decay of the mean square (0.999)"),
+        OPTION_IN("epsilon", NUMBER, &o->epsilon, "X", 0, 1, "adam, adamw: added to the root (1e-8; in fp16 use 1e-4)"),
+        OPTION_IN("clip", NUMBER, &o->clip, "X", 0, FLT_MAX, "scale gradients down to this norm (0: never)"),
+        OPTION("schedule", CHOICE, &o->schedule, "constant|step|cosine", "of the learning rate (constant)"),
+        OPTION_IN("warmup", INTEGER, &o->warmup, "STEPS", 0, 1e9, "raise the learning rate from 0 over STEPS (0)"),
+        OPTION_IN("step-epochs", INTEGER, &o->step_epochs, "N", 1, 1e6, "schedule step: epochs between changes (1)"),
+        OPTION_IN("step-factor", NUMBER, &o->step_factor, "X", 0, 1e3, "schedule step: factor at a change (0.1)"),
+        OPTION_IN("final-lr", NUMBER, &o->final_rate, "X", 0, 1e6, "schedule cosine: learning rate at the end (0)"),
+        OPTION("gemm", CHOICE, &o->gemm, "auto|own|library", "matrix products: own kernels, CLBlast, or tuned (auto)"),
+        OPTION("no-fusion", FLAG, &o->no_fusion, NULL, "one kernel an operation: slower, the same numbers"),
+        OPTION("on-nan", CHOICE, &o->on_nan, "stop|continue", "what to do when the loss is not finite (stop)"),
+    };
+    memcpy(rows, table, sizeof(table));
+}
+
+/* Options that only one choice of another reads: to name them beside another choice is a mistake, not a wish. */
+static const struct {
+    const char *option, *needs;
+    int choices; /* bit set of the positions that read it */
+} conditions[] = {
+    { "momentum", "optimizer sgd", 1 << BD_OPTIMIZER_SGD },
+    { "nesterov", "optimizer sgd", 1 << BD_OPTIMIZER_SGD },
+    { "beta1", "optimizer adam or adamw", 1 << BD_OPTIMIZER_ADAM | 1 << BD_OPTIMIZER_ADAMW },
+    { "beta2", "optimizer adam or adamw", 1 << BD_OPTIMIZER_ADAM | 1 << BD_OPTIMIZER_ADAMW },
+    { "epsilon", "optimizer adam or adamw", 1 << BD_OPTIMIZER_ADAM | 1 << BD_OPTIMIZER_ADAMW },
+    { "step-epochs", "schedule step", 1 << BD_SCHEDULE_STEP },
+    { "step-factor", "schedule step", 1 << BD_SCHEDULE_STEP },
+    { "final-lr", "schedule cosine", 1 << BD_SCHEDULE_COSINE },
+};
+
+bd_status training_options_check(training_options *options, const option_table *table, bd_error *error) {
+    for (size_t i = 0; i < sizeof(conditions) / sizeof(conditions[0]); i++) {
+        int chosen = conditions[i].needs[0] == 'o' ? options->optimizer : options->schedule;
+        if (options_given(table, conditions[i].option) && !(conditions[i].choices >> chosen & 1))
+            return bd_fail(error, BD_ERROR_ARGUMENT, "--%s needs --%s", conditions[i].option, conditions[i].needs);
+    }
+    if (options->optimizer != BD_OPTIMIZER_SGD && !options_given(table, "lr")) options->rate = adam_rate;
+    if (options->optimizer == BD_OPTIMIZER_ADAMW && !options_given(table, "weight-decay"))
+        options->weight_decay = adamw_weight_decay;
+    return BD_OK;
+}
+
+void training_params(const training_options *options, bd_train_params *params) {
+    bd_train_params_init(params);
+    params->optimizer = (bd_optimizer){
+        .kind = (bd_optimizer_kind)options->optimizer, .rate = options->rate, .momentum = options->momentum,
+        .nesterov = options->nesterov, .weight_decay = options->weight_decay, .beta1 = options->beta1,
+        .beta2 = options->beta2, .epsilon = options->epsilon, .clip_norm = options->clip,
+        .schedule = (bd_schedule_kind)options->schedule, .warmup_steps = options->warmup,
+        .step_epochs = options->step_epochs, .step_factor = options->step_factor, .final_rate = options->final_rate,
+    };
+    params->batch = options->batch;
+    params->epochs = options->epochs;
+    params->seed = (uint64_t)options->seed;
+    params->gemm = options->gemm;
+    params->no_fusion = options->no_fusion;
+    params->continue_on_nan = options->on_nan == ON_NAN_CONTINUE;
+}
+
+json_t *training_json(const training_options *o) {
+    json_t *object = json_pack("{s:I, s:I, s:s, s:o, s:o, s:o, s:s, s:I, s:s, s:b}", "batch", (json_int_t)o->batch,
+                               "epochs", (json_int_t)o->epochs, "optimizer", optimizer_names[o->optimizer],
+                               "learning_rate", json_float(o->rate), "weight_decay", json_float(o->weight_decay),
+                               "clip_norm", json_float(o->clip), "schedule", schedule_names[o->schedule],
+                               "warmup_steps", (json_int_t)o->warmup, "gemm", gemm_names[o->gemm], "fusion",
+                               !o->no_fusion);
+    if (o->optimizer == BD_OPTIMIZER_SGD) {
+        json_object_set_new(object, "momentum", json_float(o->momentum));
+        json_object_set_new(object, "nesterov", json_boolean(o->nesterov));
+    } else {
+        json_object_set_new(object, "beta1", json_float(o->beta1));
+        json_object_set_new(object, "beta2", json_float(o->beta2));
+        json_object_set_new(object, "epsilon", json_float(o->epsilon));
+    }
+    if (o->schedule == BD_SCHEDULE_STEP) {
+        json_object_set_new(object, "step_epochs", json_integer(o->step_epochs));
+        json_object_set_new(object, "step_factor", json_float(o->step_factor));
+    }
+    if (o->schedule == BD_SCHEDULE_COSINE) json_object_set_new(object, "final_learning_rate", json_float(o->final_rate));
+    return object;
+}
+
+void training_describe(const training_options *o, char *text, size_t size) {
+    static const char *const titles[] = { "SGD", "Adam", "AdamW" };
+    int length = snprintf(text, size, "%s, learning rate %g", titles[o->optimizer], (double)o->rate);
+    if (o->optimizer == BD_OPTIMIZER_SGD && o->momentum > 0 && (size_t)length < size)
+        length += snprintf(text + length, size - (size_t)length, ", momentum %g%s", (double)o->momentum,
+                           o->nesterov ? " (Nesterov)" : "");
+    if (o->weight_decay > 0 && (size_t)length < size)
+        length += snprintf(text + length, size - (size_t)length, ", weight decay %g", (double)o->weight_decay);
+    if (o->schedule != BD_SCHEDULE_CONSTANT && (size_t)length < size)
+        length += snprintf(text + length, size - (size_t)length, ", %s schedule", schedule_names[o->schedule]);
+    if ((size_t)length < size) snprintf(text + length, size - (size_t)length, ", batch %lld", (long long)o->batch);
+}

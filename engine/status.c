@@ -12,6 +12,10 @@ bd_status bd_fail(bd_error *error, bd_status status, const char *format, ...)
         error->status = status;
         vsnprintf(error->message, sizeof error->message, format, arguments);
         va_end(arguments);
+        /* A message may quote a name out of a file: it stays one line. */
+        for (char *c = error->message; *c; c++)
+            if ((unsigned char)*c < ' ')
+                *c = '?';
     }
     return status;
 }

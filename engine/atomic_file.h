@@ -1,0 +1,19 @@
+/* A file that appears whole or not at all: written beside its place, synced, renamed, the folder synced. */
+#ifndef BINADE_ENGINE_ATOMIC_FILE_H
+#define BINADE_ENGINE_ATOMIC_FILE_H
+
+#include <binade/status.h>
+#include <stddef.h>
+
+typedef struct bd_atomic_file {
+    int descriptor;
+    char *path, *temporary; /* owned between open and close */
+} bd_atomic_file;
+
+bd_status bd_atomic_file_open(bd_atomic_file *file, const char *path, bd_error *error);
+bd_status bd_atomic_file_write(bd_atomic_file *file, const void *data, size_t size, bd_error *error);
+/* Puts the file in its place if `status` is BD_OK, else removes what was written and returns `status`. On any failure
+ * the old file stays. */
+bd_status bd_atomic_file_close(bd_atomic_file *file, bd_status status, bd_error *error);
+
+#endif

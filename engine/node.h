@@ -142,6 +142,7 @@ typedef struct bd_node {
     /* Contractions and sums: the summed axis is cut into `chunks` parts of equal length (the last may be shorter:
      * ceil(length / chunks) each), and the result has a leading axis of that many partial sums. 1: not cut. */
     int64_t chunks;
+    bool stop_gradient; /* bd_gradient takes it for a constant */
 } bd_node;
 
 struct bd_graph {
@@ -150,7 +151,9 @@ struct bd_graph {
     char **layers; /* owned; layers[0] is "" */
     int32_t layer_count, layer_capacity;
     int32_t layer; /* current */
-    bd_role role;  /* current */
+    int32_t *open_layers; /* owned; the layers around the current one, as pushed */
+    int32_t open_count, open_capacity;
+    bd_role role; /* current */
     uint32_t stream_count;
     bd_status status;
     bd_error error;
@@ -173,6 +176,9 @@ const char *bd_shape_text(const bd_shape *shape, char *buffer, size_t size);
 /* The variable of that full name, or BD_NONE. */
 bd_tensor bd_graph_find_variable(const bd_graph *graph, const char *name);
 const char *bd_node_layer(const bd_graph *graph, bd_tensor tensor);
+
+/* Marks a node as a constant for differentiation, where its gradient is known to cancel. Returns it. */
+bd_tensor bd_stop_gradient(bd_graph *graph, bd_tensor x);
 
 /* Nodes that only the engine appends. */
 bd_tensor bd_control_value(bd_graph *graph, bd_tensor control_or_step, uint32_t word, bool is_float);

@@ -28,12 +28,27 @@ typedef struct bd_operand {
     bool written;
 } bd_operand;
 
+/* Over which index a node of a kernel is evaluated. */
+typedef enum bd_space {
+    BD_SPACE_ELEMENT, /* the kernel's elements: outputs of a pointwise kernel or a contraction, inputs of a reduction */
+    BD_SPACE_REDUCED, /* results of a reduction */
+    BD_SPACE_OPERAND, /* prologue of a contraction: elements of its operands */
+} bd_space;
+
+/* A reduction's index space: elements are [outer][length][inner], `length` is summed, in `chunks` parts. */
+typedef struct bd_extent {
+    int64_t outer, length, inner, chunks;
+} bd_extent;
+
 typedef struct bd_kernel {
     bd_kernel_class class;
     char name[96]; /* what it does and for which layer: "contraction fc1 matmul+add+relu" */
     bd_tensor anchor; /* the contraction or first reduction; else BD_NONE */
     bd_tensor *nodes; /* evaluated here, in graph order; owned */
+    bd_space *spaces; /* of each of them; owned */
     int node_count;
+    int64_t elements; /* of BD_SPACE_ELEMENT */
+    bd_extent extent; /* reductions */
     bd_operand *operands; /* in binding order; owned */
     int operand_count;
     bd_tile tile; /* contractions */
@@ -69,6 +84,7 @@ typedef struct bd_plan {
     bd_graph *graph; /* the compiled graph: a rewritten copy, owned */
     bd_kernel *kernels;
     int kernel_count;
+    int32_t *kernel_of;   /* one a node: the kernel that evaluates it; -1: inlined where it is read, or a variable */
     bd_storage *storage;  /* one a node */
     uint64_t arena_bytes; /* planned peak of everything that is not a variable */
     uint64_t variable_bytes; /* of the variables that the graph uses, each once, data sets aside */

@@ -1,0 +1,49 @@
+/* Reductions over leading axes: BD_COLUMNS columns side by side, BD_LANES work-items to each, one pass. */
+#ifndef BD_ARGUMENTS /* so that the skeleton compiles alone */
+#define BD_ARGUMENTS __global float *b0
+#define BD_LOCAL 32, 2, 1
+#define BD_COLUMNS 32
+#define BD_LANES 2
+#define BD_BLOCKS 1u /* of columns */
+#define BD_OUTER 1u
+#define BD_LENGTH 64u /* of a whole column */
+#define BD_CHUNK 64u  /* of a part of it */
+#define BD_INNER 32u
+#define BD_OUTPUTS 1u /* outer times chunks */
+#endif
+
+#if BD_LANES > 1
+#define BD_REDUCE(combine, v)                                                                                          \
+    do {                                                                                                               \
+        barrier(CLK_LOCAL_MEM_FENCE);                                                                                  \
+        scratch[lane * BD_COLUMNS + get_local_id(0)] = v;                                                              \
+        for (uint half_ = BD_LANES / 2; half_ > 0; half_ /= 2) {                                                       \
+            barrier(CLK_LOCAL_MEM_FENCE);                                                                              \
+            if (lane < half_) {                                                                                        \
+                const uint at_ = lane * BD_COLUMNS + get_local_id(0);                                                  \
+                scratch[at_] = combine(scratch[at_], scratch[at_ + half_ * BD_COLUMNS]);                               \
+            }                                                                                                          \
+        }                                                                                                              \
+        barrier(CLK_LOCAL_MEM_FENCE);                                                                                  \
+        v = scratch[get_local_id(0)];                                                                                  \
+    } while (0)
+#else
+#define BD_REDUCE(combine, v)
+#endif
+
+__kernel __attribute__((reqd_work_group_size(BD_LOCAL))) void binade(BD_ARGUMENTS)
+{
+#if BD_LANES > 1
+    __local float scratch[BD_COLUMNS * BD_LANES];
+#endif
+    const uint lane = (uint)get_local_id(1);
+    const uint group = (uint)(get_group_id(1) * get_num_groups(0) + get_group_id(0));
+    const uint column = group % BD_BLOCKS * BD_COLUMNS + (uint)get_local_id(0);
+    const uint output = group / BD_BLOCKS; /* the chunk, then the outer index */
+    const bool inside = column < BD_INNER && output < BD_OUTPUTS;
+    const uint outer = output % BD_OUTER;
+    const uint first = output / BD_OUTER * BD_CHUNK;
+    const uint last = inside ? min(first + BD_CHUNK, BD_LENGTH) : 0u;
+    const uint o = output * BD_INNER + column;
+    //@body
+}

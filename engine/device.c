@@ -1,0 +1,108 @@
+/* The front end of devices: lists those of all backends, opens one by a name that a person would type. */
+#include "../backends/backend.h"
+#include "cache.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+static size_t backends(const bd_backend *found[3])
+{
+    const bd_backend *const all[] = { bd_opencl_backend(), bd_vulkan_backend(), bd_reference_backend() };
+    size_t count = 0;
+    for (size_t i = 0; i < 3; i++)
+        if (all[i])
+            found[count++] = all[i];
+    return count;
+}
+
+bd_status bd_device_list(bd_device_info **infos, size_t *count, bd_error *error)
+{
+    if (!infos || !count)
+        return bd_fail(error, BD_ERROR_ARGUMENT, "bd_device_list: a result pointer is NULL");
+    *infos = NULL;
+    *count = 0;
+    const bd_backend *found[3];
+    const size_t backend_count = backends(found);
+    for (size_t i = 0; i < backend_count; i++) {
+        bd_status status = found[i]->list(infos, count, error);
+        if (status != BD_OK) {
+            free(*infos);
+            *infos = NULL;
+            *count = 0;
+            return status;
+        }
+    }
+    return BD_OK;
+}
+
+/* "opencl:0, vulkan:0, reference" */
+static void list_ids(const bd_device_info *infos, size_t count, char *text, size_t size)
+{
+    text[0] = 0;
+    for (size_t i = 0, length = 0; i < count && length < size; i++)
+        length += (size_t)snprintf(text + length, size - length, "%s%s", i ? ", " : "", infos[i].id);
+}
+
+/* An id, else a backend's name, else a part of a device's name. */
+static bool find(const bd_device_info *infos, size_t count, const char *name, size_t *index)
+{
+    for (size_t i = 0; i < count; i++)
+        if (strcasecmp(infos[i].id, name) == 0)
+            return *index = i, true;
+    for (size_t i = 0; i < count; i++)
+        if (strcasecmp(infos[i].backend, name) == 0)
+            return *index = i, true;
+    for (size_t i = 0; i < count; i++)
+        if (*name && strcasestr(infos[i].name, name))
+            return *index = i, true;
+    return false;
+}
+
+bd_status bd_device_open(const char *name, bd_device **device, bd_error *error)
+{
+    if (!name || !device)
+        return bd_fail(error, BD_ERROR_ARGUMENT, "bd_device_open: name or result pointer is NULL");
+    *device = NULL;
+    bd_device_info *infos;
+    size_t count, index;
+    bd_status status = bd_device_list(&infos, &count, error);
+    if (status != BD_OK)
+        return status;
+    if (!find(infos, count, name, &index)) {
+        char ids[512];
+        list_ids(infos, count, ids, sizeof ids);
+        status = bd_fail(error, BD_ERROR_ARGUMENT, "no device '%s'; there are: %s", name, ids);
+    } else {
+        const bd_backend *found[3];
+        const size_t backend_count = backends(found);
+        size_t number = 0; /* among those of its backend */
+        for (size_t i = 0; i < index; i++)
+            number += strcmp(infos[i].backend, infos[index].backend) == 0;
+        bd_cache *cache = bd_cache_open();
+        status = cache ? BD_OK : bd_fail(error, BD_ERROR_MEMORY, "out of memory for the cache");
+        for (size_t i = 0; i < backend_count && status == BD_OK; i++)
+            if (strcmp(found[i]->name, infos[index].backend) == 0)
+                status = found[i]->open(number, cache, device, error);
+        if (status != BD_OK)
+            bd_cache_close(&cache);
+    }
+    free(infos);
+    return status;
+}
+
+void bd_device_close(bd_device **device)
+{
+    if (!device || !*device)
+        return;
+    bd_cache *cache = (*device)->cache;
+    (*device)->backend->close(*device);
+    bd_cache_close(&cache);
+    *device = NULL;
+}
+
+const bd_device_info *bd_device_get_info(const bd_device *device)
+{
+    return device ? &device->info : NULL;
+}

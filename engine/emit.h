@@ -1,0 +1,48 @@
+/* Turns nodes into statements of the subset that OpenCL C and GLSL share: "float v3 = v1 + v2;". A value is a node at an
+ * index; an index is the name of a `uint` (or a literal) that is the linear index in the node's shape. Views only change the
+ * index, so they cost nothing. Every value and index is emitted once in its scope. */
+#ifndef BINADE_ENGINE_EMIT_H
+#define BINADE_ENGINE_EMIT_H
+
+#include "kernel.h"
+#include "text.h"
+
+typedef struct bd_emitter bd_emitter;
+
+/* `kernel` may be NULL for index questions only (bd_emit_view). */
+bd_emitter *bd_emitter_create(const bd_plan *plan, const bd_kernel *kernel, bd_dialect dialect);
+void bd_emitter_destroy(bd_emitter **emitter);
+/* What was emitted so far; the caller may append to it. */
+bd_text *bd_emitter_text(bd_emitter *emitter);
+/* True if memory ran out somewhere: the text is not to be used. */
+bool bd_emitter_failed(const bd_emitter *emitter);
+
+/* Values and indices emitted between open and close are forgotten at close: a C block. */
+int bd_emit_open(bd_emitter *emitter);
+void bd_emit_close(bd_emitter *emitter, int mark);
+
+/* Makes known that `expression` already has a name, as `i / 10u` is `row` in a row kernel. */
+void bd_emit_know_index(bd_emitter *emitter, const char *expression, const char *name);
+/* The name of an index expression, emitted if it is new. Valid until the emitter is destroyed. */
+const char *bd_emit_index(bd_emitter *emitter, const char *format, ...) BD_PRINTF(2, 3);
+/* The index in the input of a BROADCAST, RESHAPE, PERMUTE or SLICE node for an index in the node. */
+const char *bd_emit_view(bd_emitter *emitter, const bd_node *view, const bd_shape *input, const char *index);
+
+/* Makes known that the node's value at `index` is in the variable `name`. */
+void bd_emit_know(bd_emitter *emitter, bd_tensor node, const char *index, const char *name);
+/* The name of the node's value at `index`, a 32-bit float rounded to the node's format. */
+const char *bd_emit_value(bd_emitter *emitter, bd_tensor node, const char *index);
+/* Stores a value that bd_emit_value returned into the node's operand (for an ASSIGN: the variable's). */
+void bd_emit_store(bd_emitter *emitter, bd_tensor node, const char *index, const char *value);
+/* Rounds a variable in place to a format: "v = bd_round_f16(v);", or nothing for F32. */
+void bd_emit_round(bd_emitter *emitter, bd_format format, const char *name);
+
+/* Follows views down to what they show; `steps` (may be NULL) gets the views from the outside in, at most `most`. */
+bd_tensor bd_view_base(const bd_graph *graph, bd_tensor tensor);
+/* True for nodes that are evaluated wherever they are read: sources other than variables and batches, views, and scalar
+ * arithmetic on nothing but those. */
+bool bd_is_inline(const bd_graph *graph, bd_tensor tensor);
+/* Number of the operand that holds the node; -1 if none. */
+int bd_kernel_operand(const bd_kernel *kernel, bd_tensor node);
+
+#endif

@@ -1,0 +1,702 @@
+/* Fusion, one node after the other in graph order:
+ *  - an elementwise node joins the kernel that computes the last of its inputs, if it can be evaluated at that kernel's
+ *    own index; so epilogues grow. Else it begins a pointwise kernel.
+ *  - a reduction turns the pointwise kernel of its input into a row or column kernel, or joins one over the same space,
+ *    also one that has nothing else in common with it.
+ *  - nodes that depend on variables only float until a kernel reads them: it adopts them if it reads them at its own
+ *    index, a contraction also as a prologue; else they get a kernel of their own, before all others.
+ *  - effects come last, where no kernel reads the old value any more.
+ * A kernel keeps its place in the order, and a node joins only the latest of the kernels it depends on; so the order is
+ * always a valid one. */
+#include "fuse.h"
+#include "emit.h"
+#include "tile.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Kernels of floating nodes run first: their order counts up from here. */
+#define FRONT (-1000000)
+
+typedef struct fuser {
+    bd_plan *plan;
+    const bd_graph *graph;
+    const bd_target *target;
+    const bd_compile_options *options;
+    int *order;     /* of each kernel */
+    bool *floating; /* nodes */
+    bd_space *space;   /* nodes, within their kernel */
+    int *consumers; /* nodes: how many nodes read them, views aside */
+    int kernel_capacity, next_order, next_front;
+    bd_emitter *emitter; /* for questions about indices */
+    bool failed;
+} fuser;
+
+void bd_visit_bases(const bd_graph *graph, bd_tensor tensor, void (*visit)(void *user, bd_tensor base), void *user)
+{
+    const bd_node *node = &graph->nodes[tensor];
+    if (node->op == BD_OP_RANDOM) { /* reads seed and step */
+        bd_tensor control = bd_graph_find_variable(graph, "control");
+        if (control != BD_NONE)
+            visit(user, control);
+    }
+    for (int i = 0; i < node->input_count; i++) {
+        if (node->inputs[i] == BD_NONE || (node->op == BD_OP_ASSIGN && i == 0))
+            continue;
+        bd_tensor base = bd_view_base(graph, node->inputs[i]);
+        if (graph->nodes[base].op != BD_OP_VARIABLE && bd_is_inline(graph, base))
+            bd_visit_bases(graph, base, visit, user);
+        else
+            visit(user, base);
+        /* A control value seen after the step needs the block itself, too. */
+        if (graph->nodes[base].op == BD_OP_CONTROL_STEP && node->op == BD_OP_CONTROL)
+            visit(user, graph->nodes[base].inputs[0]);
+    }
+}
+
+static int64_t elements_of(const fuser *f, bd_tensor tensor)
+{
+    return bd_shape_elements(&f->graph->nodes[tensor].shape);
+}
+
+static bd_op_class class_of(const fuser *f, bd_tensor tensor)
+{
+    return bd_op_get_info(f->graph->nodes[tensor].op)->class;
+}
+
+/* ---- dependencies ---- */
+
+typedef struct latest {
+    const fuser *f;
+    int kernel, order;
+} latest;
+
+static void visit_latest(void *user, bd_tensor base)
+{
+    latest *l = user;
+    const bd_plan *plan = l->f->plan;
+    if (l->f->graph->nodes[base].op == BD_OP_PACK) {
+        bd_visit_bases(l->f->graph, base, visit_latest, user);
+        return;
+    }
+    int kernel = plan->kernel_of[base];
+    if (kernel >= 0 && (l->kernel < 0 || l->f->order[kernel] > l->order)) {
+        l->kernel = kernel;
+        l->order = l->f->order[kernel];
+    }
+}
+
+/* The last kernel that `node` depends on; kernel -1 if none. */
+static latest find_latest(const fuser *f, bd_tensor node)
+{
+    latest l = { f, -1, 2 * FRONT };
+    bd_visit_bases(f->graph, node, visit_latest, &l);
+    return l;
+}
+
+typedef struct floats {
+    const fuser *f;
+    bd_tensor *nodes;
+    int count, most;
+} floats;
+
+static void visit_floats(void *user, bd_tensor base)
+{
+    floats *list = user;
+    if (list->f->graph->nodes[base].op == BD_OP_PACK)
+        bd_visit_bases(list->f->graph, base, visit_floats, user);
+    else if (list->f->floating[base] && list->count < list->most)
+        list->nodes[list->count++] = base;
+}
+
+static void visit_count(void *user, bd_tensor base)
+{
+    ((int *)user)[base]++;
+}
+
+/* ---- kernels ---- */
+
+static int new_kernel(fuser *f, bd_kernel_class class, int order)
+{
+    bd_plan *plan = f->plan;
+    if (plan->kernel_count == f->kernel_capacity) {
+        int capacity = f->kernel_capacity * 2 + 32;
+        bd_kernel *kernels = realloc(plan->kernels, (size_t)capacity * sizeof *kernels);
+        if (kernels)
+            plan->kernels = kernels;
+        int *orders = realloc(f->order, (size_t)capacity * sizeof *orders);
+        if (orders)
+            f->order = orders;
+        if (!kernels || !orders) {
+            f->failed = true;
+            return -1;
+        }
+        f->kernel_capacity = capacity;
+    }
+    plan->kernels[plan->kernel_count] = (bd_kernel){ .class = class, .anchor = BD_NONE };
+    f->order[plan->kernel_count] = order;
+    return plan->kernel_count++;
+}
+
+static void add_node(fuser *f, int kernel, bd_tensor node, bd_space space)
+{
+    if (kernel < 0)
+        return;
+    bd_kernel *k = &f->plan->kernels[kernel];
+    if (k->node_count % 16 == 0) {
+        bd_tensor *nodes = realloc(k->nodes, (size_t)(k->node_count + 16) * sizeof *nodes);
+        if (!nodes) {
+            f->failed = true;
+            return;
+        }
+        k->nodes = nodes;
+    }
+    k->nodes[k->node_count++] = node;
+    f->plan->kernel_of[node] = kernel;
+    f->space[node] = space;
+    f->floating[node] = false;
+}
+
+static void settle(fuser *f, bd_tensor node);
+
+/* The names of a kernel's own indices: elements, and results of its reductions. */
+static const char *space_name(const bd_kernel *kernel, bd_space space)
+{
+    if (space == BD_SPACE_ELEMENT)
+        return kernel->elements == 1 ? "0u" : "i";
+    return kernel->extent.outer * kernel->extent.inner == 1 ? "0u" : "o";
+}
+
+/* Teaches the emitter that `i / length` is the row. Column kernels have no such relation: their reductions are complete
+ * only after the last element. */
+static void know_rows(fuser *f, const bd_kernel *kernel)
+{
+    if (kernel->class == BD_KERNEL_ROWS && kernel->extent.chunks == 1) {
+        char expression[48];
+        snprintf(expression, sizeof expression, "i / %lluu", (unsigned long long)kernel->extent.length);
+        bd_emit_know_index(f->emitter, expression, "o");
+    }
+}
+
+/* Where `input` of a node at `index` reads its base. NULL if the path has no plain index (padding). */
+static const char *path_index(fuser *f, bd_tensor input, const char *index, bd_tensor *base)
+{
+    const bd_graph *graph = f->graph;
+    while (class_of(f, input) == BD_CLASS_VIEW) {
+        const bd_node *view = &graph->nodes[input];
+        index = view->op == BD_OP_PAD ? NULL : index;
+        if (index)
+            index = bd_emit_view(f->emitter, view, &graph->nodes[view->inputs[0]].shape, index);
+        input = view->inputs[0];
+    }
+    *base = input;
+    return index;
+}
+
+/* The space of `kernel` whose index `index` is, if any. */
+static bool index_space(const bd_kernel *kernel, const char *index, int64_t elements, bd_space *space)
+{
+    if (!index)
+        return false;
+    const bool reduces = kernel->class == BD_KERNEL_ROWS || kernel->class == BD_KERNEL_COLUMNS;
+    if (elements == kernel->elements && strcmp(index, space_name(kernel, BD_SPACE_ELEMENT)) == 0) {
+        *space = BD_SPACE_ELEMENT;
+        return true;
+    }
+    if (reduces && kernel->extent.chunks == 1 && elements == kernel->extent.outer * kernel->extent.inner &&
+        strcmp(index, space_name(kernel, BD_SPACE_REDUCED)) == 0) {
+        *space = BD_SPACE_REDUCED;
+        return true;
+    }
+    return false;
+}
+
+/* Takes a floating node into the kernel, with the floating nodes that it reads, where indices allow; else settles them. */
+static void adopt(fuser *f, int kernel, bd_tensor node, bd_space space)
+{
+    if (!f->floating[node])
+        return;
+    const bool window = class_of(f, node) == BD_CLASS_WINDOW;
+    for (int i = 0; i < f->graph->nodes[node].input_count; i++) {
+        bd_tensor base;
+        bd_kernel *k = &f->plan->kernels[kernel];
+        const char *index = path_index(f, f->graph->nodes[node].inputs[i], space_name(k, space), &base);
+        bd_space at;
+        if (f->floating[base] && !window && index_space(k, index, elements_of(f, base), &at))
+            adopt(f, kernel, base, at);
+        else if (f->floating[base])
+            settle(f, base);
+    }
+    add_node(f, kernel, node, space);
+}
+
+/* Gives a floating node a pointwise kernel that runs before all others. */
+static void settle(fuser *f, bd_tensor node)
+{
+    if (!f->floating[node])
+        return;
+    int kernel = new_kernel(f, BD_KERNEL_POINTWISE, 0);
+    if (kernel < 0)
+        return;
+    f->plan->kernels[kernel].elements = elements_of(f, node);
+    adopt(f, kernel, node, BD_SPACE_ELEMENT);
+    f->order[kernel] = FRONT + f->next_front++; /* behind what it reads */
+}
+
+/* Can `node` be evaluated in `kernel` at `space`? */
+static bool fits(fuser *f, int kernel, bd_tensor node, bd_space space)
+{
+    const bd_kernel *k = &f->plan->kernels[kernel];
+    const bool window = class_of(f, node) == BD_CLASS_WINDOW;
+    const bd_node *n = &f->graph->nodes[node];
+    for (int i = n->op == BD_OP_ASSIGN ? 1 : 0; i < n->input_count; i++) {
+        bd_tensor base;
+        const char *index = path_index(f, n->inputs[i], space_name(k, space), &base);
+        if (f->graph->nodes[base].op == BD_OP_PACK && find_latest(f, base).kernel == kernel)
+            return false; /* complete only after this kernel */
+        if (f->plan->kernel_of[base] != kernel)
+            continue;
+        bd_space at;
+        if (window || f->space[base] == BD_SPACE_OPERAND || !index_space(k, index, elements_of(f, base), &at) ||
+            at != f->space[base])
+            return false;
+    }
+    return true;
+}
+
+static bool reads_reduction(const fuser *f, int kernel, bd_tensor node)
+{
+    const bd_node *n = &f->graph->nodes[node];
+    for (int i = 0; i < n->input_count; i++) {
+        if (n->inputs[i] == BD_NONE)
+            continue;
+        bd_tensor base = bd_view_base(f->graph, n->inputs[i]);
+        if (f->plan->kernel_of[base] == kernel &&
+            (f->space[base] == BD_SPACE_REDUCED || reads_reduction(f, kernel, base)))
+            return true;
+    }
+    return false;
+}
+
+/* Which space of the kernel the node's elements are, if the kernel's class lets it join. */
+static bool joinable(fuser *f, int kernel, bd_tensor node, bd_space *space)
+{
+    const bd_kernel *k = &f->plan->kernels[kernel];
+    const int64_t elements = elements_of(f, node);
+    if (f->options->no_fusion || k->class == BD_KERNEL_CONTROL || k->class == BD_KERNEL_LIBRARY || elements == 0)
+        return false;
+    if ((k->class == BD_KERNEL_ROWS || k->class == BD_KERNEL_COLUMNS) && k->extent.chunks == 1 &&
+        elements == k->extent.outer * k->extent.inner && k->extent.length != 1) {
+        *space = BD_SPACE_REDUCED;
+        if (fits(f, kernel, node, *space))
+            return true;
+    }
+    *space = BD_SPACE_ELEMENT;
+    if (elements != k->elements)
+        return false;
+    if (k->class == BD_KERNEL_COLUMNS && reads_reduction(f, kernel, node))
+        return false;
+    return fits(f, kernel, node, *space);
+}
+
+static void join(fuser *f, int kernel, bd_tensor node, bd_space space)
+{
+    f->floating[node] = true; /* adopt() does the rest */
+    int mark = bd_emit_open(f->emitter);
+    know_rows(f, &f->plan->kernels[kernel]);
+    adopt(f, kernel, node, space);
+    bd_emit_close(f->emitter, mark);
+}
+
+/* ---- one node ---- */
+
+static void place_pointwise(fuser *f, bd_tensor node)
+{
+    latest l = find_latest(f, node);
+    if (l.kernel < 0 && !f->options->no_fusion) {
+        f->floating[node] = true;
+        return;
+    }
+    if (l.kernel >= 0) {
+        bd_space space;
+        int mark = bd_emit_open(f->emitter);
+        know_rows(f, &f->plan->kernels[l.kernel]);
+        bool can = joinable(f, l.kernel, node, &space);
+        bd_emit_close(f->emitter, mark);
+        if (can) {
+            join(f, l.kernel, node, space);
+            return;
+        }
+    }
+    int kernel = new_kernel(f, BD_KERNEL_POINTWISE, f->next_order++);
+    if (kernel < 0)
+        return;
+    f->plan->kernels[kernel].elements = elements_of(f, node);
+    join(f, kernel, node, BD_SPACE_ELEMENT);
+}
+
+static bool same_extent(const bd_extent *a, const bd_extent *b)
+{
+    return a->outer == b->outer && a->length == b->length && a->inner == b->inner && a->chunks == b->chunks;
+}
+
+static void place_reduction(fuser *f, bd_tensor node)
+{
+    bd_plan *plan = f->plan;
+    bd_extent extent = bd_reduction_extent(f->graph, node);
+    const bd_kernel_class class = extent.inner == 1 ? BD_KERNEL_ROWS : BD_KERNEL_COLUMNS;
+    const int64_t elements = extent.outer * extent.length * extent.inner;
+    const latest l = find_latest(f, node);
+    int kernel = -1;
+    bd_tensor base;
+    const char *index = path_index(f, f->graph->nodes[node].inputs[0], elements == 1 ? "0u" : "i", &base);
+    const bool straight = index && elements_of(f, base) == elements && strcmp(index, elements == 1 ? "0u" : "i") == 0;
+    if (!f->options->no_fusion && l.kernel >= 0 && straight && plan->kernel_of[base] == l.kernel && elements > 1) {
+        bd_kernel *k = &plan->kernels[l.kernel];
+        if (k->class == BD_KERNEL_POINTWISE && k->elements == elements) {
+            k->class = class;
+            k->extent = extent;
+            kernel = l.kernel;
+        } else if (k->class == class && same_extent(&k->extent, &extent) && f->space[base] == BD_SPACE_ELEMENT &&
+                   (class == BD_KERNEL_ROWS || !reads_reduction(f, l.kernel, base))) {
+            kernel = l.kernel;
+        }
+    }
+    /* Another reduction over a space of the same form, later than all that this one reads. */
+    for (int k = plan->kernel_count - 1; kernel < 0 && k >= 0 && !f->options->no_fusion; k--)
+        if (plan->kernels[k].class == class && same_extent(&plan->kernels[k].extent, &extent) && f->order[k] > l.order)
+            kernel = k;
+    if (kernel < 0) {
+        kernel = new_kernel(f, class, f->next_order++);
+        if (kernel < 0)
+            return;
+        plan->kernels[kernel].extent = extent;
+        plan->kernels[kernel].elements = elements;
+    }
+    if (plan->kernels[kernel].anchor == BD_NONE)
+        plan->kernels[kernel].anchor = node;
+    if (f->floating[base]) {
+        if (straight)
+            join(f, kernel, base, BD_SPACE_ELEMENT);
+        else
+            settle(f, base);
+    }
+    add_node(f, kernel, node, BD_SPACE_REDUCED);
+}
+
+/* A floating elementwise chain that nobody else reads becomes the contraction's prologue. */
+static void adopt_operand(fuser *f, int kernel, bd_tensor node)
+{
+    if (!f->floating[node])
+        return;
+    if (class_of(f, node) != BD_CLASS_ELEMENTWISE || f->consumers[node] != 1 ||
+        f->plan->kernels[kernel].class == BD_KERNEL_LIBRARY) {
+        settle(f, node);
+        return;
+    }
+    for (int i = 0; i < f->graph->nodes[node].input_count; i++)
+        adopt_operand(f, kernel, bd_view_base(f->graph, f->graph->nodes[node].inputs[i]));
+    add_node(f, kernel, node, BD_SPACE_OPERAND);
+}
+
+static bool library_can(const fuser *f, bd_tensor tensor)
+{
+    const bd_node *node = &f->graph->nodes[tensor];
+    if (f->options->gemm != BD_GEMM_LIBRARY || node->op != BD_OP_MATMUL || node->chunks > 1)
+        return false;
+    for (int i = 0; i < 2; i++) {
+        bd_tensor input = node->inputs[i];
+        if (f->graph->nodes[input].format != node->format)
+            return false;
+        while (f->graph->nodes[input].op == BD_OP_RESHAPE)
+            input = f->graph->nodes[input].inputs[0];
+        if (class_of(f, input) == BD_CLASS_VIEW || (bd_is_inline(f->graph, input) && f->graph->nodes[input].op != BD_OP_VARIABLE))
+            return false;
+    }
+    bd_contraction c = bd_contraction_of(f->graph, tensor);
+    if (c.m <= 0 || c.n <= 0 || c.k <= 0)
+        return false;
+    return node->format == BD_F32   ? f->target->library_f32 && node->accumulator == BD_F32
+           : node->format == BD_F16 ? f->target->library_f16 && node->accumulator == BD_F16
+                                    : false;
+}
+
+static void place_contraction(fuser *f, bd_tensor node)
+{
+    bd_tensor list[64];
+    floats floating = { f, list, 0, 64 };
+    bd_visit_bases(f->graph, node, visit_floats, &floating);
+    int kernel = new_kernel(f, library_can(f, node) ? BD_KERNEL_LIBRARY : BD_KERNEL_CONTRACTION, f->next_order++);
+    if (kernel < 0)
+        return;
+    f->plan->kernels[kernel].anchor = node;
+    f->plan->kernels[kernel].elements = elements_of(f, node);
+    for (int i = 0; i < floating.count; i++)
+        adopt_operand(f, kernel, floating.nodes[i]);
+    add_node(f, kernel, node, BD_SPACE_ELEMENT);
+}
+
+/* ---- effects ---- */
+
+static bd_tensor variable_root(const bd_graph *graph, bd_tensor variable)
+{
+    bd_tensor base = graph->nodes[variable].attr.variable.base;
+    return base == BD_NONE ? variable : base;
+}
+
+typedef struct reader {
+    const fuser *f;
+    bd_tensor root;
+    bool reads;
+} reader;
+
+static void visit_reader(void *user, bd_tensor base)
+{
+    reader *r = user;
+    if (r->f->graph->nodes[base].op == BD_OP_VARIABLE && variable_root(r->f->graph, base) == r->root)
+        r->reads = true;
+}
+
+/* May the kernel overwrite the variable? Not before another reads it, nor if it reads other elements of it itself. */
+static bool may_overwrite(fuser *f, int kernel, bd_tensor variable, bd_space space)
+{
+    const bd_kernel *k = &f->plan->kernels[kernel];
+    for (bd_tensor t = 0; t < f->graph->node_count; t++) {
+        if (f->plan->kernel_of[t] < 0)
+            continue;
+        reader r = { f, variable_root(f->graph, variable), false };
+        bd_visit_bases(f->graph, t, visit_reader, &r);
+        if (!r.reads)
+            continue;
+        if (f->order[f->plan->kernel_of[t]] > f->order[kernel])
+            return false;
+        if (f->plan->kernel_of[t] != kernel)
+            continue;
+        const bd_node *node = &f->graph->nodes[t];
+        if (k->class == BD_KERNEL_CONTRACTION && f->space[t] != BD_SPACE_ELEMENT)
+            return false;
+        for (int i = node->op == BD_OP_ASSIGN ? 1 : 0; i < node->input_count; i++) {
+            bd_tensor base;
+            if (node->inputs[i] == BD_NONE)
+                continue;
+            const char *index = path_index(f, node->inputs[i], space_name(k, f->space[t]), &base);
+            if (f->graph->nodes[base].op != BD_OP_VARIABLE || variable_root(f->graph, base) != r.root)
+                continue;
+            bd_space at;
+            if (base != variable || class_of(f, t) != BD_CLASS_ELEMENTWISE ||
+                !index_space(k, index, elements_of(f, base), &at) || at != space)
+                return false;
+        }
+    }
+    return true;
+}
+
+static void place_assign(fuser *f, bd_tensor node)
+{
+    bd_tensor variable = f->graph->nodes[node].inputs[0];
+    latest l = find_latest(f, node);
+    if (l.kernel >= 0) {
+        bd_space space;
+        int mark = bd_emit_open(f->emitter);
+        know_rows(f, &f->plan->kernels[l.kernel]);
+        bool can = joinable(f, l.kernel, node, &space) && may_overwrite(f, l.kernel, variable, space);
+        bd_emit_close(f->emitter, mark);
+        if (can) {
+            join(f, l.kernel, node, space);
+            return;
+        }
+    }
+    int kernel = new_kernel(f, BD_KERNEL_POINTWISE, f->next_order++);
+    if (kernel < 0)
+        return;
+    f->plan->kernels[kernel].elements = elements_of(f, node);
+    join(f, kernel, node, BD_SPACE_ELEMENT);
+}
+
+static void place_control(fuser *f, bd_tensor node)
+{
+    bd_tensor list[8];
+    floats floating = { f, list, 0, 8 };
+    bd_visit_bases(f->graph, node, visit_floats, &floating);
+    for (int i = 0; i < floating.count; i++)
+        settle(f, floating.nodes[i]);
+    int kernel = new_kernel(f, BD_KERNEL_CONTROL, f->next_order++);
+    if (kernel >= 0)
+        add_node(f, kernel, node, BD_SPACE_ELEMENT);
+}
+
+/* Readers of a pack that float would have nobody to store them. */
+static void place_pack(fuser *f, bd_tensor node)
+{
+    bd_tensor base;
+    for (int i = 0; i < f->graph->nodes[node].input_count; i++) {
+        base = bd_view_base(f->graph, f->graph->nodes[node].inputs[i]);
+        settle(f, base);
+    }
+}
+
+/* ---- results ---- */
+
+typedef struct operand_user {
+    fuser *f;
+    int kernel;
+} operand_user;
+
+static void add_operand(fuser *f, int kernel, bd_tensor node, bool written)
+{
+    bd_kernel *k = &f->plan->kernels[kernel];
+    for (int i = 0; i < k->operand_count; i++)
+        if (k->operands[i].node == node) {
+            k->operands[i].written |= written;
+            return;
+        }
+    bd_operand *operands = realloc(k->operands, (size_t)(k->operand_count + 1) * sizeof *operands);
+    if (!operands) {
+        f->failed = true;
+        return;
+    }
+    k->operands = operands;
+    k->operands[k->operand_count++] = (bd_operand){ node, written };
+}
+
+static void visit_operand(void *user, bd_tensor base)
+{
+    operand_user *u = user;
+    const bd_node *node = &u->f->graph->nodes[base];
+    if (node->op == BD_OP_CONTROL_STEP || (u->f->plan->kernel_of[base] == u->kernel && node->op != BD_OP_VARIABLE))
+        return;
+    add_operand(u->f, u->kernel, base, false);
+}
+
+typedef struct stored_user {
+    fuser *f;
+    bool *stored;
+    int kernel;
+} stored_user;
+
+static void visit_stored(void *user, bd_tensor base)
+{
+    stored_user *u = user;
+    if (u->f->plan->kernel_of[base] >= 0 && u->f->plan->kernel_of[base] != u->kernel)
+        u->stored[base] = true;
+}
+
+static int compare_tensors(const void *a, const void *b)
+{
+    bd_tensor x = *(const bd_tensor *)a, y = *(const bd_tensor *)b;
+    return (x > y) - (x < y);
+}
+
+static bool find_operands(fuser *f)
+{
+    bd_plan *plan = f->plan;
+    bool *stored = calloc((size_t)f->graph->node_count + 1, sizeof *stored);
+    if (!stored)
+        return false;
+    for (bd_tensor t = 0; t < f->graph->node_count; t++) {
+        stored_user u = { f, stored, plan->kernel_of[t] };
+        if (plan->kernel_of[t] >= 0 || f->graph->nodes[t].op == BD_OP_PACK)
+            bd_visit_bases(f->graph, t, visit_stored, &u);
+    }
+    for (int k = 0; k < plan->kernel_count; k++) {
+        bd_kernel *kernel = &plan->kernels[k];
+        qsort(kernel->nodes, (size_t)kernel->node_count, sizeof *kernel->nodes, compare_tensors);
+        kernel->spaces = malloc((size_t)kernel->node_count * sizeof *kernel->spaces + 1);
+        if (!kernel->spaces) {
+            f->failed = true;
+            break;
+        }
+        for (int i = 0; i < kernel->node_count; i++) {
+            bd_tensor t = kernel->nodes[i];
+            operand_user u = { f, k };
+            kernel->spaces[i] = f->space[t];
+            bd_visit_bases(f->graph, t, visit_operand, &u);
+        }
+        for (int i = 0; i < kernel->node_count; i++) {
+            bd_tensor t = kernel->nodes[i];
+            if (f->graph->nodes[t].op == BD_OP_ASSIGN || f->graph->nodes[t].op == BD_OP_CONTROL_STEP)
+                add_operand(f, k, f->graph->nodes[t].inputs[0], true);
+            else if (stored[t] || f->options->no_fusion)
+                add_operand(f, k, t, true);
+        }
+    }
+    free(stored);
+    return !f->failed;
+}
+
+/* Kernels in execution order, numbers in kernel_of to match. */
+static bool sort_kernels(fuser *f)
+{
+    bd_plan *plan = f->plan;
+    int count = plan->kernel_count;
+    int *place = calloc((size_t)count + 1, sizeof *place);
+    bd_kernel *sorted = calloc((size_t)count + 1, sizeof *sorted);
+    if (place && sorted) {
+        for (int a = 0; a < count; a++)
+            for (int b = 0; b < count; b++)
+                place[a] += f->order[b] < f->order[a];
+        for (int k = 0; k < count; k++)
+            sorted[place[k]] = plan->kernels[k];
+        for (bd_tensor t = 0; t < f->graph->node_count; t++)
+            if (plan->kernel_of[t] >= 0)
+                plan->kernel_of[t] = place[plan->kernel_of[t]];
+        free(plan->kernels);
+        plan->kernels = sorted;
+        sorted = NULL;
+    } else {
+        f->failed = true;
+    }
+    free(place);
+    free(sorted);
+    return !f->failed;
+}
+
+static void place_all(fuser *f)
+{
+    const bd_graph *graph = f->graph;
+    for (bd_tensor t = 0; t < graph->node_count && !f->failed; t++) {
+        if (graph->nodes[t].op == BD_OP_CONTROL_STEP)
+            place_control(f, t);
+        else if (graph->nodes[t].op == BD_OP_PACK)
+            place_pack(f, t);
+        else if (bd_is_inline(graph, t) || graph->nodes[t].op == BD_OP_ASSIGN)
+            continue;
+        else
+            switch (class_of(f, t)) {
+            case BD_CLASS_REDUCTION: place_reduction(f, t); break;
+            case BD_CLASS_CONTRACTION: place_contraction(f, t); break;
+            default: place_pointwise(f, t);
+            }
+    }
+    for (bd_tensor t = 0; t < graph->node_count && !f->failed; t++)
+        if (graph->nodes[t].op == BD_OP_ASSIGN)
+            place_assign(f, t);
+}
+
+bd_status bd_fuse(bd_plan *plan, const bd_target *target, const bd_compile_options *options, bd_error *error)
+{
+    const size_t count = (size_t)plan->graph->node_count + 1;
+    fuser f = { .plan = plan, .graph = plan->graph, .target = target, .options = options };
+    plan->kernel_of = malloc(count * sizeof *plan->kernel_of);
+    f.floating = calloc(count, sizeof *f.floating);
+    f.space = calloc(count, sizeof *f.space);
+    f.consumers = calloc(count, sizeof *f.consumers);
+    f.emitter = bd_emitter_create(plan, NULL, BD_DIALECT_OPENCL);
+    f.failed = !plan->kernel_of || !f.floating || !f.space || !f.consumers || !f.emitter;
+    if (!f.failed) {
+        for (size_t t = 0; t < count; t++)
+            plan->kernel_of[t] = -1;
+        for (bd_tensor t = 0; t < plan->graph->node_count; t++)
+            if (class_of(&f, t) != BD_CLASS_VIEW && (!bd_is_inline(plan->graph, t)))
+                bd_visit_bases(plan->graph, t, visit_count, f.consumers);
+        place_all(&f);
+    }
+    bool done = !f.failed && sort_kernels(&f) && find_operands(&f) && !bd_emitter_failed(f.emitter);
+    bd_emitter_destroy(&f.emitter);
+    free(f.order);
+    free(f.floating);
+    free(f.space);
+    free(f.consumers);
+    return done ? BD_OK : bd_fail(error, BD_ERROR_MEMORY, "out of memory while fusing kernels");
+}

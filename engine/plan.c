@@ -1,0 +1,204 @@
+/* From a graph to a plan: rewrite, fuse, launch sizes, memory. */
+#include "emit.h"
+#include "fuse.h"
+#include "memory.h"
+#include "rewrite.h"
+#include "tile.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void bd_target_default(bd_target *target)
+{
+    *target = (bd_target){
+        .limits = { .max_buffer_bytes = UINT64_MAX, .max_binding_bytes = UINT32_MAX, .max_bindings = 64,
+                    .buffer_alignment = 256, .max_workgroup_items = 256, .max_workgroup_size = { 256, 256, 64 },
+                    .max_workgroup_count = { 65535, 65535, 65535 }, .shared_bytes = 32768, .subgroup_size = 32,
+                    .compute_units = 16 },
+        .half = { .storage = true, .arithmetic = true, .arithmetic_exact = true, .conversion_exact = true },
+    };
+}
+
+static uint32_t power_of_two_up_to(uint32_t limit, int64_t wanted)
+{
+    uint32_t size = 1;
+    while (size < limit && size < wanted)
+        size *= 2;
+    return size <= limit ? size : size / 2;
+}
+
+/* Spreads `groups` work-groups over two dimensions, since one may hold no more than 65,535. */
+static void spread_groups(const bd_target *target, bd_kernel *kernel, uint64_t groups)
+{
+    uint64_t most = target->limits.max_workgroup_count[0] ? target->limits.max_workgroup_count[0] : 65535;
+    uint64_t rows = (groups + most - 1) / most;
+    kernel->groups[0] = (uint32_t)(rows ? (groups + rows - 1) / rows : 0);
+    kernel->groups[1] = (uint32_t)rows;
+    kernel->groups[2] = 1;
+}
+
+static void launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *target)
+{
+    const uint32_t most = target->limits.max_workgroup_items < 256 ? target->limits.max_workgroup_items : 256;
+    kernel->local[0] = kernel->local[1] = kernel->local[2] = 1;
+    const bd_extent *e = &kernel->extent;
+    switch (kernel->class) {
+    case BD_KERNEL_POINTWISE:
+        kernel->local[0] = power_of_two_up_to(most, kernel->elements);
+        spread_groups(target, kernel, ((uint64_t)kernel->elements + kernel->local[0] - 1) / kernel->local[0]);
+        break;
+    case BD_KERNEL_ROWS: {
+        /* Lanes share a row, in local[0]; rows of a group are in local[1]. Short rows take one lane each. */
+        int64_t length = (e->length + e->chunks - 1) / e->chunks, rows = e->outer * e->chunks;
+        kernel->local[0] = target->is_cpu && rows >= 4 ? 1 : length <= 32 ? 1 : power_of_two_up_to(most, length / 4);
+        kernel->local[1] = power_of_two_up_to(most / kernel->local[0], rows);
+        spread_groups(target, kernel, ((uint64_t)rows + kernel->local[1] - 1) / kernel->local[1]);
+        break;
+    }
+    case BD_KERNEL_COLUMNS: {
+        /* Columns side by side in local[0]; lanes of a column in local[1]. */
+        int64_t length = (e->length + e->chunks - 1) / e->chunks;
+        kernel->local[0] = power_of_two_up_to(target->is_cpu ? 64 : 32, e->inner);
+        if (kernel->local[0] > most)
+            kernel->local[0] = most;
+        kernel->local[1] = target->is_cpu ? 1 : power_of_two_up_to(most / kernel->local[0], length / 4);
+        uint64_t blocks = ((uint64_t)e->inner + kernel->local[0] - 1) / kernel->local[0];
+        spread_groups(target, kernel, blocks * (uint64_t)(e->outer * e->chunks));
+        break;
+    }
+    case BD_KERNEL_CONTRACTION: bd_contraction_launch(plan, kernel, target); break;
+    case BD_KERNEL_CONTROL: case BD_KERNEL_LIBRARY: kernel->groups[0] = kernel->groups[1] = kernel->groups[2] = 1; break;
+    }
+}
+
+/* Floating-point operations and the least bytes moved: each operand once. */
+static void count_work(const bd_plan *plan, bd_kernel *kernel)
+{
+    const bd_graph *graph = plan->graph;
+    for (int i = 0; i < kernel->node_count; i++) {
+        const bd_node *node = &graph->nodes[kernel->nodes[i]];
+        uint64_t elements = (uint64_t)bd_shape_elements(&node->shape);
+        switch (bd_op_get_info(node->op)->class) {
+        case BD_CLASS_ELEMENTWISE: kernel->flops += elements; break;
+        case BD_CLASS_REDUCTION:
+            kernel->flops += (uint64_t)bd_shape_elements(&graph->nodes[node->inputs[0]].shape);
+            break;
+        case BD_CLASS_CONTRACTION: {
+            bd_contraction c = bd_contraction_of(graph, kernel->nodes[i]);
+            kernel->flops += 2u * (uint64_t)c.batch * (uint64_t)c.m * (uint64_t)c.n * (uint64_t)c.k;
+            break;
+        }
+        case BD_CLASS_WINDOW:
+            if (node->op == BD_OP_MAX_POOL || node->op == BD_OP_AVG_POOL)
+                kernel->flops += elements * (uint64_t)(node->attr.window.size[0] * node->attr.window.size[1]);
+            break;
+        default: break;
+        }
+    }
+    for (int i = 0; i < kernel->operand_count; i++) {
+        bd_tensor t = kernel->operands[i].node;
+        uint64_t bytes = plan->storage[t].size;
+        /* Of a data set only the batch's rows are read. */
+        for (int j = 0; j < kernel->node_count; j++) {
+            const bd_node *reader = &graph->nodes[kernel->nodes[j]];
+            if (reader->op == BD_OP_BATCH && reader->inputs[0] == t)
+                bytes = (uint64_t)bd_shape_elements(&reader->shape) * bd_format_size(graph->nodes[t].format);
+            else if (reader->op == BD_OP_BATCH && reader->inputs[1] == t)
+                bytes = (uint64_t)reader->shape.dim[0] * bd_format_size(graph->nodes[t].format);
+        }
+        if (kernel->operands[i].written)
+            kernel->bytes_written += bytes;
+        bool read = !kernel->operands[i].written;
+        for (int j = 0; j < kernel->node_count && !read && graph->nodes[t].op == BD_OP_VARIABLE; j++)
+            for (int n = 0; n < graph->nodes[kernel->nodes[j]].input_count; n++)
+                read |= graph->nodes[kernel->nodes[j]].op != BD_OP_ASSIGN &&
+                        bd_view_base(graph, graph->nodes[kernel->nodes[j]].inputs[n]) == t;
+        if (read)
+            kernel->bytes_read += bytes;
+    }
+}
+
+static void name_kernel(const bd_plan *plan, bd_kernel *kernel)
+{
+    static const char *const classes[] = { "pointwise", "rows", "columns", "contraction", "control", "library" };
+    const bd_graph *graph = plan->graph;
+    bd_tensor main = kernel->anchor != BD_NONE ? kernel->anchor : kernel->nodes[kernel->node_count - 1];
+    int length = snprintf(kernel->name, sizeof kernel->name, "%s %s", classes[kernel->class], bd_node_layer(graph, main));
+    for (int i = 0; i < kernel->node_count && length > 0 && length < (int)sizeof kernel->name; i++)
+        length += snprintf(kernel->name + length, sizeof kernel->name - (size_t)length, "%s%s", i ? "+" : " ",
+                           bd_op_get_info(graph->nodes[kernel->nodes[i]].op)->name);
+}
+
+static void free_kernel(bd_kernel *kernel)
+{
+    free(kernel->nodes);
+    free(kernel->spaces);
+    free(kernel->operands);
+}
+
+/* Kernels of nothing: every result has no elements. */
+static void drop_empty_kernels(bd_plan *plan)
+{
+    int kept = 0;
+    for (int k = 0; k < plan->kernel_count; k++) {
+        bd_kernel *kernel = &plan->kernels[k];
+        if (kernel->groups[0] == 0 || kernel->groups[1] == 0 || kernel->groups[2] == 0) {
+            free_kernel(kernel);
+            continue;
+        }
+        for (int i = 0; i < kernel->node_count; i++)
+            plan->kernel_of[kernel->nodes[i]] = kept;
+        plan->kernels[kept++] = *kernel;
+    }
+    plan->kernel_count = kept;
+}
+
+bd_status bd_plan_create(const bd_graph *graph, const bd_target *target, const bd_compile_options *options, bd_plan **result,
+                         bd_error *error)
+{
+    *result = NULL;
+    bd_plan *plan = calloc(1, sizeof *plan);
+    if (!plan)
+        return bd_fail(error, BD_ERROR_MEMORY, "out of memory for a plan");
+    const bd_compile_options none = { 0 };
+    if (!options)
+        options = &none;
+    bd_status status = bd_rewrite(graph, target, options, &plan->graph, error);
+    if (status == BD_OK)
+        status = bd_fuse(plan, target, options, error);
+    if (status == BD_OK)
+        status = bd_plan_memory(plan, target, error);
+    for (int k = 0; status == BD_OK && k < plan->kernel_count; k++) {
+        bd_kernel *kernel = &plan->kernels[k];
+        name_kernel(plan, kernel);
+        launch(plan, kernel, target);
+        count_work(plan, kernel);
+        if ((uint32_t)kernel->operand_count > target->limits.max_bindings)
+            status = bd_fail(error, BD_ERROR_UNSUPPORTED, "kernel '%s' needs %d buffers, this device allows %u", kernel->name,
+                             kernel->operand_count, target->limits.max_bindings);
+        plan->flops += kernel->flops;
+        plan->bytes += kernel->bytes_read + kernel->bytes_written;
+    }
+    if (status == BD_OK)
+        drop_empty_kernels(plan);
+    else
+        bd_plan_destroy(&plan);
+    *result = plan;
+    return status;
+}
+
+void bd_plan_destroy(bd_plan **pointer)
+{
+    bd_plan *plan = *pointer;
+    if (!plan)
+        return;
+    for (int k = 0; k < plan->kernel_count; k++)
+        free_kernel(&plan->kernels[k]);
+    free(plan->kernels);
+    free(plan->kernel_of);
+    free(plan->storage);
+    bd_graph_destroy(&plan->graph);
+    free(plan);
+    *pointer = NULL;
+}

@@ -1,0 +1,208 @@
+/* Puts a kernel's source together: macros, prelude, skeleton, buffers, body. */
+#include "print.h"
+#include "control.h"
+#include "embedded.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool stores(const bd_printer *printer, int i)
+{
+    const bd_kernel *kernel = printer->kernel;
+    const bd_node *node = &printer->plan->graph->nodes[kernel->nodes[i]];
+    return node->op == BD_OP_ASSIGN || bd_kernel_operand(kernel, kernel->nodes[i]) >= 0;
+}
+
+bool bd_print_has_stores(const bd_printer *printer, bd_space space)
+{
+    for (int i = 0; i < printer->kernel->node_count; i++)
+        if (printer->kernel->spaces[i] == space && stores(printer, i))
+            return true;
+    return false;
+}
+
+void bd_print_stores(bd_printer *printer, bd_space space, const char *index)
+{
+    const bd_kernel *kernel = printer->kernel;
+    /* All values first, then the stores: what an ASSIGN overwrites may still be read by another node. */
+    for (int store = 0; store < 2; store++)
+        for (int i = 0; i < kernel->node_count; i++)
+            if (kernel->spaces[i] == space && stores(printer, i)) {
+                const char *value = bd_emit_value(printer->emitter, kernel->nodes[i], index);
+                if (store)
+                    bd_emit_store(printer->emitter, kernel->nodes[i], index, value);
+            }
+}
+
+static void group_size(bd_printer *printer)
+{
+    const bd_kernel *kernel = printer->kernel;
+    bd_text_append(&printer->macros, "#define BD_LOCAL %u, %u, %u\n#define BD_LOCAL_X %u\n", kernel->local[0],
+                   kernel->local[1], kernel->local[2], kernel->local[0]);
+}
+
+void bd_print_pointwise(bd_printer *printer)
+{
+    printer->skeleton = "pointwise";
+    bd_text_append(&printer->macros, "#define BD_ELEMENTS %lluu\n", (unsigned long long)printer->kernel->elements);
+    bd_print_stores(printer, BD_SPACE_ELEMENT, printer->kernel->elements == 1 ? "0u" : "i");
+}
+
+void bd_print_control(bd_printer *printer)
+{
+    static const char rule[] =
+        "#define GET(word) BD_AS_FLOAT(BLOCK[word])\n"
+        "#define SET(word, value) BLOCK[word] = BD_AS_UINT(value)\n"
+        "if (BLOCK[HALT] == 0u) {\n"
+        "    const uint valid = BLOCK[POSITION] < BLOCK[COUNT] ? min(BLOCK[BATCH], BLOCK[COUNT] - BLOCK[POSITION]) : 0u;\n"
+        "    SET(LOSS_SUM, GET(LOSS_SUM) + LOSS);\n"
+        "    SET(CORRECT, GET(CORRECT) + RIGHT);\n"
+        "    SET(SAMPLES, GET(SAMPLES) + BD_FLOAT(valid));\n"
+        "}\n"
+        "BD_VALUE unscale = BD_DIV(1.0f, GET(SCALE));\n"
+        "SET(UNSCALE, unscale);\n"
+        "const bool over = NONFINITE != 0.0f;\n"
+        "if (bd_nonfinite(LOSS) != 0.0f) {\n"
+        "    BLOCK[NAN_COUNT] += 1u;\n"
+        "    if (BLOCK[NAN_COUNT] == 1u) BLOCK[NAN_STEP] = BLOCK[STEP];\n"
+        "    if (BLOCK[STOP_ON_NAN] != 0u) BLOCK[HALT] = 1u;\n"
+        "}\n"
+        "const bool halt = BLOCK[HALT] != 0u;\n"
+        "const bool apply = !over && !halt;\n"
+        "BLOCK[APPLY] = apply ? 1u : 0u;\n"
+        "if (BLOCK[SCALING] == 2u && !halt) {\n"
+        "    if (over) {\n"
+        "        SET(SCALE, GET(SCALE) * GET(BACKOFF));\n"
+        "        BLOCK[GOOD_STEPS] = 0u;\n"
+        "    } else {\n"
+        "        BLOCK[GOOD_STEPS] += 1u;\n"
+        "        if (BLOCK[GOOD_STEPS] == BLOCK[GROWTH_INTERVAL]) {\n"
+        "            SET(SCALE, GET(SCALE) * GET(GROWTH));\n"
+        "            BLOCK[GOOD_STEPS] = 0u;\n"
+        "        }\n"
+        "    }\n"
+        "}\n"
+        "if (over) BLOCK[OVERFLOWS] += 1u;\n"
+        "SET(RATE, RATES[min(BLOCK[STEP], BLOCK[RATE_COUNT] - 1u)]);\n"
+        "if (apply) {\n"
+        "    BLOCK[APPLIED] += 1u;\n"
+        "    SET(BETA1_POWER, GET(BETA1_POWER) * GET(BETA1));\n"
+        "    SET(BETA2_POWER, GET(BETA2_POWER) * GET(BETA2));\n"
+        "}\n"
+        "if (!halt) {\n"
+        "    BLOCK[STEP] += 1u;\n"
+        "    BLOCK[POSITION] += BLOCK[BATCH];\n"
+        "}\n";
+    _Static_assert(BD_SCALING_DYNAMIC == 2, "the rule above names it by its number");
+    const bd_node *step = &printer->plan->graph->nodes[printer->kernel->nodes[0]];
+    printer->skeleton = "pointwise";
+    bd_text_append(&printer->macros, "#define BD_ELEMENTS 1u\n");
+#define PRINT_WORD(NAME, is_float) bd_text_append(&printer->macros, "#define " #NAME " %d\n", BD_CONTROL_##NAME);
+    BD_CONTROL_WORDS(PRINT_WORD)
+#undef PRINT_WORD
+    bd_text_append(&printer->macros, "#define BLOCK b%d\n#define RATES b%d\n",
+                   bd_kernel_operand(printer->kernel, step->inputs[0]),
+                   bd_kernel_operand(printer->kernel, step->inputs[1]));
+    bd_text_append(&printer->macros, "#define LOSS %s\n", bd_emit_value(printer->emitter, step->inputs[2], "0u"));
+    bd_text_append(&printer->macros, "#define RIGHT %s\n", bd_emit_value(printer->emitter, step->inputs[3], "0u"));
+    bd_text_append(&printer->macros, "#define NONFINITE %s\n",
+                   step->input_count > 4 && step->inputs[4] != BD_NONE
+                       ? bd_emit_value(printer->emitter, step->inputs[4], "0u")
+                       : "0.0f");
+    bd_text_append_raw(bd_emitter_text(printer->emitter), rule, sizeof rule - 1);
+}
+
+/* The type that a buffer's elements have in the kernel, and its declaration. */
+static void declare_buffers(const bd_printer *printer, bd_text *declarations, bd_text *macros)
+{
+    const bd_graph *graph = printer->plan->graph;
+    if (printer->dialect == BD_DIALECT_OPENCL)
+        bd_text_append(macros, "#define BD_ARGUMENTS ");
+    for (int i = 0; i < printer->kernel->operand_count; i++) {
+        const bd_operand *operand = &printer->kernel->operands[i];
+        const char *format = bd_format_name(graph->nodes[operand->node].format);
+        if (printer->dialect == BD_DIALECT_OPENCL)
+            bd_text_append(macros, "%s__global %sBD_TYPE_%s *b%d", i ? ", " : "", operand->written ? "" : "const ", format, i);
+        else
+            bd_text_append(declarations, "layout(set = 0, binding = %d) %sbuffer Buffer%d { BD_TYPE_%s b%d[]; };\n", i,
+                           operand->written ? "" : "readonly ", i, format, i);
+    }
+    if (printer->dialect == BD_DIALECT_OPENCL)
+        bd_text_append(macros, "\n");
+}
+
+static void append_skeleton(bd_text *source, const char *skeleton, const bd_text *declarations, const bd_text *body)
+{
+    static const char declare_mark[] = "//@declare", body_mark[] = "//@body";
+    const char *declare = strstr(skeleton, declare_mark), *at = skeleton;
+    if (declare) {
+        bd_text_append_raw(source, at, (size_t)(declare - at));
+        if (declarations->data)
+            bd_text_append_raw(source, declarations->data, declarations->length);
+        at = declare + sizeof declare_mark - 1;
+    }
+    const char *place = strstr(at, body_mark);
+    if (place) {
+        bd_text_append_raw(source, at, (size_t)(place - at));
+        if (body->data)
+            bd_text_append_raw(source, body->data, body->length);
+        at = place + sizeof body_mark - 1;
+    }
+    bd_text_append_raw(source, at, strlen(at));
+}
+
+bd_status bd_kernel_source(const bd_plan *plan, const bd_kernel *kernel, const bd_target *target, bd_dialect dialect,
+                           char **source, bd_error *error)
+{
+    *source = NULL;
+    bd_printer printer = { .plan = plan, .kernel = kernel, .target = target, .dialect = dialect };
+    bd_text text = { 0 }, declarations = { 0 };
+    printer.emitter = bd_emitter_create(plan, kernel, dialect);
+    printer.pass = calloc((size_t)kernel->node_count + 1, sizeof *printer.pass);
+    if (!printer.emitter || !printer.pass) {
+        bd_emitter_destroy(&printer.emitter);
+        free(printer.pass);
+        return bd_fail(error, BD_ERROR_MEMORY, "out of memory for kernel source");
+    }
+    bd_text_append(&text,
+                   "#define BD_HALF_STORAGE %d\n#define BD_HALF_ARITHMETIC %d\n#define BD_HALF_CONVERSION %d\n"
+                   "#define BD_NVIDIA %d\n#define BD_CPU %d\n",
+                   target->half.storage, target->half.arithmetic && target->half.arithmetic_exact,
+                   target->half.conversion_exact, target->nvidia, target->is_cpu);
+    group_size(&printer);
+    switch (kernel->class) {
+    case BD_KERNEL_POINTWISE: bd_print_pointwise(&printer); break;
+    case BD_KERNEL_ROWS: bd_print_rows(&printer); break;
+    case BD_KERNEL_COLUMNS: bd_print_columns(&printer); break;
+    case BD_KERNEL_CONTRACTION: bd_print_contraction(&printer); break;
+    case BD_KERNEL_CONTROL: bd_print_control(&printer); break;
+    case BD_KERNEL_LIBRARY: break;
+    }
+    declare_buffers(&printer, &declarations, &printer.macros);
+    char prelude[32], skeleton[48];
+    const bool opencl = dialect == BD_DIALECT_OPENCL;
+    snprintf(prelude, sizeof prelude, opencl ? "cl/prelude.cl" : "shaders/prelude.comp");
+    snprintf(skeleton, sizeof skeleton, opencl ? "cl/%s.cl" : "shaders/%s.comp", printer.skeleton ? printer.skeleton : "");
+    const char *prelude_text = bd_embedded_text(prelude), *skeleton_text = bd_embedded_text(skeleton);
+    bd_status status = BD_OK;
+    if (!prelude_text || !skeleton_text) {
+        status = bd_fail(error, BD_ERROR_UNSUPPORTED, "kernel '%s': this build has no skeleton %s", kernel->name, skeleton);
+    } else {
+        bd_text_append_raw(&text, prelude_text, strlen(prelude_text));
+        if (printer.macros.data)
+            bd_text_append_raw(&text, printer.macros.data, printer.macros.length);
+        append_skeleton(&text, skeleton_text, &declarations, bd_emitter_text(printer.emitter));
+        if (text.failed || declarations.failed || printer.macros.failed || bd_emitter_failed(printer.emitter))
+            status = bd_fail(error, BD_ERROR_MEMORY, "out of memory for kernel source");
+    }
+    bd_emitter_destroy(&printer.emitter);
+    free(printer.pass);
+    bd_text_finish(&printer.macros);
+    bd_text_finish(&declarations);
+    if (status == BD_OK)
+        *source = text.data;
+    else
+        bd_text_finish(&text);
+    return status;
+}

@@ -1,0 +1,29 @@
+/* The parts of bd_kernel_source: one function a kernel class fills a skeleton's body and macros. */
+#ifndef BINADE_ENGINE_PRINT_H
+#define BINADE_ENGINE_PRINT_H
+
+#include "emit.h"
+
+typedef struct bd_printer {
+    const bd_plan *plan;
+    const bd_kernel *kernel;
+    const bd_target *target;
+    bd_dialect dialect;
+    bd_text macros;      /* #define lines that the skeleton is configured by */
+    bd_emitter *emitter; /* writes the body */
+    int *pass;           /* reductions: in which pass each of the kernel's nodes has its value */
+    const char *skeleton; /* "pointwise": cl/pointwise.cl, shaders/pointwise.comp */
+} bd_printer;
+
+void bd_print_pointwise(bd_printer *printer);
+void bd_print_rows(bd_printer *printer);
+void bd_print_columns(bd_printer *printer);
+void bd_print_contraction(bd_printer *printer);
+void bd_print_control(bd_printer *printer);
+
+/* Evaluates and stores every node of the kernel in `space` that is an operand, at `index`. */
+void bd_print_stores(bd_printer *printer, bd_space space, const char *index);
+/* Whether there is one. */
+bool bd_print_has_stores(const bd_printer *printer, bd_space space);
+
+#endif

@@ -1,0 +1,210 @@
+/* The bodies of row and column kernels. */
+#include "print.h"
+#include "tile.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct accumulation {
+    bd_tensor node;
+    const char *combine; /* a two-operand macro of the preludes */
+    const char *start;
+    char name[24], at[24];
+} accumulation;
+
+static accumulation accumulate(const bd_graph *graph, bd_tensor tensor)
+{
+    const bd_node *node = &graph->nodes[tensor];
+    accumulation a = { tensor, "bd_max", "-BD_INFINITY", "", "" };
+    if (node->op == BD_OP_SUM) {
+        a.combine = node->accumulator == BD_F16 ? "BD_ADD_f16" : "BD_ADD_f32";
+        a.start = "0.0f";
+    }
+    snprintf(a.name, sizeof a.name, "a%d", (int)tensor);
+    snprintf(a.at, sizeof a.at, "at%d", (int)tensor);
+    return a;
+}
+
+/* Position of the node among the kernel's; -1 if it is not one of them. */
+static int position(const bd_kernel *kernel, bd_tensor tensor)
+{
+    for (int i = 0; i < kernel->node_count; i++)
+        if (kernel->nodes[i] == tensor)
+            return i;
+    return -1;
+}
+
+/* In which pass each node's value is there: a reduction one pass after what it sums. */
+static int find_passes(bd_printer *printer)
+{
+    int *pass = printer->pass;
+    const bd_graph *graph = printer->plan->graph;
+    const bd_kernel *kernel = printer->kernel;
+    int passes = 0;
+    for (int i = 0; i < kernel->node_count; i++) {
+        const bd_node *node = &graph->nodes[kernel->nodes[i]];
+        pass[i] = 0;
+        for (int j = 0; j < node->input_count; j++) {
+            int at = node->inputs[j] == BD_NONE ? -1 : position(kernel, bd_view_base(graph, node->inputs[j]));
+            if (at >= 0 && pass[at] > pass[i])
+                pass[i] = pass[at];
+        }
+        if (bd_op_get_info(node->op)->class == BD_CLASS_REDUCTION && ++pass[i] > passes)
+            passes = pass[i];
+    }
+    return passes;
+}
+
+static bool is_reduction(const bd_printer *printer, int i)
+{
+    return bd_op_get_info(printer->plan->graph->nodes[printer->kernel->nodes[i]].op)->class == BD_CLASS_REDUCTION;
+}
+
+static void start_loop(bd_printer *printer, const char *element)
+{
+    bd_text_append(bd_emitter_text(printer->emitter),
+                   "for (uint r = first + lane; r < last; r += BD_LANES) {\nconst uint i = %s;\n", element);
+}
+
+/* One pass: every reduction that is ready in it. Its value is known at the index `result` afterwards. */
+static void print_pass(bd_printer *printer, int number, const char *element, const char *result,
+                       bool store_elements)
+{
+    const bd_graph *graph = printer->plan->graph;
+    const bd_kernel *kernel = printer->kernel;
+    bd_emitter *emitter = printer->emitter;
+    bd_text *text = bd_emitter_text(emitter);
+    const int *pass = printer->pass;
+    const char *index = kernel->elements == 1 ? "0u" : "i";
+    for (int i = 0; i < kernel->node_count; i++)
+        if (is_reduction(printer, i) && pass[i] == number) {
+            accumulation a = accumulate(graph, kernel->nodes[i]);
+            bd_text_append(text, "BD_VALUE %s = %s;\n", a.name, a.start);
+            if (graph->nodes[a.node].op == BD_OP_ARGMAX)
+                bd_text_append(text, "float %s = BD_FLOAT(BD_LENGTH);\n", a.at);
+        }
+    start_loop(printer, element);
+    int mark = bd_emit_open(emitter);
+    for (int i = 0; i < kernel->node_count; i++)
+        if (is_reduction(printer, i) && pass[i] == number) {
+            accumulation a = accumulate(graph, kernel->nodes[i]);
+            const char *value = bd_emit_value(emitter, graph->nodes[a.node].inputs[0], index);
+            if (graph->nodes[a.node].op == BD_OP_ARGMAX) /* the first NaN counts as the largest */
+                bd_text_append(text, "if (!(%s <= %s) && %s == %s || r == first + lane) { %s = %s; %s = BD_FLOAT(r); }\n",
+                               value, a.name, a.name, a.name, a.name, value, a.at);
+            else
+                bd_text_append(text, "%s = %s(%s, %s);\n", a.name, a.combine, a.name, value);
+        }
+    if (store_elements)
+        bd_print_stores(printer, BD_SPACE_ELEMENT, index);
+    bd_emit_close(emitter, mark);
+    bd_text_append(text, "}\n");
+    for (int i = 0; i < kernel->node_count; i++)
+        if (is_reduction(printer, i) && pass[i] == number) {
+            accumulation a = accumulate(graph, kernel->nodes[i]);
+            const bd_node *node = &graph->nodes[a.node];
+            if (node->op == BD_OP_ARGMAX) {
+                /* the largest of all lanes, then the smallest place where it stands */
+                bd_text_append(text, "BD_VALUE best%s = %s;\nBD_REDUCE(bd_max, best%s);\n", a.name, a.name, a.name);
+                bd_text_append(text, "if (%s < best%s || (best%s != best%s && %s == %s)) %s = BD_FLOAT(BD_LENGTH);\n", a.name,
+                               a.name, a.name, a.name, a.name, a.name, a.at);
+                bd_text_append(text, "BD_REDUCE(bd_min, %s);\n%s = %s;\n", a.at, a.name, a.at);
+            } else {
+                bd_text_append(text, "BD_REDUCE(%s, %s);\n", a.combine, a.name);
+            }
+            bd_emit_round(emitter, node->format, a.name);
+            bd_emit_know(emitter, a.node, result, a.name);
+        }
+}
+
+static bool stores_elements(bd_printer *printer)
+{
+    return bd_print_has_stores(printer, BD_SPACE_ELEMENT);
+}
+
+static void extent_macros(bd_printer *printer)
+{
+    const bd_extent *e = &printer->kernel->extent;
+    bd_text_append(&printer->macros, "#define BD_OUTER %lluu\n#define BD_LENGTH %lluu\n#define BD_CHUNK %lluu\n",
+                   (unsigned long long)e->outer, (unsigned long long)e->length,
+                   (unsigned long long)((e->length + e->chunks - 1) / e->chunks));
+}
+
+/* Results of the reductions, and what is computed from them, are stored by the first lane. */
+static void print_results(bd_printer *printer, const char *result)
+{
+    bd_text *text = bd_emitter_text(printer->emitter);
+    if (!bd_print_has_stores(printer, BD_SPACE_REDUCED))
+        return;
+    bd_text_append(text, "if (inside && lane == 0u) {\n");
+    int mark = bd_emit_open(printer->emitter);
+    bd_print_stores(printer, BD_SPACE_REDUCED, result);
+    bd_emit_close(printer->emitter, mark);
+    bd_text_append(text, "}\n");
+}
+
+void bd_print_rows(bd_printer *printer)
+{
+    const bd_kernel *kernel = printer->kernel;
+    const bd_extent *e = &kernel->extent;
+    bd_emitter *emitter = printer->emitter;
+    const char *result = e->outer == 1 && e->chunks == 1 ? "0u" : "o";
+    const int passes = find_passes(printer);
+    const int *pass = printer->pass;
+    printer->skeleton = "rows";
+    extent_macros(printer);
+    bd_text_append(&printer->macros, "#define BD_LANES %u\n#define BD_ROWS %u\n#define BD_ROW_COUNT %lluu\n", kernel->local[0],
+                   kernel->local[1], (unsigned long long)(e->outer * e->chunks));
+    char row_of[48], rest_of[48];
+    snprintf(row_of, sizeof row_of, "i / %lluu", (unsigned long long)e->length);
+    snprintf(rest_of, sizeof rest_of, "i %% %lluu", (unsigned long long)e->length);
+    if (e->outer > 1 || e->chunks > 1) {
+        bd_emit_know_index(emitter, row_of, e->chunks == 1 ? "o" : "row");
+        bd_emit_know_index(emitter, rest_of, "r");
+    }
+    bool stored = false;
+    for (int number = 1; number <= passes; number++) {
+        /* Elements that wait for no later reduction are stored on the way. */
+        bool last_elements = number == passes && stores_elements(printer);
+        for (int i = 0; i < kernel->node_count && last_elements; i++)
+            if (kernel->spaces[i] == BD_SPACE_ELEMENT && pass[i] == passes)
+                last_elements = false;
+        print_pass(printer, number, "row * BD_LENGTH + r", result, last_elements);
+        stored |= last_elements;
+        /* Arithmetic on the results is done once a row, not once an element. */
+        for (int i = 0; i < kernel->node_count; i++)
+            if (kernel->spaces[i] == BD_SPACE_REDUCED && pass[i] <= number && !is_reduction(printer, i) &&
+                printer->plan->graph->nodes[kernel->nodes[i]].op != BD_OP_ASSIGN)
+                bd_emit_value(emitter, kernel->nodes[i], result);
+    }
+    if (stores_elements(printer) && !stored) {
+        start_loop(printer, "row * BD_LENGTH + r");
+        int mark = bd_emit_open(emitter);
+        bd_print_stores(printer, BD_SPACE_ELEMENT, kernel->elements == 1 ? "0u" : "i");
+        bd_emit_close(emitter, mark);
+        bd_text_append(bd_emitter_text(emitter), "}\n");
+    }
+    print_results(printer, result);
+}
+
+void bd_print_columns(bd_printer *printer)
+{
+    const bd_kernel *kernel = printer->kernel;
+    const bd_extent *e = &kernel->extent;
+    const char *result = e->outer * e->inner == 1 && e->chunks == 1 ? "0u" : "o";
+    find_passes(printer);
+    printer->skeleton = "columns";
+    extent_macros(printer);
+    bd_text_append(&printer->macros,
+                   "#define BD_COLUMNS %u\n#define BD_LANES %u\n#define BD_BLOCKS %lluu\n#define BD_INNER %lluu\n"
+                   "#define BD_OUTPUTS %lluu\n",
+                   kernel->local[0], kernel->local[1],
+                   (unsigned long long)(((uint64_t)e->inner + kernel->local[0] - 1) / kernel->local[0]),
+                   (unsigned long long)e->inner, (unsigned long long)(e->outer * e->chunks));
+    char column_of[48];
+    snprintf(column_of, sizeof column_of, "i %% %lluu", (unsigned long long)e->inner);
+    bd_emit_know_index(printer->emitter, column_of, "column");
+    print_pass(printer, 1, "(outer * BD_LENGTH + r) * BD_INNER + column", result, stores_elements(printer));
+    print_results(printer, result);
+}

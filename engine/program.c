@@ -1,0 +1,152 @@
+/* A plan bound to a store: printed, compiled and recorded by the device's backend. */
+#include "store.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct bd_program {
+    bd_store *store;
+    bd_plan *plan;
+    bd_backend_program *recorded;
+};
+
+/* The region behind each node of the plan. */
+static bd_status bind(const bd_store *store, const bd_plan *plan, bd_tensor node, bd_binding *binding, bd_error *error)
+{
+    const bd_storage *storage = &plan->storage[node];
+    if (storage->place == BD_STORAGE_ARENA) {
+        uint64_t size = (storage->size + 3) / 4 * 4; /* whole words; the arena is aligned further */
+        *binding = (bd_binding){ bd_store_arena(store), storage->offset, size, false };
+        return BD_OK;
+    }
+    const bd_store_entry *entry = bd_store_find(store, plan->graph->nodes[node].attr.variable.name);
+    if (!entry)
+        return bd_fail(error, BD_ERROR_ARGUMENT, "variable '%s' is not in the store",
+                       plan->graph->nodes[node].attr.variable.name);
+    *binding = entry->binding;
+    return BD_OK;
+}
+
+static void free_dispatches(bd_dispatch *dispatches, int count)
+{
+    for (int i = 0; dispatches && i < count; i++) {
+        free((char *)dispatches[i].source);
+        free((bd_binding *)dispatches[i].bindings);
+    }
+    free(dispatches);
+}
+
+static bd_status check_limit(const bd_device *device, const bd_kernel *kernel, const bd_binding *binding, bd_error *error)
+{
+    const uint64_t most = device->info.limits.max_binding_bytes;
+    return !most || binding->size <= most
+               ? BD_OK
+               : bd_fail(error, BD_ERROR_UNSUPPORTED, "kernel '%s' needs %llu bytes in one binding, %s allows %llu", kernel->name,
+                         (unsigned long long)binding->size, device->info.id, (unsigned long long)most);
+}
+
+static bd_status prepare(bd_program *program, bd_dispatch *dispatches, bd_binding *variables, bd_error *error)
+{
+    const bd_plan *plan = program->plan;
+    bd_device *device = bd_store_device(program->store);
+    bd_status status = BD_OK;
+    for (bd_tensor t = 0; t < plan->graph->node_count && status == BD_OK; t++)
+        if (plan->graph->nodes[t].op == BD_OP_VARIABLE) {
+            const bd_store_entry *entry = bd_store_find(program->store, plan->graph->nodes[t].attr.variable.name);
+            variables[t] = entry->binding; /* bd_store_add made it */
+        }
+    for (int k = 0; k < plan->kernel_count && status == BD_OK; k++) {
+        const bd_kernel *kernel = &plan->kernels[k];
+        bd_binding *bindings = calloc((size_t)kernel->operand_count + 1, sizeof *bindings);
+        if (!bindings)
+            return bd_fail(error, BD_ERROR_MEMORY, "out of memory for a program");
+        dispatches[k] = (bd_dispatch){ kernel, NULL, bindings, kernel->operand_count };
+        for (int i = 0; i < kernel->operand_count && status == BD_OK; i++) {
+            status = bind(program->store, plan, kernel->operands[i].node, &bindings[i], error);
+            bindings[i].written = kernel->operands[i].written;
+            if (status == BD_OK)
+                status = check_limit(device, kernel, &bindings[i], error);
+        }
+        if (status == BD_OK && device->backend != bd_reference_backend() && kernel->class != BD_KERNEL_LIBRARY) {
+            char *source;
+            status = bd_kernel_source(plan, kernel, &device->target, device->backend->dialect, &source, error);
+            dispatches[k].source = source;
+        }
+    }
+    return status;
+}
+
+bd_status bd_program_create(bd_store *store, bd_plan **plan, uint64_t seed,
+                            void (*progress)(void *user, int done, int total), void *user, bd_program **result,
+                            bd_error *error)
+{
+    *result = NULL;
+    bd_program *program = calloc(1, sizeof *program);
+    if (!program) {
+        bd_plan_destroy(plan);
+        return bd_fail(error, BD_ERROR_MEMORY, "out of memory for a program");
+    }
+    program->store = store;
+    program->plan = *plan;
+    *plan = NULL;
+    bd_device *device = bd_store_device(store);
+    const int kernels = program->plan->kernel_count;
+    bd_dispatch *dispatches = calloc((size_t)kernels + 1, sizeof *dispatches);
+    bd_binding *variables = calloc((size_t)program->plan->graph->node_count + 1, sizeof *variables);
+    bd_status status = dispatches && variables ? bd_store_add(store, program->plan->graph, seed, error)
+                                               : bd_fail(error, BD_ERROR_MEMORY, "out of memory for a program");
+    if (status == BD_OK)
+        status = bd_store_reserve_arena(store, program->plan->arena_bytes, error);
+    if (status == BD_OK)
+        status = prepare(program, dispatches, variables, error);
+    if (status == BD_OK) {
+        const bd_program_desc desc = { program->plan, dispatches, kernels, variables, progress, user };
+        status = device->backend->program_create(device, &desc, &program->recorded, error);
+    }
+    free_dispatches(dispatches, kernels);
+    free(variables);
+    if (status != BD_OK)
+        bd_program_destroy(&program);
+    *result = program;
+    return status;
+}
+
+void bd_program_destroy(bd_program **pointer)
+{
+    bd_program *program = *pointer;
+    if (!program)
+        return;
+    bd_device *device = bd_store_device(program->store);
+    if (program->recorded) {
+        device->backend->finish(device, NULL); /* nothing may run that is about to go */
+        device->backend->program_destroy(device, program->recorded);
+    }
+    bd_plan_destroy(&program->plan);
+    free(program);
+    *pointer = NULL;
+}
+
+bd_status bd_program_run(bd_program *program, uint32_t repeats, bd_error *error)
+{
+    bd_device *device = bd_store_device(program->store);
+    return repeats ? device->backend->program_run(device, program->recorded, repeats, error) : BD_OK;
+}
+
+bd_status bd_program_finish(bd_program *program, bd_error *error)
+{
+    bd_device *device = bd_store_device(program->store);
+    return device->backend->finish(device, error);
+}
+
+const bd_plan *bd_program_plan(const bd_program *program)
+{
+    return program->plan;
+}
+
+bd_status bd_program_profile(bd_program *program, uint64_t *nanoseconds, bd_error *error)
+{
+    bd_device *device = bd_store_device(program->store);
+    if (!device->backend->program_profile)
+        return bd_fail(error, BD_ERROR_UNSUPPORTED, "%s has no clock for single kernels", device->info.id);
+    return device->backend->program_profile(device, program->recorded, nanoseconds, error);
+}

@@ -1,0 +1,210 @@
+#include "rewrite.h"
+#include "emit.h"
+#include "tile.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct rewriter {
+    const bd_graph *from;
+    bd_graph *to;
+    const bd_target *target;
+    bd_tensor *mapped; /* one a node of `from` */
+} rewriter;
+
+static int64_t smaller(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* How many parts a sum of `length` terms is cut into when its `results` are independent work already. */
+static int64_t sum_chunks(const bd_target *target, const bd_extent *extent)
+{
+    /* A CPU core wants one long loop; a GPU processor wants about 1,024 work-items in flight, a group of 256 a part. */
+    const int64_t units = target->limits.compute_units ? target->limits.compute_units : 1;
+    const int64_t results = extent->outer * extent->inner;
+    const int64_t shortest = target->is_cpu ? 16384 : 2048; /* additions a part is worth its second pass */
+    int64_t wanted = target->is_cpu ? 2 * units : 4 * units;
+    int64_t groups = extent->inner == 1 ? results : extent->outer * ((extent->inner + 31) / 32);
+    if (groups >= wanted || results == 0)
+        return 1;
+    int64_t work = extent->inner == 1 ? extent->length : extent->length * smaller(extent->inner, 32);
+    int64_t chunks = smaller((wanted + groups - 1) / groups, work / shortest);
+    return chunks > 1 ? smaller(chunks, extent->length) : 1;
+}
+
+static bd_node *append_copy(rewriter *r, bd_tensor old, const bd_shape *shape, bd_tensor *tensor)
+{
+    const bd_node *node = &r->from->nodes[old];
+    bd_tensor inputs_small[8], *inputs = inputs_small;
+    if (node->input_count > 8 && !(inputs = malloc((size_t)node->input_count * sizeof *inputs))) {
+        bd_graph_fail(r->to, BD_ERROR_MEMORY, "out of memory for the compiled graph");
+        return NULL;
+    }
+    for (int i = 0; i < node->input_count; i++)
+        inputs[i] = node->inputs[i] == BD_NONE ? BD_NONE : r->mapped[node->inputs[i]];
+    bd_node *copy = bd_graph_append(r->to, node->op, *shape, inputs, node->input_count, tensor);
+    if (inputs != inputs_small)
+        free(inputs);
+    if (!copy)
+        return NULL;
+    copy->format = node->format;
+    copy->accumulator = node->accumulator;
+    copy->role = node->role;
+    copy->layer = node->layer;
+    copy->chunks = node->chunks;
+    copy->attr = node->attr;
+    if (node->op == BD_OP_VARIABLE) {
+        copy->attr.variable.name = strdup(node->attr.variable.name);
+        if (node->attr.variable.base != BD_NONE)
+            copy->attr.variable.base = r->mapped[node->attr.variable.base];
+        if (!copy->attr.variable.name)
+            bd_graph_fail(r->to, BD_ERROR_MEMORY, "out of memory for the compiled graph");
+    } else if (node->op == BD_OP_PACK) {
+        copy->attr.pack = malloc((size_t)node->input_count * sizeof(int64_t) + 1);
+        if (copy->attr.pack)
+            memcpy(copy->attr.pack, node->attr.pack, (size_t)node->input_count * sizeof(int64_t));
+        else
+            bd_graph_fail(r->to, BD_ERROR_MEMORY, "out of memory for the compiled graph");
+    }
+    return copy;
+}
+
+/* node = sum over chunks of (chunked node): both are appended. */
+static void copy_chunked(rewriter *r, bd_tensor old, int64_t chunks)
+{
+    const bd_node *node = &r->from->nodes[old];
+    const bd_format format = node->format, accumulator = node->accumulator;
+    const bd_role role = node->role;
+    const int32_t layer = node->layer;
+    bd_shape shape = node->shape;
+    bd_shape partial = { 2, { chunks, bd_shape_elements(&shape) } };
+    bd_tensor part, sum, result;
+    bd_node *copy = append_copy(r, old, &partial, &part);
+    if (!copy)
+        return;
+    copy->chunks = chunks;
+    copy->format = accumulator;
+    bd_shape flat = { 1, { partial.dim[1] } };
+    copy = bd_graph_append(r->to, BD_OP_SUM, flat, &part, 1, &sum);
+    if (!copy)
+        return;
+    copy->attr.reduce.first = 0;
+    copy->attr.reduce.count = 1;
+    copy->chunks = 1;
+    copy->format = format, copy->accumulator = accumulator, copy->role = role, copy->layer = layer;
+    copy = bd_graph_append(r->to, BD_OP_RESHAPE, shape, &sum, 1, &result);
+    if (!copy)
+        return;
+    copy->format = format, copy->accumulator = accumulator, copy->role = role, copy->layer = layer;
+    copy->chunks = 1;
+    r->mapped[old] = result;
+}
+
+/* A node that stores its value where the pack wants it. */
+static void materialise_part(rewriter *r, bd_tensor pack, int part, bd_format format)
+{
+    bd_tensor input = r->to->nodes[pack].inputs[part], base = input;
+    while (r->to->nodes[base].op == BD_OP_RESHAPE)
+        base = r->to->nodes[base].inputs[0];
+    const bd_node *node = &r->to->nodes[base];
+    bool shared = false; /* taken by another part already, or by another pack */
+    for (bd_tensor n = 0; n <= pack && !shared; n++)
+        for (int i = 0; r->to->nodes[n].op == BD_OP_PACK && i < r->to->nodes[n].input_count; i++) {
+            bd_tensor other = r->to->nodes[n].inputs[i];
+            while (r->to->nodes[other].op == BD_OP_RESHAPE)
+                other = r->to->nodes[other].inputs[0];
+            shared |= other == base && !(n == pack && i == part) && (n < pack || i < part);
+        }
+    if (!shared && node->format == format && !bd_is_inline(r->to, base) && node->op != BD_OP_VARIABLE &&
+        node->op != BD_OP_PACK)
+        return;
+    /* The cast must come before the pack: the pack is the last node, so move it behind. */
+    bd_tensor cast;
+    bd_node *copy = bd_graph_append(r->to, BD_OP_CAST, r->to->nodes[input].shape, &input, 1, &cast);
+    if (!copy)
+        return;
+    copy->format = format;
+    copy->role = r->to->nodes[pack].role;
+    copy->layer = r->to->nodes[pack].layer;
+    copy->chunks = 1;
+    bd_node moved = r->to->nodes[pack];
+    moved.inputs[part] = pack; /* where the cast goes */
+    r->to->nodes[pack] = r->to->nodes[cast];
+    r->to->nodes[cast] = moved;
+}
+
+/* All names, so that layer numbers stay. */
+static bd_status copy_layers(const bd_graph *from, bd_graph *to, bd_error *error)
+{
+    char **layers = calloc((size_t)from->layer_count, sizeof *layers);
+    bool complete = layers != NULL;
+    for (int32_t i = 0; complete && i < from->layer_count; i++)
+        complete = (layers[i] = strdup(from->layers[i])) != NULL;
+    if (layers) {
+        for (int32_t i = 0; i < to->layer_count; i++)
+            free(to->layers[i]);
+        free(to->layers);
+        to->layers = layers;
+        to->layer_count = to->layer_capacity = from->layer_count;
+    }
+    return complete ? BD_OK : bd_fail(error, BD_ERROR_MEMORY, "out of memory for the compiled graph");
+}
+
+static bd_status copy_nodes(rewriter *r, const bool *live, const bd_compile_options *options)
+{
+    for (bd_tensor t = 0; t < r->from->node_count && r->to->status == BD_OK; t++) {
+        const bd_node *node = &r->from->nodes[t];
+        if (!live[t])
+            continue;
+        const bd_op_class class = bd_op_get_info(node->op)->class;
+        int64_t chunks = 1;
+        if (node->chunks <= 1 && node->op == BD_OP_SUM) {
+            bd_extent extent = bd_reduction_extent(r->from, t);
+            chunks = sum_chunks(r->target, &extent);
+        } else if (node->chunks <= 1 && class == BD_CLASS_CONTRACTION) {
+            chunks = bd_contraction_chunks(r->from, t, r->target, options);
+        }
+        if (chunks > 1) {
+            copy_chunked(r, t, chunks);
+            continue;
+        }
+        if (!append_copy(r, t, &node->shape, &r->mapped[t]))
+            break;
+        if (node->op == BD_OP_PACK) {
+            bd_tensor pack = r->mapped[t];
+            for (int i = 0; i < node->input_count && r->to->status == BD_OK; i++) {
+                materialise_part(r, pack, i, node->format);
+                pack = r->to->node_count - 1;
+            }
+            r->mapped[t] = pack;
+        }
+    }
+    return bd_graph_status(r->to, NULL);
+}
+
+bd_status bd_rewrite(const bd_graph *graph, const bd_target *target, const bd_compile_options *options, bd_graph **copy,
+                     bd_error *error)
+{
+    bd_status status = bd_graph_status(graph, error);
+    if (status != BD_OK)
+        return status;
+    rewriter r = { graph, NULL, target, calloc((size_t)graph->node_count + 1, sizeof(bd_tensor)) };
+    bool *live = calloc((size_t)graph->node_count + 1, sizeof *live);
+    status = bd_graph_create(&r.to, error);
+    if (status == BD_OK && (!r.mapped || !live))
+        status = bd_fail(error, BD_ERROR_MEMORY, "out of memory for the compiled graph");
+    if (status == BD_OK) {
+        status = copy_layers(graph, r.to, error);
+        bd_graph_mark_live(graph, live);
+        r.to->stream_count = graph->stream_count;
+        if (status == BD_OK && copy_nodes(&r, live, options) != BD_OK)
+            status = bd_graph_status(r.to, error);
+    }
+    free(r.mapped);
+    free(live);
+    if (status != BD_OK)
+        bd_graph_destroy(&r.to);
+    *copy = r.to;
+    return status;
+}

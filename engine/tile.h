@@ -1,0 +1,22 @@
+/* Contractions as one implicit GEMM: their sizes, and how they are cut into tiles. */
+#ifndef BINADE_ENGINE_TILE_H
+#define BINADE_ENGINE_TILE_H
+
+#include "kernel.h"
+
+/* C[batch][m][n] = sum over k of A[batch][m][k] * B[batch][k][n]. For a convolution batch is 1 and m counts output pixels
+ * (forward, data gradient) or the weight's rows (weight gradient, where k counts output pixels). */
+typedef struct bd_contraction {
+    int64_t batch, m, n, k;
+} bd_contraction;
+
+bd_contraction bd_contraction_of(const bd_graph *graph, bd_tensor node);
+/* [outer][length][inner] of a reduction node's input. */
+bd_extent bd_reduction_extent(const bd_graph *graph, bd_tensor node);
+/* Into how many parts the sum over k is cut so that the device has enough to do; 1 if it has. */
+int64_t bd_contraction_chunks(const bd_graph *graph, bd_tensor node, const bd_target *target,
+                              const bd_compile_options *options);
+/* Chooses the tile and the launch of a contraction kernel. */
+void bd_contraction_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *target);
+
+#endif

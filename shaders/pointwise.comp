@@ -1,0 +1,15 @@
+// Elementwise arithmetic, views, pooling and gathers over one index space: one invocation an element.
+#ifndef BD_ELEMENTS // so that the skeleton compiles alone
+#define BD_LOCAL_X 64
+#define BD_ELEMENTS 64u
+#endif
+layout(local_size_x = BD_LOCAL_X) in;
+//@declare
+
+void main()
+{
+    const uint i = (gl_WorkGroupID.y * gl_NumWorkGroups.x + gl_WorkGroupID.x) * BD_LOCAL_X + gl_LocalInvocationID.x;
+    if (i < BD_ELEMENTS) {
+        //@body
+    }
+}

@@ -1,0 +1,471 @@
+// What every GLSL kernel of Binade begins with: the same names as cl/prelude.cl, in the other dialect.
+//
+// Defined before it, by what the device was probed to do (include/binade/device.h):
+//   BD_HALF_STORAGE     16-bit elements can be loaded and stored alone; else two halves share a word
+//   BD_HALF_CONVERSION  the driver converts between FP32 and FP16 exactly; else integers do it here
+//   BD_HALF_ARITHMETIC  the driver's + - * on halves are correctly rounded; else FP32 computes and one rounding follows
+// There is no #version here: the backend gives it to the compiler.
+#ifndef BD_HALF_STORAGE
+#define BD_HALF_STORAGE 0
+#endif
+#ifndef BD_HALF_CONVERSION
+#define BD_HALF_CONVERSION 0
+#endif
+#ifndef BD_HALF_ARITHMETIC
+#define BD_HALF_ARITHMETIC 0
+#endif
+#if BD_HALF_STORAGE
+#extension GL_EXT_shader_16bit_storage : require
+#endif
+#if BD_HALF_ARITHMETIC
+#extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
+#endif
+
+// ---- words that the two dialects spell differently ----
+
+// `precise` forbids the compiler to contract, reassociate or drop the operations behind a value: each rounds once.
+#define BD_VALUE precise float
+#define BD_FLOAT(x) float(x)
+#define BD_UINT(x) uint(x)
+#define BD_INT(x) int(x)
+#define BD_AS_FLOAT(x) uintBitsToFloat(x)
+#define BD_AS_UINT(x) floatBitsToUint(x)
+#define BD_INFINITY uintBitsToFloat(0x7f800000u)
+#define BD_NAN uintBitsToFloat(0x7fc00000u)
+
+// ---- rounding to halves ----
+
+bool bd_is_nan(float x)
+{
+    return (floatBitsToUint(x) & 0x7fffffffu) > 0x7f800000u; // drivers may drop x != x
+}
+
+// The value of a half's bits; exact. Integers, since drivers flush subnormals on their way.
+float bd_decode_f16(uint bits)
+{
+#if BD_HALF_CONVERSION
+    return unpackHalf2x16(bits & 0xffffu).x;
+#else
+    uint magnitude = bits & 0x7fffu;
+    uint exponent = bits & 0x7c00u;
+    uint normal = (magnitude << 13) + (exponent == 0x7c00u ? 0x70000000u : 0x38000000u);
+    uint subnormal = floatBitsToUint(float(magnitude) * 5.9604644775390625e-8f); // 2^-24
+    return uintBitsToFloat((exponent == 0u ? subnormal : normal) | ((bits & 0x8000u) << 16));
+#endif
+}
+
+// The nearest half, ties to even. With c = 2^(e+13) for |x| in [2^e, 2^(e+1)), c's unit in the last place is 2^(e-10),
+// a half's at x; so |x| + c rounds as the half must, and taking c away again is exact. Below 2^-14 halves have one
+// spacing, 2^-24; from 65520 up the result reaches 65536, which is infinity. No subnormal FP32 number occurs.
+float bd_round_f16(float x)
+{
+#if BD_HALF_CONVERSION
+    return unpackHalf2x16(packHalf2x16(vec2(x, 0.0f)) & 0xffffu).x;
+#else
+    uint bits = floatBitsToUint(x);
+    uint exponent = clamp(bits & 0x7f800000u, 0x38800000u, 0x47800000u);
+    precise float c = uintBitsToFloat(exponent + (13u << 23));
+    precise float sum = uintBitsToFloat(bits & 0x7fffffffu) + c;
+    precise float magnitude = sum - c;
+    magnitude = magnitude >= 65536.0f ? BD_INFINITY : magnitude; // keeps NaN
+    return uintBitsToFloat(floatBitsToUint(magnitude) | (bits & 0x80000000u));
+#endif
+}
+
+// The bits of a float that holds a half.
+uint bd_encode_f16(float x)
+{
+#if BD_HALF_CONVERSION
+    return packHalf2x16(vec2(x, 0.0f)) & 0xffffu;
+#else
+    uint bits = floatBitsToUint(x);
+    uint magnitude = bits & 0x7fffffffu;
+    uint result;
+    if (magnitude >= 0x7f800000u)
+        result = magnitude > 0x7f800000u ? 0x7e00u : 0x7c00u;
+    else if (magnitude < 0x38800000u)
+        result = uint(uintBitsToFloat(magnitude) * 16777216.0f); // subnormal: a whole number of 2^-24
+    else
+        result = (magnitude - 0x38000000u) >> 13;
+    return result | ((bits >> 16) & 0x8000u);
+#endif
+}
+
+// ---- buffers: BD_TYPE_f declares the elements of a buffer of format f ----
+
+#define BD_TYPE_f32 float
+#define BD_TYPE_u32 uint
+#define BD_TYPE_u8 uint // four to a word
+#if !BD_HALF_STORAGE
+#define BD_TYPE_f16 uint // two to a word
+#elif BD_HALF_CONVERSION
+#define BD_TYPE_f16 float16_t
+#else
+#define BD_TYPE_f16 uint16_t // the driver's conversions are not to be trusted, so only bits go through it
+#endif
+
+// Loads give a float; LOADU gives a whole number as it is.
+#define BD_LOAD_f32(buffer, i) (buffer[i])
+#define BD_LOAD_u32(buffer, i) float(buffer[i])
+#define BD_LOAD_u8(buffer, i) float(BD_LOADU_u8(buffer, i))
+#define BD_LOADU_u32(buffer, i) (buffer[i])
+#define BD_LOADU_u8(buffer, i) ((buffer[uint(i) >> 2] >> ((uint(i) & 3u) * 8u)) & 0xffu)
+#if !BD_HALF_STORAGE
+#define BD_LOAD_f16(buffer, i) bd_decode_f16(buffer[uint(i) >> 1] >> ((uint(i) & 1u) * 16u))
+#elif BD_HALF_CONVERSION
+#define BD_LOAD_f16(buffer, i) float(buffer[i])
+#else
+#define BD_LOAD_f16(buffer, i) bd_decode_f16(uint(buffer[i]))
+#endif
+
+// Stores take a float that was rounded to the format before.
+#define BD_STORE_f32(buffer, i, value) buffer[i] = (value)
+#define BD_STORE_u32(buffer, i, value) buffer[i] = bd_whole_u32(value)
+#define BD_STOREU_u32(buffer, i, value) buffer[i] = (value)
+#if !BD_HALF_STORAGE
+// The neighbour in the word may be stored at the same time by another invocation. This half has one owner, so its old bits
+// stand still, and an exclusive or with old ^ new changes them and nothing else.
+#define BD_STORE_f16(buffer, i, value) \
+    atomicXor(buffer[uint(i) >> 1], \
+              (((buffer[uint(i) >> 1] >> ((uint(i) & 1u) * 16u)) ^ bd_encode_f16(value)) & 0xffffu) << ((uint(i) & 1u) * 16u))
+#elif BD_HALF_CONVERSION
+#define BD_STORE_f16(buffer, i, value) buffer[i] = float16_t(value)
+#else
+#define BD_STORE_f16(buffer, i, value) buffer[i] = uint16_t(bd_encode_f16(value))
+#endif
+
+// The nearest whole number within range.
+uint bd_whole_u32(float x)
+{
+    if (!(x > 0.0f))
+        return 0u;
+    return x >= 4294967296.0f ? 0xffffffffu : uint(roundEven(x));
+}
+
+// ---- arithmetic per format: operands hold numbers of the format, and so does the result, correctly rounded ----
+
+#define BD_ADD_f32(a, b) ((a) + (b))
+#define BD_SUB_f32(a, b) ((a) - (b))
+#define BD_MUL_f32(a, b) ((a) * (b))
+#define BD_DIV(a, b) ((a) / (b))
+#define BD_SQRT(x) sqrt(x)
+
+// FP32 has 24 >= 2 * 11 + 2 bits, so a correctly rounded FP32 sum, difference or product of halves rounds to the correct
+// half (Figueroa, "When is double rounding innocuous?", SIGNUM 1995).
+float BD_ADD_f16(float a, float b)
+{
+#if BD_HALF_ARITHMETIC
+    precise float16_t r = float16_t(a) + float16_t(b);
+    return float(r);
+#else
+    precise float r = a + b;
+    return bd_round_f16(r);
+#endif
+}
+
+float BD_SUB_f16(float a, float b)
+{
+#if BD_HALF_ARITHMETIC
+    precise float16_t r = float16_t(a) - float16_t(b);
+    return float(r);
+#else
+    precise float r = a - b;
+    return bd_round_f16(r);
+#endif
+}
+
+float BD_MUL_f16(float a, float b)
+{
+#if BD_HALF_ARITHMETIC
+    precise float16_t r = float16_t(a) * float16_t(b);
+    return float(r);
+#else
+    precise float r = a * b;
+    return bd_round_f16(r);
+#endif
+}
+
+// Vulkan lets a division be 2.5 ULP off. A quotient of halves that is not a tie lies at least 2 FP32 ULP from the next one:
+// for a tie m of 12 bits, |a - m b| is a multiple of 2^-11 ulp-scaled units and b < 2^11 of them. So one exact correction
+// suffices. Let h be the first 11 bits of q ~ a / b. Then h * b has 22 bits and a - h * b at most 12, both exact in FP32
+// (every magnitude lies in [2^-60, 2^48]), and h + (a - h * b) / b is a / b to little more than half an FP32 ULP.
+// Where the residual is NaN (an operand is 0, infinite or NaN) q is the answer already.
+float BD_DIV_f16(float a, float b)
+{
+    precise float q = a / b;
+    precise float h = uintBitsToFloat(floatBitsToUint(q) & 0xffffe000u);
+    precise float product = h * b;
+    precise float residual = a - product;
+    precise float corrected = h + residual / b;
+    float r = (residual > 0.0f || residual < 0.0f) ? corrected : (residual == 0.0f ? h : q);
+    return bd_round_f16(r);
+}
+
+// The root's first 11 bits h, then the exact question on which side of the tie m = h + half a unit x lies: m has 12 bits, so
+// m * m is exact, and is never x, whose 11 bits cannot hold its last one. Truncating may give the h below or above when
+// the root is next to a half; then too the answer is the nearest.
+float BD_SQRT_f16(float x)
+{
+    if (x < 0.0f || bd_is_nan(x))
+        return BD_NAN;
+    uint h = floatBitsToUint(sqrt(x)) & 0xffffe000u;
+    precise float m = uintBitsToFloat(h + 0x1000u);
+    precise float square = m * m;
+    return uintBitsToFloat(x > square ? h + 0x2000u : h); // 0 and infinity give themselves
+}
+
+// ---- functions of FP32 ----
+
+float bd_abs(float x)
+{
+    return uintBitsToFloat(floatBitsToUint(x) & 0x7fffffffu);
+}
+
+float bd_max(float a, float b)
+{
+    return (bd_is_nan(a) || a > b) ? a : b;
+}
+
+float bd_min(float a, float b)
+{
+    return (bd_is_nan(a) || a < b) ? a : b;
+}
+
+float bd_nonfinite(float x)
+{
+    return (floatBitsToUint(x) & 0x7f800000u) == 0x7f800000u ? 1.0f : 0.0f;
+}
+
+// p * 2^n, |n| <= 252: two steps, so that a subnormal result is rounded once.
+float bd_scale(float p, int n)
+{
+    int first = n >> 1;
+    precise float r = p * uintBitsToFloat(uint(first + 127) << 23);
+    r = r * uintBitsToFloat(uint(n - first + 127) << 23);
+    return r;
+}
+
+// After expf of Moshier's Cephes library: x = n ln 2 + r, and a polynomial for exp(r). Vulkan's own may be 3 + 2 |x| ULP off.
+float bd_exp(float x)
+{
+    if (bd_is_nan(x))
+        return x;
+    if (x > 88.8f)
+        return BD_INFINITY;
+    if (x < -104.0f)
+        return 0.0f;
+    precise float n = floor(x * 1.44269504f + 0.5f);
+    precise float r = x - n * 0.693359375f; // 9 bits: exact
+    r = r + n * 2.12194440e-4f;
+    precise float p = 1.9875691500e-4f;
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * (r * r) + r + 1.0f;
+    return bd_scale(p, int(n));
+}
+
+// x > 0 as m * 2^e with m in [sqrt(1/2), sqrt(2)); a subnormal x counts in its integer bits, which no driver flushes.
+float bd_split(float x, out float e)
+{
+    uint bits = floatBitsToUint(x);
+    int bias = 127;
+    if (bits < 0x00800000u) {
+        bits = floatBitsToUint(float(bits));
+        bias = 127 + 149;
+    }
+    uint shifted = bits - 0x3f3504f3u + 0x3f800000u; // sqrt(1/2) becomes 1
+    e = float(int(shifted >> 23) - bias);
+    return uintBitsToFloat((shifted & 0x007fffffu) + 0x3f3504f3u);
+}
+
+// After logf of Moshier's Cephes library.
+float bd_log(float x)
+{
+    uint bits = floatBitsToUint(x);
+    if (bits == 0u || bits == 0x80000000u)
+        return -BD_INFINITY;
+    if (bits > 0x7f800000u) // negative or NaN
+        return BD_NAN;
+    if (bits == 0x7f800000u)
+        return BD_INFINITY;
+    float e;
+    precise float f = bd_split(x, e) - 1.0f;
+    precise float z = f * f;
+    precise float p = 7.0376836292e-2f;
+    p = p * f - 1.1514610310e-1f;
+    p = p * f + 1.1676998740e-1f;
+    p = p * f - 1.2420140846e-1f;
+    p = p * f + 1.4249322787e-1f;
+    p = p * f - 1.6668057665e-1f;
+    p = p * f + 2.0000714765e-1f;
+    p = p * f - 2.4999993993e-1f;
+    p = p * f + 3.3333331174e-1f;
+    p = p * f * z;
+    p = p - e * 2.12194440e-4f;
+    p = p - 0.5f * z;
+    p = f + p;
+    p = p + e * 0.693359375f;
+    return p;
+}
+
+// After tanhf of Moshier's Cephes library. Vulkan's own may overflow inside.
+float bd_tanh(float x)
+{
+    float a = bd_abs(x);
+    precise float r;
+    if (a < 0.625f) {
+        precise float z = x * x;
+        precise float p = -5.70498872745e-3f;
+        p = p * z + 2.06390887954e-2f;
+        p = p * z - 5.37397155531e-2f;
+        p = p * z + 1.33314422036e-1f;
+        p = p * z - 3.33332819422e-1f;
+        r = p * z * x + x;
+    } else {
+        precise float t = bd_exp(a > 10.0f ? 20.0f : a + a); // from 9.02 on the result is 1
+        r = 1.0f - 2.0f / (t + 1.0f);
+        r = x < 0.0f ? -r : r;
+    }
+    return r;
+}
+
+float bd_sigmoid(float x)
+{
+    precise float t = bd_exp(-bd_abs(x)); // never overflows
+    precise float r = (x < 0.0f ? t : 1.0f) / (1.0f + t);
+    return r;
+}
+
+// Below 1 the Maclaurin series, whose next term, x^20 / (10! * 21), is under a quarter of an ULP. Above, Abramowitz and
+// Stegun 7.1.26, 1.5e-7 off at most, which is 2.5 ULP of a result of 0.84 or more.
+float bd_erf(float x)
+{
+    float a = bd_abs(x);
+    precise float r;
+    if (a < 1.0f) {
+        precise float z = x * x;
+        precise float p = -1.4503852e-7f; // (-1)^n / (n! (2n + 1)) from n = 9 on down
+        p = p * z + 1.4589169e-6f;
+        p = p * z - 1.3227513e-5f;
+        p = p * z + 1.0683761e-4f;
+        p = p * z - 7.5757576e-4f;
+        p = p * z + 4.6296296e-3f;
+        p = p * z - 2.3809524e-2f;
+        p = p * z + 0.1f;
+        p = p * z - 3.3333333e-1f;
+        p = p * z * x + x;
+        r = p * 1.1283791671f; // 2 / sqrt(pi)
+    } else {
+        float b = a > 4.0f ? 4.0f : a; // the result is 1 from 3.92 on
+        precise float t = 1.0f / (1.0f + 0.3275911f * b);
+        precise float p = 1.061405429f;
+        p = p * t - 1.453152027f;
+        p = p * t + 1.421413741f;
+        p = p * t - 0.284496736f;
+        p = p * t + 0.254829592f;
+        r = 1.0f - p * t * bd_exp(-b * b);
+        r = x < 0.0f ? -r : r;
+    }
+    return r;
+}
+
+// a * b as the rounded product and its exact error, by halving the significands (Dekker, Numerische Mathematik 1971).
+float bd_two_product(float a, float b, out float error)
+{
+    precise float product = a * b;
+    precise float ah = uintBitsToFloat(floatBitsToUint(a) & 0xfffff000u), al = a - ah;
+    precise float bh = uintBitsToFloat(floatBitsToUint(b) & 0xfffff000u), bl = b - bh;
+    precise float e = ah * bh - product;
+    e = e + ah * bl;
+    e = e + al * bh;
+    e = e + al * bl;
+    error = e;
+    return product;
+}
+
+// x^y for finite x > 0: exp(y ln x), with ln x as a sum of two floats, since its error grows by |y ln x| <= 104.
+// ln m = 2 s + 2 s^3 / 3 + ..., s = (m - 1) / (m + 1): the first term is kept to 2^-46, the rest, at most 1% of it, to 2^-23.
+float bd_pow_positive(float x, float y)
+{
+    float e;
+    float m = bd_split(x, e);
+    precise float numerator = m - 1.0f, denominator = m + 1.0f;
+    precise float rest = m - (denominator - 1.0f); // m + 1 = denominator + rest
+    precise float s = numerator / denominator;
+    float product_error;
+    precise float product = bd_two_product(s, denominator, product_error);
+    precise float s_low = ((numerator - product) - product_error - s * rest) / denominator;
+    precise float z = s * s;
+    precise float p = 0.22222222f; // 2 / (2n + 1) from n = 4 on down
+    p = p * z + 0.28571429f;
+    p = p * z + 0.4f;
+    p = p * z + 0.66666667f;
+    p = p * z * s + 2.0f * s_low - e * 2.12194440e-4f;
+    precise float high = e * 0.693359375f; // 9 bits: exact
+    precise float sum = high + 2.0f * s;
+    precise float low = (high - sum) + 2.0f * s; // |high| > |2 s| or 0
+    low = low + p;
+    precise float log_high = sum + low;
+    precise float log_low = (sum - log_high) + low;
+    precise float estimate = y * log_high;
+    if (estimate > 89.0f)
+        return BD_INFINITY;
+    if (estimate < -105.0f)
+        return 0.0f;
+    float error;
+    precise float t = bd_two_product(y, log_high, error);
+    precise float t_low = error + y * log_low;
+    precise float r = bd_exp(t);
+    r = r * t_low + r;
+    return r;
+}
+
+// The special cases are C's (ISO/IEC 9899, F.10.4.4).
+float bd_pow(float x, float y)
+{
+    uint mx = floatBitsToUint(x) & 0x7fffffffu, my = floatBitsToUint(y) & 0x7fffffffu;
+    if (my == 0u || floatBitsToUint(x) == 0x3f800000u)
+        return 1.0f;
+    if (mx > 0x7f800000u || my > 0x7f800000u)
+        return BD_NAN;
+    bool x_negative = floatBitsToUint(x) >= 0x80000000u, y_negative = floatBitsToUint(y) >= 0x80000000u;
+    if (my == 0x7f800000u) {
+        if (mx == 0x3f800000u)
+            return 1.0f;
+        return (mx > 0x3f800000u) != y_negative ? BD_INFINITY : 0.0f;
+    }
+    bool whole = my >= 0x4b000000u || floor(y) == y; // from 2^23 on every number is whole
+    bool odd = whole && my < 0x4b800000u && (uint(uintBitsToFloat(my)) & 1u) == 1u;
+    float r;
+    if (mx == 0u || mx == 0x7f800000u)
+        r = (mx == 0u) != y_negative ? 0.0f : BD_INFINITY;
+    else if (x_negative && !whole)
+        return BD_NAN;
+    else
+        r = bd_pow_positive(uintBitsToFloat(mx), y);
+    return x_negative && odd ? -r : r;
+}
+
+// ---- random numbers: Philox4x32-10 (Salmon et al., SC 2011) ----
+
+uvec4 bd_philox(uvec2 key, uvec4 counter)
+{
+    for (int round = 0; round < 10; round++) {
+        uint high0, low0, high1, low1;
+        umulExtended(0xd2511f53u, counter.x, high0, low0);
+        umulExtended(0xcd9e8d57u, counter.z, high1, low1);
+        counter = uvec4(high1 ^ counter.y ^ key.x, low1, high0 ^ counter.w ^ key.y, low0);
+        key += uvec2(0x9e3779b9u, 0xbb67ae85u);
+    }
+    return counter;
+}
+
+// In [0, 1), a multiple of 2^-24.
+float bd_uniform(uint seed_low, uint seed_high, uint step, uint stream, uint element)
+{
+    uvec4 words = bd_philox(uvec2(seed_low, seed_high), uvec4(element, stream, step, 0u));
+    return float(words.x >> 8) * 5.9604644775390625e-8f;
+}

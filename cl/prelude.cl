@@ -39,6 +39,16 @@
 /* a * b + c is rounded twice unless it says fma(): fusion and driver must not change numerics. */
 #pragma OPENCL FP_CONTRACT OFF
 
+/* ---- words that the two dialects spell differently ---- */
+#define BD_VALUE float
+#define BD_FLOAT(x) ((float)(x))
+#define BD_UINT(x) ((uint)(x))
+#define BD_INT(x) ((int)(x))
+#define BD_AS_FLOAT(x) as_float(x)
+#define BD_AS_UINT(x) as_uint(x)
+#define BD_INFINITY INFINITY
+#define BD_NAN as_float(0x7fc00000u)
+
 /* ---- formats: the element type of a buffer; halves are stored as their bits ---- */
 #define BD_TYPE_f32 float
 #define BD_TYPE_f16 ushort
@@ -62,6 +72,10 @@ static inline float bd_f16_value(ushort bits)
     return x;
 }
 static inline float bd_round_f16(float x) { return bd_f16_value(bd_f16_bits(x)); }
+#elif BD_HALF_CONVERSION && BD_KHR_FP16
+static inline ushort bd_f16_bits(float x) { return as_ushort(convert_half_rte(x)); }
+static inline float bd_f16_value(ushort bits) { return (float)as_half(bits); }
+static inline float bd_round_f16(float x) { return (float)convert_half_rte(x); }
 #elif BD_HALF_BUILTIN
 /* Through a private variable that the compiler keeps in a register: LLVM sees fptrunc and fpext, which x86's F16C does
  * 8 at a time. Measured on PoCL 3.1, scaling a vector of halves: 0.11 ns an element, 0.67 by the integer routines
@@ -74,10 +88,6 @@ static inline ushort bd_f16_bits(float x)
 }
 static inline float bd_f16_value(ushort bits) { return __builtin_load_halff((const half *)&bits); }
 static inline float bd_round_f16(float x) { return bd_f16_value(bd_f16_bits(x)); }
-#elif BD_HALF_CONVERSION && BD_KHR_FP16
-static inline ushort bd_f16_bits(float x) { return as_ushort(convert_half_rte(x)); }
-static inline float bd_f16_value(ushort bits) { return (float)as_half(bits); }
-static inline float bd_round_f16(float x) { return (float)convert_half_rte(x); }
 #else
 /* Without branches, so that compilers vectorise it. */
 static inline ushort bd_f16_bits(float x)
@@ -124,9 +134,7 @@ static inline float bd_round_f16(float x)
 #define BD_STORE_f16(buffer, i, value) ((buffer)[i] = bd_f16_bits(value))
 #define BD_STORE_u8(buffer, i, value) ((buffer)[i] = convert_uchar_sat_rte(value))
 #define BD_STORE_u32(buffer, i, value) ((buffer)[i] = convert_uint_sat_rte(value))
-/* A value as a reader of a node of the format sees it. */
-#define BD_ROUND_f32(value) (value)
-#define BD_ROUND_f16(value) bd_round_f16(value)
+#define BD_STOREU_u32(buffer, i, value) ((buffer)[i] = (value))
 
 /* ---- elementwise ---- */
 static inline float bd_abs(float x) { return fabs(x); }
@@ -145,13 +153,38 @@ static inline float bd_erf(float x) { return erf(x); }
 static inline float bd_pow(float x, float y) { return pow(x, y); }
 static inline float bd_sigmoid(float x) { return 1.0f / (1.0f + bd_exp(-x)); }
 
-/* ---- arithmetic of 16-bit nodes: operands hold halves, the result is the correctly rounded half ---- */
-#if BD_HALF_ARITHMETIC && BD_KHR_FP16
+/* ---- arithmetic per format: operands hold numbers of the format, the result is the correctly rounded one ---- */
+#define BD_ADD_f32(a, b) ((a) + (b))
+#define BD_SUB_f32(a, b) ((a) - (b))
+#define BD_MUL_f32(a, b) ((a) * (b))
+#if BD_HALF_ARITHMETIC && BD_NVIDIA
+static inline float bd_add_f16(float a, float b)
+{
+    ushort sum;
+    asm("add.rn.f16 %0, %1, %2;" : "=h"(sum) : "h"(bd_f16_bits(a)), "h"(bd_f16_bits(b)));
+    return bd_f16_value(sum);
+}
+static inline float bd_sub_f16(float a, float b)
+{
+    ushort difference;
+    asm("sub.rn.f16 %0, %1, %2;" : "=h"(difference) : "h"(bd_f16_bits(a)), "h"(bd_f16_bits(b)));
+    return bd_f16_value(difference);
+}
+static inline float bd_mul_f16(float a, float b)
+{
+    ushort product;
+    asm("mul.rn.f16 %0, %1, %2;" : "=h"(product) : "h"(bd_f16_bits(a)), "h"(bd_f16_bits(b)));
+    return bd_f16_value(product);
+}
+#define BD_ADD_f16(a, b) bd_add_f16(a, b)
+#define BD_SUB_f16(a, b) bd_sub_f16(a, b)
+#define BD_MUL_f16(a, b) bd_mul_f16(a, b)
+#elif BD_HALF_ARITHMETIC && BD_KHR_FP16
 #define BD_ADD_f16(a, b) ((float)((half)(a) + (half)(b)))
 #define BD_SUB_f16(a, b) ((float)((half)(a) - (half)(b)))
 #define BD_MUL_f16(a, b) ((float)((half)(a) * (half)(b)))
 #else
-/* Rounding twice is harmless: 24 >= 2 * 11 + 2 (Figueroa, "When is double rounding innocuous?", 1995). */
+/* Rounding twice is harmless: 24 >= 2 * 11 + 2 (Figueroa, "When is double rounding innocuous?", SIGNUM 1995). */
 #define BD_ADD_f16(a, b) bd_round_f16((a) + (b))
 #define BD_SUB_f16(a, b) bd_round_f16((a) - (b))
 #define BD_MUL_f16(a, b) bd_round_f16((a) * (b))

@@ -13,6 +13,8 @@ void bd_store_destroy(bd_store **store);
  * are initialised by their bd_init: numbers by Philox from (seed, hash of the name, element) in double, rounded to F32
  * and then to the format, so the same on every device and in every format. Parts of a base share its memory. */
 bd_status bd_store_add(bd_store *store, const bd_graph *graph, uint64_t seed, bd_error *error);
+/* Those numbers, rounded to F32: what bd_store_add gives a new variable of that name. */
+void bd_init_values(const char *variable, const bd_init *init, uint64_t seed, double *values, size_t count);
 
 typedef struct bd_store_entry {
     const char *name;
@@ -45,6 +47,8 @@ typedef struct bd_program bd_program;
 /* Makes sure that the store's arena, which its programs share since they never run at the same time, has this many
  * bytes. Call it with the largest plan's arena_bytes before the first program is created. */
 bd_status bd_store_reserve_arena(bd_store *store, uint64_t bytes, bd_error *error);
+/* Gives the arena back, so that a larger one can be reserved; no program of this store may exist. */
+void bd_store_free_arena(bd_store *store);
 
 /* Adds missing variables to the store (seed as in bd_store_add), reserves the arena if nobody did, prints, compiles and
  * records the plan's kernels. The plan was made with the device's target; the program owns it from here, also on failure,

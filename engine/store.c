@@ -77,6 +77,14 @@ bd_status bd_store_reserve_arena(bd_store *store, uint64_t bytes, bd_error *erro
     return status;
 }
 
+void bd_store_free_arena(bd_store *store)
+{
+    if (store->arena)
+        store->device->backend->buffer_destroy(store->device, store->arena);
+    store->arena = NULL;
+    store->arena_bytes = 0;
+}
+
 size_t bd_store_count(const bd_store *store)
 {
     return store->count;
@@ -120,16 +128,10 @@ static void uniforms(uint64_t seed, uint64_t name, uint64_t element, double u[2]
     u[1] = words[1] * 0x1p-32;
 }
 
-static bd_status initialise(bd_store *store, const bd_store_entry *entry, const bd_init *init, uint64_t seed, bd_error *error)
+void bd_init_values(const char *variable, const bd_init *init, uint64_t seed, double *values, size_t count)
 {
-    const uint64_t elements = (uint64_t)bd_shape_elements(&entry->shape);
-    if (elements == 0 || (init->kind == BD_INIT_CONSTANT && init->bound == 0.0f)) /* buffers begin with zeros */
-        return BD_OK;
-    double *values = malloc(elements * sizeof *values);
-    if (!values)
-        return bd_fail(error, BD_ERROR_MEMORY, "out of memory for the initial values of '%s'", entry->name);
-    const uint64_t name = hash_name(entry->name);
-    for (uint64_t i = 0; i < elements; i++) {
+    const uint64_t name = hash_name(variable);
+    for (size_t i = 0; i < count; i++) {
         double u[2], value = init->bound;
         if (init->kind != BD_INIT_CONSTANT)
             uniforms(seed, name, i, u);
@@ -139,6 +141,17 @@ static bd_status initialise(bd_store *store, const bd_store_entry *entry, const 
             value = sqrt(-2 * log(1 - u[0])) * cos(6.283185307179586 * u[1]) * init->bound;
         values[i] = bd_round(BD_F32, value); /* so that formats differ by one more rounding and by nothing else */
     }
+}
+
+static bd_status initialise(bd_store *store, const bd_store_entry *entry, const bd_init *init, uint64_t seed, bd_error *error)
+{
+    const uint64_t elements = (uint64_t)bd_shape_elements(&entry->shape);
+    if (elements == 0 || (init->kind == BD_INIT_CONSTANT && init->bound == 0.0f)) /* buffers begin with zeros */
+        return BD_OK;
+    double *values = malloc(elements * sizeof *values);
+    if (!values)
+        return bd_fail(error, BD_ERROR_MEMORY, "out of memory for the initial values of '%s'", entry->name);
+    bd_init_values(entry->name, init, seed, values, elements);
     bd_status status = bd_store_write_values(store, entry->name, values, elements, error);
     free(values);
     return status;

@@ -36,7 +36,7 @@ static int64_t sum_chunks(const bd_target *target, const bd_extent *extent)
 static bd_node *append_copy(rewriter *r, bd_tensor old, const bd_shape *shape, bd_tensor *tensor)
 {
     const bd_node *node = &r->from->nodes[old];
-    bd_tensor inputs_small[8], *inputs = inputs_small;
+    bd_tensor inputs_small[8] = { 0 }, *inputs = inputs_small;
     if (node->input_count > 8 && !(inputs = malloc((size_t)node->input_count * sizeof *inputs))) {
         bd_graph_fail(r->to, BD_ERROR_MEMORY, "out of memory for the compiled graph");
         return NULL;

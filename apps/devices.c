@@ -1,22 +1,17 @@
 /* binade devices: what is here, and what each device can really do in FP16. Every device is opened, since the truth about
  * FP16 is found by running kernels. */
 #include "app.h"
+#include "describe.h"
 #include "json.h"
 #include "options.h"
 #include <stdlib.h>
 
 
 static void print_half(const bd_half_support *half) {
-    static const char *const roundings[] = { "not known", "to nearest even", "toward zero", "other" };
-    printf("  fp16 storage     %s\n", half->storage ? "yes" : "no: two are packed in a 32-bit word");
-    printf("  fp16 arithmetic  %s\n",
-           !half->arithmetic ? "no: computed in FP32 and rounded, which gives the same numbers"
-           : half->arithmetic_exact ? "native, exact (probed)"
-                                    : "native, but not exact (probed): computed in FP32 and rounded instead");
-    printf("  fp16 rounding    %s%s\n", roundings[half->rounding],
-           half->conversion_exact ? " in all cases (probed)" : "; not exact by itself, corrected in the kernels (probed)");
-    printf("  subnormals       fp16 %s, fp32 %s (probed)\n", half->subnormals ? "kept" : "flushed to zero",
-           half->subnormals_f32 ? "kept" : "flushed to zero");
+    printf("  fp16 storage     %s\n", describe_storage(half));
+    printf("  fp16 arithmetic  %s\n", describe_arithmetic(half));
+    printf("  fp16 rounding    %s\n", describe_rounding(half));
+    printf("  subnormals       %s\n", describe_subnormals(half));
 }
 
 static void print_limits(const bd_limits *l) {
@@ -33,7 +28,6 @@ static void print_limits(const bd_limits *l) {
 }
 
 static void print_device(const bd_device_info *info, bool opened, const bd_error *error) {
-    static const char *const types[] = { "CPU", "integrated GPU", "discrete GPU", "other" };
     app_print_text(stdout, info->id);
     fputs("  ", stdout);
     app_print_text(stdout, info->name);
@@ -44,7 +38,7 @@ static void print_device(const bd_device_info *info, bool opened, const bd_error
         app_print_text(stdout, info->vendor);
         putchar(')');
     }
-    printf("\n  type             %s\n", types[info->type]);
+    printf("\n  type             %s\n", describe_type(info->type));
     print_limits(&info->limits);
     if (opened) {
         print_half(&info->half);

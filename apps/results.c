@@ -103,7 +103,7 @@ static void accuracy_over_seeds(summary *s, const combination *row, int64_t seed
 
 static summary summarize_alone(const comparison *self, const combination *row) {
     summary s = { .accuracy = NAN, .deviation = NAN, .least = NAN, .most = NAN, .test_loss = NAN, .speedup = NAN,
-                  .accuracy_change = NAN };
+                  .accuracy_change = NAN, .memory_ratio = NAN };
     for (int64_t i = 0; i < self->seeds; i++) {
         const run_result *run = &row->runs[i];
         if (run->state == RUN_FAILED && !s.failed++) s.reason = run->reason;
@@ -127,6 +127,7 @@ summary summarize(const comparison *self, const combination *row) {
         summary fp32 = summarize_alone(self, other);
         s.speedup = fp32.step_ms / s.step_ms;
         s.accuracy_change = s.accuracy - fp32.accuracy;
+        if (fp32.peak_bytes) s.memory_ratio = (double)s.peak_bytes / (double)fp32.peak_bytes;
     }
     return s;
 }

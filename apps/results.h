@@ -71,6 +71,7 @@ typedef struct summary {
     double step_ms, images_per_second; /* medians */
     double speedup;                    /* step time of fp32 on the same device / this one's */
     double accuracy_change;            /* accuracy - that of fp32 on the same device */
+    double memory_ratio;               /* peak memory / that of fp32 on the same device */
     uint64_t planned_bytes, peak_bytes;
     int64_t overflows;                 /* of all seeds */
 } summary;

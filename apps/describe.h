@@ -1,0 +1,14 @@
+/* Devices in words, the same in `binade devices` and in the report. */
+#ifndef BINADE_APPS_DESCRIBE_H
+#define BINADE_APPS_DESCRIBE_H
+
+#include <binade/device.h>
+
+const char *describe_type(bd_device_type type);
+/* The truth about FP16; the last three were probed by running a kernel. */
+const char *describe_storage(const bd_half_support *half);
+const char *describe_arithmetic(const bd_half_support *half);
+const char *describe_rounding(const bd_half_support *half);
+const char *describe_subnormals(const bd_half_support *half);
+
+#endif

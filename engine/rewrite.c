@@ -29,6 +29,8 @@ static int64_t sum_chunks(const bd_target *target, const bd_extent *extent)
     if (groups >= wanted || results == 0)
         return 1;
     int64_t work = extent->inner == 1 ? extent->length : extent->length * smaller(extent->inner, 32);
+    if (extent->length < 1024) /* a group's lanes sum that in a few additions each */
+        return 1;
     int64_t chunks = smaller((wanted + groups - 1) / groups, work / shortest);
     return chunks > 1 ? smaller(chunks, extent->length) : 1;
 }

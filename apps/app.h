@@ -9,7 +9,8 @@
 /* The program's exit statuses, promised in --help and docs/usage.md. */
 enum app_exit { APP_DONE = 0, APP_FAILED = 1, APP_USAGE = 2, APP_INTERRUPTED = 130 };
 
-/* Of every JSON document that the program writes. It grows when a field changes its meaning or goes, not when one is added. */
+/* Of every JSON document that the program writes. It grows when a field changes its meaning or goes, not when one is
+ * added. */
 #define APP_FORMAT_VERSION 1
 
 /* A subcommand: argv[0] is its name. Returns an app_exit. */
@@ -37,12 +38,13 @@ const char *app_duration(char text[32], double seconds);
 /* Makes a folder and those above it; one that exists is fine. */
 bd_status app_make_folders(const char *path, bd_error *error);
 
-/* Replaces the file at `path` with what `write` prints: into a file beside it, then fsync, rename and fsync of the folder,
- * so that a reader finds the old file or the new one and never a part. On failure the old one stays. */
+/* Replaces the file at `path` with what `write` prints: into a file beside it, then fsync, rename and fsync of the
+ * folder, so that a reader finds the old file or the new one and never a part. On failure the old one stays. */
 bd_status app_replace_file(const char *path, void (*write)(FILE *file, const void *user), const void *user,
                            bd_error *error);
 
-/* From now on the first SIGINT makes app_interrupted() true; the second ends the program at once, as without a handler. */
+/* From now on the first SIGINT makes app_interrupted() true; the second ends the program at once, as without a
+ * handler. */
 void app_catch_interrupt(void);
 bool app_interrupted(void);
 

@@ -3,36 +3,52 @@
 #include <math.h>
 
 /* In units of the view box, which the page shows at about one a pixel. */
-enum { WIDTH = 440, HEIGHT = 230, LEFT = 46, RIGHT = 14, TOP = 10, BOTTOM = 36, DOT_ROW = 26, DOT_LEFT = 104, DOT_RIGHT = 26, LABEL = 16 };
+enum {
+    WIDTH = 440,
+    HEIGHT = 230,
+    LEFT = 46,
+    RIGHT = 14,
+    TOP = 10,
+    BOTTOM = 36,
+    DOT_ROW = 26,
+    DOT_LEFT = 104,
+    DOT_RIGHT = 26,
+    LABEL = 16
+};
 
 typedef struct axis {
-    double from, to; /* of the values */
-    double step;     /* between two ticks */
+    double from, to;      /* of the values */
+    double step;          /* between two ticks */
     double first, length; /* of the view box; negative for an axis that goes up */
 } axis;
 
-static double place(const axis *self, double value) {
+static double place(const axis *self, double value)
+{
     return self->first + (value - self->from) / (self->to - self->from) * self->length;
 }
 
 /* 1, 2 or 5 times a power of ten, so that a range has about `count` ticks. */
-static double nice_step(double range, int count) {
+static double nice_step(double range, int count)
+{
     double rough = range / count, power = pow(10, floor(log10(rough))), digit = rough / power;
     return power * (digit < 1.5 ? 1 : digit < 3.5 ? 2 : digit < 7.5 ? 5 : 10);
 }
 
 /* The finite values' range, widened to whole steps. False if there is none. */
-static bool find_range(axis *self, const chart_series *series, size_t count, double most) {
+static bool find_range(axis *self, const chart_series *series, size_t count, double most)
+{
     double low = INFINITY, high = -INFINITY;
     for (size_t s = 0; s < count; s++) {
         for (size_t i = 0; i < series[s].count; i++) {
             double y = series[s].points[i].y;
-            if (!isfinite(y)) continue;
+            if (!isfinite(y))
+                continue;
             low = fmin(low, fmin(y, most));
             high = fmax(high, fmin(y, most));
         }
     }
-    if (low > high) return false;
+    if (low > high)
+        return false;
     /* One value, or values that differ by less than a reader can care about, still need a scale. */
     double least_range = fmax(fabs(high) * 0.01, 1e-6);
     if (high - low < least_range) {
@@ -46,34 +62,40 @@ static bool find_range(axis *self, const chart_series *series, size_t count, dou
 }
 
 /* As many decimals as the step needs. */
-static void tick_text(FILE *file, double value, double step, bool percent) {
-    if (percent) value *= 100, step *= 100;
+static void tick_text(FILE *file, double value, double step, bool percent)
+{
+    if (percent)
+        value *= 100, step *= 100;
     int decimals = (int)fmax(0, -floor(log10(step) + 1e-9));
     fprintf(file, "%.*f%s", decimals, fabs(value) < step / 2 ? 0 : value, percent ? "%" : "");
 }
 
-static void y_axis(FILE *file, const axis *y, bool percent) {
+static void y_axis(FILE *file, const axis *y, bool percent)
+{
     for (double value = y->from; value < y->to + y->step / 2; value += y->step) {
         double at = place(y, value);
-        fprintf(file, "<line class=\"grid\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/>", LEFT, WIDTH - RIGHT, at, at);
+        fprintf(file, "<line class=\"grid\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/>", LEFT, WIDTH - RIGHT, at,
+                at);
         fprintf(file, "<text class=\"tick\" text-anchor=\"end\" x=\"%d\" y=\"%.1f\">", LEFT - 6, at + 4);
         tick_text(file, value, y->step, percent);
         fputs("</text>", file);
     }
 }
 
-static void x_axis(FILE *file, const axis *x, const char *title) {
+static void x_axis(FILE *file, const axis *x, const char *title)
+{
     for (double value = 0; value < x->to + x->step / 1e6; value += x->step) {
         fprintf(file, "<text class=\"tick\" text-anchor=\"middle\" x=\"%.1f\" y=\"%d\">", place(x, value),
                 HEIGHT - BOTTOM + 16);
         tick_text(file, value, x->step, false);
         fputs("</text>", file);
     }
-    html_print(file, "<text class=\"tick\" text-anchor=\"end\" x=\"%d\" y=\"%d\">%s</text>\n", WIDTH - RIGHT, HEIGHT - 4,
-               title);
+    html_print(file, "<text class=\"tick\" text-anchor=\"end\" x=\"%d\" y=\"%d\">%s</text>\n", WIDTH - RIGHT,
+               HEIGHT - 4, title);
 }
 
-static void line(FILE *file, const chart *self, const chart_series *series, const axis *x, const axis *y) {
+static void line(FILE *file, const chart *self, const chart_series *series, const axis *x, const axis *y)
+{
     html_print(file, "<g class=\"s%d\"><path d=\"", series->style);
     bool drawing = false;
     for (size_t i = 0; i < series->count; i++) {
@@ -89,7 +111,8 @@ static void line(FILE *file, const chart *self, const chart_series *series, cons
     html_print(file, "\"><title>%s</title></path>", series->name);
     for (size_t i = 0; self->markers && i < series->count; i++) {
         chart_point p = series->points[i];
-        if (!isfinite(p.y) || p.y > y->to) continue;
+        if (!isfinite(p.y) || p.y > y->to)
+            continue;
         html_print(file, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"4\"><title>%s, %s %g: ", place(x, p.x), place(y, p.y),
                    series->name, self->x_title, p.x);
         fprintf(file, self->percent ? "%.2f%%" : "%.4f", self->percent ? p.y * 100 : p.y);
@@ -98,7 +121,8 @@ static void line(FILE *file, const chart *self, const chart_series *series, cons
     fputs("</g>\n", file);
 }
 
-void chart_lines(FILE *file, const chart *self, const chart_series *series, size_t count) {
+void chart_lines(FILE *file, const chart *self, const chart_series *series, size_t count)
+{
     static const int inner_height = HEIGHT - TOP - BOTTOM, inner_width = WIDTH - LEFT - RIGHT;
     html_print(file, "<figure><figcaption>%s</figcaption>\n", self->title);
     axis y = { .first = HEIGHT - BOTTOM, .length = -inner_height };
@@ -113,11 +137,13 @@ void chart_lines(FILE *file, const chart *self, const chart_series *series, size
     /* An inner svg element clips what leaves it; one step of room keeps the markers at the edges whole. */
     html_print(file, "<svg x=\"0\" y=\"%d\" width=\"%d\" height=\"%d\" viewBox=\"0 %d %d %d\">\n", TOP - 6, WIDTH,
                inner_height + 12, TOP - 6, WIDTH, inner_height + 12);
-    for (size_t s = 0; s < count; s++) line(file, self, &series[s], &x, &y);
+    for (size_t s = 0; s < count; s++)
+        line(file, self, &series[s], &x, &y);
     fputs("</svg></svg></figure>\n", file);
 }
 
-void chart_dots(FILE *file, const char *title, const chart_series *series, size_t count) {
+void chart_dots(FILE *file, const char *title, const chart_series *series, size_t count)
+{
     html_print(file, "<figure><figcaption>%s</figcaption>\n", title);
     axis x = { .first = DOT_LEFT, .length = WIDTH - DOT_RIGHT - DOT_LEFT };
     if (!find_range(&x, series, count, INFINITY)) {
@@ -142,7 +168,8 @@ void chart_dots(FILE *file, const char *title, const chart_series *series, size_
                    series[s].style);
         for (size_t i = 0; i < series[s].count; i++) {
             chart_point p = series[s].points[i];
-            if (!isfinite(p.y)) continue;
+            if (!isfinite(p.y))
+                continue;
             sum += p.y;
             known++;
             html_print(file, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"4.5\"><title>%s, seed %g: %.2f%%</title></circle>",

@@ -1,20 +1,25 @@
 #include "describe.h"
 
-const char *describe_type(bd_device_type type) {
+const char *describe_type(bd_device_type type)
+{
     static const char *const types[] = { "CPU", "integrated GPU", "discrete GPU", "other" };
     return types[type];
 }
 
-const char *describe_storage(const bd_half_support *half) {
+const char *describe_storage(const bd_half_support *half)
+{
     return half->storage ? "16-bit elements" : "two packed in a 32-bit word";
 }
 
-const char *describe_arithmetic(const bd_half_support *half) {
-    if (!half->arithmetic) return "none: FP32, then rounded (the same numbers)";
+const char *describe_arithmetic(const bd_half_support *half)
+{
+    if (!half->arithmetic)
+        return "none: FP32, then rounded (the same numbers)";
     return half->arithmetic_exact ? "native, exact" : "native but not exact, so not used: FP32, then rounded";
 }
 
-const char *describe_rounding(const bd_half_support *half) {
+const char *describe_rounding(const bd_half_support *half)
+{
     switch (half->rounding) {
     case BD_ROUNDING_NEAREST_EVEN:
         return half->conversion_exact ? "to nearest even, in every case" : "to nearest even, with exceptions";
@@ -25,7 +30,9 @@ const char *describe_rounding(const bd_half_support *half) {
     return "not known";
 }
 
-const char *describe_subnormals(const bd_half_support *half) {
-    if (half->subnormals) return half->subnormals_f32 ? "kept in FP16 and FP32" : "kept in FP16, flushed to 0 in FP32";
+const char *describe_subnormals(const bd_half_support *half)
+{
+    if (half->subnormals)
+        return half->subnormals_f32 ? "kept in FP16 and FP32" : "kept in FP16, flushed to 0 in FP32";
     return half->subnormals_f32 ? "flushed to 0 in FP16, kept in FP32" : "flushed to 0 in FP16 and FP32";
 }

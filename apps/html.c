@@ -4,7 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-void html_text(FILE *file, const char *text) {
+void html_text(FILE *file, const char *text)
+{
     json_t *clean = json_text(text);
     for (const unsigned char *c = (const unsigned char *)(clean ? json_string_value(clean) : ""); *c; c++) {
         switch (*c) {
@@ -19,7 +20,8 @@ void html_text(FILE *file, const char *text) {
     json_decref(clean);
 }
 
-void html_print(FILE *file, const char *format, ...) {
+void html_print(FILE *file, const char *format, ...)
+{
     /* One conversion at a time, so that strings alone take another way. */
     va_list list;
     va_start(list, format);
@@ -30,7 +32,8 @@ void html_print(FILE *file, const char *format, ...) {
         }
         char one[16] = "%";
         size_t length = strcspn(c + 1, "sdfg%") + 1;
-        if (length + 1 > sizeof(one) - 1 || !c[length]) break;
+        if (length + 1 > sizeof(one) - 1 || !c[length])
+            break;
         memcpy(one + 1, c + 1, length);
         switch (c[length]) {
         case 's': html_text(file, va_arg(list, const char *)); break;

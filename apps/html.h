@@ -8,8 +8,8 @@
  * characters become spaces. */
 void html_text(FILE *file, const char *text);
 
-/* Like fprintf, for markup whose strings must be escaped: every %s goes through html_text(). Only %s, %d, %%, and %f and %g
- * with a precision are known. */
+/* Like fprintf, for markup whose strings must be escaped: every %s goes through html_text(). Only %s, %d, %%, and %f
+ * and %g with a precision are known. */
 void html_print(FILE *file, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

@@ -16,20 +16,26 @@ static const struct {
 };
 enum { COMMANDS = sizeof(commands) / sizeof(commands[0]) };
 
-static void print_help(FILE *file) {
-    fputs("Binade trains neural networks on any GPU or CPU, through OpenCL or Vulkan, in FP32, FP16 and mixed precision,\n"
+static void print_help(FILE *file)
+{
+    fputs("Binade trains neural networks on any GPU or CPU, through OpenCL or Vulkan, in FP32, FP16 and mixed "
+          "precision,\n"
           "and shows what a precision costs and what it buys.\n\n"
-          "Usage: binade COMMAND [OPTION]...\n\nCommands:\n", file);
-    for (int i = 0; i < COMMANDS; i++) fprintf(file, "  %-9s %s\n", commands[i].name, commands[i].summary);
+          "Usage: binade COMMAND [OPTION]...\n\nCommands:\n",
+          file);
+    for (int i = 0; i < COMMANDS; i++)
+        fprintf(file, "  %-9s %s\n", commands[i].name, commands[i].summary);
     fputs("\n`binade COMMAND --help` lists a command's options; `binade --version` tells the version.\n\n"
           "Examples:\n"
           "  binade devices\n"
           "  binade train --precision mixed --device vulkan\n"
           "  binade compare --precision fp32,fp16,mixed --device all\n\n"
-          "Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted (after saving).\n", file);
+          "Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted (after saving).\n",
+          file);
 }
 
-static int run(int argc, char **argv) {
+static int run(int argc, char **argv)
+{
     if (argc < 2) {
         print_help(stderr);
         return APP_USAGE;
@@ -44,19 +50,23 @@ static int run(int argc, char **argv) {
         return APP_DONE;
     }
     for (int i = 0; i < COMMANDS; i++)
-        if (!strcmp(name, commands[i].name)) return commands[i].run(argc - 1, argv + 1);
+        if (!strcmp(name, commands[i].name))
+            return commands[i].run(argc - 1, argv + 1);
     bd_error error = { 0 };
-    bd_fail(&error, BD_ERROR_ARGUMENT, "%s: no such command; there are devices, train and compare (binade --help)", name);
+    bd_fail(&error, BD_ERROR_ARGUMENT, "%s: no such command; there are devices, train and compare (binade --help)",
+            name);
     return app_report(BD_ERROR_ARGUMENT, &error);
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char **argv)
+{
     setlocale(LC_CTYPE, ""); /* only which characters the terminal shows; numbers keep their point */
     int result = run(argc, argv);
     /* A full disk behind stdout shows itself here at the latest. */
     if (fflush(stdout) || ferror(stdout)) {
         fprintf(stderr, "binade: cannot write to stdout: %s\n", strerror(errno));
-        if (result == APP_DONE) result = APP_FAILED;
+        if (result == APP_DONE)
+            result = APP_FAILED;
     }
     return result;
 }

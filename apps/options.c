@@ -2,13 +2,14 @@
 #include <errno.h>
 #include <math.h>
 #include <popt.h>
-#include <stdlib.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { HELP_VALUE = 1, FIRST_ROW_VALUE }; /* what popt returns for an option; 0 would mean "handled" */
 
-static bd_status parse_integer(const option_row *row, const char *text, bd_error *error) {
+static bd_status parse_integer(const option_row *row, const char *text, bd_error *error)
+{
     char *end;
     errno = 0;
     long long value = strtoll(text, &end, 10);
@@ -19,7 +20,8 @@ static bd_status parse_integer(const option_row *row, const char *text, bd_error
     return BD_OK;
 }
 
-static bd_status parse_number(const option_row *row, const char *text, bd_error *error) {
+static bd_status parse_number(const option_row *row, const char *text, bd_error *error)
+{
     char *end;
     double value = strtod(text, &end);
     if (end == text || *end || !(value >= row->low && value <= row->high))
@@ -29,7 +31,8 @@ static bd_status parse_number(const option_row *row, const char *text, bd_error 
     return BD_OK;
 }
 
-static bd_status parse_choice(const option_row *row, const char *text, bd_error *error) {
+static bd_status parse_choice(const option_row *row, const char *text, bd_error *error)
+{
     size_t length = strlen(text);
     const char *choice = row->argument;
     for (int i = 0; choice; i++) {
@@ -43,7 +46,8 @@ static bd_status parse_choice(const option_row *row, const char *text, bd_error 
     return bd_fail(error, BD_ERROR_ARGUMENT, "--%s %s: one of %s is needed", row->name, text, row->argument);
 }
 
-static bd_status take_value(option_row *row, char *text, bd_error *error) {
+static bd_status take_value(option_row *row, char *text, bd_error *error)
+{
     row->given = true;
     free(row->owned); /* of an earlier mention: the last one wins */
     row->owned = text;
@@ -54,19 +58,22 @@ static bd_status take_value(option_row *row, char *text, bd_error *error) {
     case OPTION_CHOICE: return parse_choice(row, text, error);
     case OPTION_TEXT: break;
     }
-    if (!*text) return bd_fail(error, BD_ERROR_ARGUMENT, "--%s: %s is needed, not nothing", row->name, row->argument);
+    if (!*text)
+        return bd_fail(error, BD_ERROR_ARGUMENT, "--%s: %s is needed, not nothing", row->name, row->argument);
     *(const char **)row->target = text;
     return BD_OK;
 }
 
-static void print_help(poptContext context, const option_table *table) {
+static void print_help(poptContext context, const option_table *table)
+{
     printf("%s\n\n", table->about);
     fflush(stdout);
     poptPrintHelp(context, stdout, 0);
     printf("\nExamples:\n%s", table->examples);
 }
 
-static bd_status parse_all(poptContext context, option_table *table, bool *help, bd_error *error) {
+static bd_status parse_all(poptContext context, option_table *table, bool *help, bd_error *error)
+{
     int value;
     while ((value = poptGetNextOpt(context)) > 0) {
         if (value == HELP_VALUE) {
@@ -75,7 +82,8 @@ static bd_status parse_all(poptContext context, option_table *table, bool *help,
             return BD_OK;
         }
         bd_status status = take_value(&table->rows[value - FIRST_ROW_VALUE], poptGetOptArg(context), error);
-        if (status) return status;
+        if (status)
+            return status;
     }
     if (value < -1)
         return bd_fail(error, BD_ERROR_ARGUMENT, "%s: %s (binade %s --help lists the options)",
@@ -87,10 +95,12 @@ static bd_status parse_all(poptContext context, option_table *table, bool *help,
     return BD_OK;
 }
 
-bd_status options_parse(option_table *table, int argc, char **argv, bool *help, bd_error *error) {
+bd_status options_parse(option_table *table, int argc, char **argv, bool *help, bd_error *error)
+{
     *help = false;
     struct poptOption *options = calloc(table->count + 2, sizeof(*options));
-    if (!options) return bd_fail(error, BD_ERROR_MEMORY, "no memory for the options");
+    if (!options)
+        return bd_fail(error, BD_ERROR_MEMORY, "no memory for the options");
     for (size_t i = 0; i < table->count; i++) {
         const option_row *row = &table->rows[i];
         options[i] = (struct poptOption){
@@ -101,8 +111,9 @@ bd_status options_parse(option_table *table, int argc, char **argv, bool *help, 
             .argDescrip = row->argument,
         };
     }
-    options[table->count] = (struct poptOption){ .longName = "help", .shortName = 'h', .argInfo = POPT_ARG_NONE,
-                                                 .val = HELP_VALUE, .descrip = "show this help" };
+    options[table->count] = (struct poptOption){
+        .longName = "help", .shortName = 'h', .argInfo = POPT_ARG_NONE, .val = HELP_VALUE, .descrip = "show this help"
+    };
     poptContext context = poptGetContext(NULL, argc, (const char **)argv, options, 0);
     bd_status status = context ? BD_OK : bd_fail(error, BD_ERROR_MEMORY, "no memory for the options");
     if (!status) {
@@ -114,12 +125,16 @@ bd_status options_parse(option_table *table, int argc, char **argv, bool *help, 
     return status;
 }
 
-void options_finish(option_table *table) {
-    for (size_t i = 0; i < table->count; i++) free(table->rows[i].owned);
+void options_finish(option_table *table)
+{
+    for (size_t i = 0; i < table->count; i++)
+        free(table->rows[i].owned);
 }
 
-bool options_given(const option_table *table, const char *name) {
+bool options_given(const option_table *table, const char *name)
+{
     for (size_t i = 0; i < table->count; i++)
-        if (!strcmp(table->rows[i].name, name)) return table->rows[i].given;
+        if (!strcmp(table->rows[i].name, name))
+            return table->rows[i].given;
     return false;
 }

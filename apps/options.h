@@ -1,5 +1,5 @@
-/* Command-line options from a table, one row an option, parsed by popt. Every value is checked here, and the message of a
- * wrong one names the option and says what would be right. */
+/* Command-line options from a table, one row an option, parsed by popt. Every value is checked here, and the message
+ * of a wrong one names the option and says what would be right. */
 #ifndef BINADE_APPS_OPTIONS_H
 #define BINADE_APPS_OPTIONS_H
 
@@ -19,7 +19,7 @@ typedef enum option_kind {
 typedef struct option_row {
     const char *name;
     option_kind kind;
-    void *target; /* keeps its value, the default, when the option is not named */
+    void *target;         /* keeps its value, the default, when the option is not named */
     const char *argument; /* as the help shows it: "DIR", "sgd|adam|adamw" */
     const char *help;
     double low, high; /* both included; exact for whole numbers up to 2^53 */
@@ -29,10 +29,14 @@ typedef struct option_row {
 
 /* Rows: name, kind, target, argument, help; and with the least and the largest value. */
 #define OPTION(NAME, KIND, TARGET, ARGUMENT, HELP)                                                                     \
-    { .name = (NAME), .kind = OPTION_##KIND, .target = (TARGET), .argument = (ARGUMENT), .help = (HELP) }
+    {                                                                                                                  \
+        .name = (NAME), .kind = OPTION_##KIND, .target = (TARGET), .argument = (ARGUMENT), .help = (HELP)              \
+    }
 #define OPTION_IN(NAME, KIND, TARGET, ARGUMENT, LOW, HIGH, HELP)                                                       \
-    { .name = (NAME), .kind = OPTION_##KIND, .target = (TARGET), .argument = (ARGUMENT), .low = (LOW),                 \
-      .high = (HIGH), .help = (HELP) }
+    {                                                                                                                  \
+        .name = (NAME), .kind = OPTION_##KIND, .target = (TARGET), .argument = (ARGUMENT), .low = (LOW),               \
+        .high = (HIGH), .help = (HELP)                                                                                 \
+    }
 
 /* A command line's table. `usage` follows the command's name in the help, `about` says in a line what it does, and
  * `examples` ends it. */
@@ -42,8 +46,8 @@ typedef struct option_table {
     size_t count;
 } option_table;
 
-/* Fills the targets. `*help` is set when --help was named: the help was printed on stdout and there is nothing more to do.
- * An argument that is not an option is an error. */
+/* Fills the targets. `*help` is set when --help was named: the help was printed on stdout and there is nothing more
+ * to do. An argument that is not an option is an error. */
 bd_status options_parse(option_table *table, int argc, char **argv, bool *help, bd_error *error);
 void options_finish(option_table *table);
 

@@ -10,7 +10,8 @@
 
 enum { DEFAULT_COLUMNS = 80, LEAST_BAR = 8, WIDEST_BAR = 40 };
 
-void progress_init(progress *self, const char *label, bool quiet) {
+void progress_init(progress *self, const char *label, bool quiet)
+{
     const char *terminal = getenv("TERM"), *no_colour = getenv("NO_COLOR");
     bool dumb = !terminal || !strcmp(terminal, "dumb");
     *self = (progress){
@@ -22,51 +23,64 @@ void progress_init(progress *self, const char *label, bool quiet) {
     };
 }
 
-static int columns(void) {
+static int columns(void)
+{
     struct winsize size;
     return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) || size.ws_col == 0 ? DEFAULT_COLUMNS : size.ws_col;
 }
 
-void progress_clear(progress *self) {
-    if (self->drawn) fputs("\r\033[K", stderr);
+void progress_clear(progress *self)
+{
+    if (self->drawn)
+        fputs("\r\033[K", stderr);
     self->drawn = false;
 }
 
 /* left, a bar as wide as the terminal leaves room for, right; cut at the terminal's width so that it never wraps. */
-static void draw(progress *self, const char *left, double fraction, const char *right) {
+static void draw(progress *self, const char *left, double fraction, const char *right)
+{
     int room = columns() - 1;
     int bar = room - (int)(strlen(left) + strlen(right)) - 2;
-    if (bar > WIDEST_BAR) bar = WIDEST_BAR;
+    if (bar > WIDEST_BAR)
+        bar = WIDEST_BAR;
     progress_clear(self);
     if (bar < LEAST_BAR) {
         fprintf(stderr, "%.*s", room, left);
         int left_over = room - (int)strlen(left) - 1;
-        if (left_over > 0) fprintf(stderr, " %.*s", left_over, right);
+        if (left_over > 0)
+            fprintf(stderr, " %.*s", left_over, right);
     } else {
         int full = (int)(fraction * bar + 0.5);
         fprintf(stderr, "%s %s", left, self->colour ? "\033[36m" : "");
-        for (int i = 0; i < full; i++) fputs(self->utf8 ? "━" : "#", stderr);
-        if (self->colour) fputs("\033[90m", stderr);
-        for (int i = full; i < bar; i++) fputs(self->utf8 ? "─" : "-", stderr);
+        for (int i = 0; i < full; i++)
+            fputs(self->utf8 ? "━" : "#", stderr);
+        if (self->colour)
+            fputs("\033[90m", stderr);
+        for (int i = full; i < bar; i++)
+            fputs(self->utf8 ? "─" : "-", stderr);
         fprintf(stderr, "%s %s", self->colour ? "\033[0m" : "", right);
     }
     fflush(stderr);
     self->drawn = true;
 }
 
-static const char *separator(const progress *self) {
+static const char *separator(const progress *self)
+{
     return *self->label ? "  " : "";
 }
 
-void progress_compile(progress *self, int done, int total) {
-    if (!self->terminal || total < 1) return;
+void progress_compile(progress *self, int done, int total)
+{
+    if (!self->terminal || total < 1)
+        return;
     char left[160], right[48];
     snprintf(left, sizeof(left), "%s%scompile", self->label, separator(self));
     snprintf(right, sizeof(right), "%d of %d kernels", done, total);
     draw(self, left, (double)done / total, right);
 }
 
-static void draw_step(progress *self, const bd_train_event *e) {
+static void draw_step(progress *self, const bd_train_event *e)
+{
     char left[160], right[160], images[32], rest[32];
     snprintf(left, sizeof(left), "%s%sepoch %lld/%lld", self->label, separator(self), (long long)e->epoch,
              (long long)e->epochs);
@@ -75,23 +89,31 @@ static void draw_step(progress *self, const bd_train_event *e) {
     draw(self, left, e->steps > 0 ? (double)e->step / (double)e->steps : 0, right);
 }
 
-static void say_epoch(progress *self, const bd_train_event *e) {
+static void say_epoch(progress *self, const bd_train_event *e)
+{
     char images[32], time[32], overflows[48] = "";
-    if (e->overflows) snprintf(overflows, sizeof(overflows), "  %lld overflows", (long long)e->overflows);
-    progress_say(self, "epoch %lld/%lld  train loss %.4f accuracy %.2f%%  test loss %.4f accuracy %.2f%%  %s img/s  %s%s",
-                 (long long)e->epoch, (long long)e->epochs, e->train_loss, e->train_accuracy * 100, e->test_loss,
-                 e->test_accuracy * 100, app_thousands(images, e->images_per_second), app_duration(time, e->seconds),
-                 overflows);
+    if (e->overflows)
+        snprintf(overflows, sizeof(overflows), "  %lld overflows", (long long)e->overflows);
+    progress_say(
+        self, "epoch %lld/%lld  train loss %.4f accuracy %.2f%%  test loss %.4f accuracy %.2f%%  %s img/s  %s%s",
+        (long long)e->epoch, (long long)e->epochs, e->train_loss, e->train_accuracy * 100, e->test_loss,
+        e->test_accuracy * 100, app_thousands(images, e->images_per_second), app_duration(time, e->seconds), overflows);
 }
 
-void progress_event(progress *self, const bd_train_event *event) {
-    if (event->kind == BD_TRAIN_PROGRESS && self->terminal) draw_step(self, event);
-    if (event->kind == BD_TRAIN_EPOCH) say_epoch(self, event);
-    if (event->kind == BD_TRAIN_DONE) progress_clear(self);
+void progress_event(progress *self, const bd_train_event *event)
+{
+    if (event->kind == BD_TRAIN_PROGRESS && self->terminal)
+        draw_step(self, event);
+    if (event->kind == BD_TRAIN_EPOCH)
+        say_epoch(self, event);
+    if (event->kind == BD_TRAIN_DONE)
+        progress_clear(self);
 }
 
-void progress_say(progress *self, const char *format, ...) {
-    if (self->quiet) return;
+void progress_say(progress *self, const char *format, ...)
+{
+    if (self->quiet)
+        return;
     progress_clear(self);
     fprintf(stderr, "%s%s", self->label, separator(self));
     va_list list;

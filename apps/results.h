@@ -1,5 +1,5 @@
-/* What `compare` gathers: every combination of model, device and precision, with one run a seed; its summary, its JSON, and
- * its table. */
+/* What `compare` gathers: every combination of model, device and precision, with one run a seed; its summary, its
+ * JSON, and its table. */
 #ifndef BINADE_APPS_RESULTS_H
 #define BINADE_APPS_RESULTS_H
 
@@ -18,8 +18,8 @@ typedef struct curve_point {
 typedef struct curve {
     curve_point points[CURVE_POINTS];
     int count;
-    int stride;      /* intervals a point stands for: 1, 2, 4, ... */
-    int pending;     /* intervals in the last, unfinished point */
+    int stride;  /* intervals a point stands for: 1, 2, 4, ... */
+    int pending; /* intervals in the last, unfinished point */
 } curve;
 
 typedef struct epoch_result {
@@ -64,8 +64,9 @@ typedef struct comparison {
 /* A row's numbers over its seeds; NaN where there are none. */
 typedef struct summary {
     int64_t done, failed;
-    const char *reason;        /* of the first failure, or NULL */
-    double accuracy, deviation; /* mean and sample standard deviation of the test accuracy; the latter NaN for one seed */
+    const char *reason; /* of the first failure, or NULL */
+    double accuracy,
+        deviation; /* mean and sample standard deviation of the test accuracy; the latter NaN for one seed */
     double least, most;
     double test_loss;
     double step_ms, images_per_second; /* medians */
@@ -73,7 +74,7 @@ typedef struct summary {
     double accuracy_change;            /* accuracy - that of fp32 on the same device */
     double memory_ratio;               /* peak memory / that of fp32 on the same device */
     uint64_t planned_bytes, peak_bytes;
-    int64_t overflows;                 /* of all seeds */
+    int64_t overflows; /* of all seeds */
 } summary;
 
 /* Makes the rows; models, precisions, devices, seeds and epochs are set. */

@@ -25,20 +25,23 @@ typedef struct session {
     bd_error record_error;
 } session;
 
-static void print_json(const json_t *object) {
+static void print_json(const json_t *object)
+{
     json_dumpf(object, stdout, JSON_STYLE);
     putchar('\n');
     fflush(stdout);
 }
 
 /* What a run is, at the head of its record. */
-static void add_identity(json_t *object, const session *self) {
+static void add_identity(json_t *object, const session *self)
+{
     json_object_set_new(object, "model", json_text(self->model.name));
     json_object_set_new(object, "precision", json_text(self->params.precision.name));
     json_object_set_new(object, "data", json_text(self->dataset->name));
 }
 
-static void on_event(void *user, const bd_train_event *event) {
+static void on_event(void *user, const bd_train_event *event)
+{
     session *self = user;
     progress_event(&self->progress, event);
     json_t *json = event_json(event);
@@ -48,35 +51,43 @@ static void on_event(void *user, const bd_train_event *event) {
         json_object_set_new(json, "options", training_json(&self->options));
         json_object_set_new(json, "device", json_device(bd_device_get_info(self->device)));
     }
-    if (self->options.json) print_json(json);
-    if (!self->record_status) self->record_status = metrics_write(&self->record, event, json, &self->record_error);
+    if (self->options.json)
+        print_json(json);
+    if (!self->record_status)
+        self->record_status = metrics_write(&self->record, event, json, &self->record_error);
     json_decref(json);
 }
 
-static void on_compile(void *user, int done, int total) {
+static void on_compile(void *user, int done, int total)
+{
     session *self = user;
     progress_compile(&self->progress, done, total);
 }
 
-/* A record that cannot be written any more ends the run as Ctrl-C does: with what was learnt saved, if the disk lets it. */
-static bool should_stop(void *user) {
+/* A record that cannot be written any more ends the run as Ctrl-C does: with what was learnt saved, if the disk lets
+ * it. */
+static bool should_stop(void *user)
+{
     const session *self = user;
     return app_interrupted() || self->record_status;
 }
 
-static void print_line(void *user, const char *line) {
+static void print_line(void *user, const char *line)
+{
     (void)user;
     puts(line);
 }
 
-static bd_status plan(session *self, bd_error *error) {
+static bd_status plan(session *self, bd_error *error)
+{
     bd_trainer *trainer = NULL;
     bd_train_event event = { 0 };
     bd_status status = bd_trainer_create(NULL, &self->params, &trainer, error);
     if (!status)
         status = bd_trainer_plan(trainer, &event, self->options.json ? NULL : print_line, NULL, error);
     bd_trainer_destroy(&trainer);
-    if (status || !self->options.json) return status;
+    if (status || !self->options.json)
+        return status;
     json_t *json = json_pack("{s:i}", "format_version", APP_FORMAT_VERSION);
     add_identity(json, self);
     event_add_plan(json, &event);
@@ -85,7 +96,8 @@ static bd_status plan(session *self, bd_error *error) {
     return BD_OK;
 }
 
-static void print_result(const bd_train_event *e) {
+static void print_result(const bd_train_event *e)
+{
     char images[32], planned[32], peak[32], time[32];
     printf("test accuracy  %.2f%%\n", e->test_accuracy * 100);
     printf("test loss      %.4f\n", e->test_loss);
@@ -101,14 +113,17 @@ static void print_result(const bd_train_event *e) {
     }
 }
 
-static bd_status train(session *self, bd_error *error) {
+static bd_status train(session *self, bd_error *error)
+{
     bd_trainer *trainer = NULL;
     bd_train_event result = { 0 };
     bd_status status = bd_trainer_create(self->device, &self->params, &trainer, error);
-    if (!status) status = bd_trainer_run(trainer, &result, error);
+    if (!status)
+        status = bd_trainer_run(trainer, &result, error);
     progress_clear(&self->progress);
     /* The result's texts live as long as the trainer. */
-    if (!status && !self->options.json) print_result(&result);
+    if (!status && !self->options.json)
+        print_result(&result);
     bd_trainer_destroy(&trainer);
     if (self->record_status) {
         *error = self->record_error;
@@ -120,31 +135,39 @@ static bd_status train(session *self, bd_error *error) {
 }
 
 /* runs/mlp-784-512-512-10-fp32-opencl-0 */
-static char *default_output(const session *self) {
+static char *default_output(const session *self)
+{
     char *path = app_format("runs/%s-%s-%s", self->model.name, self->params.precision.name,
                             bd_device_get_info(self->device)->id);
     for (char *c = path ? path + strlen("runs/") : NULL; c && *c; c++)
-        if (!isalnum((unsigned char)*c) && !strchr("._-", *c)) *c = '-';
+        if (!isalnum((unsigned char)*c) && !strchr("._-", *c))
+            *c = '-';
     return path;
 }
 
-static bd_status open_output(session *self, bd_error *error) {
+static bd_status open_output(session *self, bd_error *error)
+{
     self->output_path = self->options.output ? strdup(self->options.output) : default_output(self);
-    if (!self->output_path) return bd_fail(error, BD_ERROR_MEMORY, "no memory for the output's path");
+    if (!self->output_path)
+        return bd_fail(error, BD_ERROR_MEMORY, "no memory for the output's path");
     self->checkpoint_path =
         self->checkpoint ? strdup(self->checkpoint) : app_format("%s/checkpoint.safetensors", self->output_path);
-    if (!self->checkpoint_path) return bd_fail(error, BD_ERROR_MEMORY, "no memory for the checkpoint's path");
+    if (!self->checkpoint_path)
+        return bd_fail(error, BD_ERROR_MEMORY, "no memory for the checkpoint's path");
     bd_status status = app_make_folders(self->output_path, error);
     return status ? status : metrics_open(&self->record, self->output_path, self->resume != NULL, error);
 }
 
 /* The device that was named, else the first one there is; never the reference without a word. */
-static bd_status open_device(session *self, bd_error *error) {
-    if (self->options.device) return bd_device_open(self->options.device, &self->device, error);
+static bd_status open_device(session *self, bd_error *error)
+{
+    if (self->options.device)
+        return bd_device_open(self->options.device, &self->device, error);
     bd_device_info *infos = NULL;
     size_t count = 0;
     bd_status status = bd_device_list(&infos, &count, error);
-    if (status) return status;
+    if (status)
+        return status;
     if (!count)
         status = bd_fail(error, BD_ERROR_DEVICE, "no device found: install pocl-opencl-icd or mesa-vulkan-drivers");
     else
@@ -155,21 +178,29 @@ static bd_status open_device(session *self, bd_error *error) {
     return status;
 }
 
-static bd_status run(session *self, bd_error *error) {
+static bd_status run(session *self, bd_error *error)
+{
     bd_status status = model_parse(self->options.model, &self->model, error);
-    if (!status) status = bd_precision_parse(self->options.precision, &self->params.precision, error);
-    if (!status && !self->dry_run) status = open_device(self, error);
-    if (!status) status = bd_dataset_open(self->options.data, &self->dataset, error);
-    if (!status) status = model_fit(&self->model, self->dataset, error);
-    if (status) return status;
+    if (!status)
+        status = bd_precision_parse(self->options.precision, &self->params.precision, error);
+    if (!status && !self->dry_run)
+        status = open_device(self, error);
+    if (!status)
+        status = bd_dataset_open(self->options.data, &self->dataset, error);
+    if (!status)
+        status = model_fit(&self->model, self->dataset, error);
+    if (status)
+        return status;
     self->params.model = self->model.function;
     self->params.model_user = &self->model;
     self->params.model_name = self->model.name;
     self->params.dataset = self->dataset;
-    if (self->dry_run) return plan(self, error);
+    if (self->dry_run)
+        return plan(self, error);
 
     status = open_output(self, error);
-    if (status) return status;
+    if (status)
+        return status;
     self->params.checkpoint = self->checkpoint_path;
     self->params.resume = self->resume;
     self->params.on_event = on_event;
@@ -180,7 +211,8 @@ static bd_status run(session *self, bd_error *error) {
     return train(self, error);
 }
 
-static void finish(session *self) {
+static void finish(session *self)
+{
     metrics_close(&self->record);
     bd_device_close(&self->device);
     bd_dataset_close(&self->dataset);
@@ -198,7 +230,8 @@ static const char examples[] =
     "  binade train --dry-run --precision fp16       what a step will be; needs no device\n"
     "\n" MODEL_HELP;
 
-int command_train(int argc, char **argv) {
+int command_train(int argc, char **argv)
+{
     enum { OWN_ROWS = 10 };
     session self = { 0 };
     training_options *o = &self.options;
@@ -215,13 +248,15 @@ int command_train(int argc, char **argv) {
         OPTION("quiet", FLAG, &o->quiet, NULL, "no progress, only the result"),
     };
     training_options_init(o, rows + OWN_ROWS);
-    option_table table = { "train", "[OPTION]...",
-                           "Trains a model on a device in a precision, and saves it after every epoch.", examples, rows,
-                           OWN_ROWS + TRAINING_ROWS };
+    option_table table = {
+        "train",  "[OPTION]...", "Trains a model on a device in a precision, and saves it after every epoch.",
+        examples, rows,          OWN_ROWS + TRAINING_ROWS
+    };
     bool help;
     bd_error error = { 0 };
     bd_status status = options_parse(&table, argc, argv, &help, &error);
-    if (!status && !help) status = training_options_check(o, &table, &error);
+    if (!status && !help)
+        status = training_options_check(o, &table, &error);
     if (!status && !help) {
         training_params(o, &self.params);
         progress_init(&self.progress, "", o->quiet);

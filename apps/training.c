@@ -13,16 +13,27 @@ static const char *const gemm_names[] = { "auto", "own", "library" };
 /* Of Adam and AdamW, from the papers and PyTorch. */
 static const float adam_rate = 0.001f, adamw_weight_decay = 0.01f;
 
-void training_options_init(training_options *options, option_row rows[TRAINING_ROWS]) {
+void training_options_init(training_options *options, option_row rows[TRAINING_ROWS])
+{
     bd_train_params params;
     bd_train_params_init(&params);
     const bd_optimizer *optimizer = &params.optimizer;
     *options = (training_options){
-        .model = "mlp", .data = "fashion-mnist", .precision = "fp32",
-        .batch = params.batch, .epochs = params.epochs, .seed = (int64_t)params.seed,
-        .optimizer = (int)optimizer->kind, .schedule = (int)optimizer->schedule,
-        .rate = optimizer->rate, .momentum = optimizer->momentum, .weight_decay = optimizer->weight_decay,
-        .beta1 = optimizer->beta1, .beta2 = optimizer->beta2, .epsilon = optimizer->epsilon, .step_epochs = 1,
+        .model = "mlp",
+        .data = "fashion-mnist",
+        .precision = "fp32",
+        .batch = params.batch,
+        .epochs = params.epochs,
+        .seed = (int64_t)params.seed,
+        .optimizer = (int)optimizer->kind,
+        .schedule = (int)optimizer->schedule,
+        .rate = optimizer->rate,
+        .momentum = optimizer->momentum,
+        .weight_decay = optimizer->weight_decay,
+        .beta1 = optimizer->beta1,
+        .beta2 = optimizer->beta2,
+        .epsilon = optimizer->epsilon,
+        .step_epochs = 1,
         .step_factor = 0.1f,
     };
     training_options *o = options;
@@ -66,26 +77,38 @@ static const struct {
     { "final-lr", "schedule cosine", 1 << BD_SCHEDULE_COSINE },
 };
 
-bd_status training_options_check(training_options *options, const option_table *table, bd_error *error) {
+bd_status training_options_check(training_options *options, const option_table *table, bd_error *error)
+{
     for (size_t i = 0; i < sizeof(conditions) / sizeof(conditions[0]); i++) {
         int chosen = conditions[i].needs[0] == 'o' ? options->optimizer : options->schedule;
         if (options_given(table, conditions[i].option) && !(conditions[i].choices >> chosen & 1))
             return bd_fail(error, BD_ERROR_ARGUMENT, "--%s needs --%s", conditions[i].option, conditions[i].needs);
     }
-    if (options->optimizer != BD_OPTIMIZER_SGD && !options_given(table, "lr")) options->rate = adam_rate;
+    if (options->optimizer != BD_OPTIMIZER_SGD && !options_given(table, "lr"))
+        options->rate = adam_rate;
     if (options->optimizer == BD_OPTIMIZER_ADAMW && !options_given(table, "weight-decay"))
         options->weight_decay = adamw_weight_decay;
     return BD_OK;
 }
 
-void training_params(const training_options *options, bd_train_params *params) {
+void training_params(const training_options *options, bd_train_params *params)
+{
     bd_train_params_init(params);
     params->optimizer = (bd_optimizer){
-        .kind = (bd_optimizer_kind)options->optimizer, .rate = options->rate, .momentum = options->momentum,
-        .nesterov = options->nesterov, .weight_decay = options->weight_decay, .beta1 = options->beta1,
-        .beta2 = options->beta2, .epsilon = options->epsilon, .clip_norm = options->clip,
-        .schedule = (bd_schedule_kind)options->schedule, .warmup_steps = options->warmup,
-        .step_epochs = options->step_epochs, .step_factor = options->step_factor, .final_rate = options->final_rate,
+        .kind = (bd_optimizer_kind)options->optimizer,
+        .rate = options->rate,
+        .momentum = options->momentum,
+        .nesterov = options->nesterov,
+        .weight_decay = options->weight_decay,
+        .beta1 = options->beta1,
+        .beta2 = options->beta2,
+        .epsilon = options->epsilon,
+        .clip_norm = options->clip,
+        .schedule = (bd_schedule_kind)options->schedule,
+        .warmup_steps = options->warmup,
+        .step_epochs = options->step_epochs,
+        .step_factor = options->step_factor,
+        .final_rate = options->final_rate,
     };
     params->batch = options->batch;
     params->epochs = options->epochs;
@@ -95,13 +118,14 @@ void training_params(const training_options *options, bd_train_params *params) {
     params->continue_on_nan = options->on_nan == ON_NAN_CONTINUE;
 }
 
-json_t *training_json(const training_options *o) {
-    json_t *object = json_pack("{s:I, s:I, s:s, s:o, s:o, s:o, s:s, s:I, s:s, s:b}", "batch", (json_int_t)o->batch,
-                               "epochs", (json_int_t)o->epochs, "optimizer", optimizer_names[o->optimizer],
-                               "learning_rate", json_float(o->rate), "weight_decay", json_float(o->weight_decay),
-                               "clip_norm", json_float(o->clip), "schedule", schedule_names[o->schedule],
-                               "warmup_steps", (json_int_t)o->warmup, "gemm", gemm_names[o->gemm], "fusion",
-                               !o->no_fusion);
+json_t *training_json(const training_options *o)
+{
+    json_t *object =
+        json_pack("{s:I, s:I, s:s, s:o, s:o, s:o, s:s, s:I, s:s, s:b}", "batch", (json_int_t)o->batch, "epochs",
+                  (json_int_t)o->epochs, "optimizer", optimizer_names[o->optimizer], "learning_rate",
+                  json_float(o->rate), "weight_decay", json_float(o->weight_decay), "clip_norm", json_float(o->clip),
+                  "schedule", schedule_names[o->schedule], "warmup_steps", (json_int_t)o->warmup, "gemm",
+                  gemm_names[o->gemm], "fusion", !o->no_fusion);
     if (o->optimizer == BD_OPTIMIZER_SGD) {
         json_object_set_new(object, "momentum", json_float(o->momentum));
         json_object_set_new(object, "nesterov", json_boolean(o->nesterov));
@@ -114,11 +138,13 @@ json_t *training_json(const training_options *o) {
         json_object_set_new(object, "step_epochs", json_integer(o->step_epochs));
         json_object_set_new(object, "step_factor", json_float(o->step_factor));
     }
-    if (o->schedule == BD_SCHEDULE_COSINE) json_object_set_new(object, "final_learning_rate", json_float(o->final_rate));
+    if (o->schedule == BD_SCHEDULE_COSINE)
+        json_object_set_new(object, "final_learning_rate", json_float(o->final_rate));
     return object;
 }
 
-void training_describe(const training_options *o, char *text, size_t size) {
+void training_describe(const training_options *o, char *text, size_t size)
+{
     static const char *const titles[] = { "SGD", "Adam", "AdamW" };
     int length = snprintf(text, size, "%s, learning rate %g", titles[o->optimizer], (double)o->rate);
     if (o->optimizer == BD_OPTIMIZER_SGD && o->momentum > 0 && (size_t)length < size)
@@ -128,5 +154,6 @@ void training_describe(const training_options *o, char *text, size_t size) {
         length += snprintf(text + length, size - (size_t)length, ", weight decay %g", (double)o->weight_decay);
     if (o->schedule != BD_SCHEDULE_CONSTANT && (size_t)length < size)
         length += snprintf(text + length, size - (size_t)length, ", %s schedule", schedule_names[o->schedule]);
-    if ((size_t)length < size) snprintf(text + length, size - (size_t)length, ", batch %lld", (long long)o->batch);
+    if ((size_t)length < size)
+        snprintf(text + length, size - (size_t)length, ", batch %lld", (long long)o->batch);
 }

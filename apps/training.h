@@ -20,7 +20,8 @@ enum { TRAINING_ROWS = 20 };
  * output, json and quiet are left to the command, whose help for them differs. */
 void training_options_init(training_options *options, option_row rows[TRAINING_ROWS]);
 
-/* Checks what only makes sense together ("--momentum is for sgd") and sets the defaults that depend on the optimizer. */
+/* Checks what only makes sense together ("--momentum is for sgd") and sets the defaults that depend on the optimizer.
+ * */
 bd_status training_options_check(training_options *options, const option_table *table, bd_error *error);
 
 /* Fills what the options decide: optimizer, batch, epochs, seed, gemm and so on. */

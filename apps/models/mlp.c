@@ -2,7 +2,8 @@
 #include "models.h"
 #include <stdio.h>
 
-bd_tensor model_mlp(bd_graph *graph, bd_tensor x, int64_t classes, bool training, const void *user) {
+bd_tensor model_mlp(bd_graph *graph, bd_tensor x, int64_t classes, bool training, const void *user)
+{
     (void)training;
     const model *self = user;
     x = bd_flatten(graph, x);
@@ -11,7 +12,8 @@ bd_tensor model_mlp(bd_graph *graph, bd_tensor x, int64_t classes, bool training
         char name[24];
         snprintf(name, sizeof(name), "linear%d", i);
         x = bd_linear(graph, x, last ? classes : self->widths[i], true, name);
-        if (!last) x = bd_relu(graph, x);
+        if (!last)
+            x = bd_relu(graph, x);
     }
     return x;
 }

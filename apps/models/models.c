@@ -8,20 +8,22 @@
 enum { MAX_WIDTH = 1 << 20, DEFAULT_HIDDEN = 512 };
 
 /* mlp:784-512-512-10 */
-static bd_status parse_widths(const char *text, model *result, bd_error *error) {
+static bd_status parse_widths(const char *text, model *result, bd_error *error)
+{
     for (const char *c = text;;) {
         char *end;
         errno = 0;
         long long width = *c >= '0' && *c <= '9' ? strtoll(c, &end, 10) : 0;
         if (width < 1 || width > MAX_WIDTH)
             return bd_fail(error, BD_ERROR_ARGUMENT,
-                           "--model mlp:%s: widths from 1 to %d joined by '-' are needed, such as mlp:784-512-512-10", text,
-                           MAX_WIDTH);
+                           "--model mlp:%s: widths from 1 to %d joined by '-' are needed, such as mlp:784-512-512-10",
+                           text, MAX_WIDTH);
         if (result->width_count == MODEL_MAX_WIDTHS)
             return bd_fail(error, BD_ERROR_ARGUMENT, "--model mlp:%s: at most %d widths are possible", text,
                            MODEL_MAX_WIDTHS);
         result->widths[result->width_count++] = width;
-        if (!*end) break;
+        if (!*end)
+            break;
         if (*end != '-')
             return bd_fail(error, BD_ERROR_ARGUMENT,
                            "--model mlp:%s: '%c' among the widths; they are joined by '-', such as mlp:784-512-512-10",
@@ -34,7 +36,8 @@ static bd_status parse_widths(const char *text, model *result, bd_error *error) 
     return BD_OK;
 }
 
-bd_status model_parse(const char *text, model *result, bd_error *error) {
+bd_status model_parse(const char *text, model *result, bd_error *error)
+{
     *result = (model){ 0 };
     snprintf(result->name, sizeof(result->name), "%s", text);
     if (!strcmp(text, "mlp") || !strncmp(text, "mlp:", 4)) {
@@ -48,7 +51,8 @@ bd_status model_parse(const char *text, model *result, bd_error *error) {
     return bd_fail(error, BD_ERROR_ARGUMENT, "--model %s: no such model; there are mlp, mlp:WIDTHS and lenet", text);
 }
 
-static bd_status fit_mlp(model *result, int64_t pixels, int64_t classes, const char *data, bd_error *error) {
+static bd_status fit_mlp(model *result, int64_t pixels, int64_t classes, const char *data, bd_error *error)
+{
     if (!result->width_count) {
         const int64_t widths[] = { pixels, DEFAULT_HIDDEN, DEFAULT_HIDDEN, classes };
         memcpy(result->widths, widths, sizeof(widths));
@@ -56,7 +60,8 @@ static bd_status fit_mlp(model *result, int64_t pixels, int64_t classes, const c
     }
     if (result->widths[0] != pixels || result->widths[result->width_count - 1] != classes)
         return bd_fail(error, BD_ERROR_ARGUMENT,
-                       "--model %s: for %s the first width must be %" PRId64 " (pixels) and the last %" PRId64 " (classes)",
+                       "--model %s: for %s the first width must be %" PRId64 " (pixels) and the last %" PRId64
+                       " (classes)",
                        result->name, data, pixels, classes);
     size_t length = (size_t)snprintf(result->name, sizeof(result->name), "mlp");
     for (int i = 0; i < result->width_count && length < sizeof(result->name); i++)
@@ -65,13 +70,14 @@ static bd_status fit_mlp(model *result, int64_t pixels, int64_t classes, const c
     return BD_OK;
 }
 
-bd_status model_fit(model *result, const bd_dataset *dataset, bd_error *error) {
+bd_status model_fit(model *result, const bd_dataset *dataset, bd_error *error)
+{
     if (result->function == model_mlp)
         return fit_mlp(result, dataset->height * dataset->width * dataset->channels, dataset->classes, dataset->name,
                        error);
     if (dataset->height != dataset->width || (dataset->height != 28 && dataset->height != 32))
         return bd_fail(error, BD_ERROR_ARGUMENT,
-                       "--model lenet: %s has images of %" PRId64 "x%" PRId64 "; LeNet-5 takes 28x28 or 32x32", dataset->name,
-                       dataset->height, dataset->width);
+                       "--model lenet: %s has images of %" PRId64 "x%" PRId64 "; LeNet-5 takes 28x28 or 32x32",
+                       dataset->name, dataset->height, dataset->width);
     return BD_OK;
 }

@@ -1,0 +1,395 @@
+/* binade compare: every combination of models, devices, precisions and seeds, side by side. */
+#include "app.h"
+#include "json.h"
+#include "models/models.h"
+#include "progress.h"
+#include "report.h"
+#include "results.h"
+#include "training.h"
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+typedef struct session {
+    training_options options;
+    int64_t seeds;
+    model *models;
+    bd_precision *precisions;
+    comparison results;
+    bd_dataset *dataset;
+    bd_device *device; /* the one that runs now, or NULL */
+    char *command, *results_path, *report_path;
+    struct timespec begun;
+    /* of the run that goes on */
+    run_result *run;
+    progress progress;
+    char label[256];
+} session;
+
+/* ---- lists ---- */
+
+/* Cuts `text` at the commas after which a new item begins, and gives each item to `add`. In a list of precisions, a
+ * part with '=' belongs to the item before it: "fp32,mixed,scale=1024" are two. */
+static bd_status each_item(const char *option, const char *text, bool settings, session *self,
+                           bd_status (*add)(session *self, const char *item, bd_error *error), bd_error *error)
+{
+    char *copy = strdup(text);
+    if (!copy)
+        return bd_fail(error, BD_ERROR_MEMORY, "no memory for --%s", option);
+    bd_status status = BD_OK;
+    for (char *item = copy; !status && item;) {
+        char *end = strchr(item, ',');
+        while (settings && end && strcspn(end + 1, "=") < strcspn(end + 1, ","))
+            end = strchr(end + 1, ',');
+        if (end)
+            *end++ = '\0';
+        status = *item ? add(self, item, error)
+                       : bd_fail(error, BD_ERROR_ARGUMENT, "--%s %s: an item of the list is empty", option, text);
+        item = end;
+    }
+    free(copy);
+    return status;
+}
+
+/* Room for one more item of a list of `count`. */
+static bd_status grow(void **list, size_t count, size_t size, bd_error *error)
+{
+    void *bigger = realloc(*list, (count + 1) * size);
+    if (!bigger)
+        return bd_fail(error, BD_ERROR_MEMORY, "no memory for a list of %zu", count + 1);
+    *list = bigger;
+    return BD_OK;
+}
+
+static bd_status add_model(session *self, const char *item, bd_error *error)
+{
+    bd_status status = grow((void **)&self->models, self->results.model_count, sizeof(model), error);
+    return status ? status : model_parse(item, &self->models[self->results.model_count++], error);
+}
+
+static bd_status add_precision(session *self, const char *item, bd_error *error)
+{
+    size_t count = self->results.precision_count;
+    bd_status status = grow((void **)&self->precisions, count, sizeof(bd_precision), error);
+    if (!status)
+        status = bd_precision_parse(item, &self->precisions[count], error);
+    if (!status)
+        self->results.precision_count++;
+    return status;
+}
+
+/* Opened once here, so that the report can tell what was probed, and so that a wrong name is found before anything
+ * runs. */
+static bd_status add_device(session *self, const char *item, bd_error *error)
+{
+    comparison *results = &self->results;
+    bd_device *device = NULL;
+    bd_status status = bd_device_open(item, &device, error);
+    if (status)
+        return status;
+    bd_device_info info = *bd_device_get_info(device);
+    bd_device_close(&device);
+    for (size_t i = 0; i < results->device_count; i++)
+        if (!strcmp(results->devices[i].id, info.id))
+            return BD_OK; /* named twice */
+    status = grow((void **)&results->devices, results->device_count, sizeof(info), error);
+    if (!status)
+        results->devices[results->device_count++] = info;
+    return status;
+}
+
+/* Every OpenCL and Vulkan device; the reference only where there is none. A device that cannot be opened is told of
+ * and left out: it was not named. */
+static bd_status add_all_devices(session *self, bd_error *error)
+{
+    bd_device_info *infos = NULL;
+    size_t count = 0;
+    bd_status status = bd_device_list(&infos, &count, error);
+    if (status)
+        return status;
+    for (size_t i = 0; i < count; i++) {
+        bd_error reason = { 0 };
+        if (!strcmp(infos[i].backend, "reference"))
+            continue;
+        if (add_device(self, infos[i].id, &reason))
+            app_report(reason.status, &reason);
+    }
+    free(infos);
+    if (self->results.device_count)
+        return BD_OK;
+    progress_say(&self->progress, "no OpenCL or Vulkan device found: the reference trains, slowly");
+    return add_device(self, "reference", error);
+}
+
+/* ---- runs ---- */
+
+static void on_event(void *user, const bd_train_event *event)
+{
+    session *self = user;
+    run_record(self->run, event);
+    progress_event(&self->progress, event);
+}
+
+static void on_compile(void *user, int done, int total)
+{
+    session *self = user;
+    progress_compile(&self->progress, done, total);
+}
+
+static bool should_stop(void *user)
+{
+    (void)user;
+    return app_interrupted();
+}
+
+static bd_status train_one(session *self, const combination *row, bd_error *error)
+{
+    const comparison *results = &self->results;
+    size_t index = (size_t)(row - results->rows);
+    const model *chosen = &self->models[index / results->precision_count / results->device_count];
+    bd_train_params params;
+    training_params(&self->options, &params);
+    params.model = chosen->function;
+    params.model_user = chosen;
+    params.model_name = chosen->name;
+    params.dataset = self->dataset;
+    params.precision = self->precisions[index % results->precision_count];
+    params.seed = (uint64_t)self->run->seed;
+    params.on_event = on_event;
+    params.on_compile = on_compile;
+    params.should_stop = should_stop;
+    params.user = self;
+    bd_status status = self->device ? BD_OK : bd_device_open(row->device->id, &self->device, error);
+    bd_trainer *trainer = NULL;
+    if (!status)
+        status = bd_trainer_create(self->device, &params, &trainer, error);
+    bd_train_event last;
+    if (!status)
+        status = bd_trainer_run(trainer, &last, error);
+    if (!status)
+        run_record(self->run, &last);
+    bd_trainer_destroy(&trainer);
+    return status;
+}
+
+static bd_status write_files(session *self, bd_error *error)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    self->results.seconds =
+        (double)(now.tv_sec - self->begun.tv_sec) + 1e-9 * (double)(now.tv_nsec - self->begun.tv_nsec);
+    bd_status status = app_replace_file(self->results_path, comparison_write_json, &self->results, error);
+    return status ? status : app_replace_file(self->report_path, report_write, &self->results, error);
+}
+
+/* One run, and the files brought up to date. Fails only when nothing more can be done; a run's own failure is a
+ * result. */
+static bd_status run_one(session *self, combination *row, int64_t number, bd_error *error)
+{
+    comparison *results = &self->results;
+    int64_t total = (int64_t)results->row_count * results->seeds;
+    snprintf(self->label, sizeof(self->label), "[%lld/%lld] %s %s %s", (long long)number, (long long)total, row->model,
+             row->device->id, row->precision);
+    bd_error reason = { 0 };
+    bd_status status = train_one(self, row, &reason);
+    progress_clear(&self->progress);
+    self->run->state = !status ? RUN_DONE : status == BD_ERROR_INTERRUPTED ? RUN_INTERRUPTED : RUN_FAILED;
+    if (self->run->state == RUN_FAILED) {
+        snprintf(self->run->reason, sizeof(self->run->reason), "%s", reason.message);
+        progress_say(&self->progress, "failed: %s", reason.message);
+        bd_device_close(&self->device); /* what failed may have lost the device: the next run opens it again */
+    }
+    results->finished = number == total && self->run->state != RUN_INTERRUPTED;
+    bd_status written = write_files(self, error);
+    if (written)
+        return written;
+    return self->run->state == RUN_INTERRUPTED
+               ? bd_fail(error, BD_ERROR_INTERRUPTED, "interrupted; what was done is in %s", self->results_path)
+               : BD_OK;
+}
+
+static bd_status run_all(session *self, bool *all_done, bd_error *error)
+{
+    comparison *results = &self->results;
+    bd_status status = BD_OK;
+    int64_t number = 0;
+    *all_done = true;
+    for (size_t i = 0; !status && i < results->row_count; i++) {
+        combination *row = &results->rows[i];
+        for (int64_t s = 0; !status && s < results->seeds; s++) {
+            self->run = &row->runs[s];
+            status = run_one(self, row, ++number, error);
+            *all_done &= self->run->state == RUN_DONE;
+        }
+        /* The next row may be on another device, and a device's memory is better free while it waits. */
+        if ((i + 1) % results->precision_count == 0)
+            bd_device_close(&self->device);
+    }
+    return status;
+}
+
+/* ---- the command ---- */
+
+static bd_status gather(session *self, bd_error *error)
+{
+    const training_options *o = &self->options;
+    comparison *results = &self->results;
+    bd_status status = each_item("model", o->model, false, self, add_model, error);
+    if (!status)
+        status = each_item("precision", o->precision, true, self, add_precision, error);
+    if (!status && !strcmp(o->device, "all"))
+        status = add_all_devices(self, error);
+    else if (!status)
+        status = each_item("device", o->device, false, self, add_device, error);
+    if (!status)
+        status = bd_dataset_open(o->data, &self->dataset, error);
+    for (size_t i = 0; !status && i < results->model_count; i++)
+        status = model_fit(&self->models[i], self->dataset, error);
+    if (status)
+        return status;
+
+    results->models = calloc(results->model_count, sizeof(*results->models));
+    results->precisions = calloc(results->precision_count, sizeof(*results->precisions));
+    results->options = training_json(o);
+    if (!results->models || !results->precisions || !results->options)
+        return bd_fail(error, BD_ERROR_MEMORY, "no memory for the lists");
+    for (size_t i = 0; i < results->model_count; i++)
+        results->models[i] = self->models[i].name;
+    for (size_t i = 0; i < results->precision_count; i++)
+        results->precisions[i] = self->precisions[i].name;
+    training_describe(o, results->description, sizeof(results->description));
+    results->dataset = self->dataset;
+    results->command = self->command;
+    results->epochs = o->epochs;
+    results->seeds = self->seeds;
+    time_t now = time(NULL);
+    struct tm parts;
+    if (gmtime_r(&now, &parts))
+        strftime(results->started, sizeof(results->started), "%Y-%m-%dT%H:%M:%SZ", &parts);
+    clock_gettime(CLOCK_MONOTONIC, &self->begun);
+    return comparison_init(results, o->seed, error);
+}
+
+static bd_status run(session *self, bool *all_done, bd_error *error)
+{
+    bd_status status = gather(self, error);
+    if (!status)
+        status = app_make_folders(self->options.output, error);
+    if (status)
+        return status;
+    self->results_path = app_format("%s/results.json", self->options.output);
+    self->report_path = app_format("%s/report.html", self->options.output);
+    if (!self->results_path || !self->report_path)
+        return bd_fail(error, BD_ERROR_MEMORY, "no memory for paths");
+    app_catch_interrupt();
+    status = write_files(self, error); /* a folder that cannot be written is found before the training */
+    if (!status)
+        status = run_all(self, all_done, error);
+    if (self->options.json) {
+        comparison_write_json(stdout, &self->results);
+    } else {
+        comparison_print(stdout, &self->results);
+        printf("\nreport: %s\n", self->report_path);
+    }
+    return status;
+}
+
+static void finish(session *self)
+{
+    comparison_finish(&self->results);
+    json_decref(self->results.options);
+    free(self->results.models);
+    free(self->results.precisions);
+    free(self->results.devices);
+    bd_device_close(&self->device);
+    bd_dataset_close(&self->dataset);
+    free(self->models);
+    free(self->precisions);
+    free(self->command);
+    free(self->results_path);
+    free(self->report_path);
+}
+
+/* The command line again, with quotes where a shell needs them. */
+static char *command_line(int argc, char **argv)
+{
+    char *text = NULL;
+    size_t size;
+    FILE *file = open_memstream(&text, &size);
+    if (!file)
+        return NULL;
+    fputs("binade", file);
+    for (int i = 0; i < argc; i++) {
+        bool plain = argv[i][0] && !argv[i][strspn(argv[i], "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                                            "0123456789-_=+,./:@%")];
+        fputs(plain ? " " : " '", file);
+        for (const char *c = argv[i]; *c; c++) {
+            if (*c == '\'')
+                fputs("'\\''", file);
+            else
+                putc(*c, file);
+        }
+        if (!plain)
+            putc('\'', file);
+    }
+    if (fclose(file)) {
+        free(text);
+        return NULL;
+    }
+    return text;
+}
+
+static const char examples[] =
+    "  binade compare                                   the MLP in fp32, fp16 and mixed, on every device\n"
+    "  binade compare --model mlp,lenet --epochs 5 --seeds 3 --output report\n"
+    "  binade compare --precision fp32,fp16,fp16-strict,mixed,scale=1024 --device vulkan:0\n"
+    "\n"
+    "In a list of precisions, settings such as scale=1024 belong to the precision before them.\n"
+    "\n" MODEL_HELP;
+
+int command_compare(int argc, char **argv)
+{
+    enum { OWN_ROWS = 8 };
+    session self = { .seeds = 1 };
+    training_options *o = &self.options;
+    option_row rows[OWN_ROWS + TRAINING_ROWS] = {
+        OPTION("model", TEXT, &o->model, "LIST", "models, joined by commas (mlp)"),
+        OPTION("data", TEXT, &o->data, "DATA", "fashion-mnist, a folder of IDX files or four of them (fashion-mnist)"),
+        OPTION("precision", TEXT, &o->precision, "LIST", "policies, joined by commas (fp32,fp16,mixed)"),
+        OPTION("device", TEXT, &o->device, "LIST", "ids, joined by commas, or all but the reference (all)"),
+        OPTION_IN("seeds", INTEGER, &self.seeds, "N", 1, 1000,
+                  "runs of each combination, seeds counted from --seed (1)"),
+        OPTION("output", TEXT, &o->output, "DIR", "folder of report.html and results.json (report)"),
+        OPTION("json", FLAG, &o->json, NULL, "print results.json instead of the table"),
+        OPTION("quiet", FLAG, &o->quiet, NULL, "no progress, only the table"),
+    };
+    training_options_init(o, rows + OWN_ROWS);
+    o->precision = "fp32,fp16,mixed";
+    o->device = "all";
+    o->output = "report";
+    option_table table = {
+        "compare",
+        "[OPTION]...",
+        "Trains every combination of models, devices, precisions and seeds, and writes a table and a "
+        "report.",
+        examples,
+        rows,
+        OWN_ROWS + TRAINING_ROWS
+    };
+    bool help, all_done = true;
+    bd_error error = { 0 };
+    self.command = command_line(argc, argv);
+    bd_status status = self.command ? options_parse(&table, argc, argv, &help, &error)
+                                    : bd_fail(&error, BD_ERROR_MEMORY, "no memory for the command line");
+    if (!status && !help)
+        status = training_options_check(o, &table, &error);
+    if (!status && !help) {
+        progress_init(&self.progress, self.label, o->quiet);
+        status = run(&self, &all_done, &error);
+    }
+    finish(&self);
+    options_finish(&table);
+    if (status)
+        return app_report(status, &error);
+    return all_done ? APP_DONE : APP_FAILED;
+}

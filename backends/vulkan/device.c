@@ -1,0 +1,115 @@
+/* Opening a device: a logical device with one compute queue and the features that the kernels can use. */
+#include "vulkan.h"
+
+#include "../../engine/cache.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static bd_status create_logical(bd_vk_device *device, const bd_vk_abilities *abilities, bd_error *error)
+{
+    device->family = bd_vk_compute_family(device->physical, &device->timestamp_bits);
+    float priority = 1;
+    VkDeviceQueueCreateInfo queue = { .sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
+                                      .queueFamilyIndex = device->family,
+                                      .queueCount = 1,
+                                      .pQueuePriorities = &priority };
+    VkPhysicalDeviceShaderFloat16Int8Features half = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_FLOAT16_INT8_FEATURES, .shaderFloat16 = VK_TRUE
+    };
+    VkPhysicalDevice16BitStorageFeatures storage = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_16BIT_STORAGE_FEATURES,
+        .pNext = abilities->float16 ? &half : NULL,
+        .storageBuffer16BitAccess = abilities->storage16,
+    };
+    VkDeviceCreateInfo info = { .sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
+                                .pNext = &storage,
+                                .queueCreateInfoCount = 1,
+                                .pQueueCreateInfos = &queue,
+                                .enabledExtensionCount = abilities->extension_count,
+                                .ppEnabledExtensionNames = abilities->extensions };
+    VkResult code = vkCreateDevice(device->physical, &info, NULL, &device->handle);
+    if (code != VK_SUCCESS)
+        return bd_vk_fail(error, code, "create a device");
+    volkLoadDeviceTable(&device->vk, device->handle);
+    return BD_OK;
+}
+
+static bd_status open_device(bd_vk_device *device, size_t index, bd_error *error)
+{
+    bd_status status = bd_vk_instance_create(&device->instance, error);
+    if (status != BD_OK)
+        return status;
+    VkPhysicalDevice *devices = NULL;
+    uint32_t count = 0;
+    if (device->instance)
+        status = bd_vk_physical_list(device->instance, &devices, &count, error);
+    if (status == BD_OK && index >= count)
+        status = bd_fail(error, BD_ERROR_DEVICE, "vulkan:%zu is gone: there are %u Vulkan devices now", index, count);
+    if (status == BD_OK)
+        device->physical = devices[index];
+    free(devices);
+
+    bd_vk_abilities abilities;
+    if (status == BD_OK)
+        status = bd_vk_physical_describe(device->physical, index, &device->base.info, &abilities, error);
+    if (status == BD_OK) {
+        vkGetPhysicalDeviceProperties(device->physical, &device->properties);
+        vkGetPhysicalDeviceMemoryProperties(device->physical, &device->memory);
+        device->preamble = bd_vk_preamble(&abilities);
+        if (!device->preamble)
+            status = bd_fail(error, BD_ERROR_MEMORY, "no memory for a Vulkan device");
+    }
+    if (status == BD_OK)
+        status = create_logical(device, &abilities, error);
+    if (status == BD_OK)
+        status = bd_vk_queue_init(device, error);
+    if (status == BD_OK)
+        status = bd_vk_pipeline_init(device, error);
+    if (status == BD_OK) {
+        bd_vk_memory_init(device);
+        status = bd_vk_probe(device, error);
+    }
+    return status;
+}
+
+bd_status bd_vk_open(size_t index, bd_cache *cache, bd_device **result, bd_error *error)
+{
+    *result = NULL;
+    bd_vk_device *device = calloc(1, sizeof *device);
+    if (!device)
+        return bd_fail(error, BD_ERROR_MEMORY, "no memory for a Vulkan device");
+    device->base.backend = bd_vulkan_backend();
+    device->base.cache = cache;
+    bd_status status = open_device(device, index, error);
+    if (status != BD_OK) {
+        bd_vk_close(&device->base);
+        return status;
+    }
+    bd_target *target = &device->base.target;
+    target->limits = device->base.info.limits;
+    target->half = device->base.info.half;
+    target->is_cpu = device->base.info.type == BD_DEVICE_CPU;
+    *result = &device->base;
+    return BD_OK;
+}
+
+void bd_vk_close(bd_device *base)
+{
+    bd_vk_device *device = bd_vk_device_of(base);
+    if (device->handle) {
+        device->vk.vkDeviceWaitIdle(device->handle); /* a lost device comes back at once */
+        bd_vk_memory_finish(device);
+        bd_vk_pipeline_finish(device);
+        bd_vk_queue_finish(device);
+        device->vk.vkDestroyDevice(device->handle, NULL);
+    }
+    bd_vk_instance_destroy(&device->instance);
+    free(device->preamble);
+    free(device);
+}
+
+uint32_t bd_vk_message_count(const bd_device *base)
+{
+    return atomic_load(&((const bd_vk_device *)base)->instance->message_count);
+}

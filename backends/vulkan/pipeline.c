@@ -1,0 +1,165 @@
+/* Layouts, pipelines, and the driver's pipeline cache, which lies on disk behind a header of ours: a driver need not survive
+ * a cache of another device or driver, or a damaged one, so anything that does not match is dropped. */
+#include "vulkan.h"
+
+#include "../../engine/cache.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+#define CACHE_KIND "vulkan pipelines"
+
+typedef struct cache_header {
+    char magic[8];
+    uint32_t vendor, device, driver;
+    uint8_t uuid[VK_UUID_SIZE];
+    uint32_t bytes_low, bytes_high; /* of what follows */
+    uint32_t reserved;
+    uint64_t hash_low, hash_high; /* XXH3-128 of what follows */
+} cache_header;
+
+static cache_header header_of(const bd_vk_device *device, const void *data, size_t size)
+{
+    const VkPhysicalDeviceProperties *properties = &device->properties;
+    XXH128_hash_t hash = XXH3_128bits(data, size);
+    cache_header header = { .magic = "BDVKPC1",
+                            .vendor = properties->vendorID,
+                            .device = properties->deviceID,
+                            .driver = properties->driverVersion,
+                            .bytes_low = (uint32_t)size,
+                            .bytes_high = (uint32_t)((uint64_t)size >> 32),
+                            .hash_low = hash.low64,
+                            .hash_high = hash.high64 };
+    memcpy(header.uuid, properties->pipelineCacheUUID, VK_UUID_SIZE);
+    return header;
+}
+
+/* One entry a device, found by its name, so that a new driver's replaces the old one's. */
+static bd_cache_key cache_key(const bd_vk_device *device)
+{
+    const char *parts[] = { CACHE_KIND, device->base.info.name };
+    return bd_cache_hash(parts, sizeof parts / sizeof *parts);
+}
+
+bd_status bd_vk_pipeline_init(bd_vk_device *device, bd_error *error)
+{
+    device->layouts = calloc((size_t)device->base.info.limits.max_bindings + 1, sizeof *device->layouts);
+    if (!device->layouts)
+        return bd_fail(error, BD_ERROR_MEMORY, "no memory for pipeline layouts");
+    void *stored = NULL;
+    size_t size = 0;
+    const unsigned char *data = NULL;
+    if (bd_cache_get(device->base.cache, CACHE_KIND, cache_key(device), &stored, &size) && size > sizeof(cache_header)) {
+        data = (const unsigned char *)stored + sizeof(cache_header);
+        size -= sizeof(cache_header);
+        cache_header expected = header_of(device, data, size);
+        if (memcmp(stored, &expected, sizeof expected) == 0)
+            device->pipeline_cache_low = expected.hash_low;
+        else
+            data = NULL;
+    }
+    VkPipelineCacheCreateInfo info = { .sType = VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO,
+                                       .initialDataSize = data ? size : 0,
+                                       .pInitialData = data };
+    VkResult code = device->vk.vkCreatePipelineCache(device->handle, &info, NULL, &device->pipeline_cache);
+    free(stored);
+    return code == VK_SUCCESS ? BD_OK : bd_vk_device_fail(device, error, code, "create a pipeline cache");
+}
+
+void bd_vk_pipeline_save(bd_vk_device *device)
+{
+    size_t size = 0;
+    if (device->vk.vkGetPipelineCacheData(device->handle, device->pipeline_cache, &size, NULL) != VK_SUCCESS || size == 0)
+        return;
+    unsigned char *blob = malloc(sizeof(cache_header) + size);
+    if (!blob)
+        return;
+    unsigned char *data = blob + sizeof(cache_header);
+    if (device->vk.vkGetPipelineCacheData(device->handle, device->pipeline_cache, &size, data) == VK_SUCCESS) {
+        cache_header header = header_of(device, data, size);
+        if (header.hash_low != device->pipeline_cache_low) {
+            memcpy(blob, &header, sizeof header);
+            bd_cache_put(device->base.cache, CACHE_KIND, cache_key(device), blob, sizeof header + size);
+            device->pipeline_cache_low = header.hash_low;
+        }
+    }
+    free(blob);
+}
+
+void bd_vk_pipeline_finish(bd_vk_device *device)
+{
+    for (uint32_t i = 0; device->layouts && i <= device->base.info.limits.max_bindings; i++) {
+        device->vk.vkDestroyPipelineLayout(device->handle, device->layouts[i].pipeline, NULL);
+        device->vk.vkDestroyDescriptorSetLayout(device->handle, device->layouts[i].set, NULL);
+    }
+    free(device->layouts);
+    device->vk.vkDestroyPipelineCache(device->handle, device->pipeline_cache, NULL);
+}
+
+bd_status bd_vk_layout_get(bd_vk_device *device, uint32_t bindings, bd_vk_layout *result, bd_error *error)
+{
+    if (bindings > device->base.info.limits.max_bindings)
+        return bd_fail(error, BD_ERROR_UNSUPPORTED, "%s: a kernel with %u buffers, but the device's limit is %u",
+                       device->base.info.id, bindings, device->base.info.limits.max_bindings);
+    bd_vk_layout *layout = &device->layouts[bindings];
+    if (!layout->pipeline) {
+        VkDescriptorSetLayoutBinding *slots = calloc((size_t)bindings + 1, sizeof *slots);
+        if (!slots)
+            return bd_fail(error, BD_ERROR_MEMORY, "no memory for a pipeline layout");
+        for (uint32_t i = 0; i < bindings; i++)
+            slots[i] = (VkDescriptorSetLayoutBinding){ .binding = i,
+                                                       .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
+                                                       .descriptorCount = 1,
+                                                       .stageFlags = VK_SHADER_STAGE_COMPUTE_BIT };
+        VkDescriptorSetLayoutCreateInfo set = { .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_LAYOUT_CREATE_INFO,
+                                                .bindingCount = bindings,
+                                                .pBindings = slots };
+        VkResult code = VK_SUCCESS;
+        if (!layout->set)
+            code = device->vk.vkCreateDescriptorSetLayout(device->handle, &set, NULL, &layout->set);
+        VkPipelineLayoutCreateInfo info = { .sType = VK_STRUCTURE_TYPE_PIPELINE_LAYOUT_CREATE_INFO,
+                                            .setLayoutCount = 1,
+                                            .pSetLayouts = &layout->set };
+        if (code == VK_SUCCESS)
+            code = device->vk.vkCreatePipelineLayout(device->handle, &info, NULL, &layout->pipeline);
+        free(slots);
+        if (code != VK_SUCCESS)
+            return bd_vk_device_fail(device, error, code, "create a pipeline layout");
+    }
+    *result = *layout;
+    return BD_OK;
+}
+
+bd_status bd_vk_pipeline_create(bd_vk_device *device, const char *name, const char *source, uint32_t bindings,
+                                VkPipeline *pipeline, bd_error *error)
+{
+    *pipeline = VK_NULL_HANDLE;
+    bd_vk_layout layout;
+    bd_status status = bd_vk_layout_get(device, bindings, &layout, error);
+    uint32_t *words = NULL;
+    size_t bytes = 0;
+    if (status == BD_OK)
+        status = bd_vk_spirv(device, name, source, &words, &bytes, error);
+    if (status != BD_OK)
+        return status;
+    VkShaderModuleCreateInfo module = { .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO,
+                                        .codeSize = bytes,
+                                        .pCode = words };
+    VkComputePipelineCreateInfo info = { .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
+                                         .stage = { .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
+                                                    .stage = VK_SHADER_STAGE_COMPUTE_BIT,
+                                                    .pName = "main" },
+                                         .layout = layout.pipeline };
+    VkResult code = device->vk.vkCreateShaderModule(device->handle, &module, NULL, &info.stage.module);
+    if (code == VK_SUCCESS)
+        code = device->vk.vkCreateComputePipelines(device->handle, device->pipeline_cache, 1, &info, NULL, pipeline);
+    device->vk.vkDestroyShaderModule(device->handle, info.stage.module, NULL);
+    free(words);
+    if (code == VK_SUCCESS)
+        return BD_OK;
+    char what[160];
+    snprintf(what, sizeof what, "make a pipeline of kernel %s", name);
+    return bd_vk_device_fail(device, error, code, what);
+}

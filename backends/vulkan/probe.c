@@ -1,0 +1,304 @@
+/* Kernels that find out what a driver's halves are worth. They call the very prelude functions that training will call, with
+ * the driver's own conversions and arithmetic switched on, on inputs where implementations differ. What came out is kept in
+ * the cache for this device, driver and kernel text. */
+#include "vulkan.h"
+
+#include "../../engine/cache.h"
+#include "../../engine/embedded.h"
+#include "../../engine/philox.h"
+#include "../../engine/text.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define GROUP_SIZE 64
+#define HALVES     65536u
+/* Every half, the tie above it, and the floats beside that tie. */
+#define SAMPLES (4 * HALVES)
+/* Pairs for arithmetic: these specials with each other, and random bits. */
+#define SPECIALS 32u
+#define PAIRS    (SPECIALS * SPECIALS + 64u * 1024u)
+
+typedef struct probe_result {
+    uint8_t conversion_exact, arithmetic_exact, subnormals, subnormals_f32;
+    uint32_t rounding;
+} probe_result;
+
+static const char conversion_text[] =
+    "layout(local_size_x = 64) in;\n"
+    "layout(set = 0, binding = 0) readonly buffer B0 { uint b0[]; };\n"
+    "layout(set = 0, binding = 1) buffer B1 { uint b1[]; };\n"
+    "layout(set = 0, binding = 2) readonly buffer B2 { BD_TYPE_f16 b2[]; };\n"
+    "layout(set = 0, binding = 3) buffer B3 { uint b3[]; };\n"
+    "layout(set = 0, binding = 4) buffer B4 { BD_TYPE_f16 b4[]; };\n"
+    "void main()\n"
+    "{\n"
+    "    uint i = gl_GlobalInvocationID.x;\n"
+    "    b1[i] = floatBitsToUint(bd_round_f16(uintBitsToFloat(b0[i])));\n"
+    "    if (i < 65536u) {\n"
+    "        BD_VALUE x = BD_LOAD_f16(b2, i);\n"
+    "        b3[i] = floatBitsToUint(x);\n"
+    "        BD_STORE_f16(b4, i, x);\n"
+    "    }\n"
+    "}\n";
+
+static const char arithmetic_text[] =
+    "layout(local_size_x = 64) in;\n"
+    "layout(set = 0, binding = 0) readonly buffer B0 { vec2 b0[]; };\n"
+    "layout(set = 0, binding = 1) buffer B1 { uint b1[]; };\n"
+    "void main()\n"
+    "{\n"
+    "    uint i = gl_GlobalInvocationID.x;\n"
+    "    float a = b0[i].x, b = b0[i].y;\n"
+    "    b1[3u * i] = floatBitsToUint(BD_ADD_f16(a, b));\n"
+    "    b1[3u * i + 1u] = floatBitsToUint(BD_SUB_f16(a, b));\n"
+    "    b1[3u * i + 2u] = floatBitsToUint(BD_MUL_f16(a, b));\n"
+    "}\n";
+
+static const char subnormal_text[] =
+    "layout(local_size_x = 1) in;\n"
+    "layout(set = 0, binding = 0) buffer B0 { float b0[]; };\n"
+    "void main() { BD_VALUE sum = b0[0] + b0[1]; b0[2] = sum; }\n";
+
+static float float_of(uint32_t bits)
+{
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+static uint32_t bits_of(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+static float half_value(uint32_t bits)
+{
+    return (float)bd_f16_to_double((uint16_t)bits);
+}
+
+/* Equal, or both NaN. */
+static bool same(uint32_t got, float expected)
+{
+    return isnan(expected) ? (got & 0x7fffffffu) > 0x7f800000u : got == bits_of(expected);
+}
+
+/* Zero came out where a subnormal half was due. */
+static bool flushed(uint32_t got, float expected)
+{
+    return expected != 0 && fabsf(expected) < 0x1p-14f && (got & 0x7fffffffu) == 0;
+}
+
+/* A half's tie with the next larger in magnitude; finite halves only. */
+static float tie_above(uint32_t half)
+{
+    float next = (half & 0x7fffu) == 0x7bffu ? 65536.0f : half_value((half & 0x7fffu) + 1);
+    return copysignf((fabsf(half_value(half)) + next) / 2, half_value(half));
+}
+
+static float toward_zero(float x)
+{
+    double rounded = bd_f16_to_double(bd_f16_from_double(x));
+    if (fabs(rounded) > fabsf(x))
+        rounded = bd_f16_to_double((uint16_t)(bd_f16_from_double(x) - 1));
+    return (float)rounded;
+}
+
+/* ---- running ---- */
+
+static char *source_of(const bd_vk_device *device, bool arithmetic, const char *body)
+{
+    const char *prelude = bd_embedded_text("shaders/prelude.comp");
+    bd_text text = { 0 };
+    bd_text_append(&text, "#define BD_HALF_STORAGE %d\n#define BD_HALF_CONVERSION 1\n#define BD_HALF_ARITHMETIC %d\n",
+                   device->base.info.half.storage, arithmetic);
+    bd_text_append_raw(&text, prelude, strlen(prelude));
+    bd_text_append_raw(&text, body, strlen(body));
+    return text.data;
+}
+
+typedef struct probe_buffer {
+    void *data; /* on the host: written before, read after */
+    uint64_t size;
+    bool written;
+} probe_buffer;
+
+#define MOST_BUFFERS 5
+
+static bd_status run(bd_vk_device *device, const char *source, uint32_t groups, const probe_buffer *data, int count,
+                     bd_error *error)
+{
+    bd_device *base = &device->base;
+    bd_kernel kernel = { .name = "probe", .groups = { groups, 1, 1 } };
+    bd_binding bindings[MOST_BUFFERS] = { 0 };
+    bd_dispatch dispatch = { .kernel = &kernel, .source = source, .bindings = bindings, .binding_count = count };
+    bd_program_desc desc = { .dispatches = &dispatch, .dispatch_count = 1 };
+    bd_backend_program *program = NULL;
+    bd_status status = source ? BD_OK : bd_fail(error, BD_ERROR_MEMORY, "no memory for a probe");
+    for (int i = 0; i < count && status == BD_OK; i++) {
+        bindings[i].size = data[i].size;
+        bindings[i].written = data[i].written;
+        status = bd_vk_buffer_create(base, data[i].size, &bindings[i].buffer, error);
+        if (status == BD_OK)
+            status = bd_vk_buffer_write(base, bindings[i].buffer, 0, data[i].data, data[i].size, NULL, error);
+    }
+    if (status == BD_OK)
+        status = bd_vk_program_create(base, &desc, &program, error);
+    if (status == BD_OK)
+        status = bd_vk_program_run(base, program, 1, error);
+    for (int i = 0; i < count && status == BD_OK; i++)
+        if (data[i].written)
+            status = bd_vk_buffer_read(base, bindings[i].buffer, 0, data[i].data, data[i].size, NULL, error);
+    bd_vk_program_destroy(base, program);
+    for (int i = 0; i < count; i++)
+        bd_vk_buffer_destroy(base, bindings[i].buffer);
+    return status;
+}
+
+/* ---- the probes ---- */
+
+static bd_status probe_conversion(bd_vk_device *device, const char *source, probe_result *result, bd_error *error)
+{
+    uint32_t *samples = malloc(SAMPLES * sizeof *samples), *rounded = calloc(SAMPLES, sizeof *rounded);
+    uint16_t *halves = malloc(HALVES * sizeof *halves), *stored = calloc(HALVES, sizeof *stored);
+    uint32_t *loaded = calloc(HALVES, sizeof *loaded);
+    bd_status status = BD_OK;
+    if (!samples || !rounded || !halves || !stored || !loaded)
+        status = bd_fail(error, BD_ERROR_MEMORY, "no memory for a probe");
+    for (uint32_t h = 0; h < HALVES && status == BD_OK; h++) {
+        bool finite = (h & 0x7c00u) != 0x7c00u;
+        float value = half_value(h), tie = finite ? tie_above(h) : value;
+        halves[h] = (uint16_t)h;
+        samples[4 * h] = bits_of(value);
+        samples[4 * h + 1] = bits_of(tie);
+        samples[4 * h + 2] = bits_of(finite ? nextafterf(tie, 0) : value);
+        samples[4 * h + 3] = bits_of(finite ? nextafterf(tie, copysignf(INFINITY, tie)) : value);
+    }
+    probe_buffer buffers[MOST_BUFFERS] = {
+        { samples, SAMPLES * sizeof *samples, false }, { rounded, SAMPLES * sizeof *rounded, true },
+        { halves, HALVES * sizeof *halves, false },    { loaded, HALVES * sizeof *loaded, true },
+        { stored, HALVES * sizeof *stored, true },
+    };
+    if (status == BD_OK)
+        status = run(device, source, SAMPLES / GROUP_SIZE, buffers, MOST_BUFFERS, error);
+    if (status == BD_OK) {
+        bool exact = true, nearest = true, truncated = true, kept = true;
+        for (uint32_t i = 0; i < SAMPLES; i++) {
+            float x = float_of(samples[i]), expected = (float)bd_f16_to_double(bd_f16_from_double(x));
+            exact &= same(rounded[i], expected);
+            kept &= !flushed(rounded[i], expected);
+            if (isfinite(x) && fabsf(x) >= 0x1p-14f && fabsf(x) < 65504) {
+                nearest &= same(rounded[i], expected);
+                truncated &= same(rounded[i], toward_zero(x));
+            }
+        }
+        for (uint32_t h = 0; h < HALVES; h++) {
+            float value = half_value(h);
+            exact &= same(loaded[h], value) && same(bits_of(half_value(stored[h])), value);
+            kept &= !flushed(loaded[h], value) && !flushed(bits_of(half_value(stored[h])), value);
+        }
+        result->conversion_exact = exact;
+        result->subnormals = kept;
+        result->rounding = nearest ? BD_ROUNDING_NEAREST_EVEN : truncated ? BD_ROUNDING_TOWARD_ZERO : BD_ROUNDING_OTHER;
+    }
+    free(samples);
+    free(rounded);
+    free(halves);
+    free(stored);
+    free(loaded);
+    return status;
+}
+
+static bd_status probe_arithmetic(bd_vk_device *device, const char *source, probe_result *result, bd_error *error)
+{
+    static const uint16_t specials[SPECIALS / 2] = { 0x0000, 0x0001, 0x0002, 0x03ff, 0x0400, 0x0401, 0x07ff, 0x2c00,
+                                                     0x3800, 0x3bff, 0x3c00, 0x3c01, 0x7800, 0x7bff, 0x7c00, 0x7e00 };
+    float *pairs = malloc(2 * PAIRS * sizeof *pairs);
+    uint32_t *results = calloc(3 * PAIRS, sizeof *results);
+    bd_status status = pairs && results ? BD_OK : bd_fail(error, BD_ERROR_MEMORY, "no memory for a probe");
+    for (uint32_t i = 0; i < PAIRS && status == BD_OK; i++) {
+        uint32_t words[4], a = i / SPECIALS, b = i % SPECIALS;
+        bd_philox((uint32_t[2]){ 0 }, (uint32_t[4]){ i }, words);
+        bool special = a < SPECIALS;
+        pairs[2 * i] = half_value(special ? specials[a / 2] | (a % 2) << 15 : words[0] & 0xffffu);
+        pairs[2 * i + 1] = half_value(special ? specials[b / 2] | (b % 2) << 15 : words[1] & 0xffffu);
+    }
+    probe_buffer buffers[] = { { pairs, 2 * PAIRS * sizeof *pairs, false },
+                               { results, 3 * PAIRS * sizeof *results, true } };
+    if (status == BD_OK)
+        status = run(device, source, PAIRS / GROUP_SIZE, buffers, 2, error);
+    if (status == BD_OK) {
+        result->arithmetic_exact = true;
+        for (uint32_t i = 0; i < PAIRS; i++) {
+            /* Exact in double: 11 + 11 bits for a product, 51 for a sum. */
+            double a = pairs[2 * i], b = pairs[2 * i + 1], exact[3] = { a + b, a - b, a * b };
+            for (uint32_t k = 0; k < 3; k++) {
+                float expected = (float)bd_f16_to_double(bd_f16_from_double(exact[k]));
+                result->arithmetic_exact &= same(results[3 * i + k], expected);
+                result->subnormals &= !flushed(results[3 * i + k], expected);
+            }
+        }
+    }
+    free(pairs);
+    free(results);
+    return status;
+}
+
+static bd_status probe_subnormals(bd_vk_device *device, const char *source, probe_result *result, bd_error *error)
+{
+    float values[3] = { 0x1p-140f, 0x1p-141f, 0 };
+    probe_buffer buffer = { values, sizeof values, true };
+    bd_status status = run(device, source, 1, &buffer, 1, error);
+    result->subnormals_f32 = values[2] == 0x1.8p-140f;
+    return status;
+}
+
+static bd_status probe_all(bd_vk_device *device, char *const sources[3], probe_result *result, bd_error *error)
+{
+    *result = (probe_result){ 0 };
+    bd_status status = probe_conversion(device, sources[0], result, error);
+    if (status == BD_OK)
+        status = probe_subnormals(device, sources[1], result, error);
+    if (status == BD_OK && device->base.info.half.arithmetic && result->conversion_exact)
+        status = probe_arithmetic(device, sources[2], result, error);
+    return status;
+}
+
+bd_status bd_vk_probe(bd_vk_device *device, bd_error *error)
+{
+    bd_device_info *info = &device->base.info;
+    char *sources[3] = { source_of(device, false, conversion_text), source_of(device, false, subnormal_text),
+                         source_of(device, true, arithmetic_text) };
+    bd_status status = BD_OK;
+    if (!sources[0] || !sources[1] || !sources[2])
+        status = bd_fail(error, BD_ERROR_MEMORY, "no memory for a probe");
+    probe_result result;
+    if (status == BD_OK) {
+        const char *parts[] = { info->name, info->driver, device->preamble, sources[0], sources[1], sources[2] };
+        bd_cache_key key = bd_cache_hash(parts, sizeof parts / sizeof *parts);
+        void *stored = NULL;
+        size_t size = 0;
+        if (bd_cache_get(device->base.cache, "vulkan probe", key, &stored, &size) && size == sizeof result) {
+            memcpy(&result, stored, sizeof result);
+        } else {
+            status = probe_all(device, sources, &result, error);
+            if (status == BD_OK)
+                bd_cache_put(device->base.cache, "vulkan probe", key, &result, sizeof result);
+        }
+        free(stored);
+    }
+    for (int i = 0; i < 3; i++)
+        free(sources[i]);
+    if (status != BD_OK)
+        return status;
+    info->half.conversion_exact = result.conversion_exact;
+    info->half.arithmetic_exact = result.arithmetic_exact;
+    info->half.subnormals = result.subnormals;
+    info->half.subnormals_f32 = result.subnormals_f32;
+    info->half.rounding = (bd_rounding)result.rounding;
+    device->bytes_peak = device->bytes_now; /* the probes' own buffers are not the caller's */
+    return BD_OK;
+}

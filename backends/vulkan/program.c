@@ -1,0 +1,289 @@
+/* Programs: dispatches recorded once into a command buffer that is submitted again and again. */
+#include "vulkan.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+/* Runs in one submission: enough to hide its cost, few enough that no driver's watchdog takes a long batch for a hang. */
+#define RUNS_PER_SUBMISSION 16
+
+typedef struct unique_pipeline {
+    XXH128_hash_t source;
+    uint32_t bindings;
+    VkPipeline handle;
+} unique_pipeline;
+
+typedef struct recorded {
+    VkPipeline pipeline;
+    VkPipelineLayout layout;
+    VkDescriptorSet set;
+    uint32_t groups[3];
+    bool barrier; /* before it */
+} recorded;
+
+struct bd_backend_program {
+    unique_pipeline *pipelines;
+    int pipeline_count;
+    recorded *dispatches;
+    int dispatch_count;
+    VkDescriptorPool pool;
+    VkCommandBuffer commands, profile_commands; /* the latter made on demand */
+    VkQueryPool queries;
+    uint64_t serial; /* of the last submission */
+};
+
+static void compute_barrier(bd_vk_device *device, VkCommandBuffer commands)
+{
+    VkMemoryBarrier barrier = { .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
+                                .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT,
+                                .dstAccessMask = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT };
+    device->vk.vkCmdPipelineBarrier(commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT,
+                                    0, 1, &barrier, 0, NULL, 0, NULL);
+}
+
+static void record_dispatch(bd_vk_device *device, VkCommandBuffer commands, const recorded *dispatch)
+{
+    device->vk.vkCmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, dispatch->pipeline);
+    device->vk.vkCmdBindDescriptorSets(commands, VK_PIPELINE_BIND_POINT_COMPUTE, dispatch->layout, 0, 1, &dispatch->set, 0,
+                                       NULL);
+    device->vk.vkCmdDispatch(commands, dispatch->groups[0], dispatch->groups[1], dispatch->groups[2]);
+}
+
+static VkResult begin(bd_vk_device *device, VkCommandBufferUsageFlags usage, VkCommandBuffer *commands)
+{
+    VkCommandBufferAllocateInfo info = { .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
+                                         .commandPool = device->pool,
+                                         .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
+                                         .commandBufferCount = 1 };
+    VkCommandBufferBeginInfo start = { .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO, .flags = usage };
+    VkResult code = device->vk.vkAllocateCommandBuffers(device->handle, &info, commands);
+    return code == VK_SUCCESS ? device->vk.vkBeginCommandBuffer(*commands, &start) : code;
+}
+
+static bd_status record(bd_vk_device *device, bd_backend_program *program, bd_error *error)
+{
+    VkResult code = begin(device, VK_COMMAND_BUFFER_USAGE_SIMULTANEOUS_USE_BIT, &program->commands);
+    if (code == VK_SUCCESS) {
+        for (int i = 0; i < program->dispatch_count; i++) {
+            if (program->dispatches[i].barrier)
+                compute_barrier(device, program->commands);
+            record_dispatch(device, program->commands, &program->dispatches[i]);
+        }
+        bd_vk_final_barrier(device, program->commands, device->unified);
+        code = device->vk.vkEndCommandBuffer(program->commands);
+    }
+    return code == VK_SUCCESS ? BD_OK : bd_vk_device_fail(device, error, code, "record a program");
+}
+
+/* Finds or makes the pipeline of a dispatch. */
+static bd_status get_pipeline(bd_vk_device *device, bd_backend_program *program, const bd_dispatch *dispatch,
+                              VkPipeline *result, bd_error *error)
+{
+    XXH128_hash_t source = XXH3_128bits(dispatch->source, strlen(dispatch->source));
+    for (int i = 0; i < program->pipeline_count; i++) {
+        unique_pipeline *known = &program->pipelines[i];
+        if (XXH128_isEqual(known->source, source) && known->bindings == (uint32_t)dispatch->binding_count) {
+            *result = known->handle;
+            return BD_OK;
+        }
+    }
+    bd_status status = bd_vk_pipeline_create(device, dispatch->kernel->name, dispatch->source,
+                                             (uint32_t)dispatch->binding_count, result, error);
+    if (status == BD_OK)
+        program->pipelines[program->pipeline_count++] =
+            (unique_pipeline){ source, (uint32_t)dispatch->binding_count, *result };
+    return status;
+}
+
+static bd_status create_descriptor_pool(bd_vk_device *device, bd_backend_program *program, const bd_program_desc *desc,
+                                        bd_error *error)
+{
+    uint32_t descriptors = 0;
+    for (int i = 0; i < desc->dispatch_count; i++)
+        descriptors += (uint32_t)desc->dispatches[i].binding_count;
+    VkDescriptorPoolSize size = { VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, descriptors };
+    VkDescriptorPoolCreateInfo info = { .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO,
+                                        .maxSets = (uint32_t)desc->dispatch_count,
+                                        .poolSizeCount = 1,
+                                        .pPoolSizes = &size };
+    VkResult code = device->vk.vkCreateDescriptorPool(device->handle, &info, NULL, &program->pool);
+    return code == VK_SUCCESS ? BD_OK : bd_vk_device_fail(device, error, code, "create a descriptor pool");
+}
+
+static bd_status create_set(bd_vk_device *device, bd_backend_program *program, const bd_dispatch *dispatch,
+                            recorded *result, bd_error *error)
+{
+    uint32_t count = (uint32_t)dispatch->binding_count;
+    bd_vk_layout layout;
+    bd_status status = bd_vk_layout_get(device, count, &layout, error);
+    if (status != BD_OK)
+        return status;
+    result->layout = layout.pipeline;
+    VkDescriptorSetAllocateInfo info = { .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_ALLOCATE_INFO,
+                                         .descriptorPool = program->pool,
+                                         .descriptorSetCount = 1,
+                                         .pSetLayouts = &layout.set };
+    VkResult code = device->vk.vkAllocateDescriptorSets(device->handle, &info, &result->set);
+    if (code != VK_SUCCESS)
+        return bd_vk_device_fail(device, error, code, "allocate a descriptor set");
+    VkDescriptorBufferInfo *parts = calloc(count, sizeof *parts);
+    VkWriteDescriptorSet *writes = calloc(count, sizeof *writes);
+    if (parts && writes) {
+        for (uint32_t i = 0; i < count; i++) {
+            const bd_binding *binding = &dispatch->bindings[i];
+            /* Whole words, as bytes and halves may be read by the word; the buffer's capacity has them. */
+            uint64_t size = (binding->size + 3) / 4 * 4;
+            parts[i] = (VkDescriptorBufferInfo){ binding->buffer->handle, binding->offset, size };
+            writes[i] = (VkWriteDescriptorSet){ .sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET,
+                                                .dstSet = result->set,
+                                                .dstBinding = i,
+                                                .descriptorCount = 1,
+                                                .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
+                                                .pBufferInfo = &parts[i] };
+        }
+        device->vk.vkUpdateDescriptorSets(device->handle, count, writes, 0, NULL);
+    } else {
+        status = bd_fail(error, BD_ERROR_MEMORY, "no memory for a descriptor set");
+    }
+    free(parts);
+    free(writes);
+    return status;
+}
+
+bd_status bd_vk_program_create(bd_device *base, const bd_program_desc *desc, bd_backend_program **result, bd_error *error)
+{
+    bd_vk_device *device = bd_vk_device_of(base);
+    *result = NULL;
+    bd_backend_program *program = calloc(1, sizeof *program);
+    size_t room = (size_t)desc->dispatch_count + 1;
+    if (program) {
+        program->pipelines = calloc(room, sizeof *program->pipelines);
+        program->dispatches = calloc(room, sizeof *program->dispatches);
+    }
+    if (!program || !program->pipelines || !program->dispatches) {
+        bd_vk_program_destroy(base, program);
+        return bd_fail(error, BD_ERROR_MEMORY, "no memory for a program of %d kernels", desc->dispatch_count);
+    }
+    bd_status status = desc->dispatch_count ? create_descriptor_pool(device, program, desc, error) : BD_OK;
+    bd_vk_hazards hazards = { 0 };
+    for (int i = 0; i < desc->dispatch_count && status == BD_OK; i++) {
+        const bd_dispatch *dispatch = &desc->dispatches[i];
+        recorded *entry = &program->dispatches[i];
+        memcpy(entry->groups, dispatch->kernel->groups, sizeof entry->groups);
+        status = get_pipeline(device, program, dispatch, &entry->pipeline, error);
+        if (status == BD_OK)
+            status = create_set(device, program, dispatch, entry, error);
+        if (status == BD_OK && !bd_vk_hazards_add(&hazards, dispatch->bindings, dispatch->binding_count, &entry->barrier))
+            status = bd_fail(error, BD_ERROR_MEMORY, "no memory for a program of %d kernels", desc->dispatch_count);
+        program->dispatch_count = i + 1;
+        if (status == BD_OK && desc->progress)
+            desc->progress(desc->user, i + 1, desc->dispatch_count);
+    }
+    bd_vk_hazards_finish(&hazards);
+    if (status == BD_OK)
+        status = record(device, program, error);
+    if (status != BD_OK) {
+        bd_vk_program_destroy(base, program);
+        return status;
+    }
+    bd_vk_pipeline_save(device);
+    *result = program;
+    return BD_OK;
+}
+
+void bd_vk_program_destroy(bd_device *base, bd_backend_program *program)
+{
+    bd_vk_device *device = bd_vk_device_of(base);
+    if (!program)
+        return;
+    bd_vk_wait(device, program->serial, NULL);
+    if (program->commands)
+        device->vk.vkFreeCommandBuffers(device->handle, device->pool, 1, &program->commands);
+    if (program->profile_commands)
+        device->vk.vkFreeCommandBuffers(device->handle, device->pool, 1, &program->profile_commands);
+    device->vk.vkDestroyQueryPool(device->handle, program->queries, NULL);
+    device->vk.vkDestroyDescriptorPool(device->handle, program->pool, NULL);
+    for (int i = 0; i < program->pipeline_count; i++)
+        device->vk.vkDestroyPipeline(device->handle, program->pipelines[i].handle, NULL);
+    free(program->pipelines);
+    free(program->dispatches);
+    free(program);
+}
+
+bd_status bd_vk_program_run(bd_device *base, bd_backend_program *program, uint32_t repeats, bd_error *error)
+{
+    VkCommandBuffer batch[RUNS_PER_SUBMISSION];
+    for (int i = 0; i < RUNS_PER_SUBMISSION; i++)
+        batch[i] = program->commands;
+    bd_status status = BD_OK;
+    while (repeats && status == BD_OK) {
+        uint32_t count = repeats < RUNS_PER_SUBMISSION ? repeats : RUNS_PER_SUBMISSION;
+        status = bd_vk_submit(bd_vk_device_of(base), batch, count, &program->serial, error);
+        repeats -= count;
+    }
+    return status;
+}
+
+/* ---- profile ---- */
+
+static bd_status record_profile(bd_vk_device *device, bd_backend_program *program, bd_error *error)
+{
+    uint32_t count = (uint32_t)program->dispatch_count + 1;
+    VkQueryPoolCreateInfo info = { .sType = VK_STRUCTURE_TYPE_QUERY_POOL_CREATE_INFO,
+                                   .queryType = VK_QUERY_TYPE_TIMESTAMP,
+                                   .queryCount = count };
+    VkResult code = device->vk.vkCreateQueryPool(device->handle, &info, NULL, &program->queries);
+    if (code == VK_SUCCESS)
+        code = begin(device, 0, &program->profile_commands);
+    if (code == VK_SUCCESS) {
+        VkCommandBuffer commands = program->profile_commands;
+        device->vk.vkCmdResetQueryPool(commands, program->queries, 0, count);
+        device->vk.vkCmdWriteTimestamp(commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, program->queries, 0);
+        for (int i = 0; i < program->dispatch_count; i++) {
+            record_dispatch(device, commands, &program->dispatches[i]);
+            compute_barrier(device, commands); /* so that times do not overlap */
+            device->vk.vkCmdWriteTimestamp(commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, program->queries,
+                                           (uint32_t)i + 1);
+        }
+        bd_vk_final_barrier(device, commands, device->unified);
+        code = device->vk.vkEndCommandBuffer(commands);
+    }
+    if (code == VK_SUCCESS)
+        return BD_OK;
+    if (program->profile_commands)
+        device->vk.vkFreeCommandBuffers(device->handle, device->pool, 1, &program->profile_commands);
+    device->vk.vkDestroyQueryPool(device->handle, program->queries, NULL);
+    program->profile_commands = NULL;
+    program->queries = VK_NULL_HANDLE;
+    return bd_vk_device_fail(device, error, code, "record a program with time stamps");
+}
+
+bd_status bd_vk_program_profile(bd_device *base, bd_backend_program *program, uint64_t *nanoseconds, bd_error *error)
+{
+    bd_vk_device *device = bd_vk_device_of(base);
+    if (device->timestamp_bits == 0)
+        return bd_fail(error, BD_ERROR_UNSUPPORTED, "%s has no clock for kernels", base->info.id);
+    if (program->dispatch_count == 0)
+        return BD_OK;
+    bd_status status = program->profile_commands ? BD_OK : record_profile(device, program, error);
+    if (status == BD_OK)
+        status = bd_vk_submit(device, &program->profile_commands, 1, &program->serial, error);
+    if (status == BD_OK)
+        status = bd_vk_wait(device, program->serial, error);
+    if (status != BD_OK)
+        return status;
+    size_t count = (size_t)program->dispatch_count + 1;
+    uint64_t *ticks = calloc(count, sizeof *ticks);
+    if (!ticks)
+        return bd_fail(error, BD_ERROR_MEMORY, "no memory for the times of %d kernels", program->dispatch_count);
+    VkResult code = device->vk.vkGetQueryPoolResults(device->handle, program->queries, 0, (uint32_t)count,
+                                                     count * sizeof *ticks, ticks, sizeof *ticks,
+                                                     VK_QUERY_RESULT_64_BIT | VK_QUERY_RESULT_WAIT_BIT);
+    uint64_t mask = device->timestamp_bits < 64 ? (UINT64_C(1) << device->timestamp_bits) - 1 : UINT64_MAX;
+    for (int i = 0; i < program->dispatch_count && code == VK_SUCCESS; i++)
+        nanoseconds[i] = (uint64_t)((double)((ticks[i + 1] - ticks[i]) & mask) *
+                                    (double)device->properties.limits.timestampPeriod);
+    free(ticks);
+    return code == VK_SUCCESS ? BD_OK : bd_vk_device_fail(device, error, code, "read time stamps");
+}

@@ -286,6 +286,7 @@ bd_tensor bd_graph_find_variable(const bd_graph *graph, const char *name)
 void bd_graph_mark_live(const bd_graph *graph, bool *live)
 {
     memset(live, 0, (size_t)graph->node_count * sizeof *live);
+    const bd_tensor control = bd_graph_find_variable(graph, "control");
     for (bd_tensor i = graph->node_count - 1; i >= 0; i--) {
         const bd_node *node = &graph->nodes[i];
         if (bd_op_get_info(node->op)->class == BD_CLASS_EFFECT)
@@ -294,7 +295,10 @@ void bd_graph_mark_live(const bd_graph *graph, bool *live)
             continue;
         for (int k = 0; k < node->input_count; k++)
             live[node->inputs[k]] = true;
-        /* A part lives in its base's memory. A base has no inputs, so it may be marked out of order. */
+        /* Variables have no inputs, so they may be marked out of order: random numbers read seed and step, and a part lives
+         * in its base's memory. */
+        if (node->op == BD_OP_RANDOM && control != BD_NONE)
+            live[control] = true;
         if (node->op == BD_OP_VARIABLE && node->attr.variable.base != BD_NONE)
             live[node->attr.variable.base] = true;
     }

@@ -38,7 +38,7 @@ typedef enum bd_op {
     BD_OP_VARIABLE, /* attr.variable */
     BD_OP_CONSTANT, /* attr.constant */
     BD_OP_IOTA,     /* attr.axis */
-    BD_OP_RANDOM,   /* attr.stream */
+    BD_OP_RANDOM,   /* attr.stream; reads seed and step from the variable "control", which is no input */
     BD_OP_CONTROL,  /* attr.control.word of the control block as a scalar; input 0: the control variable, or the
                        CONTROL_STEP whose result is to be seen */
     BD_OP_BATCH,    /* inputs: data [n, d...], permutation [n] (U32), control variable -> [batch, d...]: row
@@ -139,8 +139,8 @@ typedef struct bd_node {
             int64_t base_offset;
         } variable;
     } attr;
-    /* Contractions and sums: the summed axis is cut into `chunks` parts of equal length (the last may be shorter:
-     * ceil(length / chunks) each), and the result has a leading axis of that many partial sums. 1: not cut. */
+    /* MATMUL, CONV2D_WEIGHT and SUM: the summed axis is cut into `chunks` parts of equal length (the last may be shorter:
+     * ceil(length / chunks) each), and the result is [chunks, elements]: that many partial sums, flat. 1: not cut. */
     int64_t chunks;
     bool stop_gradient; /* bd_gradient takes it for a constant */
 } bd_node;

@@ -122,12 +122,14 @@ uint bd_encode_f16(float x)
 #define BD_STORE_f32(buffer, i, value) buffer[i] = (value)
 #define BD_STORE_u32(buffer, i, value) buffer[i] = bd_whole_u32(value)
 #define BD_STOREU_u32(buffer, i, value) buffer[i] = (value)
-#if !BD_HALF_STORAGE
-// The neighbour in the word may be stored at the same time by another invocation. This half has one owner, so its old bits
+// The neighbours in a word may be stored at the same time by other invocations. These bits have one owner, so the old ones
 // stand still, and an exclusive or with old ^ new changes them and nothing else.
+#define BD_STORE_BITS(word, shift, mask, bits) atomicXor(word, ((((word) >> (shift)) ^ (bits)) & (mask)) << (shift))
+#define BD_STORE_u8(buffer, i, value) \
+    BD_STORE_BITS(buffer[uint(i) >> 2], (uint(i) & 3u) * 8u, 0xffu, min(bd_whole_u32(value), 255u))
+#if !BD_HALF_STORAGE
 #define BD_STORE_f16(buffer, i, value) \
-    atomicXor(buffer[uint(i) >> 1], \
-              (((buffer[uint(i) >> 1] >> ((uint(i) & 1u) * 16u)) ^ bd_encode_f16(value)) & 0xffffu) << ((uint(i) & 1u) * 16u))
+    BD_STORE_BITS(buffer[uint(i) >> 1], (uint(i) & 1u) * 16u, 0xffffu, bd_encode_f16(value))
 #elif BD_HALF_CONVERSION
 #define BD_STORE_f16(buffer, i, value) buffer[i] = float16_t(value)
 #else

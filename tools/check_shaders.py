@@ -1,0 +1,45 @@
+#!/usr/bin/env python3
+"""Compiles kernel skeletons with glslangValidator as they stand, so that a broken one breaks the build:
+check_shaders.py VALIDATOR STAMP PRELUDE SKELETON...
+
+Each skeleton is put behind the prelude, as the printer does, once for each kind of device that the prelude knows."""
+import itertools
+import subprocess
+import sys
+
+SWITCHES = ("BD_HALF_STORAGE", "BD_HALF_CONVERSION", "BD_HALF_ARITHMETIC")
+
+
+def read(path):
+    with open(path, encoding="ascii") as file:
+        return file.read()
+
+
+def compile_text(validator, text):
+    command = [validator, "--stdin", "-S", "comp", "--target-env", "vulkan1.1", "-V", "-o", "/dev/null"]
+    return subprocess.run(command, input=text, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+
+
+def main(validator, stamp, prelude, *skeletons):
+    failed = False
+    for path in (prelude, *skeletons):
+        for values in itertools.product((0, 1), repeat=len(SWITCHES)):
+            settings = "".join(f"#define {name} {value}\n" for name, value in zip(SWITCHES, values))
+            # #line makes the messages' line numbers those of the skeleton.
+            body = "void main() {}\n" if path == prelude else "#line 1\n" + read(path)
+            result = compile_text(validator, "#version 450\n" + settings + "#line 1\n" + read(prelude) + body)
+            if result.returncode != 0:
+                failed = True
+                print(f"{path} (or the prelude) does not compile with", ", ".join(settings.splitlines()))
+                print(result.stdout)
+                break
+    if failed:
+        sys.exit(1)
+    with open(stamp, "w", encoding="ascii"):
+        pass
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 4:
+        sys.exit(__doc__)
+    main(*sys.argv[1:])

@@ -35,12 +35,12 @@ static bd_status out_of_memory(bd_error *error)
 
 static bd_status matmul(const bd_evaluation *evaluation, const bd_node *node, double *result, bd_error *error)
 {
-    const bd_shape *a_shape = bd_input_shape(evaluation, node, 0);
+    const bd_shape *a_shape = bd_input_shape(evaluation, node, 0), *b_shape = bd_input_shape(evaluation, node, 1);
     const double *a = bd_evaluated(evaluation, node, 0), *b = bd_evaluated(evaluation, node, 1);
     bool transpose_a = node->attr.matmul.transpose[0];
     int64_t m = a_shape->dim[a_shape->rank - (transpose_a ? 1 : 2)];
     int64_t k = a_shape->dim[a_shape->rank - (transpose_a ? 2 : 1)];
-    int64_t n = node->shape.dim[node->shape.rank - 1], batch = 1;
+    int64_t n = b_shape->dim[b_shape->rank - (node->attr.matmul.transpose[1] ? 2 : 1)], batch = 1;
     for (int i = 0; i < a_shape->rank - 2; i++)
         batch *= a_shape->dim[i];
 
@@ -109,39 +109,38 @@ typedef struct convolution_pass {
     convolution c;
     const double *left, *right;
     double *result;
-    int64_t chunk_length, chunk_size; /* summed elements in a partial sum; elements of a partial result */
+    int64_t chunk_length; /* of the weight's gradient: pixels in a partial sum */
 } convolution_pass;
 
-/* y += x * weight; summed over taps and input channels */
+/* y += x * weight, over taps and input channels */
 static void forward(void *user, const meeting *met)
 {
     const convolution_pass *pass = user;
     const convolution *c = &pass->c;
     for (int64_t i = 0; i < c->in; i++) {
-        int64_t l = met->tap * c->in + i;
-        double *target = pass->result + l / pass->chunk_length * pass->chunk_size + met->y * c->out;
-        add_scaled(target, pass->left[met->x * c->in + i], pass->right + l * c->out, c->out);
+        const double *row = pass->right + (met->tap * c->in + i) * c->out;
+        add_scaled(pass->result + met->y * c->out, pass->left[met->x * c->in + i], row, c->out);
     }
 }
 
-/* dx += dy * weight, transposed to [tap, out, in]; summed over taps and output channels */
+/* dx += dy * weight, the latter transposed to [tap, out, in] */
 static void data(void *user, const meeting *met)
 {
     const convolution_pass *pass = user;
     const convolution *c = &pass->c;
     for (int64_t o = 0; o < c->out; o++) {
-        int64_t l = met->tap * c->out + o;
-        double *target = pass->result + l / pass->chunk_length * pass->chunk_size + met->x * c->in;
-        add_scaled(target, pass->left[met->y * c->out + o], pass->right + l * c->in, c->in);
+        const double *row = pass->right + (met->tap * c->out + o) * c->in;
+        add_scaled(pass->result + met->x * c->in, pass->left[met->y * c->out + o], row, c->in);
     }
 }
 
-/* dweight += x * dy; summed over the pixels of dy */
+/* dweight += x * dy, over the pixels of dy; in parts where the node asks for them */
 static void weight(void *user, const meeting *met)
 {
     const convolution_pass *pass = user;
     const convolution *c = &pass->c;
-    double *target = pass->result + met->y / pass->chunk_length * pass->chunk_size + met->tap * c->in * c->out;
+    int64_t taps = c->window.size[0] * c->window.size[1], part = met->y / pass->chunk_length;
+    double *target = pass->result + (part * taps + met->tap) * c->in * c->out;
     for (int64_t i = 0; i < c->in; i++)
         add_scaled(target + i * c->out, pass->left[met->x * c->in + i], pass->right + met->y * c->out, c->out);
 }
@@ -152,40 +151,24 @@ bd_status bd_evaluate_contraction(const bd_evaluation *evaluation, const bd_node
         return matmul(evaluation, node, result, error);
 
     const bd_shape *left = bd_input_shape(evaluation, node, 0), *right = bd_input_shape(evaluation, node, 1);
-    bd_shape shape = node->shape; /* without the axis of partial sums */
-    if (node->chunks > 1) {
-        shape.rank--;
-        for (int i = 0; i < shape.rank; i++)
-            shape.dim[i] = node->shape.dim[i + 1];
-    }
     convolution_pass pass = { .left = bd_evaluated(evaluation, node, 0), .right = bd_evaluated(evaluation, node, 1),
-                              .result = result, .chunk_size = bd_shape_elements(&shape) };
-    meeting_function function;
-    int64_t summed;
-    double *transposed = NULL;
+                              .result = result };
     if (node->op == BD_OP_CONV2D) {
-        pass.c = describe(node, left, &shape);
-        function = forward;
-    } else if (node->op == BD_OP_CONV2D_DATA) {
-        pass.c = describe(node, &shape, left);
-        function = data;
-    } else {
+        pass.c = describe(node, left, &node->shape);
+        for_each_meeting(&pass.c, forward, &pass);
+    } else if (node->op == BD_OP_CONV2D_WEIGHT) {
         pass.c = describe(node, left, right);
-        function = weight;
-    }
-    int64_t taps = pass.c.window.size[0] * pass.c.window.size[1];
-    if (node->op == BD_OP_CONV2D) {
-        summed = taps * pass.c.in;
-    } else if (node->op == BD_OP_CONV2D_DATA) {
-        summed = taps * pass.c.out;
-        pass.right = transposed = transpose(pass.right, taps, pass.c.in, pass.c.out);
+        pass.chunk_length = bd_chunk_length(node, pass.c.images * pass.c.out_height * pass.c.out_width);
+        for_each_meeting(&pass.c, weight, &pass);
+    } else {
+        pass.c = describe(node, &node->shape, left);
+        int64_t taps = pass.c.window.size[0] * pass.c.window.size[1];
+        double *transposed = transpose(pass.right, taps, pass.c.in, pass.c.out);
         if (!transposed)
             return out_of_memory(error);
-    } else {
-        summed = pass.c.images * pass.c.out_height * pass.c.out_width;
+        pass.right = transposed;
+        for_each_meeting(&pass.c, data, &pass);
+        free(transposed);
     }
-    pass.chunk_length = bd_chunk_length(node, summed);
-    for_each_meeting(&pass.c, function, &pass);
-    free(transposed);
     return BD_OK;
 }

@@ -6,7 +6,7 @@
 
 /* Enough for BD_MAX_RANK dimensions of 19 digits. */
 #define BD_SHAPE_TEXT_SIZE 128
-#define BD_SHAPE_TEXT(shape) bd_shape_text((shape), (char[BD_SHAPE_TEXT_SIZE]){0}, BD_SHAPE_TEXT_SIZE)
+#define BD_SHAPE_TEXT(shape) bd_shape_text((shape), (char[BD_SHAPE_TEXT_SIZE]){ 0 }, BD_SHAPE_TEXT_SIZE)
 
 /* Records "conv2d in layer 'block1/conv': ..." as the graph's first error. Returns BD_NONE. */
 bd_tensor bd_op_fail(bd_graph *graph, bd_op op, const char *format, ...) BD_PRINTF(3, 4);

@@ -11,7 +11,7 @@ static bd_tensor reduce(bd_graph *graph, bd_op op, bd_tensor x, int first, int c
         return bd_op_fail(graph, op, "%d axes from axis %d of shape %s", count, first, BD_SHAPE_TEXT(&from));
     if (count == 0)
         return x;
-    bd_shape shape = {0};
+    bd_shape shape = { 0 };
     bool empty = false;
     for (int i = 0; i < from.rank; i++) {
         if (i < first || i >= first + count) {
@@ -23,8 +23,8 @@ static bd_tensor reduce(bd_graph *graph, bd_op op, bd_tensor x, int first, int c
             shape.dim[shape.rank++] = 1;
     }
     if (empty && op != BD_OP_SUM)
-        return bd_op_fail(graph, op, "shape %s has nothing to choose from in %d axes from axis %d", BD_SHAPE_TEXT(&from),
-                          count, first);
+        return bd_op_fail(graph, op, "shape %s has nothing to choose from in %d axes from axis %d",
+                          BD_SHAPE_TEXT(&from), count, first);
     bd_tensor result;
     bd_node *node = bd_append1(graph, op, shape, x, &result);
     if (node) {
@@ -88,7 +88,8 @@ static bool conv_shape(bd_graph *graph, bd_op op, const bd_shape *x, const bd_sh
     if (!bd_check_shape(graph, op, x) || !bd_check_shape(graph, op, weight))
         return false;
     if (x->rank != 4 || weight->rank != 4 || x->dim[3] != weight->dim[2]) {
-        bd_op_fail(graph, op, "x of shape %s and weight of shape %s do not fit; needs [n, h, w, ci] and [kh, kw, ci, co]",
+        bd_op_fail(graph, op,
+                   "x of shape %s and weight of shape %s do not fit; needs [n, h, w, ci] and [kh, kw, ci, co]",
                    BD_SHAPE_TEXT(x), BD_SHAPE_TEXT(weight));
         return false;
     }

@@ -10,7 +10,8 @@ static bd_tensor elementwise(bd_graph *graph, bd_op op, const bd_tensor *inputs,
     for (int i = 1; i < count; i++) {
         const bd_shape *other = &bd_node_at(graph, inputs[i])->shape;
         if (!bd_shape_equal(first, other))
-            return bd_op_fail(graph, op, "operands of shapes %s and %s; shapes must be equal (bd_broadcast makes them so)",
+            return bd_op_fail(graph, op,
+                              "operands of shapes %s and %s; shapes must be equal (bd_broadcast makes them so)",
                               BD_SHAPE_TEXT(first), BD_SHAPE_TEXT(other));
     }
     bd_tensor result;
@@ -36,7 +37,7 @@ bd_tensor bd_cast(bd_graph *graph, bd_tensor x, bd_role role)
 #define BINARY(name, NAME)                                                                                             \
     bd_tensor bd_##name(bd_graph *graph, bd_tensor a, bd_tensor b)                                                     \
     {                                                                                                                  \
-        return elementwise(graph, BD_OP_##NAME, (const bd_tensor[]){a, b}, 2);                                         \
+        return elementwise(graph, BD_OP_##NAME, (const bd_tensor[]){ a, b }, 2);                                       \
     }
 
 UNARY(neg, NEG)
@@ -63,5 +64,5 @@ BINARY(equal, EQUAL)
 
 bd_tensor bd_select(bd_graph *graph, bd_tensor condition, bd_tensor a, bd_tensor b)
 {
-    return elementwise(graph, BD_OP_SELECT, (const bd_tensor[]){condition, a, b}, 3);
+    return elementwise(graph, BD_OP_SELECT, (const bd_tensor[]){ condition, a, b }, 3);
 }

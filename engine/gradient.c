@@ -1,8 +1,8 @@
 /* Reverse-mode differentiation: appends the backward pass to the graph. The only place that knows calculus.
  *
- * Rules use a forward node's result rather than its operand where either would do (relu, tanh, exp, ...), so that what
- * came before it need not be kept. A product's rules are evaluated in the consumer's role; the last node of each rule takes
- * the role of the gradient that it is a part of. */
+ * * Rules use a forward node's result rather than its operand where either would do (relu, tanh, exp, ...), so that
+ * what came before it need not be kept. A product's rules are evaluated in the consumer's role; the last node of
+ * each rule takes the role of the gradient that it is a part of. */
 #include "build.h"
 
 #include <stdlib.h>
@@ -54,8 +54,8 @@ static bool is_wanted(const differentiation *d, bd_tensor node, int which)
     return d->depends[bd_node_at(d->graph, node)->inputs[which]];
 }
 
-/* Adds `part` to the gradient of operand `which` of forward node `node`. `rule_start` is the first node of the rule: a node
- * made by it takes the role of the gradient, any other is cast to it. */
+/* Adds `part` to the gradient of operand `which` of forward node `node`. `rule_start` is the first node of the rule:
+ * a node made by it takes the role of the gradient, any other is cast to it. */
 static void contribute(differentiation *d, bd_tensor node, int which, bd_tensor part, bd_tensor rule_start)
 {
     bd_graph *graph = d->graph;
@@ -180,7 +180,8 @@ static bd_tensor maximum_gradient(bd_graph *graph, const bd_node *node, bd_tenso
 {
     const bd_shape shape = bd_tensor_shape(graph, x);
     bd_tensor is_largest = bd_equal(graph, x, spread(graph, node, &shape, y));
-    bd_tensor ties = bd_sum(graph, is_largest, node->attr.reduce.first, node->attr.reduce.count, node->attr.reduce.keep);
+    bd_tensor ties =
+        bd_sum(graph, is_largest, node->attr.reduce.first, node->attr.reduce.count, node->attr.reduce.keep);
     bd_tensor share = spread(graph, node, &shape, bd_div(graph, dy, ties));
     return bd_select(graph, is_largest, share, constant_like(graph, share, 0));
 }
@@ -232,14 +233,14 @@ static bd_tensor convolution_gradient(bd_graph *graph, const bd_node *node, int 
 static bd_tensor window_element(bd_graph *graph, bd_tensor x, const bd_window *window, const bd_shape *positions,
                                 int64_t row, int64_t column)
 {
-    const int64_t place[2] = {row, column};
+    const int64_t place[2] = { row, column };
     for (int i = 0; i < 2; i++) {
         x = bd_pad(graph, x, 1 + i, window->pad[i][0], window->pad[i][1]);
         int64_t span = (positions->dim[1 + i] - 1) * window->stride[i] + 1;
         x = bd_slice(graph, x, 1 + i, place[i], span);
     }
     /* a window of one element does nothing but step */
-    return bd_avg_pool(graph, x, (bd_window){.size = {1, 1}, .stride = {window->stride[0], window->stride[1]}});
+    return bd_avg_pool(graph, x, (bd_window){ .size = { 1, 1 }, .stride = { window->stride[0], window->stride[1] } });
 }
 
 /* max_pool_grad(x, v) is linear in v: it puts each v where its window's first maximum is. So the derivative reads `dy`
@@ -254,7 +255,8 @@ static bd_tensor max_pool_grad_gradient(bd_graph *graph, const bd_node *node, bd
     for (int64_t row = 0; row < window.size[0]; row++) {
         for (int64_t column = 0; column < window.size[1]; column++) {
             bd_tensor is_largest = bd_equal(graph, largest, window_element(graph, x, &window, &positions, row, column));
-            bd_tensor counts = bd_mul(graph, is_largest, window_element(graph, inside, &window, &positions, row, column));
+            bd_tensor counts =
+                bd_mul(graph, is_largest, window_element(graph, inside, &window, &positions, row, column));
             bd_tensor is_first = bd_less(graph, found, counts);
             result = bd_select(graph, is_first, window_element(graph, dy, &window, &positions, row, column), result);
             found = bd_max(graph, found, counts);
@@ -285,7 +287,8 @@ static bd_tensor operand_gradient(bd_graph *graph, bd_tensor number, int which, 
         int64_t first = node.attr.range.first;
         return bd_pad(graph, dy, axis, first, shape.dim[axis] - first - node.shape.dim[axis]);
     }
-    case BD_OP_PAD: return bd_slice(graph, dy, node.attr.range.axis, node.attr.range.first, shape.dim[node.attr.range.axis]);
+    case BD_OP_PAD:
+        return bd_slice(graph, dy, node.attr.range.axis, node.attr.range.first, shape.dim[node.attr.range.axis]);
     case BD_OP_CONCAT: return concat_gradient(graph, &node, which, dy);
     case BD_OP_PACK:
         return bd_reshape(graph, bd_slice(graph, dy, 0, node.attr.pack[which], bd_shape_elements(&shape)), shape);
@@ -344,7 +347,8 @@ static bool check_arguments(bd_graph *graph, bd_tensor loss, bd_tensor seed, con
     for (int i = 0; i < count && in_graph; i++)
         in_graph = wrt[i] >= 0 && wrt[i] < graph->node_count;
     if (!in_graph) {
-        bd_graph_fail(graph, BD_ERROR_ARGUMENT, "bd_gradient: the loss, its gradient and what to differentiate for must "
+        bd_graph_fail(graph, BD_ERROR_ARGUMENT,
+                      "bd_gradient: the loss, its gradient and what to differentiate for must "
                       "be tensors of this graph");
         return false;
     }
@@ -364,7 +368,7 @@ bd_status bd_gradient(bd_graph *graph, bd_tensor loss, bd_tensor seed, const bd_
         gradients[i] = BD_NONE;
     if (!check_arguments(graph, loss, seed, wrt, count))
         return bd_graph_status(graph, error);
-    differentiation d = {.graph = graph, .end = graph->node_count};
+    differentiation d = { .graph = graph, .end = graph->node_count };
     d.depends = calloc((size_t)d.end, sizeof *d.depends);
     d.grad = malloc((size_t)d.end * sizeof *d.grad);
     if (!d.depends || !d.grad) {

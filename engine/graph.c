@@ -147,7 +147,7 @@ bd_node *bd_append1(bd_graph *graph, bd_op op, bd_shape shape, bd_tensor input, 
 
 bd_node *bd_append2(bd_graph *graph, bd_op op, bd_shape shape, bd_tensor a, bd_tensor b, bd_tensor *result)
 {
-    return bd_graph_append(graph, op, shape, (const bd_tensor[]){a, b}, 2, result);
+    return bd_graph_append(graph, op, shape, (const bd_tensor[]){ a, b }, 2, result);
 }
 
 bool bd_check_operand(bd_graph *graph, bd_op op, bd_tensor tensor)
@@ -194,7 +194,7 @@ bool bd_check_axis(bd_graph *graph, bd_op op, int axis, const bd_shape *shape)
 bd_shape bd_tensor_shape(const bd_graph *graph, bd_tensor tensor)
 {
     if (tensor < 0 || tensor >= graph->node_count)
-        return (bd_shape){0};
+        return (bd_shape){ 0 };
     return graph->nodes[tensor].shape;
 }
 
@@ -295,8 +295,8 @@ void bd_graph_mark_live(const bd_graph *graph, bool *live)
             continue;
         for (int k = 0; k < node->input_count; k++)
             live[node->inputs[k]] = true;
-        /* Variables have no inputs, so they may be marked out of order: random numbers read seed and step, and a part lives
-         * in its base's memory. */
+        /* Variables have no inputs, so they may be marked out of order: random numbers read seed and step, and a
+         * part lives in its base's memory. */
         if (node->op == BD_OP_RANDOM && control != BD_NONE)
             live[control] = true;
         if (node->op == BD_OP_VARIABLE && node->attr.variable.base != BD_NONE)

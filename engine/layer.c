@@ -70,12 +70,12 @@ bd_tensor bd_mul_broadcast(bd_graph *graph, bd_tensor a, bd_tensor b)
 /* Glorot and Bengio, AISTATS 2010. */
 static bd_init glorot_uniform(double fan_in, double fan_out)
 {
-    return (bd_init){BD_INIT_UNIFORM, (float)sqrt(6.0 / fmax(fan_in + fan_out, 1.0))};
+    return (bd_init){ BD_INIT_UNIFORM, (float)sqrt(6.0 / fmax(fan_in + fan_out, 1.0)) };
 }
 
 static bd_tensor add_bias(bd_graph *graph, bd_tensor y)
 {
-    bd_tensor bias = bd_parameter(graph, "bias", BD_SHAPE(last_dimension(graph, y)), (bd_init){BD_INIT_CONSTANT, 0});
+    bd_tensor bias = bd_parameter(graph, "bias", BD_SHAPE(last_dimension(graph, y)), (bd_init){ BD_INIT_CONSTANT, 0 });
     return bd_add(graph, y, broadcast_like(graph, bias, y));
 }
 
@@ -84,7 +84,7 @@ bd_tensor bd_linear(bd_graph *graph, bd_tensor x, int64_t units, bool bias, cons
     bd_push_layer(graph, name);
     bd_tensor y = BD_NONE;
     if (check_rank(graph, BD_OP_MATMUL, x, 1)) {
-        bd_shape shape = bd_tensor_shape(graph, x), rows = {.rank = 2, .dim = {1, last_dimension(graph, x)}};
+        bd_shape shape = bd_tensor_shape(graph, x), rows = { .rank = 2, .dim = { 1, last_dimension(graph, x) } };
         for (int i = 0; i < shape.rank - 1; i++)
             rows.dim[0] *= shape.dim[i];
         bd_tensor weight = bd_parameter(graph, "weight", BD_SHAPE(rows.dim[1], units),
@@ -118,9 +118,9 @@ bd_tensor bd_conv(bd_graph *graph, bd_tensor x, int64_t channels, bd_window wind
 
 /* ---- normalisation ----
  *
- * Means of many values must survive F16, whose sums overflow at 65504 and whose small addends vanish below 2^-24. So
- * addends are divided by about the square root of their number, and the sum by the rest: both stay near the magnitude of
- * the values. The first divisor is a power of two, which costs no rounding. */
+ * * Means of many values must survive F16, whose sums overflow at 65504 and whose small addends vanish below 2^-24.
+ * So addends are divided by about the square root of their number, and the sum by the rest: both stay near the
+ * magnitude of the values. The first divisor is a power of two, which costs no rounding. */
 static int64_t count_elements(const bd_graph *graph, bd_tensor x, int first, int count)
 {
     const bd_shape *shape = &bd_node_at(graph, x)->shape;
@@ -164,8 +164,8 @@ typedef struct norm_parameters {
 static norm_parameters make_norm_parameters(bd_graph *graph, bd_shape shape)
 {
     return (norm_parameters){
-        .gamma = bd_parameter(graph, "gamma", shape, (bd_init){BD_INIT_CONSTANT, 1}),
-        .beta = bd_parameter(graph, "beta", shape, (bd_init){BD_INIT_CONSTANT, 0}),
+        .gamma = bd_parameter(graph, "gamma", shape, (bd_init){ BD_INIT_CONSTANT, 1 }),
+        .beta = bd_parameter(graph, "beta", shape, (bd_init){ BD_INIT_CONSTANT, 0 }),
     };
 }
 
@@ -174,16 +174,16 @@ static bd_tensor batch_norm(bd_graph *graph, bd_tensor x, bool training, float m
     const int axes = bd_tensor_shape(graph, x).rank - 1;
     const bd_shape channels = BD_SHAPE(last_dimension(graph, x));
     norm_parameters parameters = make_norm_parameters(graph, channels);
-    bd_tensor running_mean = bd_variable(graph, "running_mean", BD_ROLE_STATISTIC, BD_F32, channels,
-                                         (bd_init){BD_INIT_CONSTANT, 0});
-    bd_tensor running_variance = bd_variable(graph, "running_var", BD_ROLE_STATISTIC, BD_F32, channels,
-                                             (bd_init){BD_INIT_CONSTANT, 1});
+    bd_tensor running_mean =
+        bd_variable(graph, "running_mean", BD_ROLE_STATISTIC, BD_F32, channels, (bd_init){ BD_INIT_CONSTANT, 0 });
+    bd_tensor running_variance =
+        bd_variable(graph, "running_var", BD_ROLE_STATISTIC, BD_F32, channels, (bd_init){ BD_INIT_CONSTANT, 1 });
     const bd_role role = bd_set_role(graph, BD_ROLE_STATISTIC);
     bd_tensor wide = bd_cast(graph, x, BD_ROLE_STATISTIC), centered, shift, factor;
     if (training) {
-        /* The derivative with respect to the mean is -factor for every element (the variance has none: deviations sum to
-         * 0). Through the per-channel shift below it costs no pass over the data: the sum over dy is beta's gradient
-         * already. So the deviations take the mean for a constant, and mean - constant is 0. */
+        /* The derivative with respect to the mean is -factor for every element (the variance has none: deviations
+         * sum to 0). Through the per-channel shift below it costs no pass over the data: the sum over dy is beta's
+         * gradient already. So the deviations take the mean for a constant, and mean - constant is 0. */
         bd_tensor mean = mean_over(graph, wide, 0, axes, false);
         bd_tensor constant = bd_stop_gradient(graph, bd_cast(graph, mean, BD_ROLE_STATISTIC));
         centered = bd_sub(graph, wide, broadcast_like(graph, constant, wide));
@@ -243,7 +243,8 @@ bd_tensor bd_dropout(bd_graph *graph, bd_tensor x, float rate, bool training)
     if (!check_rank(graph, BD_OP_RANDOM, x, 0))
         return BD_NONE;
     if (!(rate >= 0 && rate < 1))
-        return bd_op_fail(graph, BD_OP_RANDOM, "a dropout rate of %g; must be at least 0 and less than 1", (double)rate);
+        return bd_op_fail(graph, BD_OP_RANDOM, "a dropout rate of %g; must be at least 0 and less than 1",
+                          (double)rate);
     if (!training || rate == 0)
         return x;
     const double keep = 1 - (double)rate;
@@ -308,7 +309,8 @@ bd_tensor bd_cross_entropy(bd_graph *graph, bd_tensor logits, bd_tensor labels)
                           BD_SHAPE_TEXT(&shape), BD_SHAPE_TEXT(&given));
     /* class numbers stay outside the policy: F16 holds whole numbers only up to 2048 */
     const bd_role role = bd_set_role(graph, BD_ROLE_FIXED);
-    bd_tensor label = bd_broadcast(graph, bd_reshape(graph, labels, column), shape), class = bd_iota(graph, shape, last);
+    bd_tensor label = bd_broadcast(graph, bd_reshape(graph, labels, column), shape),
+              class = bd_iota(graph, shape, last);
     bd_set_role(graph, BD_ROLE_STATISTIC);
     bd_tensor shifted = shift_by_maximum(graph, logits);
     bd_tensor total = bd_sum(graph, bd_exp(graph, shifted), last, 1, false);

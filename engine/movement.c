@@ -16,7 +16,8 @@ bd_tensor bd_broadcast(bd_graph *graph, bd_tensor x, bd_shape shape)
         fits = from->dim[i] == to || from->dim[i] == 1;
     }
     if (!fits)
-        return bd_op_fail(graph, op, "shape %s does not broadcast to %s: from the right, each dimension must be equal or 1",
+        return bd_op_fail(graph, op,
+                          "shape %s does not broadcast to %s: from the right, each dimension must be equal or 1",
                           BD_SHAPE_TEXT(from), BD_SHAPE_TEXT(&shape));
     if (bd_shape_equal(from, &shape))
         return x;
@@ -197,8 +198,10 @@ bd_tensor bd_gather(bd_graph *graph, bd_tensor table, bd_tensor index)
     const bd_shape *rows = &bd_node_at(graph, table)->shape, *where = &bd_node_at(graph, index)->shape;
     bd_shape shape;
     if (rows->rank < 1 || rows->dim[0] < 1 || !indexed_shape(where, rows, 1, &shape))
-        return bd_op_fail(graph, op, "a table of shape %s and an index of shape %s; needs at least one row, and a "
-                          "result of rank %d at most", BD_SHAPE_TEXT(rows), BD_SHAPE_TEXT(where), BD_MAX_RANK);
+        return bd_op_fail(graph, op,
+                          "a table of shape %s and an index of shape %s; needs at least one row, and a "
+                          "result of rank %d at most",
+                          BD_SHAPE_TEXT(rows), BD_SHAPE_TEXT(where), BD_MAX_RANK);
     bd_tensor result;
     bd_append2(graph, op, shape, table, index, &result);
     return result;
@@ -215,8 +218,10 @@ bd_tensor bd_scatter_add(bd_graph *graph, bd_tensor values, bd_tensor index, int
         fits = where->dim[i] == from->dim[i];
     bd_shape shape;
     if (!fits || !indexed_shape(&BD_SHAPE(rows), from, where->rank, &shape))
-        return bd_op_fail(graph, op, "values of shape %s, an index of shape %s and %lld rows; the values' first "
-                          "dimensions must be the index's", BD_SHAPE_TEXT(from), BD_SHAPE_TEXT(where), (long long)rows);
+        return bd_op_fail(graph, op,
+                          "values of shape %s, an index of shape %s and %lld rows; the values' first "
+                          "dimensions must be the index's",
+                          BD_SHAPE_TEXT(from), BD_SHAPE_TEXT(where), (long long)rows);
     bd_tensor result;
     bd_append2(graph, op, shape, values, index, &result);
     return result;

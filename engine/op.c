@@ -4,13 +4,13 @@
 enum { EXACTNESS_BUDGET, EXACTNESS_EXACT };
 
 #define ELEMENTWISE_ROW(NAME, name, arity, expression, exactness)                                                      \
-    [BD_OP_##NAME] = {name, BD_CLASS_ELEMENTWISE, arity, expression, EXACTNESS_##exactness},
-#define ROW(NAME, name, op_class, arity) [BD_OP_##NAME] = {name, BD_CLASS_##op_class, arity, NULL, false}
+    [BD_OP_##NAME] = { name, BD_CLASS_ELEMENTWISE, arity, expression, EXACTNESS_##exactness },
+#define ROW(NAME, name, op_class, arity) [BD_OP_##NAME] = { name, BD_CLASS_##op_class, arity, NULL, false }
 
 static const bd_op_info infos[BD_OP_COUNT] = {
     BD_ELEMENTWISE_OPS(ELEMENTWISE_ROW)
 
-    ROW(VARIABLE, "variable", SOURCE, 0),
+        ROW(VARIABLE, "variable", SOURCE, 0),
     ROW(CONSTANT, "constant", SOURCE, 0),
     ROW(IOTA, "iota", SOURCE, 0),
     ROW(RANDOM, "random", SOURCE, 0),

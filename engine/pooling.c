@@ -12,9 +12,10 @@ bool bd_window_shape(bd_graph *graph, bd_op op, const bd_shape *x, const bd_wind
         int64_t length = x->dim[1 + i];
         if (size < 1 || stride < 1 || pad[0] < 0 || pad[1] < 0 || __builtin_add_overflow(length, pad[0], &length) ||
             __builtin_add_overflow(length, pad[1], &length)) {
-            bd_op_fail(graph, op, "a window of %s %lld, stride %lld and padding %lld, %lld; size and stride must be at "
-                       "least 1 and padding at least 0", name, (long long)size, (long long)stride, (long long)pad[0],
-                       (long long)pad[1]);
+            bd_op_fail(graph, op,
+                       "a window of %s %lld, stride %lld and padding %lld, %lld; size and stride must be at "
+                       "least 1 and padding at least 0",
+                       name, (long long)size, (long long)stride, (long long)pad[0], (long long)pad[1]);
             return false;
         }
         if (length < size) {
@@ -27,8 +28,8 @@ bool bd_window_shape(bd_graph *graph, bd_op op, const bd_shape *x, const bd_wind
     return true;
 }
 
-/* The shape of a pooling of x. Padding must be smaller than the window and the image not empty, so that every window has
- * an element to choose or to average. */
+/* The shape of a pooling of x. Padding must be smaller than the window and the image not empty, so that every window
+ * has an element to choose or to average. */
 static bool pool_shape(bd_graph *graph, bd_op op, const bd_shape *x, const bd_window *window, bd_shape *shape)
 {
     if (!bd_check_shape(graph, op, x))

@@ -1,4 +1,5 @@
-/* Precision policies: their grammar, the presets, and giving a graph its formats. The only place that knows policies. */
+/* Precision policies: their grammar, the presets, and giving a graph its formats. The only place that knows
+ * policies. */
 #include "build.h"
 
 #include <math.h>
@@ -7,12 +8,11 @@
 #include <string.h>
 
 static const char *const role_names[BD_ROLE_COUNT] = {
-    [BD_ROLE_WEIGHT] = "w",         [BD_ROLE_ACTIVATION] = "a",     [BD_ROLE_GRADIENT] = "g",
-    [BD_ROLE_STATISTIC] = "stat",   [BD_ROLE_ACCUMULATOR] = "acc",  [BD_ROLE_MASTER] = "master",
-    [BD_ROLE_STATE] = "state",      [BD_ROLE_FIXED] = "fixed",
+    [BD_ROLE_WEIGHT] = "w",        [BD_ROLE_ACTIVATION] = "a",  [BD_ROLE_GRADIENT] = "g",  [BD_ROLE_STATISTIC] = "stat",
+    [BD_ROLE_ACCUMULATOR] = "acc", [BD_ROLE_MASTER] = "master", [BD_ROLE_STATE] = "state", [BD_ROLE_FIXED] = "fixed",
 };
 
-static const char *const preset_names[] = {"fp32", "fp16", "fp16-strict", "mixed", NULL};
+static const char *const preset_names[] = { "fp32", "fp16", "fp16-strict", "mixed", NULL };
 
 #define KNOWN_PRESETS "fp32, fp16, fp16-strict, mixed"
 #define KNOWN_SETTINGS "w, a, g, stat, acc, master, state, scale, growth, backoff, interval"
@@ -39,8 +39,8 @@ static void set_all(bd_precision *precision, bd_format format)
 /* fp32, with what GradScaler starts with, should scaling be switched on. */
 static void set_defaults(bd_precision *precision)
 {
-    *precision = (bd_precision){
-        .scaling = BD_SCALING_NONE, .scale = 1, .growth = 2, .backoff = 0.5f, .growth_interval = 2000};
+    *precision =
+        (bd_precision){ .scaling = BD_SCALING_NONE, .scale = 1, .growth = 2, .backoff = 0.5f, .growth_interval = 2000 };
     set_all(precision, BD_F32);
 }
 
@@ -54,7 +54,8 @@ static void set_dynamic(bd_precision *precision)
 static bool set_preset(bd_precision *precision, const char *name, size_t length)
 {
     int preset = 0;
-    while (preset_names[preset] && (strlen(preset_names[preset]) != length || memcmp(preset_names[preset], name, length)))
+    while (preset_names[preset] &&
+           (strlen(preset_names[preset]) != length || memcmp(preset_names[preset], name, length)))
         preset++;
     switch (preset) {
     case 0: set_all(precision, BD_F32); return true;
@@ -90,7 +91,7 @@ typedef struct parser {
 /* Takes what comes up to one of `stops` or the end. */
 static span take(parser *p, const char *stops)
 {
-    span taken = {p->at, strcspn(p->at, stops)};
+    span taken = { p->at, strcspn(p->at, stops) };
     p->at += taken.length;
     return taken;
 }
@@ -121,7 +122,7 @@ static bool find_role(span name, bd_role *role)
 
 static bool find_format(span name, bd_format *format)
 {
-    static const bd_format known[] = {BD_F32, BD_F16};
+    static const bd_format known[] = { BD_F32, BD_F16 };
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         if (equals(name, bd_format_name(known[i]))) {
             *format = known[i];
@@ -177,7 +178,7 @@ static bd_status set_scaling(parser *p, span name, span value)
 }
 
 /* What one section has set so far: a bit a role, then a bit for each of these. */
-static const char *const scaling_settings[] = {"scale", "growth", "backoff", "interval"};
+static const char *const scaling_settings[] = { "scale", "growth", "backoff", "interval" };
 enum { SCALING_SETTING_COUNT = sizeof scaling_settings / sizeof *scaling_settings };
 
 /* role=format or, outside of layers, scale=... and so on. `override` is NULL outside of layers. */
@@ -249,7 +250,7 @@ static bd_status parse_layer(parser *p)
 /* [preset,]role=format,... */
 static bd_status parse_base(parser *p)
 {
-    span first = {p->at, strcspn(p->at, "=,;:")};
+    span first = { p->at, strcspn(p->at, "=,;:") };
     char after = first.start[first.length];
     if (after != '=' && after != ':') {
         if (!set_preset(p->precision, first.start, first.length))
@@ -274,14 +275,16 @@ static bd_status parse(parser *p)
         status = parse_layer(p);
     }
     if (status == BD_OK && *p->at)
-        status = reject(p, (span){p->at, strlen(p->at)}, "cannot read", "settings are separated by ',', layers by ';'");
+        status =
+            reject(p, (span){ p->at, strlen(p->at) }, "cannot read", "settings are separated by ',', layers by ';'");
     return status;
 }
 
 bd_status bd_precision_parse(const char *text, bd_precision *precision, bd_error *error)
 {
     if (!text || !*text)
-        return bd_fail(error, BD_ERROR_ARGUMENT, "an empty precision; known: " KNOWN_PRESETS
+        return bd_fail(error, BD_ERROR_ARGUMENT,
+                       "an empty precision; known: " KNOWN_PRESETS
                        ", or settings ROLE=FORMAT of w, a, g, stat, acc, master, state");
     bd_precision parsed;
     set_defaults(&parsed);
@@ -289,7 +292,7 @@ bd_status bd_precision_parse(const char *text, bd_precision *precision, bd_error
         return bd_fail(error, BD_ERROR_ARGUMENT, "precision '%.60s...' is longer than %zu characters", text,
                        sizeof parsed.name - 1);
     memcpy(parsed.name, text, strlen(text) + 1);
-    bd_status status = parse(&(parser){.text = text, .at = text, .precision = &parsed, .error = error});
+    bd_status status = parse(&(parser){ .text = text, .at = text, .precision = &parsed, .error = error });
     if (status == BD_OK)
         *precision = parsed;
     return status;

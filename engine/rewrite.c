@@ -58,8 +58,6 @@ static bd_node *append_copy(rewriter *r, bd_tensor old, const bd_shape *shape, b
     copy->attr = node->attr;
     if (node->op == BD_OP_VARIABLE) {
         copy->attr.variable.name = strdup(node->attr.variable.name);
-        if (node->attr.variable.base != BD_NONE)
-            copy->attr.variable.base = r->mapped[node->attr.variable.base];
         if (!copy->attr.variable.name)
             bd_graph_fail(r->to, BD_ERROR_MEMORY, "out of memory for the compiled graph");
     } else if (node->op == BD_OP_PACK) {
@@ -182,6 +180,10 @@ static bd_status copy_nodes(rewriter *r, const bool *live, const bd_compile_opti
             r->mapped[t] = pack;
         }
     }
+    /* A base may stand behind its parts. */
+    for (bd_tensor t = 0; t < r->from->node_count && r->to->status == BD_OK; t++)
+        if (live[t] && r->from->nodes[t].op == BD_OP_VARIABLE && r->from->nodes[t].attr.variable.base != BD_NONE)
+            r->to->nodes[r->mapped[t]].attr.variable.base = r->mapped[r->from->nodes[t].attr.variable.base];
     return bd_graph_status(r->to, NULL);
 }
 

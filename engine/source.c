@@ -108,7 +108,8 @@ static bool check_control(bd_graph *graph, bd_op op, bd_tensor control)
     if (!bd_check_operand(graph, op, control))
         return false;
     const bd_node *node = bd_node_at(graph, control);
-    if (node->op != BD_OP_VARIABLE || node->format != BD_U32 || bd_shape_elements(&node->shape) < BD_CONTROL_WORD_COUNT) {
+    if (node->op != BD_OP_VARIABLE || node->format != BD_U32 ||
+        bd_shape_elements(&node->shape) < BD_CONTROL_WORD_COUNT) {
         bd_op_fail(graph, op, "operand %d is not the control variable: u32, at least %d elements", control,
                    (int)BD_CONTROL_WORD_COUNT);
         return false;
@@ -126,7 +127,7 @@ bd_tensor bd_control_value(bd_graph *graph, bd_tensor control_or_step, uint32_t 
     if (word >= BD_CONTROL_WORD_COUNT)
         return bd_op_fail(graph, BD_OP_CONTROL, "word %u; there are %d", word, (int)BD_CONTROL_WORD_COUNT);
     bd_tensor result;
-    bd_node *node = bd_append1(graph, BD_OP_CONTROL, (bd_shape){0}, control_or_step, &result);
+    bd_node *node = bd_append1(graph, BD_OP_CONTROL, (bd_shape){ 0 }, control_or_step, &result);
     if (node) {
         node->role = BD_ROLE_FIXED;
         node->attr.control.word = word;
@@ -143,14 +144,15 @@ bd_tensor bd_batch(bd_graph *graph, bd_tensor data, bd_tensor permutation, bd_te
     const bd_node *rows = bd_node_at(graph, data), *order = bd_node_at(graph, permutation);
     if (rows->shape.rank < 1 || order->shape.rank != 1 || order->format != BD_U32 || order->shape.dim[0] < 1 ||
         rows->shape.dim[0] < 1)
-        return bd_op_fail(graph, BD_OP_BATCH, "data of shape %s and a permutation of shape %s and format %s; needs "
-                          "rows, and a vector of u32", BD_SHAPE_TEXT(&rows->shape), BD_SHAPE_TEXT(&order->shape),
-                          bd_format_name(order->format));
+        return bd_op_fail(graph, BD_OP_BATCH,
+                          "data of shape %s and a permutation of shape %s and format %s; needs "
+                          "rows, and a vector of u32",
+                          BD_SHAPE_TEXT(&rows->shape), BD_SHAPE_TEXT(&order->shape), bd_format_name(order->format));
     bd_shape shape = rows->shape;
     shape.dim[0] = batch;
     bd_tensor result;
     bd_node *node =
-        bd_graph_append(graph, BD_OP_BATCH, shape, (const bd_tensor[]){data, permutation, control}, 3, &result);
+        bd_graph_append(graph, BD_OP_BATCH, shape, (const bd_tensor[]){ data, permutation, control }, 3, &result);
     if (node)
         node->role = BD_ROLE_FIXED;
     return result;
@@ -199,7 +201,7 @@ void bd_assign(bd_graph *graph, bd_tensor variable, bd_tensor value)
 bd_tensor bd_control_step(bd_graph *graph, bd_tensor control, bd_tensor rates, bd_tensor loss, bd_tensor correct,
                           bd_tensor nonfinite)
 {
-    const bd_tensor inputs[] = {control, rates, loss, correct, nonfinite};
+    const bd_tensor inputs[] = { control, rates, loss, correct, nonfinite };
     int count = nonfinite == BD_NONE ? 4 : 5;
     if (!check_control(graph, BD_OP_CONTROL_STEP, control))
         return BD_NONE;
@@ -213,7 +215,7 @@ bd_tensor bd_control_step(bd_graph *graph, bd_tensor control, bd_tensor rates, b
                               BD_SHAPE_TEXT(shape), i == 1 ? "at least one rate" : "one element");
     }
     bd_tensor result;
-    bd_node *node = bd_graph_append(graph, BD_OP_CONTROL_STEP, (bd_shape){0}, inputs, count, &result);
+    bd_node *node = bd_graph_append(graph, BD_OP_CONTROL_STEP, (bd_shape){ 0 }, inputs, count, &result);
     if (node)
         node->role = BD_ROLE_FIXED;
     return result;

@@ -118,7 +118,7 @@ bd_tensor bd_conv(bd_graph *graph, bd_tensor x, int64_t channels, bd_window wind
 
 /* ---- normalisation ----
  *
- * * Means of many values must survive F16, whose sums overflow at 65504 and whose small addends vanish below 2^-24.
+ * Means of many values must survive F16, whose sums overflow at 65504 and whose small addends vanish below 2^-24.
  * So addends are divided by about the square root of their number, and the sum by the rest: both stay near the
  * magnitude of the values. The first divisor is a power of two, which costs no rounding. */
 static int64_t count_elements(const bd_graph *graph, bd_tensor x, int first, int count)

@@ -26,7 +26,7 @@ static bd_tensor input(bd_shape shape)
 {
     char name[32];
     snprintf(name, sizeof name, "x%d", graph->node_count);
-    return bd_variable(graph, name, BD_ROLE_ACTIVATION, BD_F32, shape, (bd_init){0});
+    return bd_variable(graph, name, BD_ROLE_ACTIVATION, BD_F32, shape, (bd_init){ 0 });
 }
 
 static void expect_shape(bd_tensor tensor, bd_shape expected)
@@ -57,14 +57,14 @@ static void expect_error(bd_tensor result, ...)
 START_TEST(shapes_count_and_print)
 {
     char text[128];
-    ck_assert_int_eq(bd_shape_elements(&(bd_shape){0}), 1);
+    ck_assert_int_eq(bd_shape_elements(&(bd_shape){ 0 }), 1);
     ck_assert_int_eq(bd_shape_elements(&BD_SHAPE(256, 28, 28, 1)), 200704);
     ck_assert_int_eq(bd_shape_elements(&BD_SHAPE(3, 0, 7)), 0);
     ck_assert_int_eq(bd_shape_elements(&BD_SHAPE(3, -1)), -1);
     ck_assert_int_eq(bd_shape_elements(&BD_SHAPE(INT64_MAX, 2)), -1);
     ck_assert_int_eq(bd_shape_elements(&BD_SHAPE(INT64_MAX, 2, 0)), -1);
-    ck_assert_int_eq(bd_shape_elements(&(bd_shape){.rank = BD_MAX_RANK + 1}), -1);
-    ck_assert_str_eq(bd_shape_text(&(bd_shape){0}, text, sizeof text), "scalar");
+    ck_assert_int_eq(bd_shape_elements(&(bd_shape){ .rank = BD_MAX_RANK + 1 }), -1);
+    ck_assert_str_eq(bd_shape_text(&(bd_shape){ 0 }, text, sizeof text), "scalar");
     ck_assert_str_eq(bd_shape_text(&BD_SHAPE(256, 28, 28, 1), text, sizeof text), "256x28x28x1");
     ck_assert_str_eq(bd_shape_text(&BD_SHAPE(256, 28, 28, 1), text, 6), "256x2");
     ck_assert(bd_shape_equal(&BD_SHAPE(2, 3), &BD_SHAPE(2, 3)));
@@ -80,7 +80,7 @@ START_TEST(every_operation_has_a_row)
         ck_assert_msg(info->name != NULL, "operation %d", op);
         ck_assert_int_eq(info->expression != NULL, info->class == BD_CLASS_ELEMENTWISE);
         for (int k = 0; info->expression && k < 3; k++) {
-            const char operand[] = {'$', (char)('0' + k), '\0'};
+            const char operand[] = { '$', (char)('0' + k), '\0' };
             ck_assert_msg((strstr(info->expression, operand) != NULL) == (k < info->arity), "%s", info->name);
         }
     }
@@ -114,22 +114,22 @@ START_TEST(movement_shapes)
     bd_tensor x = input(BD_SHAPE(2, 1, 4));
     expect_shape(bd_broadcast(graph, x, BD_SHAPE(5, 2, 3, 4)), BD_SHAPE(5, 2, 3, 4));
     expect_shape(bd_reshape(graph, x, BD_SHAPE(8)), BD_SHAPE(8));
-    expect_shape(bd_permute(graph, x, (int[]){2, 0, 1}), BD_SHAPE(4, 2, 1));
+    expect_shape(bd_permute(graph, x, (int[]){ 2, 0, 1 }), BD_SHAPE(4, 2, 1));
     expect_shape(bd_slice(graph, x, 2, 1, 2), BD_SHAPE(2, 1, 2));
     expect_shape(bd_slice(graph, x, 2, 4, 0), BD_SHAPE(2, 1, 0));
     expect_shape(bd_pad(graph, x, 1, 2, 3), BD_SHAPE(2, 6, 4));
     bd_tensor wide = bd_pad(graph, x, 2, 0, 1);
-    expect_shape(bd_concat(graph, (bd_tensor[]){x, wide, x}, 3, 2), BD_SHAPE(2, 1, 13));
+    expect_shape(bd_concat(graph, (bd_tensor[]){ x, wide, x }, 3, 2), BD_SHAPE(2, 1, 13));
     bd_tensor index = input(BD_SHAPE(3, 7)), values = input(BD_SHAPE(3, 7, 1, 4));
     expect_shape(bd_gather(graph, x, index), BD_SHAPE(3, 7, 1, 4));
     expect_shape(bd_scatter_add(graph, values, index, 9), BD_SHAPE(9, 1, 4));
-    expect_shape(bd_gather(graph, x, input((bd_shape){0})), BD_SHAPE(1, 4));
-    expect_shape(bd_pack(graph, (bd_tensor[]){x, index}, (int64_t[]){0, 16}, 2, 64), BD_SHAPE(64));
+    expect_shape(bd_gather(graph, x, input((bd_shape){ 0 })), BD_SHAPE(1, 4));
+    expect_shape(bd_pack(graph, (bd_tensor[]){ x, index }, (int64_t[]){ 0, 16 }, 2, 64), BD_SHAPE(64));
 
     /* what would change nothing is the operand itself */
     ck_assert_int_eq(bd_broadcast(graph, x, BD_SHAPE(2, 1, 4)), x);
     ck_assert_int_eq(bd_reshape(graph, x, BD_SHAPE(2, 1, 4)), x);
-    ck_assert_int_eq(bd_permute(graph, x, (int[]){0, 1, 2}), x);
+    ck_assert_int_eq(bd_permute(graph, x, (int[]){ 0, 1, 2 }), x);
     ck_assert_int_eq(bd_slice(graph, x, 2, 0, 4), x);
     ck_assert_int_eq(bd_pad(graph, x, 2, 0, 0), x);
     ck_assert_int_eq(bd_concat(graph, &x, 1, 0), x);
@@ -140,25 +140,25 @@ START_TEST(movement_errors)
 {
     expect_error(bd_broadcast(graph, input(BD_SHAPE(2, 3)), BD_SHAPE(2, 4)), "broadcast", "2x3", "2x4", NULL);
     expect_error(bd_broadcast(graph, input(BD_SHAPE(1, 3)), BD_SHAPE(3)), "broadcast", NULL);
-    expect_error(bd_broadcast(graph, input(BD_SHAPE(1)), (bd_shape){.rank = 7}), "rank 7", NULL);
+    expect_error(bd_broadcast(graph, input(BD_SHAPE(1)), (bd_shape){ .rank = 7 }), "rank 7", NULL);
     expect_error(bd_reshape(graph, input(BD_SHAPE(2, 3)), BD_SHAPE(7)), "reshape", "2x3", "7", NULL);
-    expect_error(bd_permute(graph, input(BD_SHAPE(2, 3)), (int[]){0, 0}), "permute", "twice", NULL);
-    expect_error(bd_permute(graph, input(BD_SHAPE(2, 3)), (int[]){0, 2}), "permute", "axis 2", NULL);
+    expect_error(bd_permute(graph, input(BD_SHAPE(2, 3)), (int[]){ 0, 0 }), "permute", "twice", NULL);
+    expect_error(bd_permute(graph, input(BD_SHAPE(2, 3)), (int[]){ 0, 2 }), "permute", "axis 2", NULL);
     expect_error(bd_slice(graph, input(BD_SHAPE(4)), 0, 2, 3), "slice", NULL);
     expect_error(bd_slice(graph, input(BD_SHAPE(4)), 0, INT64_MAX, INT64_MAX), "slice", NULL);
     expect_error(bd_slice(graph, input(BD_SHAPE(4)), 0, -1, 2), "slice", NULL);
     expect_error(bd_slice(graph, input(BD_SHAPE(4)), 1, 0, 2), "slice", "axis 1", NULL);
     expect_error(bd_pad(graph, input(BD_SHAPE(4)), 0, INT64_MAX, 1), "pad", NULL);
     expect_error(bd_pad(graph, input(BD_SHAPE(4)), 0, -1, 1), "pad", NULL);
-    bd_tensor parts[] = {input(BD_SHAPE(2, 3)), input(BD_SHAPE(3, 3))};
+    bd_tensor parts[] = { input(BD_SHAPE(2, 3)), input(BD_SHAPE(3, 3)) };
     expect_error(bd_concat(graph, parts, 2, 1), "concat", "part 1", "3x3", NULL);
     expect_error(bd_concat(graph, NULL, 0, 1), "concat", "0 parts", NULL);
     expect_error(bd_gather(graph, input(BD_SHAPE(0, 3)), input(BD_SHAPE(2))), "gather", "0x3", NULL);
     expect_error(bd_gather(graph, input(BD_SHAPE(1, 1, 1, 1)), input(BD_SHAPE(1, 1, 1, 1))), "gather", "rank", NULL);
     expect_error(bd_scatter_add(graph, input(BD_SHAPE(2, 3)), input(BD_SHAPE(3)), 4), "scatter_add", NULL);
     expect_error(bd_scatter_add(graph, input(BD_SHAPE(2, 3)), input(BD_SHAPE(2)), 0), "scatter_add", "0 rows", NULL);
-    bd_tensor pair[] = {input(BD_SHAPE(4)), input(BD_SHAPE(4))};
-    expect_error(bd_pack(graph, pair, (int64_t[]){0, 3}, 2, 16), "pack", "part 1", NULL);
+    bd_tensor pair[] = { input(BD_SHAPE(4)), input(BD_SHAPE(4)) };
+    expect_error(bd_pack(graph, pair, (int64_t[]){ 0, 3 }, 2, 16), "pack", "part 1", NULL);
 }
 END_TEST
 
@@ -167,7 +167,7 @@ START_TEST(reduction_shapes)
     bd_tensor x = input(BD_SHAPE(2, 3, 4));
     expect_shape(bd_sum(graph, x, 0, 2, false), BD_SHAPE(4));
     expect_shape(bd_sum(graph, x, 1, 2, true), BD_SHAPE(2, 1, 1));
-    expect_shape(bd_sum(graph, x, 0, 3, false), (bd_shape){0});
+    expect_shape(bd_sum(graph, x, 0, 3, false), (bd_shape){ 0 });
     expect_shape(bd_sum(graph, input(BD_SHAPE(0, 3)), 0, 1, false), BD_SHAPE(3));
     expect_shape(bd_maximum(graph, x, 2, 1, true), BD_SHAPE(2, 3, 1));
     expect_shape(bd_argmax(graph, x, 1), BD_SHAPE(2, 4));
@@ -188,7 +188,8 @@ START_TEST(matmul_shapes)
         bd_tensor b = input(b_turned ? BD_SHAPE(5, 4, 3) : BD_SHAPE(5, 3, 4));
         expect_shape(bd_matmul(graph, a, b, a_turned, b_turned), BD_SHAPE(5, 2, 4));
     }
-    expect_error(bd_matmul(graph, input(BD_SHAPE(2, 3)), input(BD_SHAPE(4, 5)), false, false), "matmul", "2x3", "4x5", NULL);
+    expect_error(bd_matmul(graph, input(BD_SHAPE(2, 3)), input(BD_SHAPE(4, 5)), false, false), "matmul", "2x3", "4x5",
+                 NULL);
     expect_error(bd_matmul(graph, input(BD_SHAPE(2, 3)), input(BD_SHAPE(3, 5)), true, false), "2x3 transposed", NULL);
     expect_error(bd_matmul(graph, input(BD_SHAPE(2, 2, 3)), input(BD_SHAPE(3, 3, 5)), false, false), "matmul", NULL);
     expect_error(bd_matmul(graph, input(BD_SHAPE(3)), input(BD_SHAPE(3)), false, false), "matmul", NULL);
@@ -197,7 +198,7 @@ END_TEST
 
 START_TEST(window_shapes)
 {
-    bd_window window = {.size = {3, 2}, .stride = {2, 1}, .pad = {{1, 1}, {0, 1}}};
+    bd_window window = { .size = { 3, 2 }, .stride = { 2, 1 }, .pad = { { 1, 1 }, { 0, 1 } } };
     bd_tensor x = input(BD_SHAPE(2, 8, 7, 3)), weight = input(BD_SHAPE(3, 2, 3, 5)), dy = input(BD_SHAPE(2, 4, 7, 5));
     expect_shape(bd_conv2d(graph, x, weight, window), BD_SHAPE(2, 4, 7, 5));
     expect_shape(bd_conv2d_data(graph, dy, weight, window, BD_SHAPE(2, 8, 7, 3)), BD_SHAPE(2, 8, 7, 3));
@@ -208,24 +209,28 @@ START_TEST(window_shapes)
     expect_shape(bd_max_pool_grad(graph, x, pooled, window), BD_SHAPE(2, 8, 7, 3));
     expect_shape(bd_avg_pool_grad(graph, pooled, window, BD_SHAPE(2, 8, 7, 3)), BD_SHAPE(2, 8, 7, 3));
     /* the window's size is the weight's */
-    bd_window sizeless = {.stride = {2, 1}, .pad = {{1, 1}, {0, 1}}};
+    bd_window sizeless = { .stride = { 2, 1 }, .pad = { { 1, 1 }, { 0, 1 } } };
     expect_shape(bd_conv2d(graph, x, weight, sizeless), BD_SHAPE(2, 4, 7, 5));
 
     expect_error(bd_conv2d(graph, x, input(BD_SHAPE(3, 2, 4, 5)), window), "conv2d", "2x8x7x3", "3x2x4x5", NULL);
-    expect_error(bd_conv2d(graph, input(BD_SHAPE(1, 2, 2, 1)), input(BD_SHAPE(5, 2, 1, 1)), window), "height 5", "of 4", NULL);
-    bd_window still = {.size = {1, 1}, .stride = {0, 1}};
+    expect_error(bd_conv2d(graph, input(BD_SHAPE(1, 2, 2, 1)), input(BD_SHAPE(5, 2, 1, 1)), window), "height 5", "of 4",
+                 NULL);
+    bd_window still = { .size = { 1, 1 }, .stride = { 0, 1 } };
     expect_error(bd_avg_pool(graph, input(BD_SHAPE(1, 2, 2, 1)), still), "avg_pool", "stride", NULL);
-    bd_window wide = {.size = {2, 2}, .stride = {1, 1}, .pad = {{2, 0}, {0, 0}}};
+    bd_window wide = { .size = { 2, 2 }, .stride = { 1, 1 }, .pad = { { 2, 0 }, { 0, 0 } } };
     expect_error(bd_max_pool(graph, input(BD_SHAPE(1, 2, 2, 1)), wide), "max_pool", "padding", NULL);
-    bd_window vast = {.size = {1, 1}, .stride = {1, 1}, .pad = {{INT64_MAX, INT64_MAX}, {0, 0}}};
+    bd_window vast = { .size = { 1, 1 }, .stride = { 1, 1 }, .pad = { { INT64_MAX, INT64_MAX }, { 0, 0 } } };
     expect_error(bd_conv2d(graph, input(BD_SHAPE(1, 2, 2, 1)), input(BD_SHAPE(1, 1, 1, 1)), vast), "conv2d", NULL);
-    bd_window plain = {.size = {2, 2}, .stride = {2, 2}};
+    bd_window plain = { .size = { 2, 2 }, .stride = { 2, 2 } };
     expect_error(bd_max_pool(graph, input(BD_SHAPE(1, 0, 2, 1)), plain), "max_pool", "pixel", NULL);
-    expect_error(bd_max_pool_grad(graph, input(BD_SHAPE(1, 4, 4, 1)), input(BD_SHAPE(1, 4, 4, 1)), plain), "dy", "1x2x2x1", NULL);
-    expect_error(bd_conv2d_data(graph, input(BD_SHAPE(1, 4, 4, 1)), input(BD_SHAPE(2, 2, 1, 1)), plain, BD_SHAPE(1, 4, 4, 1)),
-                 "conv2d_data", "dy", NULL);
-    expect_error(bd_conv2d_weight(graph, input(BD_SHAPE(1, 4, 4, 1)), input(BD_SHAPE(1, 4, 4, 1)), plain, BD_SHAPE(2, 2, 1, 1)),
-                 "conv2d_weight", "dy", NULL);
+    expect_error(bd_max_pool_grad(graph, input(BD_SHAPE(1, 4, 4, 1)), input(BD_SHAPE(1, 4, 4, 1)), plain), "dy",
+                 "1x2x2x1", NULL);
+    expect_error(
+        bd_conv2d_data(graph, input(BD_SHAPE(1, 4, 4, 1)), input(BD_SHAPE(2, 2, 1, 1)), plain, BD_SHAPE(1, 4, 4, 1)),
+        "conv2d_data", "dy", NULL);
+    expect_error(
+        bd_conv2d_weight(graph, input(BD_SHAPE(1, 4, 4, 1)), input(BD_SHAPE(1, 4, 4, 1)), plain, BD_SHAPE(2, 2, 1, 1)),
+        "conv2d_weight", "dy", NULL);
 }
 END_TEST
 
@@ -251,7 +256,7 @@ END_TEST
 
 START_TEST(names)
 {
-    bd_init zero = {0};
+    bd_init zero = { 0 };
     bd_push_layer(graph, "block1");
     bd_push_layer(graph, "deep/conv");
     bd_tensor a = bd_parameter(graph, "weight", BD_SHAPE(2), zero);
@@ -271,7 +276,8 @@ START_TEST(names)
     bd_push_layer(graph, "block1/deep/conv");
     ck_assert_int_eq(bd_parameter(graph, "weight", BD_SHAPE(2), zero), a);
     ck_assert_int_eq(graph->layer_count, 3);
-    expect_error(bd_parameter(graph, "weight", BD_SHAPE(3), zero), "variable", "block1/deep/conv/weight", "shape 2", "3", NULL);
+    expect_error(bd_parameter(graph, "weight", BD_SHAPE(3), zero), "variable", "block1/deep/conv/weight", "shape 2",
+                 "3", NULL);
 
     bd_parameter(graph, "weight", BD_SHAPE(2), zero);
     expect_error(bd_variable(graph, "weight", BD_ROLE_STATE, BD_F32, BD_SHAPE(2), zero), "weight", "roles", NULL);
@@ -314,7 +320,7 @@ END_TEST
 
 START_TEST(only_what_an_effect_needs_is_live)
 {
-    bd_tensor control = bd_variable(graph, "control", BD_ROLE_FIXED, BD_U32, BD_SHAPE(64), (bd_init){0});
+    bd_tensor control = bd_variable(graph, "control", BD_ROLE_FIXED, BD_U32, BD_SHAPE(64), (bd_init){ 0 });
     bd_tensor x = input(BD_SHAPE(2)), unused = input(BD_SHAPE(2));
     bd_tensor needed = bd_add(graph, x, bd_random(graph, BD_SHAPE(2))), dead = bd_neg(graph, needed);
     bool live[16];
@@ -330,18 +336,18 @@ END_TEST
 
 START_TEST(control_nodes)
 {
-    bd_init zero = {0};
+    bd_init zero = { 0 };
     bd_tensor control = bd_variable(graph, "control", BD_ROLE_FIXED, BD_U32, BD_SHAPE(64), zero);
     bd_tensor order = bd_variable(graph, "order", BD_ROLE_FIXED, BD_U32, BD_SHAPE(100), zero);
     bd_tensor data = bd_variable(graph, "data", BD_ROLE_FIXED, BD_U8, BD_SHAPE(100, 4, 4, 1), zero);
     bd_tensor rates = bd_variable(graph, "rates", BD_ROLE_FIXED, BD_F32, BD_SHAPE(10), zero);
-    bd_tensor one = bd_constant(graph, (bd_shape){0}, 1);
+    bd_tensor one = bd_constant(graph, (bd_shape){ 0 }, 1);
     expect_shape(bd_batch(graph, data, order, control, 8), BD_SHAPE(8, 4, 4, 1));
     expect_shape(bd_valid(graph, control, 8), BD_SHAPE(8));
-    expect_shape(bd_control_value(graph, control, BD_CONTROL_SCALE, true), (bd_shape){0});
+    expect_shape(bd_control_value(graph, control, BD_CONTROL_SCALE, true), (bd_shape){ 0 });
     bd_tensor step = bd_control_step(graph, control, rates, one, one, BD_NONE);
-    expect_shape(step, (bd_shape){0});
-    expect_shape(bd_control_value(graph, step, BD_CONTROL_RATE, true), (bd_shape){0});
+    expect_shape(step, (bd_shape){ 0 });
+    expect_shape(bd_control_value(graph, step, BD_CONTROL_RATE, true), (bd_shape){ 0 });
     ck_assert_int_eq(bd_node_at(graph, step)->input_count, 4);
 
     expect_error(bd_valid(graph, order + 100, 8), "valid", NULL);
@@ -360,12 +366,14 @@ END_TEST
 
 START_TEST(layer_shapes)
 {
-    bd_window window = {.size = {5, 5}, .stride = {1, 1}, .pad = {{2, 2}, {2, 2}}};
+    bd_window window = { .size = { 5, 5 }, .stride = { 1, 1 }, .pad = { { 2, 2 }, { 2, 2 } } };
     bd_tensor x = input(BD_SHAPE(4, 8, 8, 3));
     bd_tensor y = bd_conv(graph, x, 6, window, true, "conv");
     expect_shape(y, BD_SHAPE(4, 8, 8, 6));
     expect_shape(bd_node_at(graph, bd_graph_find_variable(graph, "conv/weight"))->shape.rank == 4
-                     ? bd_graph_find_variable(graph, "conv/weight") : BD_NONE, BD_SHAPE(5, 5, 3, 6));
+                     ? bd_graph_find_variable(graph, "conv/weight")
+                     : BD_NONE,
+                 BD_SHAPE(5, 5, 3, 6));
     /* Glorot: sqrt(6 / (25 * 3 + 25 * 6)) */
     const bd_node *weight = bd_node_at(graph, bd_graph_find_variable(graph, "conv/weight"));
     ck_assert_int_eq(weight->attr.variable.init.kind, BD_INIT_UNIFORM);
@@ -391,7 +399,7 @@ START_TEST(layer_shapes)
     expect_shape(bd_mul_broadcast(graph, input(BD_SHAPE(4)), input(BD_SHAPE(3, 4))), BD_SHAPE(3, 4));
 
     expect_error(bd_add_broadcast(graph, input(BD_SHAPE(2)), input(BD_SHAPE(3))), "broadcast", NULL);
-    expect_error(bd_linear(graph, input((bd_shape){0}), 5, true, "fc"), "layer 'fc'", "scalar", NULL);
+    expect_error(bd_linear(graph, input((bd_shape){ 0 }), 5, true, "fc"), "layer 'fc'", "scalar", NULL);
     expect_error(bd_conv(graph, input(BD_SHAPE(4)), 5, window, true, "c"), "layer 'c'", NULL);
     expect_error(bd_batch_norm(graph, input(BD_SHAPE(4)), true, 0.9f, 0, "bn"), "layer 'bn'", NULL);
     expect_error(bd_dropout(graph, input(BD_SHAPE(4)), 1, true), "rate", NULL);

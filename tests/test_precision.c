@@ -15,7 +15,8 @@ static bd_precision parse(const char *text)
     return precision;
 }
 
-/* "16" and "32" of w a g stat acc master state, as in "16,16,16,32,32,32,32" without the commas: h is half, s single. */
+/* "16" and "32" of w a g stat acc master state, as in "16,16,16,32,32,32,32" without the commas: h is half, s
+ * single. */
 static void expect_formats(const char *text, const char *formats)
 {
     bd_precision precision = parse(text);
@@ -86,38 +87,38 @@ END_TEST
 static const struct {
     const char *text, *place, *words;
 } bad[] = {
-    {"fp8", "character 1:", "unknown preset 'fp8'; known: fp32, fp16, fp16-strict, mixed"},
-    {"fp320", "character 1:", "unknown preset 'fp320'"},
-    {"fp32,", "character 6:", "unknown setting ''"},
-    {"fp32,w=f17", "character 8:", "unknown format 'f17'; known: f32, f16"},
-    {"fp32,w=u8", "character 8:", "unknown format 'u8'"},
-    {"w=", "character 3:", "unknown format ''"},
-    {"w=f16 ", "character 3:", "unknown format 'f16 '"},
-    {"=f16", "character 1:", "unknown setting ''"},
-    {"fp32,weight=f16", "character 6:", "unknown setting 'weight'; known: w, a, g, stat"},
-    {"fp32,fixed=f16", "character 6:", "unknown setting 'fixed'"},
-    {"w=f16,fp32", "character 7:", "unknown setting 'fp32'"},
-    {"fp32,w", "character 6:", "no value for 'w'"},
-    {"w=f16,w=f32", "character 7:", "a second 'w'"},
-    {"scale=1,scale=2", "character 9:", "a second 'scale'"},
-    {"scale=big", "character 7:", "unknown scale 'big'"},
-    {"scale=-1", "character 7:", "unknown scale '-1'"},
-    {"scale=0", "character 7:", "unknown scale '0'"},
-    {"scale=1e99", "character 7:", "unknown scale '1e99'"},
-    {"scale=nan", "character 7:", "unknown scale 'nan'"},
-    {"scale=1x", "character 7:", "unknown scale '1x'"},
-    {"mixed,growth=1", "character 14:", "wrong growth '1'"},
-    {"mixed,backoff=1", "character 15:", "wrong backoff '1'"},
-    {"mixed,interval=1.5", "character 16:", "wrong interval '1.5'"},
-    {"mixed,interval=0", "character 16:", "wrong interval '0'"},
-    {"mixed,interval=4294967296", "character 16:", "wrong interval"},
-    {"fp32;", "character 6:", "no layer"},
-    {"fp32;fc1", "character 6:", "no layer"},
-    {"fp32;:w=f16", "character 6:", "no layer"},
-    {"fp32;fc1:", "character 10:", "unknown setting ''; known in a layer: w, a"},
-    {"fp32;fc1:scale=2", "character 10:", "unknown setting 'scale'"},
-    {"fp32;fc1:w=f16:a", "character 12:", "unknown format 'f16:a'"},
-    {"fp32:w=f16;", "character 12:", "no layer"},
+    { "fp8", "character 1:", "unknown preset 'fp8'; known: fp32, fp16, fp16-strict, mixed" },
+    { "fp320", "character 1:", "unknown preset 'fp320'" },
+    { "fp32,", "character 6:", "unknown setting ''" },
+    { "fp32,w=f17", "character 8:", "unknown format 'f17'; known: f32, f16" },
+    { "fp32,w=u8", "character 8:", "unknown format 'u8'" },
+    { "w=", "character 3:", "unknown format ''" },
+    { "w=f16 ", "character 3:", "unknown format 'f16 '" },
+    { "=f16", "character 1:", "unknown setting ''" },
+    { "fp32,weight=f16", "character 6:", "unknown setting 'weight'; known: w, a, g, stat" },
+    { "fp32,fixed=f16", "character 6:", "unknown setting 'fixed'" },
+    { "w=f16,fp32", "character 7:", "unknown setting 'fp32'" },
+    { "fp32,w", "character 6:", "no value for 'w'" },
+    { "w=f16,w=f32", "character 7:", "a second 'w'" },
+    { "scale=1,scale=2", "character 9:", "a second 'scale'" },
+    { "scale=big", "character 7:", "unknown scale 'big'" },
+    { "scale=-1", "character 7:", "unknown scale '-1'" },
+    { "scale=0", "character 7:", "unknown scale '0'" },
+    { "scale=1e99", "character 7:", "unknown scale '1e99'" },
+    { "scale=nan", "character 7:", "unknown scale 'nan'" },
+    { "scale=1x", "character 7:", "unknown scale '1x'" },
+    { "mixed,growth=1", "character 14:", "wrong growth '1'" },
+    { "mixed,backoff=1", "character 15:", "wrong backoff '1'" },
+    { "mixed,interval=1.5", "character 16:", "wrong interval '1.5'" },
+    { "mixed,interval=0", "character 16:", "wrong interval '0'" },
+    { "mixed,interval=4294967296", "character 16:", "wrong interval" },
+    { "fp32;", "character 6:", "no layer" },
+    { "fp32;fc1", "character 6:", "no layer" },
+    { "fp32;:w=f16", "character 6:", "no layer" },
+    { "fp32;fc1:", "character 10:", "unknown setting ''; known in a layer: w, a" },
+    { "fp32;fc1:scale=2", "character 10:", "unknown setting 'scale'" },
+    { "fp32;fc1:w=f16:a", "character 12:", "unknown format 'f16:a'" },
+    { "fp32:w=f16;", "character 12:", "no layer" },
 };
 
 START_TEST(mistakes_are_named_with_their_place)
@@ -163,7 +164,7 @@ START_TEST(formats_of_nodes)
     bd_graph *graph;
     bd_error error;
     ck_assert_int_eq(bd_graph_create(&graph, &error), BD_OK);
-    bd_init zero = {0};
+    bd_init zero = { 0 };
     bd_tensor control = bd_variable(graph, "control", BD_ROLE_FIXED, BD_U32, BD_SHAPE(64), zero);
     bd_tensor order = bd_variable(graph, "order", BD_ROLE_FIXED, BD_U32, BD_SHAPE(8), zero);
     bd_tensor data = bd_variable(graph, "data", BD_ROLE_FIXED, BD_U8, BD_SHAPE(8, 4), zero);
@@ -175,7 +176,8 @@ START_TEST(formats_of_nodes)
     bd_tensor weight = bd_graph_find_variable(graph, "fc1/weight"), gradient;
     bd_tensor constant = bd_constant(graph, BD_SHAPE(4), 0.1), iota = bd_iota(graph, BD_SHAPE(4), 0);
     bd_tensor random = bd_random(graph, BD_SHAPE(4)), scale = bd_control_value(graph, control, 7, true);
-    ck_assert_int_eq(bd_gradient(graph, loss, bd_broadcast(graph, scale, BD_SHAPE(4)), &weight, 1, &gradient, &error), BD_OK);
+    ck_assert_int_eq(bd_gradient(graph, loss, bd_broadcast(graph, scale, BD_SHAPE(4)), &weight, 1, &gradient, &error),
+                     BD_OK);
     bd_set_role(graph, BD_ROLE_FIXED);
     bd_tensor total = bd_sum(graph, loss, 0, 1, false);
     bd_tensor master = bd_variable(graph, "master", BD_ROLE_MASTER, BD_F32, BD_SHAPE(4, 3), zero);
@@ -188,10 +190,11 @@ START_TEST(formats_of_nodes)
         bd_tensor node;
         bd_format format, accumulator;
     } expected[] = {
-        {control, BD_U32, BD_F32}, {data, BD_U8, BD_F32},      {batch, BD_F32, BD_F32}, {logits, BD_F16, BD_F32},
-        {other, BD_F32, BD_F16},   {weight, BD_F16, BD_F32},   {loss, BD_F16, BD_F32},  {gradient, BD_F16, BD_F32},
-        {constant, BD_F16, BD_F32}, {random, BD_F16, BD_F32},  {iota, BD_F32, BD_F32},  {scale, BD_F32, BD_F32},
-        {total, BD_F32, BD_F32},   {master, BD_F32, BD_F32},   {assign, BD_F32, BD_F32},
+        { control, BD_U32, BD_F32 }, { data, BD_U8, BD_F32 },      { batch, BD_F32, BD_F32 },
+        { logits, BD_F16, BD_F32 },  { other, BD_F32, BD_F16 },    { weight, BD_F16, BD_F32 },
+        { loss, BD_F16, BD_F32 },    { gradient, BD_F16, BD_F32 }, { constant, BD_F16, BD_F32 },
+        { random, BD_F16, BD_F32 },  { iota, BD_F32, BD_F32 },     { scale, BD_F32, BD_F32 },
+        { total, BD_F32, BD_F32 },   { master, BD_F32, BD_F32 },   { assign, BD_F32, BD_F32 },
     };
     for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
         const bd_node *node = bd_node_at(graph, expected[i].node);

@@ -486,28 +486,112 @@ static const char *nhwc(bd_emitter *emitter, const bd_shape *shape, const char *
                          (unsigned)shape->dim[2], x, (unsigned)shape->dim[3], c);
 }
 
+/* The windows lie inside the image, so taps need no guard. */
+static bool windows_inside(const bd_window *window, const bd_shape *input, const bd_shape *pooled)
+{
+    for (int d = 0; d < 2; d++)
+        if (window->pad[d][0] || (pooled->dim[d + 1] - 1) * window->stride[d] + window->size[d] > input->dim[d + 1])
+            return false;
+    return true;
+}
+
+/* The index of tap (ky, kx) of the window at (oy, ox), which must lie inside. */
+static const char *tap_index(bd_emitter *emitter, const bd_window *window, const bd_shape *input, const char *n, const char *oy,
+                             const char *ox, const char *c, int ky, int kx)
+{
+    const unsigned width = (unsigned)input->dim[2], channels = (unsigned)input->dim[3];
+    const char *corner = bd_emit_index(emitter, "((%s * %uu + %s * %uu) * %uu + %s * %uu) * %uu + %s", n,
+                                       (unsigned)input->dim[1], oy, (unsigned)window->stride[0], width, ox,
+                                       (unsigned)window->stride[1], channels, c);
+    const unsigned offset = ((unsigned)ky * width + (unsigned)kx) * channels;
+    return offset ? bd_emit_index(emitter, "%s + %uu", corner, offset) : corner;
+}
+
 static const char *pool(bd_emitter *emitter, const bd_node *node, const char *index)
 {
     const bd_shape *input = &emitter->plan->graph->nodes[node->inputs[0]].shape;
+    const bd_window *window = &node->attr.window;
     const char *at[4];
     coordinates(emitter, &node->shape, index, at);
-    bool maximum = node->op == BD_OP_MAX_POOL;
+    const bool maximum = node->op == BD_OP_MAX_POOL, inside = windows_inside(window, input, &node->shape);
+    const char *accumulator = bd_format_name(node->accumulator);
     const char *name = fresh(emitter, 'v'), *taps = fresh(emitter, 'n');
-    bd_text_append(&emitter->text, "BD_VALUE %s = %s;\nfloat %s = 0.0f;\n", name, maximum ? "-BD_INFINITY" : "0.0f", taps);
-    int mark = bd_emit_open(emitter);
-    window_loops(emitter, &node->attr.window, input, at[1], at[2], name);
-    char y[24], x[24];
-    snprintf(y, sizeof y, "y%s", name);
-    snprintf(x, sizeof x, "x%s", name);
-    const char *value = bd_emit_value(emitter, node->inputs[0], nhwc(emitter, input, at[0], y, x, at[3]));
-    if (maximum)
-        bd_text_append(&emitter->text, "%s = bd_max(%s, %s);\n}\n}\n", name, name, value);
+    bd_text *text = &emitter->text;
+    bd_text_append(text, "BD_VALUE %s = %s;\n", name, maximum ? "-BD_INFINITY" : "0.0f");
+    if (inside) {
+        for (int ky = 0; ky < window->size[0]; ky++)
+            for (int kx = 0; kx < window->size[1]; kx++) {
+                const char *value = bd_emit_value(emitter, node->inputs[0],
+                                                  tap_index(emitter, window, input, at[0], at[1], at[2], at[3], ky, kx));
+                if (maximum)
+                    bd_text_append(text, "%s = bd_max(%s, %s);\n", name, name, value);
+                else
+                    bd_text_append(text, "%s = BD_ADD_%s(%s, %s);\n", name, accumulator, name, value);
+            }
+        if (!maximum)
+            bd_text_append(text, "%s = BD_DIV(%s, %d.0f);\n", name, name, (int)(window->size[0] * window->size[1]));
+    } else {
+        bd_text_append(text, "float %s = 0.0f;\n", taps);
+        int mark = bd_emit_open(emitter);
+        window_loops(emitter, window, input, at[1], at[2], name);
+        char y[24], x[24];
+        snprintf(y, sizeof y, "y%s", name);
+        snprintf(x, sizeof x, "x%s", name);
+        const char *value = bd_emit_value(emitter, node->inputs[0], nhwc(emitter, input, at[0], y, x, at[3]));
+        if (maximum)
+            bd_text_append(text, "%s = bd_max(%s, %s);\n}\n}\n", name, name, value);
+        else
+            bd_text_append(text, "%s = BD_ADD_%s(%s, %s);\n%s += 1.0f;\n}\n}\n", name, accumulator, name, value, taps);
+        bd_emit_close(emitter, mark);
+        if (!maximum)
+            bd_text_append(text, "%s = BD_DIV(%s, max(%s, 1.0f));\n", name, name, taps);
+    }
+    bd_emit_round(emitter, node->format, name);
+    return name;
+}
+
+/* Whether `other` takes the gradient from `mine`: larger, or as large and earlier. A NaN beats every number. */
+static void lose_to(bd_text *text, const char *won, const char *other, const char *mine, const char *earlier)
+{
+    bd_text_append(text, "%s = %s && !(%s != %s ? (%s == %s || %s) : (%s > %s || (%s && %s == %s)));\n", won, won, other, other,
+                   mine, mine, earlier, other, mine, earlier, other, mine);
+}
+
+/* Windows that do not overlap and lie inside: a pixel has one window at most, and no loop is needed. */
+static const char *pool_grad_apart(bd_emitter *emitter, const bd_node *node, bd_tensor dy, const char *const at[4],
+                                   const char *index)
+{
+    const bd_shape *pooled = &emitter->plan->graph->nodes[dy].shape;
+    const bd_window *window = &node->attr.window;
+    bd_text *text = &emitter->text;
+    const char *o[2], *k[2];
+    for (int d = 0; d < 2; d++) {
+        const char *cell = bd_emit_index(emitter, "%s / %uu", at[d + 1], (unsigned)window->stride[d]);
+        o[d] = bd_emit_index(emitter, "min(%s, %uu)", cell, (unsigned)pooled->dim[d + 1] - 1);
+        k[d] = bd_emit_index(emitter, "%s - %s * %uu", at[d + 1], o[d], (unsigned)window->stride[d]);
+    }
+    const char *name = fresh(emitter, 'v');
+    char won[32], earlier[64];
+    snprintf(won, sizeof won, "won%s", name);
+    bd_text_append(text, "bool %s = %s < %uu && %s < %uu;\n", won, k[0], (unsigned)window->size[0], k[1],
+                   (unsigned)window->size[1]);
+    if (node->op == BD_OP_MAX_POOL_GRAD) {
+        const char *mine = bd_emit_value(emitter, node->inputs[0], index);
+        const char *tap = bd_emit_index(emitter, "%s * %uu + %s", k[0], (unsigned)window->size[1], k[1]);
+        for (int ky = 0; ky < window->size[0]; ky++)
+            for (int kx = 0; kx < window->size[1]; kx++) {
+                const char *other = bd_emit_value(
+                    emitter, node->inputs[0], tap_index(emitter, window, &node->shape, at[0], o[0], o[1], at[3], ky, kx));
+                snprintf(earlier, sizeof earlier, "%uu < %s", (unsigned)(ky * window->size[1] + kx), tap);
+                lose_to(text, won, other, mine, earlier);
+            }
+    }
+    const char *share = bd_emit_value(emitter, dy, nhwc(emitter, pooled, at[0], o[0], o[1], at[3]));
+    if (node->op == BD_OP_MAX_POOL_GRAD)
+        bd_text_append(text, "BD_VALUE %s = %s ? %s : 0.0f;\n", name, won, share);
     else
-        bd_text_append(&emitter->text, "%s = BD_ADD_%s(%s, %s);\n%s += 1.0f;\n}\n}\n", name,
-                       bd_format_name(node->accumulator), name, value, taps);
-    bd_emit_close(emitter, mark);
-    if (!maximum)
-        bd_text_append(&emitter->text, "%s = BD_DIV(%s, max(%s, 1.0f));\n", name, name, taps);
+        bd_text_append(text, "BD_VALUE %s = %s ? BD_DIV(%s, %d.0f) : 0.0f;\n", name, won, share,
+                       (int)(window->size[0] * window->size[1]));
     bd_emit_round(emitter, node->format, name);
     return name;
 }
@@ -522,6 +606,9 @@ static const char *pool_grad(bd_emitter *emitter, const bd_node *node, const cha
     const bd_window *window = &node->attr.window;
     const char *at[4];
     coordinates(emitter, &node->shape, index, at);
+    if (windows_inside(window, &node->shape, pooled) && window->stride[0] >= window->size[0] &&
+        window->stride[1] >= window->size[1])
+        return pool_grad_apart(emitter, node, dy, at, index);
     const char *name = fresh(emitter, 'v');
     bd_text *text = &emitter->text;
     bd_text_append(text, "BD_VALUE %s = 0.0f;\n", name);
@@ -537,7 +624,7 @@ static const char *pool_grad(bd_emitter *emitter, const bd_node *node, const cha
                    name, name, (int)window->stride[0], name, (int)window->stride[0], (int)pooled->dim[1], name, name,
                    (int)window->stride[1], name, (int)window->stride[1], (int)pooled->dim[2], /* if */
                    name, name, (int)window->stride[0], name, name, (int)window->stride[1]);
-    char oy[24], ox[24], inner[24], y[40], x[40];
+    char oy[24], ox[24], inner[24], y[40], x[40], won[32], earlier[40];
     snprintf(oy, sizeof oy, "oy%s", name);
     snprintf(ox, sizeof ox, "ox%s", name);
     if (maximum) {
@@ -545,18 +632,18 @@ static const char *pool_grad(bd_emitter *emitter, const bd_node *node, const cha
         snprintf(inner, sizeof inner, "w%s", name);
         snprintf(y, sizeof y, "y%s", inner);
         snprintf(x, sizeof x, "x%s", inner);
-        /* Wins: no other tap is larger, none before it is as large. A NaN beats every number, the first NaN all. */
-        bd_text_append(text, "bool won%s = true;\n", name);
+        snprintf(won, sizeof won, "won%s", name);
+        snprintf(earlier, sizeof earlier, "earlier%s", name);
+        bd_text_append(text, "bool %s = true;\n", won);
         int scope = bd_emit_open(emitter);
         window_loops(emitter, window, &node->shape, oy, ox, inner);
         const char *other = bd_emit_value(emitter, node->inputs[0], nhwc(emitter, &node->shape, at[0], y, x, at[3]));
-        bd_text_append(text,
-                       "const bool earlier%s = ky%s * %d + kx%s < ky%s * %d + kx%s;\n"
-                       "if (%s != %s ? (%s == %s || earlier%s) : (%s > %s || (earlier%s && %s == %s))) won%s = false;\n}\n}\n",
-                       name, inner, (int)window->size[1], inner, name, (int)window->size[1], name, /* earlier */
-                       other, other, mine, mine, name, other, mine, name, other, mine, name);
+        bd_text_append(text, "const bool %s = ky%s * %d + kx%s < ky%s * %d + kx%s;\n", earlier, inner,
+                       (int)window->size[1], inner, name, (int)window->size[1], name);
+        lose_to(text, won, other, mine, earlier);
+        bd_text_append(text, "}\n}\n");
         bd_emit_close(emitter, scope);
-        bd_text_append(text, "if (won%s) {\n", name);
+        bd_text_append(text, "if (%s) {\n", won);
         const char *share = bd_emit_value(emitter, dy, nhwc(emitter, pooled, at[0], oy, ox, at[3]));
         bd_text_append(text, "%s = BD_ADD_%s(%s, %s);\n}\n}\n}\n", name, bd_format_name(node->accumulator), name, share);
     } else {

@@ -163,11 +163,8 @@ static bd_status train_one(session *self, const combination *row, bd_error *erro
     bd_trainer *trainer = NULL;
     if (!status)
         status = bd_trainer_create(self->device, &params, &trainer, error);
-    bd_train_event last;
     if (!status)
-        status = bd_trainer_run(trainer, &last, error);
-    if (!status)
-        run_record(self->run, &last);
+        status = bd_trainer_run(trainer, NULL, error);
     bd_trainer_destroy(&trainer);
     return status;
 }

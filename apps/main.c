@@ -2,6 +2,7 @@
 #include "app.h"
 #include <errno.h>
 #include <locale.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -61,6 +62,8 @@ static int run(int argc, char **argv)
 int main(int argc, char **argv)
 {
     setlocale(LC_CTYPE, ""); /* only which characters the terminal shows; numbers keep their point */
+    /* A file that grows beyond a limit (ulimit -f) is a failed write like another, to be told of and survived. */
+    signal(SIGXFSZ, SIG_IGN);
     int result = run(argc, argv);
     /* A full disk behind stdout shows itself here at the latest. */
     if (fflush(stdout) || ferror(stdout)) {

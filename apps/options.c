@@ -114,6 +114,9 @@ bd_status options_parse(option_table *table, int argc, char **argv, bool *help, 
     options[table->count] = (struct poptOption){
         .longName = "help", .shortName = 'h', .argInfo = POPT_ARG_NONE, .val = HELP_VALUE, .descrip = "show this help"
     };
+    char title[64]; /* popt's help begins with argv[0] */
+    snprintf(title, sizeof(title), "binade %s", table->command);
+    argv[0] = title;
     poptContext context = poptGetContext(NULL, argc, (const char **)argv, options, 0);
     bd_status status = context ? BD_OK : bd_fail(error, BD_ERROR_MEMORY, "no memory for the options");
     if (!status) {

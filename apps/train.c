@@ -118,6 +118,9 @@ static bd_status train(session *self, bd_error *error)
     bd_trainer *trainer = NULL;
     bd_train_event result = { 0 };
     bd_status status = bd_trainer_create(self->device, &self->params, &trainer, error);
+    /* Only now: a run that cannot start leaves the record of the one before it. */
+    if (!status)
+        status = metrics_open(&self->record, self->output_path, self->resume != NULL, error);
     if (!status)
         status = bd_trainer_run(trainer, &result, error);
     progress_clear(&self->progress);
@@ -145,7 +148,7 @@ static char *default_output(const session *self)
     return path;
 }
 
-static bd_status open_output(session *self, bd_error *error)
+static bd_status make_output(session *self, bd_error *error)
 {
     self->output_path = self->options.output ? strdup(self->options.output) : default_output(self);
     if (!self->output_path)
@@ -154,8 +157,7 @@ static bd_status open_output(session *self, bd_error *error)
         self->checkpoint ? strdup(self->checkpoint) : app_format("%s/checkpoint.safetensors", self->output_path);
     if (!self->checkpoint_path)
         return bd_fail(error, BD_ERROR_MEMORY, "no memory for the checkpoint's path");
-    bd_status status = app_make_folders(self->output_path, error);
-    return status ? status : metrics_open(&self->record, self->output_path, self->resume != NULL, error);
+    return app_make_folders(self->output_path, error);
 }
 
 /* The device that was named, else the first one there is; never the reference without a word. */
@@ -198,7 +200,7 @@ static bd_status run(session *self, bd_error *error)
     if (self->dry_run)
         return plan(self, error);
 
-    status = open_output(self, error);
+    status = make_output(self, error);
     if (status)
         return status;
     self->params.checkpoint = self->checkpoint_path;
@@ -224,7 +226,7 @@ static const char examples[] =
     "  binade train                                  the MLP on Fashion-MNIST in FP32, on the first device\n"
     "  binade train --model lenet --precision mixed --device vulkan:0\n"
     "  binade train --model mlp:784-300-100-10 --optimizer adamw --schedule cosine --epochs 20\n"
-    "  binade train --precision fp16,acc=f16;linear3:w=f32 --device opencl      (quote the ';' in a shell)\n"
+    "  binade train --precision 'fp16,acc=f16;linear3:w=f32'   FP16 sums too, but the last layer's weights in FP32\n"
     "  binade train --output runs/a                  Ctrl-C saves; then go on with\n"
     "  binade train --output runs/a --resume runs/a/checkpoint.safetensors\n"
     "  binade train --dry-run --precision fp16       what a step will be; needs no device\n"

@@ -1,0 +1,620 @@
+#!/usr/bin/env python3
+"""The command line: behaviour, bad input, JSON, exit statuses, signals, full disks, the report.
+
+    test_cli.py BINADE REPORT_SAMPLE TRAIN_MLP [NAME...]     only the tests whose names contain a NAME
+
+Trains tiny networks on made-up images, on the reference device, so that it takes seconds and needs no driver.
+Prints `N passed, N failed`.
+"""
+import csv
+import ctypes
+import fcntl
+import gzip
+import html.parser
+import json
+import os
+import pathlib
+import pty
+import random
+import re
+import resource
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import termios
+import time
+
+BINADE, SAMPLE, EXAMPLE = sys.argv[1:4]
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+TRAIN, TEST, SIDE = 512, 128, 28
+
+
+class Skip(Exception):
+    """This test cannot run here."""
+
+
+# ---- helpers ----
+
+def run(*arguments, status=0, env=None, **options):
+    """Runs binade, checks its exit status, and returns stdout and stderr."""
+    full = dict(os.environ, **env) if env else None
+    done = subprocess.run([BINADE, *map(str, arguments)], text=True, timeout=300, env=full,
+                          stdout=options.pop('stdout', subprocess.PIPE), stderr=subprocess.PIPE, **options)
+    assert done.returncode == status, f'status {done.returncode}, not {status}; stderr: {done.stderr[-600:]}'
+    return done.stdout, done.stderr
+
+
+def idx(array_shape, data):
+    return struct.pack('>HBB', 0, 8, len(array_shape)) + struct.pack(f'>{len(array_shape)}I', *array_shape) + data
+
+
+def make_data(folder):
+    """Ten classes that a network learns at once: a bright bar at a height of its own, in noise."""
+    noise = random.Random(1)
+    for name, count in (('train', TRAIN), ('t10k', TEST)):
+        labels = bytes(i % 10 for i in range(count))
+        images = bytearray()
+        for label in labels:
+            image = bytearray(noise.randrange(64) for _ in range(SIDE * SIDE))
+            image[(2 + 2 * label) * SIDE:(3 + 2 * label) * SIDE] = bytes([255] * SIDE)
+            images += image
+        (folder / f'{name}-images-idx3-ubyte').write_bytes(idx((count, SIDE, SIDE), bytes(images)))
+        (folder / f'{name}-labels-idx1-ubyte.gz').write_bytes(gzip.compress(idx((count,), labels)))
+
+
+class Place:
+    """A folder for one test, and the arguments of a tiny training in it."""
+
+    def __init__(self, path, data):
+        self.path, self.data = path, data
+        self.output = path / 'out'
+        self.checkpoint = self.output / 'checkpoint.safetensors'
+
+    def tiny(self, *more, command='train', output=None):
+        return [command, '--data', self.data, '--model', 'mlp:784-16-10', '--device', 'reference', '--batch', '64',
+                '--epochs', '2', '--output', output or self.output, *more]
+
+
+def check_safetensors(path):
+    """The header is whole and its tensors tile the rest of the file."""
+    raw = path.read_bytes()
+    length, = struct.unpack('<Q', raw[:8])
+    header = json.loads(raw[8:8 + length])
+    end = max(t['data_offsets'][1] for name, t in header.items() if name != '__metadata__')
+    assert 8 + length + end == len(raw), f'{path}: {8 + length + end} bytes described, {len(raw)} there'
+    return header
+
+
+def lines_of(text):
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def one_line_error(err, *fragments):
+    assert re.fullmatch(r'binade: [^\n]+\n', err), f'not one line: {err!r}'
+    for fragment in fragments:
+        assert fragment in err, f'{fragment!r} is not in {err!r}'
+
+
+def start(*arguments, **options):
+    return subprocess.Popen([BINADE, *map(str, arguments)], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                            **options)
+
+
+def read_until(process, event):
+    for line in process.stdout:
+        if json.loads(line)['event'] == event:
+            return
+    raise AssertionError(f'no {event}: {process.stderr.read()}')
+
+
+# ---- words ----
+
+def test_help(place):
+    out, err = run('--help')
+    assert not err and all(word in out for word in ('devices', 'train', 'compare', 'Examples:', 'Exit status'))
+    for command in ('devices', 'train', 'compare'):
+        out, err = run(command, '--help')
+        assert not err and f'Usage: binade {command}' in out and f'  binade {command}' in out.split('Examples:')[1]
+    out, err = run(status=2)
+    assert not out and 'Usage' in err
+
+
+def test_version(place):
+    assert re.fullmatch(r'binade \d+\.\d+\.\d+\n', run('--version')[0])
+
+
+def test_usage_errors(place):
+    train = place.tiny()
+    for arguments, fragments in (
+            (['trian'], ['trian', 'devices', 'train', 'compare']),
+            (['train', '--modle', 'x'], ['--modle', '--help']),
+            (['train', 'mlp'], ['mlp', '--help']),
+            (['train', '--model'], ['--model']),
+            (['devices', '--json=yes'], ['--json']),
+            (train + ['--model', 'resnet'], ['resnet', 'mlp', 'lenet']),
+            (train + ['--model', 'mlp:'], ['mlp:784-512-512-10']),
+            (train + ['--model', 'mlp:784'], ['mlp:784']),
+            (train + ['--model', 'mlp:784--10'], ['784--10']),
+            (train + ['--model', 'mlp:784-16x-10'], ["'x'"]),
+            (train + ['--model', 'mlp:784-99999999999999999999-10'], ['1048576']),
+            (train + ['--model', 'mlp:' + '1-' * 40 + '1'], ['32']),
+            (train + ['--model', 'mlp:783-10'], ['784']),
+            (train + ['--model', 'mlp:784-9'], ['10']),
+            (train + ['--model', ''], ['--model']),
+            (train + ['--precision', 'fp17'], ['fp17', 'fp32', 'fp16', 'mixed']),
+            (train + ['--precision', 'w=f99'], ['f99', 'f16']),
+            (train + ['--device', 'abacus'], ['abacus', 'reference']),
+            (train + ['--batch', '0'], ['--batch', '1']),
+            (train + ['--batch', '12x'], ['--batch', '12x']),
+            (train + ['--epochs', '-1'], ['--epochs']),
+            (train + ['--epochs', '99999999999999999999'], ['--epochs']),
+            (train + ['--seed', '1.5'], ['--seed']),
+            (train + ['--lr', 'nan'], ['--lr']),
+            (train + ['--lr', '-1'], ['--lr']),
+            (train + ['--lr', ''], ['--lr']),
+            (train + ['--momentum', '1.5'], ['--momentum', '0', '1']),
+            (train + ['--optimizer', 'lion'], ['lion', 'sgd|adam|adamw']),
+            (train + ['--optimizer', 'adam', '--momentum', '0.5'], ['--momentum', '--optimizer sgd']),
+            (train + ['--beta1', '0.5'], ['--beta1', 'adam']),
+            (train + ['--final-lr', '0.5'], ['--final-lr', 'cosine']),
+            (train + ['--schedule', 'linear'], ['linear', 'constant|step|cosine']),
+            (train + ['--gemm', 'best'], ['auto|own|library']),
+            (train + ['--on-nan', 'ignore'], ['stop|continue']),
+            (['compare', '--model', 'mlp,,lenet'], ['empty']),
+            (['compare', '--precision', 'fp32,fp99'], ['fp99']),
+            (['compare', '--device', 'reference,abacus'], ['abacus']),
+            (['compare', '--seeds', '0'], ['--seeds']),
+            (['compare', '--resume', 'x'], ['--resume'])):
+        out, err = run(*arguments, status=2, cwd=place.path)
+        assert not out, f'{arguments}: {out!r} on stdout'
+        one_line_error(err, *fragments)
+    assert not list(place.path.iterdir()), 'a wrong command line leaves nothing behind'
+
+
+def test_failures(place):
+    """Exit status 1: the command line is right, but the files are not."""
+    bad = place.path / 'bad'
+    shutil.copytree(place.data, bad)
+    images = bad / 'train-images-idx3-ubyte'
+    images.write_bytes(images.read_bytes()[:-1])
+    for arguments, fragments in ((place.tiny('--data', bad), [str(images)]),
+                                 (place.tiny('--data', place.path / 'none'), ['none']),
+                                 (place.tiny('--resume', place.path / 'none'), ['none']),
+                                 (place.tiny('--resume', images), [str(images)]),
+                                 (place.tiny('--output', images / 'x'), [str(images)]),
+                                 (place.tiny('--output', '/proc/none'), ['/proc/none'])):
+        out, err = run(*arguments, status=1)
+        assert not out
+        one_line_error(err, *fragments)
+
+
+# ---- devices ----
+
+def test_devices(place):
+    document = json.loads(run('devices', '--json')[0])
+    assert document['format_version'] == 1
+    devices = document['devices']
+    assert devices[-1]['id'] == 'reference'
+    for device in devices:
+        assert {'id', 'backend', 'name', 'driver', 'type', 'limits', 'matrix_units', 'fp16', 'usable'} <= device.keys()
+        assert {'storage', 'arithmetic', 'arithmetic_exact', 'conversion_exact', 'subnormals', 'rounding'} <= \
+            device['fp16'].keys()
+        assert device['limits']['compute_units'] >= 1
+    out, _ = run('devices')
+    for device in devices:
+        assert device['id'] in out and device['name'] in out
+    assert out.count('fp16 arithmetic') == len(devices)
+
+
+def test_stdout_full(place):
+    with open('/dev/full', 'w', encoding='ascii') as full:
+        _, err = run('devices', '--json', status=1, stdout=full)
+    one_line_error(err, 'stdout')
+
+
+# ---- train ----
+
+DONE_FIELDS = {'test_accuracy', 'test_loss', 'images_per_second', 'step_ms', 'dispatches_per_step',
+               'planned_device_bytes', 'peak_device_bytes', 'overflows', 'checkpoint'}
+
+
+def test_train_json(place):
+    out, err = run(*place.tiny('--json'))
+    events = lines_of(out)
+    names = [event['event'] for event in events]
+    assert names[0] == 'start' and names[-1] == 'done' and names.count('epoch') == 2
+    assert set(names) <= {'start', 'progress', 'epoch', 'done'}
+    assert all(event['format_version'] == 1 for event in events)
+    assert events[0]['model'] == 'mlp:784-16-10' and events[0]['precision'] == 'fp32'
+    assert events[0]['device']['id'] == 'reference'
+    done = events[-1]
+    assert DONE_FIELDS <= done.keys()
+    assert 0.5 < done['test_accuracy'] <= 1, 'the bars are easy to learn'
+    assert done['checkpoint'] == str(place.checkpoint)
+    assert done['step'] == done['steps'] == 2 * TRAIN // 64
+    assert [event['epoch'] for event in events if event['event'] == 'epoch'] == [1, 2]
+    check_safetensors(place.checkpoint)
+    assert (place.output / 'metrics.jsonl').read_text() == out, 'the record is what was printed'
+    rows = list(csv.DictReader((place.output / 'metrics.csv').open()))
+    assert [row['event'] for row in rows] == names[1:]
+    assert float(rows[-1]['test_accuracy']) == done['test_accuracy']
+
+
+def test_train_plain(place):
+    out, err = run(*place.tiny())
+    assert re.search(r'test accuracy +\d+\.\d\d%', out) and str(place.checkpoint) in out
+    assert err.count('epoch ') == 2 and '\x1b' not in err and '\r' not in err
+    out, err = run(*place.tiny('--quiet'))
+    assert 'test accuracy' in out and not err
+
+
+def test_default_output(place):
+    run('train', '--data', place.data, '--model', 'mlp:784-16-10', '--device', 'reference', '--epochs', '1', '--quiet',
+        cwd=place.path)
+    check_safetensors(place.path / 'runs/mlp-784-16-10-fp32-reference/checkpoint.safetensors')
+
+
+def test_same_seed(place):
+    """The same command gives the same file; another seed another."""
+    contents = []
+    for seed in (7, 7, 8):
+        run(*place.tiny('--seed', seed, '--quiet'))
+        contents.append(place.checkpoint.read_bytes())
+    assert contents[0] == contents[1] != contents[2]
+
+
+def test_models_and_optimizers(place):
+    for more in ('--model mlp', '--model lenet', '--optimizer adam', '--optimizer adamw --schedule cosine --warmup 3',
+                 '--schedule step --step-epochs 1 --nesterov --clip 1', '--precision mixed,scale=128',
+                 '--precision fp16,acc=f16;linear2:w=f32', '--no-fusion'):
+        few = '--epochs 1 --batch 256 --json '
+        done = lines_of(run(*place.tiny(*(few + more).split()))[0])[-1]
+        assert done['event'] == 'done' and done['test_loss'] is not None, more
+
+
+def test_dry_run(place):
+    nowhere = {'OCL_ICD_VENDORS': '/nonexistent', 'VK_ICD_FILENAMES': '/nonexistent', 'VK_DRIVER_FILES': '/nonexistent'}
+    arguments = ['train', '--data', place.data, '--precision', 'mixed', '--dry-run']
+    out, err = run(*arguments, '--json', env=nowhere, cwd=place.path)
+    plan = json.loads(out)
+    assert plan['format_version'] == 1 and plan['model'] == 'mlp:784-512-512-10' and plan['precision'] == 'mixed'
+    assert all(plan[key] > 0 for key in ('dispatches_per_step', 'planned_device_bytes', 'dataset_bytes',
+                                         'flops_per_step', 'bytes_per_step'))
+    out, err = run(*arguments, env=nowhere, cwd=place.path)
+    assert len(out.splitlines()) > 10 and not err
+    assert not list(place.path.iterdir()), 'a dry run writes nothing'
+
+
+def test_nan(place):
+    """A rate that blows up stops the run with the step and the layer, or goes on when asked."""
+    _, err = run(*place.tiny('--lr', '1e6', '--quiet'), status=1)
+    one_line_error(err, 'step', 'linear')
+    out, _ = run(*place.tiny('--lr', '1e6', '--json', '--on-nan', 'continue'))
+    done = lines_of(out)[-1]
+    assert done['event'] == 'done' and done['nan_steps'] > 0 and done['test_loss'] is None
+
+
+def test_terminal(place):
+    """On a terminal a bar that stays within the width; without colour where NO_COLOR says so."""
+    for columns, no_colour in ((100, ''), (50, '1'), (20, '1')):
+        primary, secondary = pty.openpty()
+        fcntl.ioctl(secondary, termios.TIOCSWINSZ, struct.pack('HHHH', 24, columns, 0, 0))
+        command = [BINADE, *map(str, place.tiny('--epochs', '4', '--model', 'lenet'))]
+        terminal = dict(os.environ, TERM='xterm', NO_COLOR=no_colour, LC_ALL='C.UTF-8')
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=secondary, env=terminal)
+        os.close(secondary)
+        shown = b''
+        while True:
+            try:
+                part = os.read(primary, 65536)
+            except OSError: # the other end is closed
+                break
+            if not part:
+                break
+            shown += part
+        os.close(primary)
+        assert process.wait() == 0
+        text = shown.decode()
+        assert '\r\x1b[K' in text, 'no bar'
+        assert ('\x1b[36m' in text) == (columns == 100), 'colour'
+        for line in re.split(r'[\r\n]', re.sub(r'\x1b\[[0-9;]*[mK]', '', text)):
+            if 'train loss' not in line: # the line of an epoch may wrap: it stays on the screen
+                assert len(line) < columns, f'{len(line)} columns of {columns}: {line}'
+
+
+# ---- stopping ----
+
+def endless(place, *more):
+    return start(*place.tiny('--epochs', '100000', '--json', *more))
+
+
+def check_resumes(place):
+    """The checkpoint is good: a run goes on from it."""
+    check_safetensors(place.checkpoint)
+    process = endless(place, '--resume', place.checkpoint)
+    read_until(process, 'epoch')
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+
+
+def test_interrupt(place):
+    process = endless(place)
+    read_until(process, 'epoch')
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, f'{process.returncode}: {err}'
+    assert '--resume ' + str(place.checkpoint) in err.splitlines()[-1]
+    check_resumes(place)
+
+
+def test_interrupt_twice(place):
+    """The second Ctrl-C does not wait: here a step takes long."""
+    process = start(*place.tiny('--batch', '512', '--model', 'mlp:784-2048-2048-10', '--quiet'))
+    time.sleep(1.5)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=10)
+    assert process.returncode in (-signal.SIGINT, 130), process.returncode
+
+
+def test_kill(place):
+    """Whenever a run is killed, its checkpoint is absent or whole."""
+    when = random.Random(3)
+    for _ in range(12):
+        shutil.rmtree(place.output, ignore_errors=True)
+        process = endless(place, '--epochs', '5000')
+        time.sleep(when.uniform(0.05, 0.6))
+        process.kill()
+        process.communicate()
+        if place.checkpoint.exists():
+            check_safetensors(place.checkpoint)
+    if not place.checkpoint.exists():
+        process = endless(place)
+        read_until(process, 'epoch')
+        process.kill()
+        process.communicate()
+    check_resumes(place)
+
+
+def full_disk(place, grow):
+    """Trains, takes the room away with `grow`, trains again: the second run fails, the first one's checkpoint stays."""
+    run(*place.tiny('--quiet'))
+    good = place.checkpoint.read_bytes()
+    out, err = grow()
+    assert str(place.output) in err.splitlines()[-1], err
+    assert place.checkpoint.read_bytes() == good, 'the last good checkpoint is gone'
+    check_safetensors(place.checkpoint)
+    leftover = [path.name for path in place.output.iterdir()]
+    assert sorted(leftover) == ['checkpoint.safetensors', 'metrics.csv', 'metrics.jsonl'], leftover
+
+
+def test_file_size_limit(place):
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
+    full_disk(place, lambda: run(*place.tiny('--seed', '2', '--quiet'), status=1, preexec_fn=limit))
+
+
+def test_full_disk(place):
+    if os.geteuid():
+        raise Skip('only root can mount a small file system')
+    place.output.mkdir()
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mount(b'tmpfs', str(place.output).encode(), b'tmpfs', 0, b'size=512k'):
+        raise Skip(f'cannot mount: {os.strerror(ctypes.get_errno())}')
+    try:
+        def fill():
+            with open(place.output / 'filler', 'wb', buffering=0) as file:
+                try:
+                    while file.write(bytes(4096)):
+                        pass
+                except OSError: # no space left: as it should be
+                    pass
+                # Room for the record's lines, but not for another checkpoint.
+                file.truncate(file.tell() - 32768)
+            try:
+                return run(*place.tiny('--seed', '2', '--quiet'), status=1)
+            finally:
+                (place.output / 'filler').unlink()
+        full_disk(place, fill)
+    finally:
+        libc.umount(str(place.output).encode())
+
+
+# ---- compare ----
+
+class Page(html.parser.HTMLParser):
+    """Every tag is closed in its order, and nothing comes from elsewhere."""
+    VOID = {'meta', 'br', 'line', 'circle', 'path', 'i'}
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.text, self.charts = [], [], 0
+        self.feed(text)
+        assert not self.open, f'never closed: {self.open}'
+
+    def handle_starttag(self, tag, attributes):
+        assert tag not in ('script', 'link', 'img', 'iframe', 'object', 'embed'), tag
+        for name, value in attributes:
+            assert name not in ('src', 'href', 'srcset') and not name.startswith('on'), f'{tag} {name}={value}'
+        self.charts += tag == 'figure'
+        if tag != 'meta':
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        pass
+
+    def handle_endtag(self, tag):
+        assert self.open and self.open.pop() == tag, f'</{tag}> closes nothing'
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def check_report(path):
+    text = path.read_text(encoding='utf-8')
+    assert 'http' not in re.sub(r'http-equiv', '', text) and 'url(' not in text and '@import' not in text
+    assert 'prefers-color-scheme:dark' in text and 'width=device-width' in text
+    return Page(text)
+
+
+def test_compare(place):
+    out, err = run(*place.tiny('--precision', 'fp32,fp16,mixed,scale=1024', '--seeds', '2', command='compare'))
+    table = [line for line in out.splitlines() if line.startswith('mlp:784-16-10')]
+    assert len(table) == 3 and all('reference' in line and '%' in line for line in table)
+    assert 'speed-up' in out and str(place.output / 'report.html') in out
+    assert '\x1b' not in err
+    results = json.loads((place.output / 'results.json').read_text())
+    assert results['format_version'] == 1 and results['finished'] is True
+    assert [row['precision'] for row in results['rows']] == ['fp32', 'fp16', 'mixed,scale=1024']
+    for row in results['rows']:
+        assert row['runs_done'] == 2 and len(row['runs']) == 2
+        assert [run['seed'] for run in row['runs']] == [1, 2]
+        accuracies = [run['test_accuracy'] for run in row['runs']]
+        assert abs(row['test_accuracy'] - sum(accuracies) / 2) < 1e-6
+        assert abs(row['test_accuracy_deviation'] - abs(accuracies[0] - accuracies[1]) / 2 ** 0.5) < 1e-6
+        assert all(len(run['epochs']) == 2 for run in row['runs'])
+    assert abs(results['rows'][0]['speedup_over_fp32'] - 1) < 1e-9
+    page = check_report(place.output / 'report.html')
+    assert page.charts >= 4
+    assert not [path for path in place.output.iterdir() if path.name not in ('report.html', 'results.json')]
+
+
+def test_compare_json(place):
+    out, _ = run(*place.tiny('--precision', 'fp32', '--json', '--quiet', command='compare'))
+    assert json.loads(out) == json.loads((place.output / 'results.json').read_text())
+
+
+def test_compare_failure(place):
+    """What fails is told in its row, and the others go on: FP16 rounds Adam's epsilon to nothing, which ends in NaN."""
+    out, err = run(*place.tiny('--precision', 'fp16,fp32', '--optimizer', 'adam', command='compare'), status=1)
+    assert 'failed (1 of 1)' in out
+    results = json.loads((place.output / 'results.json').read_text())
+    half, single = results['rows']
+    assert half['runs'][0]['state'] == 'failed' and half['reason'] and half['test_accuracy'] is None
+    assert single['runs'][0]['state'] == 'done' and single['test_accuracy'] > 0
+    page = check_report(place.output / 'report.html')
+    assert any('failed: ' in text for text in page.text)
+
+
+def test_compare_interrupt(place):
+    process = start(*place.tiny('--precision', 'fp32,fp16,mixed', '--seeds', '200', '--epochs', '20',
+                                command='compare'))
+    for line in process.stderr: # the first run is done, the second goes on
+        if line.startswith('[2/'):
+            break
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    results = json.loads((place.output / 'results.json').read_text())
+    assert results['finished'] is False
+    states = [run['state'] for row in results['rows'] for run in row['runs']]
+    assert states[0] == 'done' and 'interrupted' in states and states[-1] == 'not_run'
+    assert 'mlp:784-16-10' in out
+    check_report(place.output / 'report.html')
+
+
+def test_report_of_anything(place):
+    """Hostile names, runs that diverge or fail, and what was not run."""
+    subprocess.run([SAMPLE, place.path], check=True, stdout=subprocess.DEVNULL)
+    page = check_report(place.path / 'report.html')
+    text = ' '.join(page.text)
+    assert "<script>alert('x')</script>" in text and '<b>out of memory</b>' in text and '\x1b' not in text
+    results = json.loads((place.path / 'results.json').read_text(encoding='utf-8'))
+    assert results['rows'][4]['runs_failed'] == 3 and results['rows'][-1]['runs'][0]['state'] == 'not_run'
+
+
+def test_report_in_browser(place):
+    browser = shutil.which('chromium')
+    if not browser:
+        raise Skip('chromium is not installed')
+    subprocess.run([SAMPLE, place.path, 'plain'], check=True, stdout=subprocess.DEVNULL)
+    sizes = []
+    for width, more in ((1280, []), (500, []), (1280, ['--blink-settings=preferredColorScheme=0'])):
+        picture = place.path / 'report.png'
+        done = subprocess.run([browser, '--headless', '--no-sandbox', '--disable-gpu', '--hide-scrollbars',
+                               f'--user-data-dir={place.path}/profile', f'--window-size={width},2000', *more,
+                               '--enable-logging=stderr', f'--screenshot={picture}',
+                               f'file://{place.path}/report.html'],
+                              stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, timeout=120)
+        assert done.returncode == 0
+        assert 'CONSOLE' not in done.stderr, 'the browser complains: ' + done.stderr[-500:]
+        raw = picture.read_bytes()
+        assert raw.startswith(b'\x89PNG') and struct.unpack('>II', raw[16:24])[0] == width
+        sizes.append(len(raw))
+        picture.unlink()
+    assert min(sizes) > 50000, f'an empty page: {sizes} bytes of PNG'
+
+
+# ---- documentation and example ----
+
+def test_documentation(place):
+    """docs/usage.md knows every option, and no other; its examples and the README's name real ones."""
+    known = {}
+    for command in ('devices', 'train', 'compare'):
+        table = run(command, '--help')[0].split('Usage:')[1].split('Examples:')[0]
+        known[command] = set(re.findall(r'--[a-z][a-z0-9-]*', table)) - {'--help'}
+    usage = (ROOT / 'docs/usage.md').read_text()
+    sections = {title.split()[-1].strip('`'): body for title, body in
+                re.findall(r'^## (`?binade [a-z]+`?)\n(.*?)(?=^## |\Z)', usage, re.M | re.S)}
+    for command, options in known.items():
+        told = set(re.findall(r'--[a-z][a-z0-9-]*', sections[command]))
+        if command == 'compare': # shares train's table
+            told |= set(re.findall(r'--[a-z][a-z0-9-]*', sections['train'])) & options
+        assert options == told, f'{command}: {sorted(options ^ told)}'
+    for name in ('README.md', 'docs/usage.md'):
+        text = (ROOT / name).read_text().replace('\\\n', ' ')
+        for command, rest in re.findall(r'\bbinade (devices|train|compare)\b([^\n`#]*)', text):
+            unknown = set(re.findall(r'(?<![\w-])--[a-z][a-z0-9-]*', rest)) - known[command]
+            assert not unknown, f'{name}: binade {command} has no {unknown}'
+
+
+def test_example(place):
+    """The library's example trains; on the data set that is installed."""
+    if not pathlib.Path('/usr/share/datasets/fashion-mnist').exists():
+        raise Skip('dataset-fashion-mnist is not installed')
+    devices = json.loads(run('devices', '--json')[0])['devices']
+    if devices[0]['id'] == 'reference':
+        raise Skip('no driver: the reference would take minutes')
+    done = subprocess.run([EXAMPLE, devices[0]['id'], '1'], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    accuracy = float(re.search(r'test accuracy ([\d.]+)%', done.stdout).group(1))
+    assert accuracy > 75, f'{accuracy}% after one epoch'
+    done = subprocess.run([EXAMPLE, 'abacus'], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and 'abacus' in done.stderr
+
+
+def main():
+    passed, failed, skipped = 0, 0, 0
+    names = sys.argv[4:]
+    with tempfile.TemporaryDirectory() as folder:
+        data = pathlib.Path(folder) / 'data'
+        data.mkdir()
+        make_data(data)
+        for name, test in list(globals().items()):
+            if not name.startswith('test_') or (names and not any(part in name for part in names)):
+                continue
+            path = pathlib.Path(folder) / name
+            path.mkdir()
+            begin = time.monotonic()
+            try:
+                test(Place(path, data))
+                passed += 1
+                print(f'ok       {name}  {time.monotonic() - begin:.1f} s')
+            except Skip as reason:
+                skipped += 1
+                print(f'skipped  {name}: {reason}')
+            except Exception as error: # one test's failure must not hide the others'
+                failed += 1
+                print(f'FAILED   {name}: {type(error).__name__}: {error}')
+            sys.stdout.flush()
+    print(f'{passed} passed, {failed} failed' + (f', {skipped} skipped' if skipped else ''))
+    return failed > 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -144,6 +144,8 @@ static bool should_stop(void *user)
 
 static bd_status train_one(session *self, const combination *row, bd_error *error)
 {
+    if (app_interrupted())
+        return bd_fail(error, BD_ERROR_INTERRUPTED, "interrupted");
     const comparison *results = &self->results;
     size_t index = (size_t)(row - results->rows);
     const model *chosen = &self->models[index / results->precision_count / results->device_count];
@@ -245,6 +247,8 @@ static bd_status gather(session *self, bd_error *error)
     if (status)
         return status;
 
+    if (!results->model_count || !results->precision_count)
+        return bd_fail(error, BD_ERROR_ARGUMENT, "a model and a precision are needed");
     results->models = calloc(results->model_count, sizeof(*results->models));
     results->precisions = calloc(results->precision_count, sizeof(*results->precisions));
     results->options = training_json(o);
@@ -373,7 +377,7 @@ int command_compare(int argc, char **argv)
         rows,
         OWN_ROWS + TRAINING_ROWS
     };
-    bool help, all_done = true;
+    bool help = false, all_done = true;
     bd_error error = { 0 };
     self.command = command_line(argc, argv);
     bd_status status = self.command ? options_parse(&table, argc, argv, &help, &error)

@@ -99,7 +99,7 @@ static bd_status show_all(bool json, bool *all_opened, bd_error *error)
 
 int command_devices(int argc, char **argv)
 {
-    bool json = false, help, all_opened = true;
+    bool json = false, help = false, all_opened = true;
     option_row rows[] = { OPTION("json", FLAG, &json, NULL, "print one JSON document") };
     option_table table = {
         "devices",

@@ -63,7 +63,7 @@ int main(int argc, char **argv)
 {
     setlocale(LC_CTYPE, ""); /* only which characters the terminal shows; numbers keep their point */
     /* A file that grows beyond a limit (ulimit -f) is a failed write like another, to be told of and survived. */
-    signal(SIGXFSZ, SIG_IGN);
+    (void)signal(SIGXFSZ, SIG_IGN);
     int result = run(argc, argv);
     /* A full disk behind stdout shows itself here at the latest. */
     if (fflush(stdout) || ferror(stdout)) {

@@ -134,9 +134,9 @@ bd_status metrics_write(metrics *record, const bd_train_event *e, const json_t *
 void metrics_close(metrics *record)
 {
     if (record->lines)
-        fclose(record->lines);
+        (void)fclose(record->lines); /* every write was flushed and checked */
     if (record->table)
-        fclose(record->table);
+        (void)fclose(record->table);
     free(record->lines_path);
     free(record->table_path);
     *record = (metrics){ 0 };

@@ -46,9 +46,9 @@ static void draw(progress *self, const char *left, double fraction, const char *
     progress_clear(self);
     if (bar < LEAST_BAR) {
         fprintf(stderr, "%.*s", room, left);
-        int left_over = room - (int)strlen(left) - 1;
+        int left_over = room - (int)strlen(left) - 2;
         if (left_over > 0)
-            fprintf(stderr, " %.*s", left_over, right);
+            fprintf(stderr, "  %.*s", left_over, right);
     } else {
         int full = (int)(fraction * bar + 0.5);
         fprintf(stderr, "%s %s", left, self->colour ? "\033[36m" : "");

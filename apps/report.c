@@ -235,11 +235,11 @@ static void chart_of(FILE *file, const comparison *self, const combination *firs
     chart_series *series = calloc(count, sizeof(*series));
     chart_point *points = calloc(count * longest, sizeof(*points));
     if (series && points) {
-        for (size_t i = 0; i < count; i++)
-            series[i].points = points + i * longest;
         for (size_t p = 0; p < self->precision_count; p++) {
             for (size_t r = 0; r < runs; r++) {
-                chart_series *one = &series[what == LAST_ACCURACY ? p : p * runs + r];
+                size_t index = what == LAST_ACCURACY ? p : p * runs + r;
+                chart_series *one = &series[index];
+                one->points = points + index * longest;
                 one->name = first[p].precision;
                 one->style = (int)(p % CHART_STYLES);
                 add_points(one, &first[p].runs[r], what);

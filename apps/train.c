@@ -254,7 +254,7 @@ int command_train(int argc, char **argv)
         "train",  "[OPTION]...", "Trains a model on a device in a precision, and saves it after every epoch.",
         examples, rows,          OWN_ROWS + TRAINING_ROWS
     };
-    bool help;
+    bool help = false;
     bd_error error = { 0 };
     bd_status status = options_parse(&table, argc, argv, &help, &error);
     if (!status && !help)

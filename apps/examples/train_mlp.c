@@ -58,7 +58,7 @@ int main(int argc, char **argv)
         fputs("usage: train_mlp DEVICE [EPOCHS]\n", stderr);
         return 2;
     }
-    if (!train(argv[1], argc > 2 ? atoi(argv[2]) : 1, &error))
+    if (!train(argv[1], argc > 2 ? (int)strtol(argv[2], NULL, 10) : 1, &error))
         return 0;
     fprintf(stderr, "train_mlp: %s\n", error.message);
     return 1;

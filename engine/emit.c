@@ -284,8 +284,11 @@ static const char *load(bd_emitter *emitter, bd_tensor node, const char *index)
 {
     int operand = bd_kernel_operand(emitter->kernel, node);
     const char *name = fresh(emitter, 'v');
-    bd_text_append(&emitter->text, "BD_VALUE %s = BD_LOAD_%s(b%d, %s);\n", name,
-                   bd_format_name(emitter->plan->graph->nodes[node].format), operand, index);
+    if (emitter->kernel->operands[operand].parts > 1)
+        bd_text_append(&emitter->text, "BD_VALUE %s = load_b%d(%s);\n", name, operand, index);
+    else
+        bd_text_append(&emitter->text, "BD_VALUE %s = BD_LOAD_%s(b%d, %s);\n", name,
+                       bd_format_name(emitter->plan->graph->nodes[node].format), operand, index);
     return name;
 }
 
@@ -754,6 +757,10 @@ void bd_emit_store(bd_emitter *emitter, bd_tensor tensor, const char *index, con
     const bd_graph *graph = emitter->plan->graph;
     const bd_node *node = &graph->nodes[tensor];
     bd_tensor target = node->op == BD_OP_ASSIGN ? node->inputs[0] : tensor;
-    bd_text_append(&emitter->text, "BD_STORE_%s(b%d, %s, %s);\n", bd_format_name(graph->nodes[target].format),
-                   bd_kernel_operand(emitter->kernel, target), index, value);
+    const int operand = bd_kernel_operand(emitter->kernel, target);
+    if (emitter->kernel->operands[operand].parts > 1)
+        bd_text_append(&emitter->text, "store_b%d(%s, %s);\n", operand, index, value);
+    else
+        bd_text_append(&emitter->text, "BD_STORE_%s(b%d, %s, %s);\n", bd_format_name(graph->nodes[target].format), operand,
+                       index, value);
 }

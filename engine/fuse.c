@@ -557,7 +557,7 @@ static void add_operand(fuser *f, int kernel, bd_tensor node, bool written)
         return;
     }
     k->operands = operands;
-    k->operands[k->operand_count++] = (bd_operand){ node, written };
+    k->operands[k->operand_count++] = (bd_operand){ .node = node, .written = written, .parts = 1 };
 }
 
 static void visit_operand(void *user, bd_tensor base)

@@ -26,6 +26,9 @@ typedef struct bd_tile {
 typedef struct bd_operand {
     bd_tensor node;
     bool written;
+    /* Where the device sees less of a buffer at once than the tensor has, the operand takes `parts` bindings, each of
+     * `part_elements`, the last of the rest. Else 1 and all. */
+    uint32_t parts, part_elements;
 } bd_operand;
 
 /* Over which index a node of a kernel is evaluated. */

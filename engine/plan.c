@@ -51,7 +51,7 @@ static void launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *targ
     case BD_KERNEL_ROWS: {
         /* Lanes share a row, in local[0]; rows of a group are in local[1]. Short rows take one lane each. */
         int64_t length = (e->length + e->chunks - 1) / e->chunks, rows = e->outer * e->chunks;
-        kernel->local[0] = target->is_cpu && rows >= 4 ? 1 : length <= 32 ? 1 : power_of_two_up_to(most, length / 4);
+        kernel->local[0] = length <= (target->is_cpu && rows >= 4 ? 1024 : 32) ? 1 : power_of_two_up_to(most, length / 4);
         kernel->local[1] = power_of_two_up_to(most / kernel->local[0], rows);
         spread_groups(target, kernel, ((uint64_t)rows + kernel->local[1] - 1) / kernel->local[1]);
         break;
@@ -119,6 +119,25 @@ static void count_work(const bd_plan *plan, bd_kernel *kernel)
     }
 }
 
+/* Cuts operands that exceed what a kernel sees through one binding; returns the bindings of the kernel. */
+static uint32_t cut_operands(const bd_plan *plan, bd_kernel *kernel, const bd_target *target)
+{
+    const uint64_t alignment = target->limits.buffer_alignment > 256 ? target->limits.buffer_alignment : 256;
+    const uint64_t most = target->limits.max_binding_bytes / alignment * alignment;
+    uint32_t bindings = 0;
+    for (int i = 0; i < kernel->operand_count; i++) {
+        bd_operand *operand = &kernel->operands[i];
+        const uint64_t size = plan->storage[operand->node].size, element = bd_format_size(plan->graph->nodes[operand->node].format);
+        operand->part_elements = (uint32_t)(size / element);
+        if (most && size > target->limits.max_binding_bytes) {
+            operand->parts = (uint32_t)((size + most - 1) / most);
+            operand->part_elements = (uint32_t)(most / element);
+        }
+        bindings += operand->parts;
+    }
+    return bindings;
+}
+
 static void name_kernel(const bd_plan *plan, bd_kernel *kernel)
 {
     static const char *const classes[] = { "pointwise", "rows", "columns", "contraction", "control", "library" };
@@ -174,9 +193,10 @@ bd_status bd_plan_create(const bd_graph *graph, const bd_target *target, const b
         name_kernel(plan, kernel);
         launch(plan, kernel, target);
         count_work(plan, kernel);
-        if ((uint32_t)kernel->operand_count > target->limits.max_bindings)
-            status = bd_fail(error, BD_ERROR_UNSUPPORTED, "kernel '%s' needs %d buffers, this device allows %u", kernel->name,
-                             kernel->operand_count, target->limits.max_bindings);
+        const uint32_t bindings = cut_operands(plan, kernel, target);
+        if (bindings > target->limits.max_bindings)
+            status = bd_fail(error, BD_ERROR_UNSUPPORTED, "kernel '%s' needs %u buffers, this device allows %u", kernel->name,
+                             bindings, target->limits.max_bindings);
         plan->flops += kernel->flops;
         plan->bytes += kernel->bytes_read + kernel->bytes_written;
     }

@@ -113,22 +113,48 @@ void bd_print_control(bd_printer *printer)
     bd_text_append_raw(bd_emitter_text(printer->emitter), rule, sizeof rule - 1);
 }
 
+/* An operand in parts: functions that find the part of an element. Only GLSL needs it: OpenCL's largest buffer is seen
+ * whole. */
+static void declare_parts(const bd_operand *operand, const char *format, int number, int binding, bd_text *declarations)
+{
+    const char *const access = operand->written ? "" : "readonly ";
+    for (uint32_t part = 0; part < operand->parts; part++)
+        bd_text_append(declarations, "layout(set = 0, binding = %d) %sbuffer Buffer%d_%u { BD_TYPE_%s b%d_%u[]; };\n",
+                       binding + (int)part, access, number, part, format, number, part);
+    for (int store = 0; store < (operand->written ? 2 : 1); store++) {
+        bd_text_append(declarations, store ? "void store_b%d(uint i, float v)\n{\n" : "float load_b%d(uint i)\n{\n", number);
+        for (uint32_t part = 0; part < operand->parts; part++) {
+            if (part + 1 < operand->parts)
+                bd_text_append(declarations, "    if (i < %lluu)\n    ", (unsigned long long)operand->part_elements * (part + 1));
+            bd_text_append(declarations, store ? "    { BD_STORE_%s(b%d_%u, i - %lluu, v); return; }\n" :
+                                                 "    return BD_LOAD_%s(b%d_%u, i - %lluu);\n",
+                           format, number, part, (unsigned long long)operand->part_elements * part);
+        }
+        bd_text_append(declarations, "}\n");
+    }
+}
+
 /* The type that a buffer's elements have in the kernel, and its declaration. */
 static void declare_buffers(const bd_printer *printer, bd_text *declarations, bd_text *macros)
 {
     const bd_graph *graph = printer->plan->graph;
-    if (printer->dialect == BD_DIALECT_OPENCL)
+    const bool opencl = printer->dialect == BD_DIALECT_OPENCL;
+    int binding = 0;
+    if (opencl)
         bd_text_append(macros, "#define BD_ARGUMENTS ");
     for (int i = 0; i < printer->kernel->operand_count; i++) {
         const bd_operand *operand = &printer->kernel->operands[i];
         const char *format = bd_format_name(graph->nodes[operand->node].format);
-        if (printer->dialect == BD_DIALECT_OPENCL)
+        if (opencl)
             bd_text_append(macros, "%s__global %sBD_TYPE_%s *b%d", i ? ", " : "", operand->written ? "" : "const ", format, i);
+        else if (operand->parts > 1)
+            declare_parts(operand, format, i, binding, declarations);
         else
-            bd_text_append(declarations, "layout(set = 0, binding = %d) %sbuffer Buffer%d { BD_TYPE_%s b%d[]; };\n", i,
+            bd_text_append(declarations, "layout(set = 0, binding = %d) %sbuffer Buffer%d { BD_TYPE_%s b%d[]; };\n", binding,
                            operand->written ? "" : "readonly ", i, format, i);
+        binding += (int)operand->parts;
     }
-    if (printer->dialect == BD_DIALECT_OPENCL)
+    if (opencl)
         bd_text_append(macros, "\n");
 }
 

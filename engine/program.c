@@ -36,13 +36,17 @@ static void free_dispatches(bd_dispatch *dispatches, int count)
     free(dispatches);
 }
 
-static bd_status check_limit(const bd_device *device, const bd_kernel *kernel, const bd_binding *binding, bd_error *error)
+/* The bindings of one operand: as many as it has parts. */
+static int bind_parts(const bd_operand *operand, const bd_binding *whole, size_t element, bd_binding *parts)
 {
-    const uint64_t most = device->info.limits.max_binding_bytes;
-    return !most || binding->size <= most
-               ? BD_OK
-               : bd_fail(error, BD_ERROR_UNSUPPORTED, "kernel '%s' needs %llu bytes in one binding, %s allows %llu", kernel->name,
-                         (unsigned long long)binding->size, device->info.id, (unsigned long long)most);
+    for (uint32_t i = 0; i < operand->parts; i++) {
+        const uint64_t most = (uint64_t)operand->part_elements * element, first = i * most;
+        parts[i] = *whole;
+        parts[i].written = operand->written;
+        parts[i].offset += first;
+        parts[i].size = operand->parts > 1 && i + 1 < operand->parts ? most : whole->size - first;
+    }
+    return (int)operand->parts;
 }
 
 static bd_status prepare(bd_program *program, bd_dispatch *dispatches, bd_binding *variables, bd_error *error)
@@ -57,15 +61,21 @@ static bd_status prepare(bd_program *program, bd_dispatch *dispatches, bd_bindin
         }
     for (int k = 0; k < plan->kernel_count && status == BD_OK; k++) {
         const bd_kernel *kernel = &plan->kernels[k];
-        bd_binding *bindings = calloc((size_t)kernel->operand_count + 1, sizeof *bindings);
+        size_t count = 0;
+        for (int i = 0; i < kernel->operand_count; i++)
+            count += kernel->operands[i].parts;
+        bd_binding *bindings = calloc(count + 1, sizeof *bindings);
         if (!bindings)
             return bd_fail(error, BD_ERROR_MEMORY, "out of memory for a program");
-        dispatches[k] = (bd_dispatch){ kernel, NULL, bindings, kernel->operand_count };
+        dispatches[k] = (bd_dispatch){ kernel, NULL, bindings, (int)count };
+        int bound = 0;
         for (int i = 0; i < kernel->operand_count && status == BD_OK; i++) {
-            status = bind(program->store, plan, kernel->operands[i].node, &bindings[i], error);
-            bindings[i].written = kernel->operands[i].written;
+            const bd_operand *operand = &kernel->operands[i];
+            bd_binding whole;
+            status = bind(program->store, plan, operand->node, &whole, error);
             if (status == BD_OK)
-                status = check_limit(device, kernel, &bindings[i], error);
+                bound += bind_parts(operand, &whole, bd_format_size(plan->graph->nodes[operand->node].format),
+                                    &bindings[bound]);
         }
         if (status == BD_OK && device->backend != bd_reference_backend() && kernel->class != BD_KERNEL_LIBRARY) {
             char *source;

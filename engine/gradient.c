@@ -1,8 +1,8 @@
 /* Reverse-mode differentiation: appends the backward pass to the graph. The only place that knows calculus.
  *
  * Rules use a forward node's result rather than its operand where either would do (relu, tanh, exp, ...), so that
- * what came before it need not be kept. A rule's nodes have the gradient role of the node
- * that it differentiates; its last one has that of the operand whose gradient it is a part of. */
+ * what came before it need not be kept. A rule's nodes have the gradient role of the node that it differentiates; its
+ * last one has that of the operand whose gradient it is a part of. */
 #include "build.h"
 
 #include <stdlib.h>

@@ -3,11 +3,11 @@
 
 #include <math.h>
 
-/* [..., last] */
+/* A layer goes on after an error within it, so shapes are asked for by bd_tensor_shape(), which takes BD_NONE. */
 static int64_t last_dimension(const bd_graph *graph, bd_tensor x)
 {
-    const bd_shape *shape = &bd_node_at(graph, x)->shape;
-    return shape->dim[shape->rank - 1];
+    const bd_shape shape = bd_tensor_shape(graph, x);
+    return shape.rank > 0 ? shape.dim[shape.rank - 1] : 1;
 }
 
 static bool check_rank(bd_graph *graph, bd_op op, bd_tensor x, int least)
@@ -90,7 +90,7 @@ bd_tensor bd_linear(bd_graph *graph, bd_tensor x, int64_t units, bool bias, cons
         bd_tensor weight = bd_parameter(graph, "weight", BD_SHAPE(rows.dim[1], units),
                                         glorot_uniform((double)rows.dim[1], (double)units));
         y = bd_matmul(graph, bd_reshape(graph, x, rows), weight, false, false);
-        if (bias && y != BD_NONE)
+        if (bias)
             y = add_bias(graph, y);
         shape.dim[shape.rank - 1] = units;
         y = bd_reshape(graph, y, shape);
@@ -109,7 +109,7 @@ bd_tensor bd_conv(bd_graph *graph, bd_tensor x, int64_t channels, bd_window wind
         bd_tensor weight = bd_parameter(graph, "weight", BD_SHAPE(window.size[0], window.size[1], inputs, channels),
                                         glorot_uniform(area * (double)inputs, area * (double)channels));
         y = bd_conv2d(graph, x, weight, window);
-        if (bias && y != BD_NONE)
+        if (bias)
             y = add_bias(graph, y);
     }
     bd_pop_layer(graph);
@@ -123,10 +123,10 @@ bd_tensor bd_conv(bd_graph *graph, bd_tensor x, int64_t channels, bd_window wind
  * magnitude of the values. The first divisor is a power of two, which costs no rounding. */
 static int64_t count_elements(const bd_graph *graph, bd_tensor x, int first, int count)
 {
-    const bd_shape *shape = &bd_node_at(graph, x)->shape;
+    const bd_shape shape = bd_tensor_shape(graph, x);
     int64_t elements = 1;
     for (int i = first; i < first + count; i++)
-        elements *= shape->dim[i];
+        elements *= shape.dim[i];
     return elements > 0 ? elements : 1;
 }
 

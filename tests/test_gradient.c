@@ -1,8 +1,8 @@
 /* Gradients: every primitive and every layer against central differences, in double precision without any rounding,
  * through the reference interpreter.
  *
- * A case builds y from operands x; L = sum(s * y) for random s; bd_gradient gives dL/dx with the output gradient
- * s.
+ * A case builds y from operands x; L = sum(s * y) for random s; bd_gradient gives dL/dx, with s as the
+ * gradient of y.
  *
  * Tolerance. Let D(h) = (L(x + h) - L(x - h)) / 2h. Its truncation error is t(h) = h^2 L'''/6 + O(h^4), so that
  * D(2h) - D(h) = 3 t(h) + O(h^4): the difference of the two, not a constant, bounds the truncation of D(h). The

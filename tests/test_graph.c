@@ -254,6 +254,24 @@ START_TEST(the_first_error_sticks)
 }
 END_TEST
 
+/* A layer that fails half-way still runs to its end, over tensors that are not there. */
+START_TEST(layers_survive_an_error_within)
+{
+    bd_init zero = { 0 };
+    bd_parameter(graph, "/bn/gamma", BD_SHAPE(7), zero);
+    expect_error(bd_batch_norm(graph, input(BD_SHAPE(4, 3)), true, 0.9f, 1e-5f, "bn"), "bn/gamma", NULL);
+    bd_variable(graph, "/bn/running_mean", BD_ROLE_STATISTIC, BD_F32, BD_SHAPE(7), zero);
+    expect_error(bd_batch_norm(graph, input(BD_SHAPE(4, 3)), false, 0.9f, 1e-5f, "bn"), "running_mean", NULL);
+    bd_parameter(graph, "/ln/beta", BD_SHAPE(7), zero);
+    expect_error(bd_layer_norm(graph, input(BD_SHAPE(4, 3)), 1e-5f, "ln"), "ln/beta", NULL);
+    bd_parameter(graph, "/fc/weight", BD_SHAPE(7), zero);
+    expect_error(bd_linear(graph, input(BD_SHAPE(2, 4, 3)), 5, true, "fc"), "fc/weight", NULL);
+    bd_parameter(graph, "/conv/bias", BD_SHAPE(7), zero);
+    bd_window window = { .size = { 3, 3 }, .stride = { 1, 1 } };
+    expect_error(bd_conv(graph, input(BD_SHAPE(2, 4, 4, 3)), 5, window, true, "conv"), "conv/bias", NULL);
+}
+END_TEST
+
 START_TEST(names)
 {
     bd_init zero = { 0 };
@@ -422,6 +440,7 @@ int main(void)
     tcase_add_test(tests, matmul_shapes);
     tcase_add_test(tests, window_shapes);
     tcase_add_test(tests, the_first_error_sticks);
+    tcase_add_test(tests, layers_survive_an_error_within);
     tcase_add_test(tests, names);
     tcase_add_test(tests, streams_of_random_numbers_differ);
     tcase_add_test(tests, assignments);

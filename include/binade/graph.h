@@ -114,7 +114,8 @@ BD_API bd_tensor bd_scatter_add(bd_graph *graph, bd_tensor values, bd_tensor ind
 /* ---- reductions over `count` adjacent axes from `first`; the axes become 1 if `keep`, else they go ---- */
 BD_API bd_tensor bd_sum(bd_graph *graph, bd_tensor x, int first, int count, bool keep);
 BD_API bd_tensor bd_maximum(bd_graph *graph, bd_tensor x, int first, int count, bool keep); /* NaN if any is */
-BD_API bd_tensor bd_argmax(bd_graph *graph, bd_tensor x, int axis); /* index of the first largest, as a value; the axis goes */
+/* The index of the first largest, as a value; the axis goes. */
+BD_API bd_tensor bd_argmax(bd_graph *graph, bd_tensor x, int axis);
 
 /* ---- contractions ---- */
 /* a [batch..., m, k], b [batch..., k, n] -> [batch..., m, n]; transposed operands are stored [k, m] and [n, k]. */

@@ -25,8 +25,8 @@ typedef enum bd_scaling { BD_SCALING_NONE, BD_SCALING_STATIC, BD_SCALING_DYNAMIC
 
 #define BD_MAX_OVERRIDES 16
 
-/* A layer override: nodes whose layer name is `layer`, or begins with `layer` and '/', take these formats. Of several that
- * match, the last counts. Applying a policy to a model that has no such layer is an error. */
+/* A layer override: nodes whose layer name is `layer`, or begins with `layer` and '/', take these formats. Of several
+ * that match, the last counts. Applying a policy to a model that has no such layer is an error. */
 typedef struct bd_precision_override {
     char layer[64];
     bool set[BD_ROLE_COUNT];

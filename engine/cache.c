@@ -21,7 +21,7 @@
 /* A few thousand kernels; NVIDIA's pipelines are the largest, some 100 KiB each. */
 #define DEFAULT_MOST_BYTES ((uint64_t)512 << 20)
 /* Another process holds the lock while it stores one blob: milliseconds. Longer means that something is wrong there. */
-#define BUSY_MILLISECONDS 2000
+#define BUSY_MILLISECONDS 1000
 
 struct bd_cache {
     sqlite3 *database;         /* NULL: holds nothing */

@@ -470,6 +470,7 @@ int main(void)
 {
     Suite *suite = suite_create("cache");
     TCase *tests = tcase_create("cache");
+    tcase_set_timeout(tests, 60); /* on a busy machine */
     tcase_add_checked_fixture(tests, scratch_create, scratch_remove);
     tcase_add_test(tests, blobs_are_kept);
     tcase_add_test(tests, hash_tells_strings_apart);

@@ -295,11 +295,12 @@ void bd_graph_mark_live(const bd_graph *graph, bool *live)
             continue;
         for (int k = 0; k < node->input_count; k++)
             live[node->inputs[k]] = true;
-        /* Variables have no inputs, so they may be marked out of order: random numbers read seed and step, and a
-         * part lives in its base's memory. */
+        /* Random numbers read seed and step. Variables have no inputs, so they may be marked out of order. */
         if (node->op == BD_OP_RANDOM && control != BD_NONE)
             live[control] = true;
-        if (node->op == BD_OP_VARIABLE && node->attr.variable.base != BD_NONE)
-            live[node->attr.variable.base] = true;
     }
+    /* A part lives in its base's memory. */
+    for (bd_tensor i = 0; i < graph->node_count; i++)
+        if (live[i] && graph->nodes[i].op == BD_OP_VARIABLE && graph->nodes[i].attr.variable.base != BD_NONE)
+            live[graph->nodes[i].attr.variable.base] = true;
 }

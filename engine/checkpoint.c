@@ -51,8 +51,13 @@ static bd_status add_piece(piece_list *list, const bd_store_entry *entry, const 
     }
     piece *added = &list->pieces[list->count];
     size_t element = bd_format_size(entry->format);
-    *added = (piece){ NULL, entry->name, entry->format, *shape, (uint64_t)offset * element,
-                      (uint64_t)bd_shape_elements(shape) * element, NULL };
+    *added = (piece){ NULL,
+                      entry->name,
+                      entry->format,
+                      *shape,
+                      (uint64_t)offset * element,
+                      (uint64_t)bd_shape_elements(shape) * element,
+                      NULL };
     if (asprintf(&added->name, *prefix ? "%s/%s" : "%s%s", prefix, name) < 0)
         return bd_fail(error, BD_ERROR_MEMORY, "out of memory");
     list->count++;
@@ -66,8 +71,8 @@ static bd_status find_entry(const bd_store *store, const char *name, const bd_st
 }
 
 /* What lies in the group's vector `what` for each of its parameters. */
-static bd_status add_vector(piece_list *list, const bd_store *store, const bd_layout *layout, int group, const char *what,
-                            const char *prefix, bd_error *error)
+static bd_status add_vector(piece_list *list, const bd_store *store, const bd_layout *layout, int group,
+                            const char *what, const char *prefix, bd_error *error)
 {
     char name[BD_LAYOUT_NAME];
     const bd_store_entry *entry;
@@ -105,7 +110,9 @@ enum { SEED, STEP, EPOCH, POSITION, NUMBER_COUNT };
 enum { MODEL, PRECISION, OPTIMIZER, DATASET, BATCH, EXAMPLES, MATCH_COUNT };
 
 static const char *const number_keys[NUMBER_COUNT] = { "seed", "step", "epoch", "position" };
-static const char *const match_keys[MATCH_COUNT] = { "model", "precision", "optimizer", "dataset", "batch", "examples" };
+static const char *const match_keys[MATCH_COUNT] = {
+    "model", "precision", "optimizer", "dataset", "batch", "examples"
+};
 
 typedef struct description {
     char numbers[NUMBER_COUNT][24];
@@ -168,7 +175,8 @@ bd_status bd_checkpoint_save(const char *path, bd_store *store, const bd_layout 
             metadata[1 + NUMBER_COUNT + i] = (bd_safe_text){ match_keys[i], d.match[i] };
         tensors[list.count] =
             (bd_safe_tensor){ "control", BD_SAFE_U32, BD_SHAPE(BD_CONTROL_BYTES / 4), state->control };
-        status = bd_safetensors_write(path, tensors, list.count + 1, metadata, sizeof metadata / sizeof *metadata, error);
+        status =
+            bd_safetensors_write(path, tensors, list.count + 1, metadata, sizeof metadata / sizeof *metadata, error);
     }
     free(tensors);
     free_pieces(&list);
@@ -188,8 +196,8 @@ static bd_status check_run(const char *path, const bd_safetensors *file, const b
     for (int i = 0; i < MATCH_COUNT; i++) {
         const char *found = bd_safetensors_metadata(file, match_keys[i]);
         if (!found || strcmp(found, d.match[i]) != 0)
-            return bd_fail(error, BD_ERROR_ARGUMENT, "%s: was saved with %s '%s', this run has '%s'", path, match_keys[i],
-                           found ? found : "", d.match[i]);
+            return bd_fail(error, BD_ERROR_ARGUMENT, "%s: was saved with %s '%s', this run has '%s'", path,
+                           match_keys[i], found ? found : "", d.match[i]);
     }
     return BD_OK;
 }
@@ -212,8 +220,7 @@ static bd_status read_state(const char *path, const bd_safetensors *file, const 
                             bd_run_state *state, bd_error *error)
 {
     const bd_safe_tensor *control;
-    bd_status status =
-        check_tensor(path, file, "control", BD_U32, &BD_SHAPE(BD_CONTROL_BYTES / 4), &control, error);
+    bd_status status = check_tensor(path, file, "control", BD_U32, &BD_SHAPE(BD_CONTROL_BYTES / 4), &control, error);
     if (status)
         return status;
     memcpy(state->control, control->data, sizeof state->control);

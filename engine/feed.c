@@ -38,15 +38,17 @@ static uint64_t largest_variable(const bd_limits *limits)
 /* Half a ring of as many batches as fit: images into `largest` for both halves, everything into `share`. */
 static bd_status choose_half(bd_feed_shape *shape, uint64_t share, uint64_t largest, const char *what, bd_error *error)
 {
-    uint64_t order_bytes = (uint64_t)shape->count * sizeof(uint32_t), most = share > order_bytes ? share - order_bytes : 0;
+    uint64_t order_bytes = (uint64_t)shape->count * sizeof(uint32_t),
+             most = share > order_bytes ? share - order_bytes : 0;
     uint64_t batch_bytes = (uint64_t)shape->batch * ((uint64_t)shape->row_bytes + 1);
     most = smaller(most, largest);
     uint64_t batches = smaller(most / 2, MOST_HALF_BYTES) / batch_bytes;
     if (batches < 1)
-        return bd_fail(error, BD_ERROR_UNSUPPORTED,
-                       "the %s set has to be streamed, and two batches take %llu bytes where %llu may be used: a smaller batch "
-                       "would fit",
-                       what, (unsigned long long)(2 * batch_bytes), (unsigned long long)most);
+        return bd_fail(
+            error, BD_ERROR_UNSUPPORTED,
+            "the %s set has to be streamed, and two batches take %llu bytes where %llu may be used: a smaller batch "
+            "would fit",
+            what, (unsigned long long)(2 * batch_bytes), (unsigned long long)most);
     shape->half = (int64_t)batches * shape->batch;
     return BD_OK;
 }
@@ -56,8 +58,10 @@ static bd_status decide(bd_feed_shape *shape, const bd_limits *limits, uint64_t 
 {
     uint64_t largest = largest_variable(limits), images;
     if ((uint64_t)shape->count > largest / sizeof(uint32_t))
-        return bd_fail(error, BD_ERROR_UNSUPPORTED, "the order of %lld examples is more than the device's largest "
-                       "variable, %llu bytes", (long long)shape->count, (unsigned long long)largest);
+        return bd_fail(error, BD_ERROR_UNSUPPORTED,
+                       "the order of %lld examples is more than the device's largest "
+                       "variable, %llu bytes",
+                       (long long)shape->count, (unsigned long long)largest);
     bool fits = !__builtin_mul_overflow((uint64_t)shape->count, (uint64_t)shape->row_bytes, &images) &&
                 images <= largest && bd_feed_bytes(shape) <= share;
     return fits || shape->count == 0 ? BD_OK : choose_half(shape, share, largest, what, error);
@@ -209,7 +213,8 @@ static bd_status load(bd_feed *feed, int64_t number, bd_error *error)
     bd_status status = wait_for(feed, half, error);
     if (status)
         return status;
-    int64_t begin = number * shape->half, rows = shape->count - begin < shape->half ? shape->count - begin : shape->half;
+    int64_t begin = number * shape->half,
+            rows = shape->count - begin < shape->half ? shape->count - begin : shape->half;
     for (int64_t i = 0; i < rows; i++) {
         size_t from = feed->order[begin + i];
         memcpy(half->images + (size_t)i * row, feed->examples->images + from * row, row);

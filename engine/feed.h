@@ -38,7 +38,7 @@ void bd_feed_destroy(bd_feed **feed);
 /* Row order[i] comes at position i; NULL: row i. Copied. The device must be idle. */
 bd_status bd_feed_set_order(bd_feed *feed, const uint32_t *order, bd_error *error);
 /* Enqueues what the batches from `position` on need. *steps comes as the number wanted, and becomes how many may be enqueued
- * before the next call. Positions only grow between calls of bd_feed_set_order. */
+ * before the next call. */
 bd_status bd_feed_prepare(bd_feed *feed, int64_t position, int64_t *steps, bd_error *error);
 
 /* A permutation of 0 .. count - 1 by (seed, epoch): Fisher and Yates's shuffle with unbiased numbers from Philox. */

@@ -34,17 +34,22 @@ static bd_status check_range(const char *name, double value, double low, double 
 
 bd_status bd_optimizer_check(const bd_optimizer *o, bd_error *error)
 {
-    const double below_one = 1 - 0x1p-24; /* the largest float below 1 */
+    const double below_one = 1 - 0x1p-24;      /* the largest float below 1 */
     const double most = 3.4028234663852886e38; /* FLT_MAX */
     const struct {
         const char *name;
         double value, low, high;
     } ranges[] = {
-        { "learning rate", o->rate, 0, most },         { "momentum", o->momentum, 0, below_one },
-        { "weight decay", o->weight_decay, 0, most },  { "beta1", o->beta1, 0, below_one },
-        { "beta2", o->beta2, 0, below_one },           { "epsilon", o->epsilon, 0, most },
-        { "clip norm", o->clip_norm, 0, most },        { "step factor", o->step_factor, 0, most },
-        { "final rate", o->final_rate, 0, most },      { "warm-up steps", (double)o->warmup_steps, 0, UINT32_MAX },
+        { "learning rate", o->rate, 0, most },
+        { "momentum", o->momentum, 0, below_one },
+        { "weight decay", o->weight_decay, 0, most },
+        { "beta1", o->beta1, 0, below_one },
+        { "beta2", o->beta2, 0, below_one },
+        { "epsilon", o->epsilon, 0, most },
+        { "clip norm", o->clip_norm, 0, most },
+        { "step factor", o->step_factor, 0, most },
+        { "final rate", o->final_rate, 0, most },
+        { "warm-up steps", (double)o->warmup_steps, 0, UINT32_MAX },
         { "step epochs", (double)o->step_epochs, o->schedule == BD_SCHEDULE_STEP, UINT32_MAX },
     };
     if ((unsigned)o->kind > BD_OPTIMIZER_ADAMW)

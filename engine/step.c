@@ -53,14 +53,14 @@ static forward append_forward(bd_graph *graph, const bd_train_params *params, co
     bd_tensor wanted = bd_batch(graph, labels, order, f.control, batch);
     bd_set_role(graph, BD_ROLE_ACTIVATION);
 
-    bd_tensor logits = params->model(graph, bd_cast(graph, x, BD_ROLE_ACTIVATION), data->classes, training,
-                                     params->model_user);
+    bd_tensor logits =
+        params->model(graph, bd_cast(graph, x, BD_ROLE_ACTIVATION), data->classes, training, params->model_user);
     bd_shape shape = bd_tensor_shape(graph, logits), expected = BD_SHAPE(batch, data->classes);
     char text[96];
     if (graph->status == BD_OK && (logits == BD_NONE || !bd_shape_equal(&shape, &expected)))
-        bd_graph_fail(graph, BD_ERROR_ARGUMENT, "model '%s' returned %s, wanted logits of %lldx%lld", params->model_name,
-                      logits == BD_NONE ? "no tensor" : bd_shape_text(&shape, text, sizeof text), (long long)batch,
-                      (long long)data->classes);
+        bd_graph_fail(graph, BD_ERROR_ARGUMENT, "model '%s' returned %s, wanted logits of %lldx%lld",
+                      params->model_name, logits == BD_NONE ? "no tensor" : bd_shape_text(&shape, text, sizeof text),
+                      (long long)batch, (long long)data->classes);
     bd_set_role(graph, BD_ROLE_ACTIVATION);
     f.losses = bd_cross_entropy(graph, logits, wanted);
     bd_set_role(graph, BD_ROLE_FIXED);

@@ -36,7 +36,7 @@ typedef struct bd_optimizer {
 typedef enum bd_event_kind { BD_TRAIN_START, BD_TRAIN_PROGRESS, BD_TRAIN_EPOCH, BD_TRAIN_DONE } bd_event_kind;
 typedef struct bd_train_event {
     bd_event_kind kind;
-    int64_t epoch, epochs, step, steps; /* step counts from 0 over all epochs */
+    int64_t epoch, epochs, step, steps; /* epoch: the running one, from 1, or how many are done; step: steps done so far */
     double train_loss, train_accuracy;  /* since the last event of this kind's interval; NaN if unknown */
     double test_loss, test_accuracy;    /* EPOCH and DONE; NaN if not evaluated */
     double images_per_second;           /* training only, evaluation aside */
@@ -47,6 +47,7 @@ typedef struct bd_train_event {
     int64_t nan_steps;
     int64_t dispatches_per_step;
     uint64_t flops_per_step, bytes_per_step;
+    /* Planned without the data set; peak is what this trainer allocated on the device, the data set included. */
     uint64_t planned_device_bytes, peak_device_bytes, dataset_bytes;
     const char *checkpoint; /* path of the last one written, or NULL */
 } bd_train_event;

@@ -1,0 +1,413 @@
+/* Runs a trainer: epochs of intervals, each a few enqueued steps whose metrics are read while the next ones are computed. */
+#include "trainer.h"
+
+#include "store.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum {
+    IN_FLIGHT = 3,   /* intervals: one computing, one to follow without a pause, one that the host prepares */
+    MOST_GROWTH = 4, /* of an interval over the one before it, until it takes TARGET_SECONDS */
+};
+static const double TARGET_SECONDS = 0.25; /* of an interval: a progress bar that moves, yet few reads */
+
+typedef struct interval {
+    int64_t steps;
+    double enqueued; /* when */
+    uint32_t control[BD_CONTROL_BYTES / 4];
+    bd_event *read, *cleared;
+} interval;
+
+typedef struct step_time {
+    double seconds; /* a step, on average over an interval */
+    int64_t steps;
+} step_time;
+
+/* Sums over some steps. */
+typedef struct tally {
+    double loss, correct, samples, seconds;
+} tally;
+
+typedef struct run {
+    bd_trainer *trainer;
+    interval ring[IN_FLIGHT];
+    int oldest, in_flight;
+    int64_t interval_steps; /* of the next one */
+    int64_t step;           /* done, as far as the host knows */
+    double started, retired;
+    tally epoch, all;
+    double evaluation_seconds; /* of the last one */
+    double test_loss, test_accuracy;
+    step_time *times;
+    size_t time_count, time_capacity;
+    bool halted;
+} run;
+
+static double now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+/* ---- evaluation ---- */
+
+static bd_status check_ready(const bd_trainer *trainer, bd_error *error)
+{
+    if (!trainer->device)
+        return bd_fail(error, BD_ERROR_ARGUMENT, "this trainer has no device, only a plan");
+    if (trainer->failed)
+        return bd_fail(error, BD_ERROR_ARGUMENT, "this trainer met a value that is not finite and cannot go on");
+    return BD_OK;
+}
+
+bd_status bd_trainer_evaluate(bd_trainer *trainer, double *loss, double *accuracy, bd_error *error)
+{
+    bd_status status = check_ready(trainer, error);
+    *loss = *accuracy = NAN;
+    if (status || !trainer->test.program)
+        return status;
+    const bd_feed_shape *shape = &trainer->test.shape;
+    uint32_t control[BD_CONTROL_BYTES / 4] = { 0 };
+    control[BD_CONTROL_BATCH] = (uint32_t)shape->batch;
+    control[BD_CONTROL_COUNT] = (uint32_t)shape->count;
+    control[BD_CONTROL_RATE_COUNT] = 1;
+    bd_control_set_float(control, BD_CONTROL_SCALE, 1);
+    status = bd_store_write(trainer->store, "test/control", control, sizeof control, error);
+    for (int64_t position = 0; position < shape->count && !status;) {
+        int64_t steps = (shape->count - position + shape->batch - 1) / shape->batch;
+        status = bd_feed_prepare(trainer->test.feed, position, &steps, error);
+        if (!status)
+            status = bd_program_run(trainer->test.program, (uint32_t)steps, error);
+        position += steps * shape->batch;
+    }
+    if (!status)
+        status = bd_store_read(trainer->store, "test/control", control, sizeof control, error);
+    if (status)
+        return status;
+    double samples = bd_control_float(control, BD_CONTROL_SAMPLES);
+    *loss = bd_control_float(control, BD_CONTROL_LOSS_SUM) / samples;
+    *accuracy = bd_control_float(control, BD_CONTROL_CORRECT) / samples;
+    return BD_OK;
+}
+
+static bd_status evaluate(run *r, bd_error *error)
+{
+    double begun = now();
+    bd_status status = bd_trainer_evaluate(r->trainer, &r->test_loss, &r->test_accuracy, error);
+    r->evaluation_seconds = now() - begun;
+    return status;
+}
+
+/* ---- events ---- */
+
+static int compare_times(const void *a, const void *b)
+{
+    const step_time *x = a, *y = b;
+    return (x->seconds > y->seconds) - (x->seconds < y->seconds);
+}
+
+/* The median over steps, in milliseconds. NaN before the first. */
+static double median_step(run *r)
+{
+    int64_t total = 0, before = 0;
+    if (r->time_count > 1)
+        qsort(r->times, r->time_count, sizeof *r->times, compare_times);
+    for (size_t i = 0; i < r->time_count; i++)
+        total += r->times[i].steps;
+    for (size_t i = 0; i < r->time_count; i++) {
+        before += r->times[i].steps;
+        if (2 * before >= total)
+            return 1e3 * r->times[i].seconds;
+    }
+    return NAN;
+}
+
+static bd_status add_time(run *r, double seconds, int64_t steps, bd_error *error)
+{
+    if (r->time_count == r->time_capacity) {
+        size_t capacity = 2 * r->time_capacity + 64;
+        step_time *grown = realloc(r->times, capacity * sizeof *grown);
+        if (!grown)
+            return bd_fail(error, BD_ERROR_MEMORY, "out of memory for measurements");
+        r->times = grown;
+        r->time_capacity = capacity;
+    }
+    r->times[r->time_count++] = (step_time){ seconds / (double)steps, steps };
+    return BD_OK;
+}
+
+static double ratio(double part, double whole)
+{
+    return whole > 0 ? part / whole : NAN;
+}
+
+/* Tells the caller; `sums` are those of the event's own steps, `control` the block at its end. */
+static void emit(run *r, bd_event_kind kind, const tally *sums, const uint32_t *control, bd_train_event *copy)
+{
+    const bd_trainer *trainer = r->trainer;
+    const bd_train_params *p = &trainer->params;
+    const int64_t done = trainer->steps_per_epoch ? r->step / trainer->steps_per_epoch : 0;
+    bd_train_event event = { .kind = kind };
+    bd_trainer_describe(trainer, &event);
+    event.epoch = kind == BD_TRAIN_PROGRESS ? (r->step - 1) / trainer->steps_per_epoch + 1 : done;
+    event.step = r->step;
+    event.train_loss = ratio(sums->loss, sums->samples);
+    event.train_accuracy = ratio(sums->correct, sums->samples);
+    bool evaluated = kind == BD_TRAIN_EPOCH || kind == BD_TRAIN_DONE;
+    event.test_loss = evaluated ? r->test_loss : NAN;
+    event.test_accuracy = evaluated ? r->test_accuracy : NAN;
+    const tally *speed = kind == BD_TRAIN_DONE ? &r->all : sums;
+    event.images_per_second = ratio(speed->samples, speed->seconds);
+    event.step_ms = median_step(r);
+    event.seconds = now() - r->started;
+    double steps_left = (double)(trainer->steps - r->step);
+    if (steps_left > 0)
+        event.eta_seconds = steps_left * (double)p->batch * ratio(r->all.seconds, r->all.samples) +
+                            (double)(p->epochs - done) * r->evaluation_seconds;
+    event.loss_scale = bd_control_float(control, BD_CONTROL_SCALE);
+    event.rate = bd_control_float(control, BD_CONTROL_RATE);
+    event.overflows = control[BD_CONTROL_OVERFLOWS];
+    event.nan_steps = control[BD_CONTROL_NAN_COUNT];
+    event.checkpoint = trainer->saved ? p->checkpoint : NULL;
+    if (p->on_event)
+        p->on_event(p->user, &event);
+    if (copy)
+        *copy = event;
+}
+
+/* ---- intervals ---- */
+
+static void forget(bd_device *device, bd_event **event)
+{
+    if (*event)
+        device->backend->event_destroy(device, *event);
+    *event = NULL;
+}
+
+/* Enqueues `steps` steps from a position on, the reading of the control block after them, and a new start of its sums. */
+static bd_status enqueue(run *r, int64_t position, int64_t steps, bd_error *error)
+{
+    static const uint32_t zeros[3];
+    _Static_assert(BD_CONTROL_SAMPLES == BD_CONTROL_LOSS_SUM + 2, "the sums are three words in a row");
+    bd_trainer *trainer = r->trainer;
+    interval *next = &r->ring[(r->oldest + r->in_flight) % IN_FLIGHT];
+    next->enqueued = now();
+    next->steps = steps;
+    bd_status status = BD_OK;
+    for (int64_t left = steps; left > 0 && !status;) {
+        int64_t ready = left;
+        status = bd_feed_prepare(trainer->train.feed, position, &ready, error);
+        if (!status)
+            status = bd_program_run(trainer->train.program, (uint32_t)ready, error);
+        left -= ready;
+        position += ready * trainer->params.batch;
+    }
+    if (status)
+        return status;
+    r->in_flight++; /* from here on its events are somebody's to wait for */
+    status = bd_store_read_part(trainer->store, "control", 0, next->control, sizeof next->control, &next->read, error);
+    return status ? status
+                  : bd_store_write_part(trainer->store, "control", BD_CONTROL_LOSS_SUM * sizeof(uint32_t), zeros,
+                                        sizeof zeros, &next->cleared, error);
+}
+
+static void add(tally *sums, const tally *more)
+{
+    sums->loss += more->loss;
+    sums->correct += more->correct;
+    sums->samples += more->samples;
+    sums->seconds += more->seconds;
+}
+
+/* Aims at intervals of TARGET_SECONDS; the first ones are short, since nobody knows yet how long a step takes. */
+static void adapt(run *r, const interval *last, double seconds)
+{
+    if (r->trainer->params.report_steps > 0)
+        return;
+    double wanted = (double)last->steps * TARGET_SECONDS / fmax(seconds, 1e-9);
+    double most = (double)MOST_GROWTH * (double)last->steps;
+    r->interval_steps = (int64_t)fmax(1, fmin(wanted, most));
+}
+
+/* Waits for the oldest interval and takes its numbers. */
+static bd_status retire(run *r, bd_error *error)
+{
+    bd_trainer *trainer = r->trainer;
+    bd_device *device = trainer->device;
+    interval *oldest = &r->ring[r->oldest];
+    bd_status status = oldest->read ? device->backend->event_wait(device, oldest->read, error) : BD_OK;
+    if (!status && oldest->cleared)
+        status = device->backend->event_wait(device, oldest->cleared, error);
+    forget(device, &oldest->read);
+    forget(device, &oldest->cleared);
+    r->oldest = (r->oldest + 1) % IN_FLIGHT;
+    r->in_flight--;
+    if (status)
+        return status;
+    double time = now(), seconds = time - fmax(oldest->enqueued, r->retired);
+    r->retired = time;
+    const uint32_t *control = oldest->control;
+    memcpy(trainer->state.control, control, sizeof oldest->control);
+    r->step = control[BD_CONTROL_STEP];
+    r->halted |= control[BD_CONTROL_HALT] != 0;
+    if (r->halted)
+        return BD_OK;
+    const tally sums = { bd_control_float(control, BD_CONTROL_LOSS_SUM), bd_control_float(control, BD_CONTROL_CORRECT),
+                         bd_control_float(control, BD_CONTROL_SAMPLES), seconds };
+    add(&r->epoch, &sums);
+    add(&r->all, &sums);
+    adapt(r, oldest, seconds);
+    status = add_time(r, seconds, oldest->steps, error);
+    if (!status)
+        emit(r, BD_TRAIN_PROGRESS, &sums, control, NULL);
+    return status;
+}
+
+static bd_status retire_all(run *r, bd_error *error)
+{
+    bd_status status = BD_OK;
+    while (r->in_flight > 0 && !status)
+        status = retire(r, error);
+    return status;
+}
+
+/* After a failure: waits until the device no longer writes into the ring, and takes nothing from it. */
+static void abandon(run *r)
+{
+    bd_device *device = r->trainer->device;
+    device->backend->finish(device, NULL);
+    for (int i = 0; i < IN_FLIGHT; i++) {
+        forget(device, &r->ring[i].read);
+        forget(device, &r->ring[i].cleared);
+    }
+    r->in_flight = 0;
+}
+
+/* Takes what is done already, and makes room for one more. */
+static bd_status retire_some(run *r, bd_error *error)
+{
+    const bd_device *device = r->trainer->device;
+    bd_status status = BD_OK;
+    while (!status && r->in_flight > 0 &&
+           (r->in_flight == IN_FLIGHT || device->backend->event_done(r->trainer->device, r->ring[r->oldest].cleared)))
+        status = retire(r, error);
+    return status;
+}
+
+/* ---- epochs ---- */
+
+static bd_status begin_epoch(run *r, int64_t epoch, int64_t position, bd_error *error)
+{
+    bd_trainer *trainer = r->trainer;
+    const uint32_t start = (uint32_t)position, zeros[3] = { 0 };
+    r->epoch = (tally){ 0 };
+    bd_feed_shuffle(trainer->state.seed, (uint32_t)epoch, trainer->order, trainer->train.shape.count);
+    bd_status status;
+    if ((status = bd_feed_set_order(trainer->train.feed, trainer->order, error)) ||
+        (status = bd_store_write_part(trainer->store, "control", BD_CONTROL_POSITION * sizeof start, &start,
+                                      sizeof start, NULL, error)))
+        return status;
+    return bd_store_write_part(trainer->store, "control", BD_CONTROL_LOSS_SUM * sizeof *zeros, zeros, sizeof zeros,
+                               NULL, error);
+}
+
+static bool wants_stop(const run *r)
+{
+    const bd_train_params *p = &r->trainer->params;
+    return p->should_stop && p->should_stop(p->user);
+}
+
+/* Ends with nothing in flight. */
+static bd_status run_epoch(run *r, int64_t epoch, int64_t first, bool *stopped, bd_error *error)
+{
+    const bd_trainer *trainer = r->trainer;
+    int64_t step = first;
+    bd_status status = begin_epoch(r, epoch, first * trainer->params.batch, error);
+    while (!status && step < trainer->steps_per_epoch && !r->halted && !(*stopped = wants_stop(r))) {
+        int64_t steps = trainer->steps_per_epoch - step;
+        steps = steps < r->interval_steps ? steps : r->interval_steps;
+        status = enqueue(r, step * trainer->params.batch, steps, error);
+        step += steps;
+        if (!status)
+            status = retire_some(r, error);
+    }
+    if (!status)
+        status = retire_all(r, error);
+    if (status)
+        abandon(r);
+    return status;
+}
+
+static bd_status save(run *r, bd_error *error)
+{
+    bd_trainer *trainer = r->trainer;
+    if (!trainer->params.checkpoint)
+        return BD_OK;
+    bd_status status = bd_trainer_save(trainer, trainer->params.checkpoint, error);
+    trainer->saved |= status == BD_OK;
+    return status;
+}
+
+static bd_status interrupt(run *r, bd_error *error)
+{
+    const char *checkpoint = r->trainer->params.checkpoint;
+    bd_status status = save(r, error);
+    if (status)
+        return status;
+    return checkpoint ? bd_fail(error, BD_ERROR_INTERRUPTED, "interrupted after step %" PRId64 "; saved to %s", r->step,
+                                checkpoint)
+                      : bd_fail(error, BD_ERROR_INTERRUPTED,
+                                "interrupted after step %" PRId64 "; no checkpoint was asked for", r->step);
+}
+
+static bd_status run_epochs(run *r, bd_error *error)
+{
+    bd_trainer *trainer = r->trainer;
+    const int64_t epochs = trainer->params.epochs, length = trainer->steps_per_epoch;
+    bd_status status = BD_OK;
+    for (int64_t epoch = r->step / length; epoch < epochs && !status; epoch++) {
+        bool stopped = false;
+        status = run_epoch(r, epoch, r->step % length, &stopped, error);
+        bd_trainer_measure(trainer);
+        if (!status && r->halted)
+            status = bd_trainer_explain(trainer, error);
+        if (!status && stopped)
+            status = interrupt(r, error);
+        if (!status)
+            status = evaluate(r, error);
+        if (!status)
+            status = save(r, error);
+        if (!status)
+            emit(r, BD_TRAIN_EPOCH, &r->epoch, trainer->state.control, NULL);
+    }
+    return status;
+}
+
+bd_status bd_trainer_run(bd_trainer *trainer, bd_train_event *result, bd_error *error)
+{
+    bd_status status = check_ready(trainer, error);
+    if (status)
+        return status;
+    const int64_t report = trainer->params.report_steps;
+    run r = { .trainer = trainer,
+              .interval_steps = report > 0 ? report : 1,
+              .started = now(),
+              .step = trainer->state.control[BD_CONTROL_STEP],
+              .test_loss = NAN,
+              .test_accuracy = NAN };
+    emit(&r, BD_TRAIN_START, &r.epoch, trainer->state.control, NULL);
+    const bool anything = r.step < trainer->steps;
+    status = anything ? run_epochs(&r, error) : evaluate(&r, error);
+    bd_train_event last;
+    if (!status)
+        emit(&r, BD_TRAIN_DONE, &r.epoch, trainer->state.control, &last);
+    if (!status && result)
+        *result = last;
+    free(r.times);
+    return status;
+}

@@ -1,0 +1,419 @@
+/* Makes trainers: parameters, plans, memory, programs, the first or the resumed state. */
+#include "trainer.h"
+
+#include "feed.h"
+#include "optimizer.h"
+#include "schedule.h"
+#include "store.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The part of a device's memory that a data set takes unless params.dataset_device_bytes says otherwise. */
+enum { DATASET_SHARE = 4 };
+
+void bd_train_params_init(bd_train_params *params)
+{
+    *params = (bd_train_params){
+        .model_name = "model",
+        .optimizer = { .kind = BD_OPTIMIZER_SGD,
+                       .rate = 0.1f,
+                       .momentum = 0.9f,
+                       .beta1 = 0.9f,
+                       .beta2 = 0.999f,
+                       .epsilon = 1e-8f,
+                       .schedule = BD_SCHEDULE_CONSTANT,
+                       .step_epochs = 30,
+                       .step_factor = 0.1f },
+        .batch = 256,
+        .epochs = 5,
+        .seed = 1,
+    };
+    bd_precision_parse("fp32", &params->precision, NULL);
+}
+
+/* ---- parameters ---- */
+
+static bd_status check_params(const bd_train_params *p, bd_error *error)
+{
+    const bd_dataset *data = p->dataset;
+    if (!p->model)
+        return bd_fail(error, BD_ERROR_ARGUMENT, "no model to train");
+    if (!data || data->train.count < 1 || data->height < 1 || data->width < 1 || data->channels < 1 ||
+        data->classes < 1)
+        return bd_fail(error, BD_ERROR_ARGUMENT, "no data set to train on");
+    if (!(data->deviation > 0) || !isfinite(data->mean) || !isfinite(data->deviation))
+        return bd_fail(error, BD_ERROR_ARGUMENT, "data set '%s': mean %g and deviation %g do not make sense",
+                       data->name, data->mean, data->deviation);
+    int64_t pixels, bytes;
+    if (__builtin_mul_overflow(data->height, data->width, &pixels) ||
+        __builtin_mul_overflow(pixels, data->channels, &pixels) || __builtin_mul_overflow(pixels, p->batch, &bytes))
+        return bd_fail(error, BD_ERROR_ARGUMENT, "data set '%s': a batch of %lld images is too large", data->name,
+                       (long long)p->batch);
+    if (p->batch < 1 || p->batch > data->train.count)
+        return bd_fail(error, BD_ERROR_ARGUMENT, "batch %lld: wanted 1 to %lld, the number of training examples",
+                       (long long)p->batch, (long long)data->train.count);
+    /* Positions and steps are counted in 32 bits on the device. */
+    int64_t steps;
+    if (data->train.count > UINT32_MAX - p->batch || data->test.count > UINT32_MAX - p->batch)
+        return bd_fail(error, BD_ERROR_ARGUMENT, "data set '%s': more than 2^32 examples", data->name);
+    if (p->epochs < 1 || __builtin_mul_overflow(data->train.count / p->batch, p->epochs, &steps) || steps > UINT32_MAX)
+        return bd_fail(error, BD_ERROR_ARGUMENT, "epochs %lld: wanted at least 1, and at most 2^32 steps in all",
+                       (long long)p->epochs);
+    if (p->report_steps < 0 || p->dataset_device_bytes < 0)
+        return bd_fail(error, BD_ERROR_ARGUMENT, "a negative interval or memory limit");
+    const bd_precision *policy = &p->precision;
+    if (policy->scaling != BD_SCALING_NONE && !(policy->scale > 0 && isfinite(policy->scale)))
+        return bd_fail(error, BD_ERROR_ARGUMENT, "loss scale %g: wanted a positive finite number", policy->scale);
+    return bd_optimizer_check(&p->optimizer, error);
+}
+
+static bool copy_string(const char **text)
+{
+    return !*text || (*text = strdup(*text));
+}
+
+static bd_status copy_params(bd_trainer *trainer, const bd_train_params *params, bd_error *error)
+{
+    bd_train_params *own = &trainer->params;
+    *own = *params;
+    if (!own->model_name)
+        own->model_name = "model";
+    /* Each is owned or NULL from here, whichever fails. */
+    bool copied = copy_string(&own->model_name);
+    copied &= copy_string(&own->checkpoint);
+    copied &= copy_string(&own->resume);
+    return copied ? BD_OK : bd_fail(error, BD_ERROR_MEMORY, "out of memory");
+}
+
+/* ---- plans ---- */
+
+static bd_status plan_stage(bd_trainer *trainer, bd_stage *stage, bool training, bd_error *error)
+{
+    const bd_compile_options options = { trainer->params.no_fusion, (bd_gemm)trainer->params.gemm };
+    bd_graph *graph = NULL;
+    stage->source.rows = bd_feed_rows(&stage->shape);
+    stage->source.count = stage->shape.count;
+    bd_status status = training ? bd_step_training(&trainer->params, &stage->source, &graph, &trainer->layout, error)
+                                : bd_step_evaluation(&trainer->params, &stage->source, &graph, error);
+    if (!status)
+        status = bd_plan_create(graph, &trainer->target, &options, &stage->plan, error);
+    bd_graph_destroy(&graph);
+    return status;
+}
+
+static bool is_data(const bd_graph *graph, bd_tensor variable)
+{
+    for (bd_tensor t = 0; t < graph->node_count; t++)
+        if (graph->nodes[t].op == BD_OP_BATCH &&
+            (graph->nodes[t].inputs[0] == variable || graph->nodes[t].inputs[1] == variable))
+            return true;
+    return false;
+}
+
+/* Adds the plan's variables that `other` (may be NULL) has not, and finds the largest allocation. */
+static void add_variables(const bd_plan *plan, const bd_plan *other, uint64_t *total, uint64_t *largest)
+{
+    const bd_graph *graph = plan->graph;
+    for (bd_tensor t = 0; t < graph->node_count; t++) {
+        const bd_node *node = &graph->nodes[t];
+        if (node->op != BD_OP_VARIABLE || node->attr.variable.base != BD_NONE || is_data(graph, t) ||
+            (other && bd_graph_find_variable(other->graph, node->attr.variable.name) != BD_NONE))
+            continue;
+        uint64_t bytes = (uint64_t)bd_shape_elements(&node->shape) * bd_format_size(node->format);
+        *total += bytes;
+        *largest = bytes > *largest ? bytes : *largest;
+    }
+}
+
+/* Sums up what will be allocated, and refuses what the device cannot hold. */
+static bd_status check_memory(bd_trainer *trainer, bd_error *error)
+{
+    const bd_plan *train = trainer->train.plan, *test = trainer->test.plan;
+    const bd_limits *limits = &trainer->target.limits;
+    const char *where = trainer->device ? trainer->device->info.id : "the device";
+    uint64_t arena = train->arena_bytes, largest = arena;
+    if (test && test->arena_bytes > arena)
+        largest = arena = test->arena_bytes;
+    uint64_t variables = 0;
+    add_variables(train, NULL, &variables, &largest);
+    if (test)
+        add_variables(test, train, &variables, &largest);
+    trainer->planned_bytes = arena + variables;
+    trainer->dataset_bytes = bd_feed_bytes(&trainer->train.shape) + bd_feed_bytes(&trainer->test.shape);
+
+    const double mib = 1 << 20;
+    uint64_t needed = trainer->planned_bytes + trainer->dataset_bytes;
+    if (limits->memory_bytes && needed > limits->memory_bytes)
+        return bd_fail(
+            error, BD_ERROR_MEMORY,
+            "model '%s' with batch %lld needs %.1f MiB and the data set %.1f MiB, %s has %.1f MiB: a smaller "
+            "batch needs less",
+            trainer->params.model_name, (long long)trainer->params.batch, (double)trainer->planned_bytes / mib,
+            (double)trainer->dataset_bytes / mib, where, (double)limits->memory_bytes / mib);
+    if (limits->max_buffer_bytes && largest > limits->max_buffer_bytes)
+        return bd_fail(
+            error, BD_ERROR_MEMORY,
+            "model '%s' with batch %lld needs one buffer of %.1f MiB, %s allows %.1f MiB: a smaller batch needs "
+            "less",
+            trainer->params.model_name, (long long)trainer->params.batch, (double)largest / mib, where,
+            (double)limits->max_buffer_bytes / mib);
+    return BD_OK;
+}
+
+static bd_status make_plans(bd_trainer *trainer, bd_error *error)
+{
+    const bd_train_params *p = &trainer->params;
+    const bd_limits *limits = &trainer->target.limits;
+    trainer->steps_per_epoch = p->dataset->train.count / p->batch;
+    trainer->steps = trainer->steps_per_epoch * p->epochs;
+    trainer->train.source.rates = bd_schedule_length(&p->optimizer, trainer->steps);
+    trainer->test.source.rates = 1;
+    uint64_t most = p->dataset_device_bytes ? (uint64_t)p->dataset_device_bytes : limits->memory_bytes / DATASET_SHARE;
+    bd_status status =
+        bd_feed_decide(limits, most, p->dataset, p->batch, &trainer->train.shape, &trainer->test.shape, error);
+    if (!status)
+        status = plan_stage(trainer, &trainer->train, true, error);
+    if (!status && p->dataset->test.count > 0)
+        status = plan_stage(trainer, &trainer->test, false, error);
+    return status ? status : check_memory(trainer, error);
+}
+
+/* ---- programs ---- */
+
+/* One count over both programs, for the caller's progress. */
+typedef struct compile_progress {
+    const bd_train_params *params;
+    int before, total;
+} compile_progress;
+
+static void report_compile(void *user, int done, int total)
+{
+    const compile_progress *progress = user;
+    (void)total;
+    if (progress->params->on_compile)
+        progress->params->on_compile(progress->params->user, progress->before + done, progress->total);
+}
+
+static bd_status make_programs(bd_trainer *trainer, bd_error *error)
+{
+    bd_plan **train = &trainer->train.plan, **test = &trainer->test.plan;
+    const int train_kernels = (*train)->kernel_count;
+    uint64_t arena = (*train)->arena_bytes;
+    if (*test && (*test)->arena_bytes > arena)
+        arena = (*test)->arena_bytes;
+    compile_progress progress = { &trainer->params, 0, train_kernels + (*test ? (*test)->kernel_count : 0) };
+    bd_status status = bd_store_reserve_arena(trainer->store, arena, error);
+    if (!status)
+        status = bd_program_create(trainer->store, train, trainer->params.seed, report_compile, &progress,
+                                   &trainer->train.program, error);
+    progress.before = train_kernels;
+    if (!status && *test)
+        status = bd_program_create(trainer->store, test, trainer->params.seed, report_compile, &progress,
+                                   &trainer->test.program, error);
+    return status;
+}
+
+/* ---- the first state ---- */
+
+static bd_status write_rates(bd_trainer *trainer, bd_error *error)
+{
+    const int64_t count = trainer->train.source.rates;
+    float *rates = malloc((size_t)count * sizeof *rates);
+    if (!rates)
+        return bd_fail(error, BD_ERROR_MEMORY, "no memory for %lld learning rates", (long long)count);
+    for (int64_t i = 0; i < count; i++)
+        rates[i] = (float)bd_schedule_rate(&trainer->params.optimizer, i, trainer->steps, trainer->steps_per_epoch);
+    bd_status status = bd_store_write(trainer->store, "rates", rates, (uint64_t)count * sizeof *rates, error);
+    free(rates);
+    return status;
+}
+
+/* Master weights begin with the numbers that the weights were rounded from. */
+static bd_status fill_masters(bd_trainer *trainer, bd_error *error)
+{
+    for (int i = 0; i < trainer->layout.slot_count; i++) {
+        const bd_parameter_slot *slot = &trainer->layout.slots[i];
+        const bd_parameter_group *group = &trainer->layout.groups[slot->group];
+        size_t count = (size_t)bd_shape_elements(&slot->shape), size = bd_format_size(group->master);
+        if (!bd_layout_has_master(group) || count == 0)
+            continue;
+        char name[BD_LAYOUT_NAME];
+        double *values = malloc(count * sizeof *values);
+        void *storage = malloc(count * size);
+        bd_status status =
+            values && storage ? BD_OK : bd_fail(error, BD_ERROR_MEMORY, "no memory for '%s'", slot->name);
+        if (!status) {
+            bd_init_values(slot->name, &slot->init, trainer->params.seed, values, count);
+            bd_format_encode(group->master, values, storage, count);
+            status = bd_store_write_part(trainer->store, bd_layout_vector_name(slot->group, "master", name) + 1,
+                                         (uint64_t)slot->offset * size, storage, count * size, NULL, error);
+        }
+        free(values);
+        free(storage);
+        if (status)
+            return status;
+    }
+    return BD_OK;
+}
+
+/* The words that say where a run stands. */
+static void start_control(bd_run_state *state, const bd_train_params *p)
+{
+    uint32_t *control = state->control;
+    memset(control, 0, sizeof state->control);
+    state->seed = p->seed;
+    control[BD_CONTROL_SEED_LOW] = (uint32_t)p->seed;
+    control[BD_CONTROL_SEED_HIGH] = (uint32_t)(p->seed >> 32);
+    bd_control_set_float(control, BD_CONTROL_SCALE, p->precision.scaling == BD_SCALING_NONE ? 1 : p->precision.scale);
+    bd_control_set_float(control, BD_CONTROL_BETA1_POWER, 1);
+    bd_control_set_float(control, BD_CONTROL_BETA2_POWER, 1);
+}
+
+/* The words that the caller's parameters say, for a new run and for a resumed one. */
+static void set_control(uint32_t *control, const bd_trainer *trainer)
+{
+    const bd_train_params *p = &trainer->params;
+    control[BD_CONTROL_BATCH] = (uint32_t)p->batch;
+    control[BD_CONTROL_COUNT] = (uint32_t)p->dataset->train.count;
+    control[BD_CONTROL_SCALING] = p->precision.scaling;
+    bd_control_set_float(control, BD_CONTROL_GROWTH, p->precision.growth);
+    bd_control_set_float(control, BD_CONTROL_BACKOFF, p->precision.backoff);
+    control[BD_CONTROL_GROWTH_INTERVAL] = p->precision.growth_interval;
+    control[BD_CONTROL_RATE_COUNT] = (uint32_t)trainer->train.source.rates;
+    bd_control_set_float(control, BD_CONTROL_BETA1, p->optimizer.beta1);
+    bd_control_set_float(control, BD_CONTROL_BETA2, p->optimizer.beta2);
+    control[BD_CONTROL_STOP_ON_NAN] = !p->continue_on_nan;
+    control[BD_CONTROL_HALT] = 0;
+}
+
+static bd_status make_state(bd_trainer *trainer, bd_error *error)
+{
+    const bd_train_params *p = &trainer->params;
+    bd_status status;
+    start_control(&trainer->state, p);
+    if (p->resume)
+        status = bd_checkpoint_load(p->resume, trainer->store, &trainer->layout, p, &trainer->state, error);
+    else
+        status = fill_masters(trainer, error);
+    if (status)
+        return status;
+    if (trainer->state.control[BD_CONTROL_STEP] > trainer->steps)
+        return bd_fail(error, BD_ERROR_ARGUMENT, "%s: was saved after step %u, %lld epochs end at step %lld", p->resume,
+                       trainer->state.control[BD_CONTROL_STEP], (long long)p->epochs, (long long)trainer->steps);
+    set_control(trainer->state.control, trainer);
+    return bd_store_write(trainer->store, "control", trainer->state.control, sizeof trainer->state.control, error);
+}
+
+static bd_status make_feeds(bd_trainer *trainer, bd_error *error)
+{
+    const bd_dataset *data = trainer->params.dataset;
+    trainer->order = malloc((size_t)data->train.count * sizeof *trainer->order);
+    if (!trainer->order)
+        return bd_fail(error, BD_ERROR_MEMORY, "no memory for a permutation");
+    bd_status status =
+        bd_feed_create(trainer->store, "train", &trainer->train.shape, &data->train, &trainer->train.feed, error);
+    if (!status && trainer->test.program)
+        status = bd_feed_create(trainer->store, "test", &trainer->test.shape, &data->test, &trainer->test.feed, error);
+    return status;
+}
+
+static bd_status put_on_device(bd_trainer *trainer, bd_error *error)
+{
+    trainer->device->backend->memory(trainer->device, &trainer->base_bytes, &(uint64_t){ 0 });
+    bd_status status;
+    if ((status = bd_store_create(trainer->device, &trainer->store, error)) ||
+        (status = make_programs(trainer, error)) || (status = make_feeds(trainer, error)) ||
+        (status = write_rates(trainer, error)) || (status = make_state(trainer, error)))
+        return status;
+    bd_trainer_measure(trainer);
+    return BD_OK;
+}
+
+bd_status bd_trainer_create(bd_device *device, const bd_train_params *params, bd_trainer **result, bd_error *error)
+{
+    *result = NULL;
+    bd_status status = check_params(params, error);
+    if (status)
+        return status;
+    bd_trainer *trainer = calloc(1, sizeof *trainer);
+    if (!trainer)
+        return bd_fail(error, BD_ERROR_MEMORY, "out of memory");
+    trainer->device = device;
+    if (device)
+        trainer->target = device->target;
+    else
+        bd_target_default(&trainer->target);
+    if (!(status = copy_params(trainer, params, error)) && !(status = make_plans(trainer, error)) && device)
+        status = put_on_device(trainer, error);
+    if (status)
+        bd_trainer_destroy(&trainer);
+    *result = trainer;
+    return status;
+}
+
+static void destroy_stage(bd_stage *stage)
+{
+    bd_feed_destroy(&stage->feed);
+    bd_program_destroy(&stage->program);
+    bd_plan_destroy(&stage->plan);
+}
+
+void bd_trainer_destroy(bd_trainer **pointer)
+{
+    if (!pointer || !*pointer)
+        return;
+    bd_trainer *trainer = *pointer;
+    destroy_stage(&trainer->train);
+    destroy_stage(&trainer->test);
+    bd_store_destroy(&trainer->store);
+    bd_layout_finish(&trainer->layout);
+    free(trainer->order);
+    free((char *)trainer->params.model_name);
+    free((char *)trainer->params.checkpoint);
+    free((char *)trainer->params.resume);
+    free(trainer);
+    *pointer = NULL;
+}
+
+/* ---- small services ---- */
+
+void bd_trainer_measure(bd_trainer *trainer)
+{
+    uint64_t now = 0, peak = 0;
+    trainer->device->backend->memory(trainer->device, &now, &peak);
+    now = now > trainer->base_bytes ? now - trainer->base_bytes : 0;
+    trainer->peak_bytes = now > trainer->peak_bytes ? now : trainer->peak_bytes;
+}
+
+bd_status bd_trainer_read_control(bd_trainer *trainer, bd_error *error)
+{
+    return bd_store_read(trainer->store, "control", trainer->state.control, sizeof trainer->state.control, error);
+}
+
+static bd_status need_device(const bd_trainer *trainer, bd_error *error)
+{
+    return trainer->device ? BD_OK : bd_fail(error, BD_ERROR_ARGUMENT, "this trainer has no device, only a plan");
+}
+
+bd_status bd_trainer_save(bd_trainer *trainer, const char *path, bd_error *error)
+{
+    bd_status status = need_device(trainer, error);
+    if (!status)
+        status = bd_trainer_read_control(trainer, error);
+    if (status)
+        return status;
+    bd_run_state state = trainer->state;
+    /* Sums of an interval are nobody's concern: equal runs give equal files. */
+    bd_control_set_float(state.control, BD_CONTROL_LOSS_SUM, 0);
+    bd_control_set_float(state.control, BD_CONTROL_CORRECT, 0);
+    bd_control_set_float(state.control, BD_CONTROL_SAMPLES, 0);
+    return bd_checkpoint_save(path, trainer->store, &trainer->layout, &trainer->params, &state, error);
+}
+
+bd_status bd_trainer_read(bd_trainer *trainer, const char *parameter, double *values, size_t count, bd_error *error)
+{
+    bd_status status = need_device(trainer, error);
+    return status ? status : bd_store_read_values(trainer->store, parameter, values, count, error);
+}

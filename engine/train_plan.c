@@ -1,0 +1,136 @@
+/* Tells what a trainer will do: the policy of every layer, the kernels, the work and the memory. No device needed. */
+#include "trainer.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+void bd_trainer_describe(const bd_trainer *trainer, bd_train_event *event)
+{
+    const bd_plan *plan = bd_stage_plan(&trainer->train);
+    event->epochs = trainer->params.epochs;
+    event->steps = trainer->steps;
+    event->dispatches_per_step = plan->kernel_count;
+    event->flops_per_step = plan->flops;
+    event->bytes_per_step = plan->bytes;
+    event->planned_device_bytes = trainer->planned_bytes;
+    event->peak_device_bytes = trainer->peak_bytes;
+    event->dataset_bytes = trainer->dataset_bytes;
+}
+
+typedef struct printer {
+    void (*print)(void *user, const char *line);
+    void *user;
+} printer;
+
+static void print_line(const printer *out, const char *format, ...) BD_PRINTF(2, 3);
+
+static void print_line(const printer *out, const char *format, ...)
+{
+    char line[512];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(line, sizeof line, format, arguments);
+    va_end(arguments);
+    out->print(out->user, line);
+}
+
+static void print_policy(const bd_trainer *trainer, const printer *out)
+{
+    const bd_precision *policy = &trainer->params.precision;
+    const bd_graph *graph = bd_stage_plan(&trainer->train)->graph;
+    print_line(out, "%-24s %-5s %-5s %-5s %-5s %-5s %-7s %s", "layer", "w", "a", "g", "stat", "acc", "master", "state");
+    for (int32_t i = 1; i < graph->layer_count; i++) {
+        static const bd_role roles[] = { BD_ROLE_WEIGHT,      BD_ROLE_ACTIVATION, BD_ROLE_GRADIENT, BD_ROLE_STATISTIC,
+                                         BD_ROLE_ACCUMULATOR, BD_ROLE_MASTER,     BD_ROLE_STATE };
+        const char *name[sizeof roles / sizeof *roles];
+        for (size_t j = 0; j < sizeof roles / sizeof *roles; j++)
+            name[j] = bd_format_name(bd_precision_format(policy, roles[j], graph->layers[i]));
+        print_line(out, "%-24s %-5s %-5s %-5s %-5s %-5s %-7s %s", graph->layers[i], name[0], name[1], name[2], name[3],
+                   name[4], name[5], name[6]);
+    }
+    static const char *const scalings[] = { "none", "static", "dynamic" };
+    if (policy->scaling == BD_SCALING_NONE)
+        print_line(out, "loss scale none");
+    else
+        print_line(out, "loss scale %s from %g", scalings[policy->scaling], policy->scale);
+}
+
+static void print_kernels(const char *title, const bd_plan *plan, const printer *out)
+{
+    static const char *const classes[] = { "pointwise", "rows", "columns", "contraction", "control", "library" };
+    print_line(out, "%s: %d kernels", title, plan->kernel_count);
+    print_line(out, "%4s  %-11s %-22s %12s %12s  %s", "", "class", "groups", "flops", "bytes", "name");
+    for (int i = 0; i < plan->kernel_count; i++) {
+        const bd_kernel *kernel = &plan->kernels[i];
+        char groups[40];
+        snprintf(groups, sizeof groups, "%" PRIu32 "x%" PRIu32 "x%" PRIu32, kernel->groups[0], kernel->groups[1],
+                 kernel->groups[2]);
+        print_line(out, "%4d  %-11s %-22s %12" PRIu64 " %12" PRIu64 "  %s", i, classes[kernel->class], groups,
+                   kernel->flops, kernel->bytes_read + kernel->bytes_written, kernel->name);
+    }
+    print_line(out, "%s: %" PRIu64 " flops, %" PRIu64 " bytes, arena %" PRIu64 " bytes", title, plan->flops,
+               plan->bytes, plan->arena_bytes);
+}
+
+static void print_parameters(const bd_layout *layout, const printer *out)
+{
+    for (int i = 0; i < layout->group_count; i++) {
+        const bd_parameter_group *group = &layout->groups[i];
+        int64_t elements = 0;
+        int count = 0;
+        for (int j = 0; j < layout->slot_count; j++) {
+            if (layout->slots[j].group != i)
+                continue;
+            elements += bd_shape_elements(&layout->slots[j].shape);
+            count++;
+        }
+        print_line(out, "parameters: %" PRId64 " in %d tensors, weights %s, gradients %s, master %s, state %s",
+                   elements, count, bd_format_name(group->weight), bd_format_name(group->gradient),
+                   bd_format_name(group->master), bd_format_name(group->state));
+    }
+}
+
+static void print_data(const char *title, const bd_feed_shape *shape, const printer *out)
+{
+    if (shape->half)
+        print_line(out, "%s: %" PRId64 " examples, streamed through two halves of %" PRId64, title, shape->count,
+                   shape->half);
+    else
+        print_line(out, "%s: %" PRId64 " examples on the device", title, shape->count);
+}
+
+bd_status bd_trainer_plan(bd_trainer *trainer, bd_train_event *event, void (*print)(void *user, const char *line),
+                          void *user, bd_error *error)
+{
+    if (trainer->failed)
+        return bd_fail(error, BD_ERROR_ARGUMENT, "this trainer met a value that is not finite: its plan is gone");
+    if (event) {
+        *event = (bd_train_event){ .kind = BD_TRAIN_START,
+                                   .train_loss = NAN,
+                                   .train_accuracy = NAN,
+                                   .test_loss = NAN,
+                                   .test_accuracy = NAN,
+                                   .images_per_second = NAN,
+                                   .step_ms = NAN,
+                                   .eta_seconds = NAN };
+        bd_trainer_describe(trainer, event);
+    }
+    if (!print)
+        return BD_OK;
+    const printer out = { print, user };
+    print_line(&out, "model %s, batch %" PRId64 ", precision %s", trainer->params.model_name, trainer->params.batch,
+               trainer->params.precision.name);
+    print_policy(trainer, &out);
+    print_parameters(&trainer->layout, &out);
+    print_kernels("training step", bd_stage_plan(&trainer->train), &out);
+    if (bd_stage_plan(&trainer->test))
+        print_kernels("evaluation of a batch", bd_stage_plan(&trainer->test), &out);
+    print_data("training set", &trainer->train.shape, &out);
+    print_data("test set", &trainer->test.shape, &out);
+    print_line(&out, "planned: %" PRIu64 " bytes, and %" PRIu64 " bytes of data", trainer->planned_bytes,
+               trainer->dataset_bytes);
+    return BD_OK;
+}

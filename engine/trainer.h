@@ -1,0 +1,70 @@
+/* The inside of a trainer, for the files that share it: train.c makes it, run.c runs it, train_plan.c tells what it will do,
+ * search.c finds out why it failed. */
+#ifndef BINADE_ENGINE_TRAINER_H
+#define BINADE_ENGINE_TRAINER_H
+
+#include "checkpoint.h"
+#include "feed.h"
+#include "step.h"
+
+/* A graph that runs over one part of the data set. */
+typedef struct bd_stage {
+    bd_feed_shape shape;
+    bd_step_source source;
+    bd_plan *plan;       /* until the program owns it */
+    bd_program *program; /* NULL in a trainer without a device */
+    bd_feed *feed;
+} bd_stage;
+
+struct bd_trainer {
+    bd_train_params params; /* strings are owned */
+    bd_device *device;      /* NULL: plans only */
+    bd_target target;
+    bd_stage train, test; /* test has neither plan nor program if there are no test examples */
+    bd_layout layout;
+    bd_store *store;
+    uint32_t *order;    /* of the epoch */
+    bd_run_state state; /* as the host knows it; exact while the device is idle */
+    int64_t steps_per_epoch, steps;
+    uint64_t planned_bytes, dataset_bytes;
+    uint64_t base_bytes, peak_bytes; /* allocated on the device before this trainer, and at most by it */
+    bool saved;                      /* a checkpoint was written to params.checkpoint */
+    bool failed;                     /* a value was not finite: the programs are gone */
+};
+
+/* The plan of a stage, wherever it is. */
+static inline const bd_plan *bd_stage_plan(const bd_stage *stage)
+{
+    return stage->program ? bd_program_plan(stage->program) : stage->plan;
+}
+
+/* Fills what does not change while training goes on. */
+void bd_trainer_describe(const bd_trainer *trainer, bd_train_event *event);
+/* Counts what is allocated now. */
+void bd_trainer_measure(bd_trainer *trainer);
+/* Reads the control block; the device must be idle. */
+bd_status bd_trainer_read_control(bd_trainer *trainer, bd_error *error);
+
+/* Runs the failed step again, unfused, and fills `error` with the step and the first layer and operation whose result is not
+ * finite; returns BD_ERROR_NUMERIC, or what kept it from finding out. The trainer cannot go on after it. */
+bd_status bd_trainer_explain(bd_trainer *trainer, bd_error *error);
+
+static inline float bd_control_float(const uint32_t *control, enum bd_control_word word)
+{
+    union {
+        uint32_t word;
+        float value;
+    } bits = { control[word] };
+    return bits.value;
+}
+
+static inline void bd_control_set_float(uint32_t *control, enum bd_control_word word, float value)
+{
+    union {
+        float value;
+        uint32_t word;
+    } bits = { value };
+    control[word] = bits.word;
+}
+
+#endif

@@ -33,8 +33,8 @@ void training_options_init(training_options *options, option_row rows[TRAINING_R
         .beta1 = optimizer->beta1,
         .beta2 = optimizer->beta2,
         .epsilon = optimizer->epsilon,
-        .step_epochs = 1,
-        .step_factor = 0.1f,
+        .step_epochs = optimizer->step_epochs,
+        .step_factor = optimizer->step_factor,
     };
     training_options *o = options;
     const option_row table[TRAINING_ROWS] = {
@@ -52,7 +52,7 @@ void training_options_init(training_options *options, option_row rows[TRAINING_R
         OPTION_IN("clip", NUMBER, &o->clip, "X", 0, FLT_MAX, "scale gradients down to this norm (0: never)"),
         OPTION("schedule", CHOICE, &o->schedule, "constant|step|cosine", "of the learning rate (constant)"),
         OPTION_IN("warmup", INTEGER, &o->warmup, "STEPS", 0, 1e9, "raise the learning rate from 0 over STEPS (0)"),
-        OPTION_IN("step-epochs", INTEGER, &o->step_epochs, "N", 1, 1e6, "schedule step: epochs between changes (1)"),
+        OPTION_IN("step-epochs", INTEGER, &o->step_epochs, "N", 1, 1e6, "schedule step: epochs between changes (30)"),
         OPTION_IN("step-factor", NUMBER, &o->step_factor, "X", 0, 1e3, "schedule step: factor at a change (0.1)"),
         OPTION_IN("final-lr", NUMBER, &o->final_rate, "X", 0, 1e6, "schedule cosine: learning rate at the end (0)"),
         OPTION("gemm", CHOICE, &o->gemm, "auto|own|library", "matrix products: own kernels, CLBlast, or tuned (auto)"),

@@ -1,0 +1,219 @@
+/* How fast the kernels are, and what the device supports. Nothing here passes or fails by a time. */
+#include "kernels.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* Clocks of a GPU that idled need a while to rise. */
+static const double warm_up_seconds = 0.2, measured_seconds = 0.3;
+
+static double seconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+/* Runs for at least `least` seconds; seconds a run go to `each`. */
+static bd_status run_for(bd_program *program, double least, double *each, bd_error *error)
+{
+    uint32_t batch = 1;
+    for (;;) {
+        double begun = seconds();
+        bd_status status = bd_program_run(program, batch, error);
+        if (status == BD_OK)
+            status = bd_program_finish(program, error);
+        double took = seconds() - begun;
+        if (status != BD_OK || took >= least || batch >= 1u << 20) {
+            *each = took / batch;
+            return status;
+        }
+        batch *= 2;
+    }
+}
+
+/* Kernel time by the device's clock where it has one, else by the wall. */
+static bd_status measure(device_run *run, double *each, bool *by_device, bd_error *error)
+{
+    double wall;
+    bd_status status = run_for(run->program, warm_up_seconds, &wall, error);
+    if (status == BD_OK)
+        status = run_for(run->program, measured_seconds, each, error);
+    int kernels = bd_program_plan(run->program)->kernel_count;
+    uint64_t *nanoseconds = test_allocate(kernels, sizeof *nanoseconds);
+    *by_device = status == BD_OK && bd_program_profile(run->program, nanoseconds, NULL) == BD_OK;
+    if (*by_device) {
+        *each = 0;
+        for (int i = 0; i < kernels; i++)
+            *each += 1e-9 * (double)nanoseconds[i];
+    }
+    free(nanoseconds);
+    return status;
+}
+
+typedef bd_tensor (*bench_function)(bd_graph *g, const int64_t *size);
+
+static bd_tensor source(bd_graph *g, const char *name, bd_shape shape)
+{
+    bd_init init = { BD_INIT_UNIFORM, 1 };
+    return bd_variable(g, name, BD_ROLE_ACTIVATION, BD_F32, shape, init);
+}
+
+static bd_tensor bench_chain(bd_graph *g, const int64_t *size)
+{
+    bd_tensor a = source(g, "/a", BD_SHAPE(size[0])), b = source(g, "/b", BD_SHAPE(size[0]));
+    return bd_relu(g, bd_add(g, bd_mul(g, a, b), a));
+}
+
+static bd_tensor bench_rows(bd_graph *g, const int64_t *size)
+{
+    return bd_sum(g, source(g, "/x", BD_SHAPE(size[0], size[1])), 1, 1, false);
+}
+
+static bd_tensor bench_columns(bd_graph *g, const int64_t *size)
+{
+    return bd_sum(g, source(g, "/x", BD_SHAPE(size[0], size[1])), 0, 1, false);
+}
+
+static bd_tensor bench_softmax(bd_graph *g, const int64_t *size)
+{
+    return bd_softmax(g, source(g, "/x", BD_SHAPE(size[0], size[1])));
+}
+
+static bd_tensor bench_matmul(bd_graph *g, const int64_t *size)
+{
+    return bd_matmul(g, source(g, "/a", BD_SHAPE(size[0], size[2])), source(g, "/b", BD_SHAPE(size[2], size[1])), false,
+                     false);
+}
+
+static const bd_window same3 = { { 3, 3 }, { 1, 1 }, { { 1, 1 }, { 1, 1 } } };
+
+static bd_tensor bench_conv(bd_graph *g, const int64_t *size)
+{
+    bd_tensor x = source(g, "/x", BD_SHAPE(size[0], size[1], size[1], size[2]));
+    return bd_conv2d(g, x, source(g, "/w", BD_SHAPE(3, 3, size[2], size[3])), same3);
+}
+
+static bd_tensor bench_conv_data(bd_graph *g, const int64_t *size)
+{
+    bd_tensor dy = source(g, "/dy", BD_SHAPE(size[0], size[1], size[1], size[3]));
+    return bd_conv2d_data(g, dy, source(g, "/w", BD_SHAPE(3, 3, size[2], size[3])), same3,
+                          BD_SHAPE(size[0], size[1], size[1], size[2]));
+}
+
+static bd_tensor bench_conv_weight(bd_graph *g, const int64_t *size)
+{
+    bd_tensor x = source(g, "/x", BD_SHAPE(size[0], size[1], size[1], size[2]));
+    return bd_conv2d_weight(g, x, source(g, "/dy", BD_SHAPE(size[0], size[1], size[1], size[3])), same3,
+                            BD_SHAPE(3, 3, size[2], size[3]));
+}
+
+static bd_tensor bench_pool(bd_graph *g, const int64_t *size)
+{
+    const bd_window window = { { 2, 2 }, { 2, 2 }, { { 0 } } };
+    return bd_max_pool(g, source(g, "/x", BD_SHAPE(size[0], size[1], size[1], size[2])), window);
+}
+
+typedef struct benchmark {
+    const char *name;
+    bench_function build;
+    int64_t size[4];
+} benchmark;
+
+static bd_status run_benchmark(session *s, const benchmark *b, const char *policy, bd_error *error)
+{
+    bd_graph *graph;
+    bd_precision precision;
+    device_run run = { 0 };
+    bd_status status = bd_graph_create(&graph, error);
+    if (status != BD_OK)
+        return status;
+    bd_tensor value = b->build(graph, b->size);
+    if (value != BD_NONE) {
+        bd_init zeros = { BD_INIT_CONSTANT, 0 };
+        bd_assign(graph, bd_variable(graph, "/result", BD_ROLE_ACTIVATION, BD_F32, bd_tensor_shape(graph, value), zeros),
+                  value);
+    }
+    double each;
+    bool by_device;
+    if ((status = bd_graph_status(graph, error)) == BD_OK &&
+        (status = bd_precision_parse(policy, &precision, error)) == BD_OK &&
+        (status = bd_graph_apply_precision(graph, &precision, error)) == BD_OK &&
+        (status = device_run_create(s, graph, &run, error)) == BD_OK &&
+        (status = measure(&run, &each, &by_device, error)) == BD_OK) {
+        const bd_plan *plan = bd_program_plan(run.program);
+        printf("%-34s %-12s %10.4f ms %s %10.1f GFLOP/s %9.2f GB/s\n", b->name, policy, 1e3 * each,
+               by_device ? "kernel" : "wall  ", 1e-9 * (double)plan->flops / each, 1e-9 * (double)plan->bytes / each);
+        fflush(stdout);
+    }
+    device_run_destroy(&run);
+    bd_graph_destroy(&graph);
+    return status;
+}
+
+bool run_benchmarks(session *s)
+{
+    static const benchmark benchmarks[] = {
+        { "chain 4194304", bench_chain, { 4194304 } },
+        { "row sums 4096x1024", bench_rows, { 4096, 1024 } },
+        { "column sums 4096x1024", bench_columns, { 4096, 1024 } },
+        { "softmax 4096x1024", bench_softmax, { 4096, 1024 } },
+        { "softmax 65536x10", bench_softmax, { 65536, 10 } },
+        { "matmul 256x512x784", bench_matmul, { 256, 512, 784 } },
+        { "matmul 512x512x512", bench_matmul, { 512, 512, 512 } },
+        { "matmul 1024x1024x1024", bench_matmul, { 1024, 1024, 1024 } },
+        { "matmul 4096x4096x4096", bench_matmul, { 4096, 4096, 4096 } },
+        { "conv 3x3, 64x16x16x32 to 32", bench_conv, { 64, 16, 32, 32 } },
+        { "conv 3x3 data", bench_conv_data, { 64, 16, 32, 32 } },
+        { "conv 3x3 weight", bench_conv_weight, { 64, 16, 32, 32 } },
+        { "max pool 64x32x32x32", bench_pool, { 64, 32, 32 } },
+    };
+    static const char *const policies[] = { "fp32", "fp16", "fp16-strict" };
+    bool good = true;
+    printf("%s: %s, %s\n", s->info->id, s->info->name, s->info->driver);
+    for (size_t i = 0; i < sizeof benchmarks / sizeof benchmarks[0]; i++) {
+        /* 137 GFLOP: minutes on a CPU */
+        if (s->info->type == BD_DEVICE_CPU && benchmarks[i].size[2] > 1024)
+            continue;
+        for (int p = 0; p < 3; p++) {
+            bd_error error;
+            if (s->filter && !strstr(benchmarks[i].name, s->filter))
+                continue;
+            if (run_benchmark(s, &benchmarks[i], policies[p], &error) == BD_OK)
+                continue;
+            printf("%-34s %-12s failed: %s\n", benchmarks[i].name, policies[p], error.message);
+            good = false;
+        }
+    }
+    return good;
+}
+
+/* ---- support ---- */
+
+static const char *yes(bool is)
+{
+    return is ? "yes" : "no";
+}
+
+void print_support(session *s)
+{
+    static const char *const roundings[] = { "unknown", "nearest even", "toward zero", "other" };
+    const bd_device_info *info = s->info;
+    const bd_limits *limits = &info->limits;
+    const bd_target *target = &s->device->target;
+    printf("%s: %s, %s\n", info->id, info->name, info->driver);
+    printf("formats               f32, f16, and u8 and u32 for data\n");
+    printf("half storage          %s\n", yes(info->half.storage));
+    printf("half arithmetic       %s, exact: %s\n", yes(info->half.arithmetic), yes(info->half.arithmetic_exact));
+    printf("half conversion       %s, exact: %s\n", roundings[info->half.rounding], yes(info->half.conversion_exact));
+    printf("subnormals            half: %s, float: %s\n", yes(info->half.subnormals), yes(info->half.subnormals_f32));
+    printf("matrix units          %s\n", info->matrix_units[0] ? info->matrix_units : "none");
+    printf("matrix library        f32: %s, f16: %s\n", yes(target->library_f32), yes(target->library_f16));
+    printf("kernels               %s\n", target->is_cpu ? "for a CPU" : "for a GPU");
+    printf("binding, at most      %llu bytes, %u in a kernel\n", (unsigned long long)limits->max_binding_bytes,
+           limits->max_bindings);
+    printf("work-group, at most   %u items, %u bytes shared\n", limits->max_workgroup_items, limits->shared_bytes);
+}

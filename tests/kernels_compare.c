@@ -1,0 +1,226 @@
+#include "kernels_compare.h"
+
+#include "../backends/reference/interpret.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+double format_roundoff(bd_format format)
+{
+    return format == BD_F16 ? 0x1p-11 : 0x1p-24;
+}
+
+double format_least_normal(bd_format format)
+{
+    return format == BD_F16 ? 0x1p-14 : 0x1p-126;
+}
+
+double format_least(bd_format format)
+{
+    return format == BD_F16 ? 0x1p-24 : 0x1p-149;
+}
+
+bool same_value(double a, double b)
+{
+    return isnan(a) || isnan(b) ? isnan(a) && isnan(b) : a == b && signbit(a) == signbit(b);
+}
+
+/* ---- what the reference says ---- */
+
+/* EXACT rounds nothing; MAGNITUDE neither, and takes the absolute values of the inputs; FLUSHED rounds, and takes subnormal
+ * F32 inputs for zeros. */
+typedef enum reference_view { VIEW_ROUNDED, VIEW_EXACT, VIEW_MAGNITUDE, VIEW_FLUSHED, VIEW_COUNT } reference_view;
+
+typedef struct judgement {
+    double *values[VIEW_COUNT][MAX_OUTPUTS];
+} judgement;
+
+static double flush(double value)
+{
+    return fabs(value) < format_least_normal(BD_F32) ? copysign(0, value) : value;
+}
+
+static double seen(reference_view view, bd_format format, double value)
+{
+    switch (view) {
+    case VIEW_MAGNITUDE: return fabs(value);
+    case VIEW_FLUSHED: return format == BD_F32 ? flush(value) : value;
+    default: return value;
+    }
+}
+
+static bd_status interpret(const test_case *c, reference_view view, double *results[MAX_OUTPUTS], bd_error *error)
+{
+    const bd_graph *graph = c->graph;
+    double **variables = test_allocate(graph->node_count, sizeof *variables);
+    bd_tensor wanted[MAX_OUTPUTS];
+    for (bd_tensor t = 0; t < graph->node_count; t++) {
+        const bd_node *node = bd_node_at(graph, t);
+        if (node->op == BD_OP_VARIABLE)
+            variables[t] = test_allocate(bd_shape_elements(&node->shape), sizeof(double));
+    }
+    for (int i = 0; i < c->input_count; i++) {
+        bd_format format = bd_node_at(graph, c->inputs[i].tensor)->format;
+        for (int64_t j = 0; j < c->inputs[i].count; j++)
+            variables[c->inputs[i].tensor][j] = seen(view, format, c->inputs[i].values[j]);
+    }
+    for (int i = 0; i < c->output_count; i++)
+        wanted[i] = c->outputs[i].value;
+    bool exact = view == VIEW_EXACT || view == VIEW_MAGNITUDE;
+    bd_status status = BD_OK;
+    for (uint32_t run = 0; run < c->repeats && status == BD_OK; run++)
+        status = bd_interpret_arrays(graph, exact, variables, wanted, results, c->output_count, error);
+    for (bd_tensor t = 0; t < graph->node_count; t++)
+        free(variables[t]);
+    free(variables);
+    return status;
+}
+
+static bool needs_view(const test_case *c, reference_view view)
+{
+    bool sum = false, unrounded = false;
+    for (int i = 0; i < c->output_count; i++) {
+        sum |= c->outputs[i].tolerance.kind == TOLERANCE_SUM;
+        unrounded |= c->outputs[i].tolerance.kind == TOLERANCE_ULPS;
+    }
+    switch (view) {
+    case VIEW_EXACT: return sum || unrounded;
+    case VIEW_MAGNITUDE: return sum;
+    case VIEW_FLUSHED: return c->formats.value == BD_F32 && !c->session->info->half.subnormals_f32;
+    default: return true;
+    }
+}
+
+/* ---- one element ---- */
+
+typedef struct element {
+    double result, rounded, exact, magnitude, flushed;
+    bd_format format, accumulator;
+    bool may_flush; /* the device drops F32 subnormals */
+} element;
+
+static double unit_in_the_last_place(bd_format format, double value)
+{
+    int exponent;
+    double magnitude = fabs(value);
+    if (magnitude < format_least_normal(format))
+        return format_least(format);
+    frexp(magnitude, &exponent);
+    return ldexp(2 * format_roundoff(format), exponent - 1);
+}
+
+/* The error of the value before its last rounding. */
+static double error_allowed(const test_tolerance *t, const element *e)
+{
+    if (t->kind == TOLERANCE_ULPS)
+        return t->ulps * unit_in_the_last_place(BD_F32, e->exact) + t->absolute;
+    double u = format_roundoff(e->accumulator), k = (double)t->terms;
+    double gamma = k * u / (1 - k * u);
+    double factor = (1 + gamma) * pow(1 + format_roundoff(e->format), t->roundings) - 1;
+    /* Each product may fall below the accumulator's normal values, where its error is half the least one, not relative. */
+    double underflow = 0.5 * format_least(e->accumulator) * k + 0.5 * format_least(e->format) * t->roundings;
+    return factor * e->magnitude + underflow;
+}
+
+/* Rounding is monotonic: a value within the error rounds to something between the rounded ends. */
+static bool lies_between(const element *e, double error)
+{
+    double low = bd_round(e->format, e->exact - error), high = bd_round(e->format, e->exact + error);
+    if (e->may_flush && e->result == 0 && flush(low) <= 0 && flush(high) >= 0)
+        return true;
+    return e->result >= low && e->result <= high;
+}
+
+static bool is_good(const test_tolerance *t, const element *e)
+{
+    switch (t->kind) {
+    case TOLERANCE_NONE:
+        if (same_value(e->result, e->rounded))
+            return true;
+        return e->may_flush && (same_value(e->result, flush(e->rounded)) || same_value(e->result, e->flushed) ||
+                                same_value(e->result, flush(e->flushed)));
+    case TOLERANCE_NEAR:
+        if (!isfinite(e->rounded) || !isfinite(e->result))
+            return same_value(e->rounded, e->result);
+        return fabs(e->result - e->rounded) <= t->relative * fabs(e->rounded) + t->absolute;
+    case TOLERANCE_ULPS:
+    case TOLERANCE_SUM:
+        if (isnan(e->exact) || isnan(e->result))
+            return isnan(e->exact) && isnan(e->result);
+        if (isinf(e->exact))
+            return e->result == e->exact;
+        return lies_between(e, error_allowed(t, e));
+    }
+    return false;
+}
+
+/* How much of the error that is allowed before the last rounding was used: what is left of the difference after half a unit
+ * for the rounding. */
+static double used(const test_tolerance *t, const element *e)
+{
+    double difference = fabs(e->result - e->exact), allowed = 0;
+    if (t->kind == TOLERANCE_NEAR) {
+        difference = fabs(e->result - e->rounded);
+        allowed = t->relative * fabs(e->rounded) + t->absolute;
+    } else if (t->kind != TOLERANCE_NONE) {
+        difference -= unit_in_the_last_place(e->format, e->exact) / 2;
+        allowed = error_allowed(t, e);
+    }
+    return allowed > 0 && isfinite(difference) && difference > 0 ? difference / allowed : 0;
+}
+
+/* ---- all of them ---- */
+
+static double value_or(const double *values, int64_t i)
+{
+    return values ? values[i] : 0;
+}
+
+static bd_status judge(test_case *c, const judgement *j, bd_error *error)
+{
+    session *s = c->session;
+    for (int o = 0; o < c->output_count; o++) {
+        const case_compared *output = &c->outputs[o];
+        const bd_node *node = bd_node_at(c->graph, output->value);
+        for (int64_t i = 0; i < output->count; i++) {
+            element e = { output->result[i], value_or(j->values[VIEW_ROUNDED][o], i),
+                          value_or(j->values[VIEW_EXACT][o], i), value_or(j->values[VIEW_MAGNITUDE][o], i),
+                          value_or(j->values[VIEW_FLUSHED][o], i), node->format, c->formats.accumulator,
+                          !s->info->half.subnormals_f32 && node->format == BD_F32 };
+            if (!is_good(&output->tolerance, &e))
+                return bd_fail(error, BD_ERROR_DATA, "output %d (%s), element %lld of %lld is %.9g, the reference says %.9g%s",
+                               o, bd_op_get_info(node->op)->name, (long long)i, (long long)output->count, e.result,
+                               output->tolerance.kind == TOLERANCE_ULPS || output->tolerance.kind == TOLERANCE_SUM
+                                   ? e.exact : e.rounded,
+                               output->tolerance.kind == TOLERANCE_NONE ? "" : ": outside of its bound");
+            double ratio = used(&output->tolerance, &e);
+            if (ratio > s->worst) {
+                s->worst = ratio;
+                snprintf(s->worst_case, sizeof s->worst_case, "%s", c->name);
+            }
+        }
+    }
+    return BD_OK;
+}
+
+bd_status compare_outputs(test_case *c, bd_error *error)
+{
+    judgement j = { 0 };
+    bd_status status = BD_OK;
+    for (reference_view view = 0; view < VIEW_COUNT && status == BD_OK; view++) {
+        if (!needs_view(c, view))
+            continue;
+        for (int i = 0; i < c->output_count; i++)
+            j.values[view][i] = test_allocate(c->outputs[i].count, sizeof(double));
+        status = interpret(c, view, j.values[view], error);
+    }
+    if (status == BD_OK)
+        status = judge(c, &j, error);
+    for (reference_view view = 0; view < VIEW_COUNT; view++)
+        for (int i = 0; i < c->output_count; i++)
+            free(j.values[view][i]);
+    return status;
+}

@@ -1,0 +1,148 @@
+/* Matrix products and the three convolutions. Each case runs the same kernel on whole numbers, whose sums are exact in every
+ * order and format, so that a wrong index shows as a wrong bit, and on real ones within the bound of their sums. */
+#include "kernels.h"
+
+/* ---- matrix products ---- */
+
+typedef struct product_shape {
+    int64_t batch, m, n, k;
+    bool transpose_a, transpose_b;
+} product_shape;
+
+static bd_tensor operand(test_case *c, int64_t batch, int64_t rows, int64_t columns, bool transposed, fill_kind fill)
+{
+    int64_t first = transposed ? columns : rows, second = transposed ? rows : columns;
+    bd_shape shape = batch > 1 ? BD_SHAPE(batch, first, second) : BD_SHAPE(first, second);
+    return case_input(c, c->formats.value, shape, fill);
+}
+
+static void matmul(session *s, format_set f, product_shape p)
+{
+    test_case c;
+    if (!case_begin(&c, s, f, "%lld of %lldx%lldx%lld%s%s", (long long)p.batch, (long long)p.m, (long long)p.n,
+                    (long long)p.k, p.transpose_a ? " a'" : "", p.transpose_b ? " b'" : ""))
+        return;
+    const fill_kind fills[] = { FILL_WHOLE, FILL_UNIFORM };
+    for (int i = 0; i < 2; i++) {
+        bd_tensor a = operand(&c, p.batch, p.m, p.k, p.transpose_a, fills[i]);
+        bd_tensor b = operand(&c, p.batch, p.k, p.n, p.transpose_b, fills[i]);
+        bd_tensor y = bd_matmul(c.graph, a, b, p.transpose_a, p.transpose_b);
+        case_output(&c, y, fills[i] == FILL_WHOLE ? bit_identical : sum_of(p.k, 0));
+    }
+    case_run(&c);
+}
+
+/* relu(x w + bias) of a cast input: prologue and epilogue in one kernel. The product is rounded before the bias comes. */
+static void matmul_fused(session *s, format_set f, int64_t m, int64_t n, int64_t k)
+{
+    test_case c;
+    if (!case_begin(&c, s, f, "relu(relu(x) w + b), %lldx%lldx%lld", (long long)m, (long long)n, (long long)k))
+        return;
+    bd_graph *g = c.graph;
+    const fill_kind fills[] = { FILL_WHOLE, FILL_UNIFORM };
+    for (int i = 0; i < 2; i++) {
+        bd_tensor x = case_input(&c, BD_F32, BD_SHAPE(m, k), fills[i]);
+        bd_tensor w = case_input(&c, f.value, BD_SHAPE(k, n), fills[i]);
+        bd_tensor bias = case_input(&c, f.value, BD_SHAPE(n), fills[i]);
+        bd_tensor product = bd_matmul(g, bd_relu(g, bd_cast(g, x, BD_ROLE_ACTIVATION)), w, false, false);
+        bd_tensor y = bd_relu(g, bd_add(g, product, bd_broadcast(g, bias, BD_SHAPE(m, n))));
+        /* two roundings on the way: of the cast input, and of the product */
+        case_output(&c, y, fills[i] == FILL_WHOLE ? bit_identical : sum_of(k, 2));
+    }
+    case_run(&c);
+}
+
+void test_matmul(session *s)
+{
+    const format_set each[] = { fp32, fp16, fp16_strict };
+    static const product_shape products[] = {
+        { 1, 1, 1, 1, false, false },       { 1, 3, 5, 7, false, false },      { 1, 17, 19, 23, false, false },
+        { 1, 16, 16, 16, false, false },    { 1, 31, 33, 65, false, false },   { 1, 64, 64, 32, false, false },
+        { 1, 63, 65, 31, false, false },    { 1, 65, 127, 129, false, false }, { 1, 128, 128, 128, false, false },
+        { 1, 129, 255, 257, false, false }, { 1, 256, 10, 512, false, false }, { 1, 1, 257, 384, false, false },
+        { 1, 257, 1, 67, false, false },    { 1, 5, 3, 0, false, false },      { 1, 0, 3, 5, false, false },
+        { 3, 17, 9, 33, false, false },     { 2, 64, 33, 16, false, false },
+    };
+    for (int f = 0; f < 3; f++) {
+        for (size_t i = 0; i < sizeof products / sizeof products[0]; i++)
+            matmul(s, each[f], products[i]);
+        for (int t = 1; t < 4; t++) {
+            matmul(s, each[f], (product_shape){ 1, 5, 7, 3, t & 1, t & 2 });
+            matmul(s, each[f], (product_shape){ 1, 63, 65, 33, t & 1, t & 2 });
+            matmul(s, each[f], (product_shape){ 1, 64, 32, 128, t & 1, t & 2 });
+            matmul(s, each[f], (product_shape){ 3, 18, 35, 17, t & 1, t & 2 });
+        }
+        matmul_fused(s, each[f], 33, 65, 47);
+        matmul_fused(s, each[f], 64, 64, 64);
+    }
+    /* A long sum with few results is cut into parts. */
+    for (int f = 0; f < 2; f++)
+        matmul(s, each[f], (product_shape){ 1, 10, 12, 9973, true, false });
+}
+
+/* ---- convolutions ---- */
+
+typedef struct convolution {
+    int64_t images, height, width, in, out;
+    bd_window window;
+} convolution;
+
+/* Terms of the three sums. */
+static int64_t forward_terms(const convolution *v)
+{
+    return v->window.size[0] * v->window.size[1] * v->in;
+}
+
+static int64_t data_terms(const convolution *v)
+{
+    return v->window.size[0] * v->window.size[1] * v->out;
+}
+
+static void convolve(session *s, format_set f, const convolution *v)
+{
+    const bd_window *w = &v->window;
+    test_case c;
+    if (!case_begin(&c, s, f, "%lldx%lldx%lldx%lld to %lld, %lldx%lld step %lld,%lld pad %lld%lld,%lld%lld",
+                    (long long)v->images, (long long)v->height, (long long)v->width, (long long)v->in, (long long)v->out,
+                    (long long)w->size[0], (long long)w->size[1], (long long)w->stride[0], (long long)w->stride[1],
+                    (long long)w->pad[0][0], (long long)w->pad[0][1], (long long)w->pad[1][0], (long long)w->pad[1][1]))
+        return;
+    bd_shape x_shape = BD_SHAPE(v->images, v->height, v->width, v->in);
+    bd_shape weight_shape = BD_SHAPE(w->size[0], w->size[1], v->in, v->out);
+    const fill_kind fills[] = { FILL_WHOLE, FILL_UNIFORM };
+    for (int i = 0; i < 2; i++) {
+        bool whole = fills[i] == FILL_WHOLE;
+        bd_tensor x = case_input(&c, f.value, x_shape, fills[i]), weight = case_input(&c, f.value, weight_shape, fills[i]);
+        bd_tensor y = bd_conv2d(c.graph, x, weight, *w);
+        bd_shape y_shape = bd_tensor_shape(c.graph, y);
+        int64_t pixels = y_shape.dim[0] * y_shape.dim[1] * y_shape.dim[2];
+        bd_tensor dy = case_input(&c, f.value, y_shape, fills[i]);
+        case_output(&c, y, whole ? bit_identical : sum_of(forward_terms(v), 0));
+        case_output(&c, bd_conv2d_data(c.graph, dy, weight, *w, x_shape),
+                    whole ? bit_identical : sum_of(data_terms(v), 0));
+        case_output(&c, bd_conv2d_weight(c.graph, x, dy, *w, weight_shape), whole ? bit_identical : sum_of(pixels, 0));
+    }
+    case_run(&c);
+}
+
+void test_convolutions(session *s)
+{
+    const format_set each[] = { fp32, fp16, fp16_strict };
+    static const convolution convolutions[] = {
+        { 1, 1, 1, 1, 1, { { 1, 1 }, { 1, 1 }, { { 0, 0 }, { 0, 0 } } } },
+        { 2, 5, 5, 1, 6, { { 5, 5 }, { 1, 1 }, { { 2, 2 }, { 2, 2 } } } }, /* LeNet's first, small */
+        { 2, 7, 7, 6, 16, { { 5, 5 }, { 1, 1 }, { { 0, 0 }, { 0, 0 } } } },
+        { 3, 9, 7, 3, 16, { { 3, 3 }, { 1, 1 }, { { 1, 1 }, { 1, 1 } } } },
+        { 2, 8, 8, 16, 3, { { 3, 3 }, { 2, 2 }, { { 1, 1 }, { 1, 1 } } } },
+        { 2, 8, 9, 6, 5, { { 1, 1 }, { 2, 2 }, { { 0, 0 }, { 0, 0 } } } }, /* a projection that skips pixels */
+        { 1, 9, 11, 3, 7, { { 2, 3 }, { 3, 2 }, { { 1, 0 }, { 0, 2 } } } }, /* nothing alike */
+        { 2, 4, 4, 33, 65, { { 3, 3 }, { 1, 1 }, { { 1, 1 }, { 1, 1 } } } },
+    };
+    for (int f = 0; f < 3; f++)
+        for (size_t i = 0; i < sizeof convolutions / sizeof convolutions[0]; i++)
+            convolve(s, each[f], &convolutions[i]);
+    /* many pixels: the weight's gradient is cut into parts */
+    static const convolution long_sum = { 8, 28, 28, 1, 6, { { 5, 5 }, { 1, 1 }, { { 2, 2 }, { 2, 2 } } } };
+    for (int f = 0; f < 2; f++)
+        convolve(s, each[f], &long_sum);
+}

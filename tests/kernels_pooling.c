@@ -1,0 +1,54 @@
+/* Pooling and its gradients. */
+#include "kernels.h"
+
+typedef struct pooled {
+    int64_t images, height, width, channels;
+    bd_window window;
+} pooled;
+
+static void pool(session *s, format_set f, const pooled *p)
+{
+    const bd_window *w = &p->window;
+    test_case c;
+    if (!case_begin(&c, s, f, "%lldx%lldx%lldx%lld, %lldx%lld step %lld,%lld pad %lld%lld,%lld%lld", (long long)p->images,
+                    (long long)p->height, (long long)p->width, (long long)p->channels, (long long)w->size[0],
+                    (long long)w->size[1], (long long)w->stride[0], (long long)w->stride[1], (long long)w->pad[0][0],
+                    (long long)w->pad[0][1], (long long)w->pad[1][0], (long long)w->pad[1][1]))
+        return;
+    bd_graph *g = c.graph;
+    bd_shape shape = BD_SHAPE(p->images, p->height, p->width, p->channels);
+    bd_tensor ties = case_input(&c, f.value, shape, FILL_WHOLE), x = case_input(&c, f.value, shape, FILL_UNIFORM);
+    bd_tensor any = case_input(&c, f.value, shape, FILL_SPECIAL);
+    bd_tensor largest = bd_max_pool(g, ties, *w);
+    bd_shape pooled_shape = bd_tensor_shape(g, largest);
+    bd_tensor whole = case_input(&c, f.value, pooled_shape, FILL_WHOLE);
+    bd_tensor dy = case_input(&c, f.value, pooled_shape, FILL_UNIFORM);
+    /* A window's taps, and as many windows over a pixel at most. An average has a division more, whose quotient an F16
+     * accumulator rounds before it adds it: two roundings a term. */
+    int64_t taps = w->size[0] * w->size[1], average_terms = taps + 2 + 3;
+    case_output(&c, largest, bit_identical);
+    case_output(&c, bd_max_pool(g, any, *w), bit_identical);
+    case_output(&c, bd_max_pool_grad(g, ties, whole, *w), bit_identical);
+    case_output(&c, bd_max_pool_grad(g, x, dy, *w), sum_of(taps, 0));
+    case_output(&c, bd_max_pool_grad(g, any, whole, *w), bit_identical);
+    case_output(&c, bd_avg_pool(g, x, *w), sum_of(average_terms, 0));
+    case_output(&c, bd_avg_pool_grad(g, dy, *w, shape), sum_of(average_terms, 0));
+    case_run(&c);
+}
+
+void test_pooling(session *s)
+{
+    const format_set each[] = { fp32, fp16, fp16_strict };
+    static const pooled cases[] = {
+        { 1, 1, 1, 1, { { 1, 1 }, { 1, 1 }, { { 0, 0 }, { 0, 0 } } } },
+        { 2, 8, 8, 6, { { 2, 2 }, { 2, 2 }, { { 0, 0 }, { 0, 0 } } } },
+        { 2, 7, 9, 16, { { 3, 3 }, { 2, 2 }, { { 1, 1 }, { 1, 1 } } } },
+        { 3, 5, 5, 3, { { 3, 3 }, { 1, 1 }, { { 1, 1 }, { 1, 1 } } } },
+        { 1, 7, 11, 1, { { 2, 3 }, { 3, 2 }, { { 1, 0 }, { 0, 2 } } } },
+        { 2, 8, 8, 5, { { 2, 2 }, { 3, 3 }, { { 0, 0 }, { 0, 0 } } } }, /* pixels that no window covers */
+        { 3, 7, 7, 17, { { 7, 7 }, { 7, 7 }, { { 0, 0 }, { 0, 0 } } } }, /* the whole image */
+    };
+    for (int f = 0; f < 3; f++)
+        for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+            pool(s, each[f], &cases[i]);
+}

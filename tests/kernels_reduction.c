@@ -1,0 +1,143 @@
+/* Sums, maxima and their places; softmax and cross-entropy, which are several reductions over the same rows. */
+#include "kernels.h"
+
+#include <math.h>
+
+/* ---- one reduction ---- */
+
+static void reduce(session *s, format_set f, bd_shape shape, int first, int count, const char *name)
+{
+    test_case c;
+    char text[96];
+    if (!case_begin(&c, s, f, "%s of %s", name, bd_shape_text(&shape, text, sizeof text)))
+        return;
+    int64_t terms = 1;
+    for (int i = first; i < first + count; i++)
+        terms *= shape.dim[i];
+    bd_tensor whole = case_input(&c, f.value, shape, FILL_WHOLE), x = case_input(&c, f.value, shape, FILL_UNIFORM);
+    case_output(&c, bd_sum(c.graph, whole, first, count, false), bit_identical);
+    case_output(&c, bd_sum(c.graph, x, first, count, true), sum_of(terms, 0));
+    if (terms > 0) { /* nothing has no largest */
+        bd_tensor any = case_input(&c, f.value, shape, FILL_SPECIAL);
+        case_output(&c, bd_maximum(c.graph, x, first, count, false), bit_identical);
+        case_output(&c, bd_maximum(c.graph, any, first, count, true), bit_identical);
+        if (count == 1) {
+            case_output(&c, bd_argmax(c.graph, whole, first), bit_identical); /* full of ties */
+            case_output(&c, bd_argmax(c.graph, any, first), bit_identical);
+        }
+    }
+    case_run(&c);
+}
+
+/* A pointwise prologue and epilogue, which the compiler puts into the same kernel. */
+static void sum_of_squares(session *s, format_set f, int64_t rows, int64_t length)
+{
+    test_case c;
+    if (!case_begin(&c, s, f, "root of the sum of squares, %lldx%lld", (long long)rows, (long long)length))
+        return;
+    bd_tensor x = case_input(&c, f.value, BD_SHAPE(rows, length), FILL_WHOLE);
+    bd_tensor squares = bd_mul(c.graph, x, x), sum = bd_sum(c.graph, squares, 1, 1, false);
+    /* Sums of squares up to 4: whole numbers, exact below 2048 in F16 too. Their root rounds once. */
+    test_tolerance root = f.value == BD_F16 ? bit_identical : within_ulps(3);
+    case_output(&c, bd_sqrt(c.graph, sum), root);
+    case_output(&c, bd_neg(c.graph, sum), bit_identical);
+    case_run(&c);
+}
+
+void test_reductions(session *s)
+{
+    const format_set each[] = { fp32, fp16, fp16_strict };
+    const int64_t lengths[] = { 0, 1, 2, 31, 33, 127, 256, 257, 1031 };
+    for (int f = 0; f < 3; f++) {
+        for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
+            reduce(s, each[f], BD_SHAPE(17, lengths[i]), 1, 1, "rows");
+            reduce(s, each[f], BD_SHAPE(lengths[i], 33), 0, 1, "columns");
+        }
+        reduce(s, each[f], BD_SHAPE(3, 65, 5), 1, 1, "middle");
+        reduce(s, each[f], BD_SHAPE(4, 7, 9, 6), 0, 3, "images"); /* as batch normalisation does */
+        reduce(s, each[f], BD_SHAPE(5, 3, 7), 1, 2, "tails");
+        reduce(s, each[f], BD_SHAPE(1, 1, 1), 0, 3, "all");
+        reduce(s, each[f], BD_SHAPE(1, 900), 1, 1, "one row");
+        sum_of_squares(s, each[f], 19, 67);
+    }
+    /* Long enough to be cut into parts. An F16 accumulator has no bound at this length: gamma needs k u < 1. */
+    for (int f = 0; f < 2; f++) {
+        reduce(s, each[f], BD_SHAPE(100003), 0, 1, "all");
+        reduce(s, each[f], BD_SHAPE(20011, 6), 0, 1, "columns");
+        reduce(s, each[f], BD_SHAPE(2, 30011), 1, 1, "rows");
+    }
+}
+
+/* ---- softmax ---- */
+
+/* Relative errors on the way to a softmax y = e / sum(e), e = exp(x - max x); the difference x - max x is the same bits on
+ * both sides. `device` adds to the reference's roundings the error of its exponential (3 units in the last place of F32,
+ * 2^-23 each), of the order of its sum, and of its division. */
+typedef struct softmax_errors {
+    double power, sum, quotient;
+} softmax_errors;
+
+static softmax_errors errors_of(format_set f, int64_t terms, bool device)
+{
+    double u = format_roundoff(f.statistic), accumulator = format_roundoff(f.accumulator), k = (double)terms;
+    double gamma = device ? k * accumulator / (1 - k * accumulator) : 0;
+    softmax_errors e;
+    e.power = device ? (1 + 3 * 0x1p-23) * (1 + u) - 1 : u;
+    /* also what is lost where an exponential is subnormal; the sum is at least 1 */
+    e.sum = (1 + e.power) * (1 + gamma) * (1 + u) - 1 + k * format_least(f.statistic);
+    e.quotient = (device ? 2.5 * 0x1p-23 : 0) + format_roundoff(f.value);
+    return e;
+}
+
+static double softmax_relative(softmax_errors e)
+{
+    return (1 + e.power) * (1 + e.quotient) / (1 - e.sum) - 1;
+}
+
+static test_tolerance softmax_tolerance(format_set f, int64_t terms)
+{
+    double device = softmax_relative(errors_of(f, terms, true)), reference = softmax_relative(errors_of(f, terms, false));
+    return (test_tolerance){ .kind = TOLERANCE_NEAR,
+                        .relative = (device + reference) / (1 - reference),
+                        /* subnormal exponentials and results, on both sides */
+                        .absolute = 2 * format_least(f.statistic) + format_least(f.value) };
+}
+
+/* log(sum e) - (x - max x)[label]: the sum's relative error is the logarithm's absolute one; the logarithm is between 0 and
+ * log n, with 3 units in the last place of its own and a rounding; then a subtraction is rounded. */
+static test_tolerance cross_entropy_tolerance(format_set f, int64_t terms)
+{
+    double u = format_roundoff(f.statistic), logarithm = log((double)terms) + 1;
+    double sums = -log1p(-errors_of(f, terms, true).sum) - log1p(-errors_of(f, terms, false).sum);
+    return (test_tolerance){ .kind = TOLERANCE_NEAR,
+                        .relative = 2 * u / (1 - u),
+                        .absolute = sums + (2 * u + 3 * 0x1p-23) * logarithm + format_least(f.statistic) };
+}
+
+static void softmax(session *s, format_set f, int64_t rows, int64_t classes)
+{
+    test_case c;
+    if (!case_begin(&c, s, f, "%lldx%lld", (long long)rows, (long long)classes))
+        return;
+    bd_tensor x = case_input(&c, f.value, BD_SHAPE(rows, classes), FILL_UNIFORM);
+    bd_tensor scale = bd_constant(c.graph, BD_SHAPE(rows, classes), 8);
+    double values[256];
+    for (int64_t i = 0; i < rows; i++)
+        values[i] = (double)(case_random_bits(&c, 100, i) % (uint32_t)classes);
+    bd_tensor labels = case_input_values(&c, BD_U32, BD_SHAPE(rows), values);
+    bd_tensor logits = bd_mul(c.graph, x, scale);
+    case_output(&c, bd_softmax(c.graph, logits), softmax_tolerance(f, classes));
+    case_output(&c, bd_cross_entropy(c.graph, logits, labels), cross_entropy_tolerance(f, classes));
+    case_run(&c);
+}
+
+void test_softmax(session *s)
+{
+    const format_set each[] = { fp32, fp16, fp16_strict, mixed };
+    for (int f = 0; f < 4; f++) {
+        softmax(s, each[f], 1, 1);
+        softmax(s, each[f], 37, 10);
+        softmax(s, each[f], 5, 257);
+        softmax(s, each[f], 256, 31);
+    }
+}

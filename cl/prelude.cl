@@ -44,6 +44,7 @@
 #define BD_FLOAT(x) ((float)(x))
 #define BD_UINT(x) ((uint)(x))
 #define BD_INT(x) ((int)(x))
+#define BD_UINT4(x, y, z, w) ((uint4)(x, y, z, w))
 #define BD_AS_FLOAT(x) as_float(x)
 #define BD_AS_UINT(x) as_uint(x)
 #define BD_INFINITY INFINITY
@@ -114,7 +115,7 @@ static inline float bd_f16_value(ushort bits)
 static inline float bd_round_f16(float x)
 {
     /* Adding and subtracting 2^(e + 13), where e is x's exponent but not below the halves' least, -14, leaves the bits
-     * down to 2^(e - 10), rounded to nearest even. The upper clamp keeps the sum finite; infinity and NaN go through. */
+     * down to 2^(e - 10), rounded to nearest even. The upper clamp keeps the sum finite; infinity and NaN pass. */
     uint exponent = clamp(as_uint(x) & 0x7f800000u, 113u << 23, 143u << 23);
     float step = as_float(exponent + (13u << 23));
     float magnitude = (fabs(x) + step) - step;
@@ -146,9 +147,9 @@ static inline float bd_nonfinite(float x) { return (as_uint(x) & 0x7f800000u) ==
 #define BD_DIV(a, b) ((a) / (b))
 #define BD_SQRT(x) sqrt(x)
 
-/* a / b within half an ULP and 2^-40 of it, where a / b and the residual are normal numbers: OpenCL allows 2.5 ULP, and one
- * Newton step from the residual mends that. A residual of 0 says that the quotient is right (and keeps the sign of a zero);
- * a NaN that it is infinite, NaN, or from an infinite operand, and right too. */
+/* a / b within half an ULP and 2^-40 of it, where a / b and the residual are normal numbers: OpenCL allows 2.5 ULP,
+ * and one Newton step from the residual mends that. A residual of 0 says that the quotient is right (and keeps the
+ * sign of a zero); a NaN that it is infinite, NaN, or from an infinite operand, and right too. */
 static inline float bd_quotient(float a, float b)
 {
     float quotient = a / b;
@@ -162,9 +163,9 @@ static inline float bd_quotient(float a, float b)
 }
 
 /* ---- functions ----
- * OpenCL's own are accurate enough, but CPU drivers call them element by element: on PoCL 3.1 erf takes 29 ns, log 12 and
- * tanh 11. These have no branches, and nothing that PoCL does not vectorise (as rint); so they take less than 1 ns. The
-* largest error seen on every 13th float, division correctly rounded, stands beside each. */
+ * OpenCL's own are accurate enough, but CPU drivers call them element by element: on PoCL 3.1 erf takes 29 ns, log 12
+ * and tanh 11. These have no branches, and nothing that PoCL does not vectorise (as rint): they take 1 to 2. The largest
+ * error seen on every 13th float, division correctly rounded, stands beside each. */
 
 /* After expf of Moshier's Cephes library: x = n ln 2 + r, and a polynomial for exp(r). 1.01 ULP. */
 static inline float bd_exp(float x)
@@ -231,8 +232,8 @@ static inline float bd_tanh(float x)
     return a < 0.625f ? small : large;
 }
 
-/* 2.4 ULP. In units of 2^-24 of the result, no more than 2.1 come from exp, 1 from the sum and 1 from the quotient: within
- * 5 ULP on every device. */
+/* 2.4 ULP. In units of 2^-24 of the result, no more than 2.1 come from exp, 1 from the sum and 1 from the quotient:
+ * within 5 ULP on every device. */
 static inline float bd_sigmoid(float x)
 {
     float t = bd_exp(-fabs(x)); /* never overflows */
@@ -305,10 +306,10 @@ static inline float bd_mul_f16(float a, float b)
 #define BD_MUL_f16(a, b) bd_round_f16((a) * (b))
 #endif
 /* Before the last rounding a quotient or root is within half an ULP of a float and 2^-40 of the exact one. That one is
- * either a midpoint of two halves, which is a float and comes out exactly, or at least 2^-23 (a quotient), or (1 + 2^-12)
- * half ULPs of a float (a root), away from any, so that its nearest float lies on the right side.
- * The residuals are exact: with q off by less than 4 ULP, a - q * b is a multiple of ulp(q) * ulp(b) and less than
- * 4 ulp(q) * b, that is 2^13 of those; and halves are so far inside the range of floats that nothing is subnormal. */
+ * either a midpoint of two halves, which is a float and comes out exactly, or at least 2^-23 (a quotient), or (1 +
+ * 2^-12) half ULPs of a float (a root), away from any, so that its nearest float lies on the right side.
+ * The residuals are exact: with q off by less than 4 ULP, a - q * b is a multiple of ulp(q) * ulp(b) and less than 4
+ * ulp(q) * b, that is 2^13 of those; and halves are so far inside the range of floats that nothing is subnormal. */
 static inline float bd_div_f16(float a, float b) { return bd_round_f16(bd_quotient(a, b)); }
 static inline float bd_sqrt_f16(float x)
 {

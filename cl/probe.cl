@@ -1,5 +1,5 @@
-/* Kernels that find out what a device does with halves, run when it is opened (backends/opencl/probe.c). They follow the
- * prelude, compiled with one way of converting and computing at a time; "driver" kernels use the driver's own. */
+/* Kernels that find out what a device does with halves, run when it is opened (backends/opencl/probe.c). They follow
+ * the prelude, compiled with one way of converting and computing at a time; "driver" kernels use the driver's own. */
 __kernel void encode(__global const float *in, __global ushort *out)
 {
     size_t i = get_global_id(0);

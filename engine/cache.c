@@ -24,10 +24,10 @@
 #define BUSY_MILLISECONDS 1000
 
 struct bd_cache {
-    sqlite3 *database;         /* NULL: holds nothing */
-    sqlite3_stmt *get, *put;   /* prepared at need */
+    sqlite3 *database;       /* NULL: holds nothing */
+    sqlite3_stmt *get, *put; /* prepared at need */
     sqlite3_stmt *trim, *drop;
-    bool keeps_nothing_new;    /* read-only, or its disk is full */
+    bool keeps_nothing_new; /* read-only, or its disk is full */
     uint64_t most_bytes;
     char path[PATH_MAX];
 };
@@ -39,7 +39,7 @@ static const char create_text[] =
     " high INTEGER NOT NULL, size INTEGER NOT NULL, checksum INTEGER NOT NULL, data BLOB NOT NULL,"
     " UNIQUE(kind, low, high));"
     "PRAGMA user_version = " TEXT(SCHEMA_VERSION) ";"
-    "COMMIT;";
+                                                  "COMMIT;";
 static const char get_text[] = "SELECT id, checksum, data FROM blobs WHERE kind = ?1 AND low = ?2 AND high = ?3";
 static const char put_text[] =
     "INSERT OR REPLACE INTO blobs(kind, low, high, size, checksum, data) VALUES(?1, ?2, ?3, ?4, ?5, ?6)";
@@ -87,8 +87,8 @@ static int open_database(bd_cache *cache)
     /* A blob lost in a power failure is made again: no waiting for the disk. */
     sqlite3_exec(cache->database, "PRAGMA synchronous = OFF", NULL, NULL, NULL);
     int64_t version = query_number(cache->database, "PRAGMA user_version", &result);
-    int64_t tables = result == SQLITE_OK ?
-                         query_number(cache->database, "SELECT COUNT(*) FROM sqlite_schema", &result) : -1;
+    int64_t tables =
+        result == SQLITE_OK ? query_number(cache->database, "SELECT COUNT(*) FROM sqlite_schema", &result) : -1;
     if (result != SQLITE_OK)
         return result;
     if (version == 0 && tables == 0)

@@ -110,7 +110,8 @@ END_TEST
 
 START_TEST(hash_tells_strings_apart)
 {
-    bd_cache_key a = bd_cache_hash((const char *[]){ "ab", "c" }, 2), b = bd_cache_hash((const char *[]){ "a", "bc" }, 2);
+    bd_cache_key a = bd_cache_hash((const char *[]){ "ab", "c" }, 2),
+                 b = bd_cache_hash((const char *[]){ "a", "bc" }, 2);
     bd_cache_key c = bd_cache_hash((const char *[]){ "ab", "c" }, 2);
     ck_assert(a.low != b.low && a.high != b.high);
     ck_assert(a.low == c.low && a.high == c.high);

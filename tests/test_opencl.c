@@ -158,8 +158,10 @@ START_TEST(program_runs_in_order)
     const uint64_t step = (ITEMS * sizeof(int) + alignment - 1) / alignment * alignment;
     bd_buffer *buffer = make_buffer(3 * step);
     bd_kernel kernel = { .class = BD_KERNEL_POINTWISE, .name = "test", .local = { 16, 1, 1 }, .groups = { 2, 2, 1 } };
-    const bd_binding bindings[2] = { { buffer, step, ITEMS * sizeof(int), true },
-                                     { buffer, 2 * step, ITEMS * sizeof(int), true } };
+    const bd_binding bindings[2] = {
+        { .buffer = buffer, .offset = step, .size = ITEMS * sizeof(int), .written = true },
+        { .buffer = buffer, .offset = 2 * step, .size = ITEMS * sizeof(int), .written = true },
+    };
 #define AT "size_t i = get_global_id(0) + get_global_id(1) * get_global_size(0);"
     const bd_dispatch dispatches[2] = {
         { &kernel, "__kernel void binade(__global int *a, __global int *b) {" AT "b[i] = a[i] + 1; }", bindings, 2 },
@@ -196,8 +198,9 @@ START_TEST(broken_source_is_told_with_its_log)
     open_device(_i);
     bd_buffer *buffer = make_buffer(64);
     bd_kernel kernel = { .name = "pointwise fc1 add", .local = { 1, 1, 1 }, .groups = { 1, 1, 1 } };
-    const bd_binding binding = { buffer, 0, 64, true };
-    const bd_dispatch dispatch = { &kernel, "__kernel void binade(__global int *a) { a[0] = no_such_name; }", &binding, 1 };
+    const bd_binding binding = { .buffer = buffer, .size = 64, .written = true };
+    const bd_dispatch dispatch = { &kernel, "__kernel void binade(__global int *a) { a[0] = no_such_name; }", &binding,
+                                   1 };
     const bd_program_desc desc = { .dispatches = &dispatch, .dispatch_count = 1 };
     bd_backend_program *program;
     ck_assert_int_eq(backend->program_create(device, &desc, &program, &error), BD_ERROR_DEVICE);
@@ -251,9 +254,16 @@ START_TEST(library_multiplies)
     OK(backend->buffer_write(device, right, 0, b, sizeof b, NULL, &error));
     for (int variant = 0; variant < 2; variant++) { /* CLBlast compiles each for many seconds */
         const bool turned = variant == 1;
-        opencl_gemm gemm = { .format = BD_F32, .transpose = { turned, !turned }, .m = M, .n = N, .k = K,
-                             .batches = turned ? BATCHES : 1, .a = left->memory, .b = right->memory,
-                             .c = product->memory, .c_offset = OFFSET };
+        opencl_gemm gemm = { .format = BD_F32,
+                             .transpose = { turned, !turned },
+                             .m = M,
+                             .n = N,
+                             .k = K,
+                             .batches = turned ? BATCHES : 1,
+                             .a = left->memory,
+                             .b = right->memory,
+                             .c = product->memory,
+                             .c_offset = OFFSET };
         OK(opencl_gemm_enqueue(&gemm, ((opencl_device *)device)->queue, &error));
         OK(backend->buffer_read(device, product, 0, c, sizeof c, NULL, &error));
         for (size_t batch = 0; batch < gemm.batches; batch++)

@@ -80,8 +80,8 @@ bd_status opencl_buffer_write(bd_device *base, bd_buffer *buffer, uint64_t offse
 {
     opencl_device *device = opencl_of(base);
     cl_event driver_event = NULL;
-    cl_int code = clEnqueueWriteBuffer(device->queue, buffer->memory, event ? CL_FALSE : CL_TRUE, offset, size, data,
-                                       0, NULL, event ? &driver_event : NULL);
+    cl_int code = clEnqueueWriteBuffer(device->queue, buffer->memory, event ? CL_FALSE : CL_TRUE, offset, size, data, 0,
+                                       NULL, event ? &driver_event : NULL);
     return finish_transfer(device, code, driver_event, event, "writing to the device", error);
 }
 

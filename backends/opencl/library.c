@@ -33,8 +33,7 @@ bd_status opencl_gemm_init(const bd_plan *plan, const bd_dispatch *dispatch, ope
     const bd_binding *c = find_binding(dispatch, product);
     if (node->op != BD_OP_MATMUL || (node->format != BD_F32 && node->format != BD_F16) || node->chunks > 1 || !a ||
         !b || !c)
-        return bd_fail(error, BD_ERROR_UNSUPPORTED, "kernel \"%s\" is no plain matrix product",
-                       dispatch->kernel->name);
+        return bd_fail(error, BD_ERROR_UNSUPPORTED, "kernel \"%s\" is no plain matrix product", dispatch->kernel->name);
     size_t element = bd_format_size(node->format);
     *gemm = (opencl_gemm){
         .format = node->format,
@@ -71,9 +70,8 @@ bd_status opencl_gemm_enqueue(const opencl_gemm *gemm, cl_command_queue queue, b
                                           gemm->a_offset, a_row, m * k, gemm->b, gemm->b_offset, b_row, k * n, 0.0f,
                                           gemm->c, gemm->c_offset, n, m * n, gemm->batches, &queue, NULL);
     else if (gemm->batches == 1)
-        code = CLBlastHgemm(CLBlastLayoutRowMajor, transpose_a, transpose_b, m, n, k, HALF_ONE, gemm->a,
-                            gemm->a_offset, a_row, gemm->b, gemm->b_offset, b_row, 0, gemm->c, gemm->c_offset, n,
-                            &queue, NULL);
+        code = CLBlastHgemm(CLBlastLayoutRowMajor, transpose_a, transpose_b, m, n, k, HALF_ONE, gemm->a, gemm->a_offset,
+                            a_row, gemm->b, gemm->b_offset, b_row, 0, gemm->c, gemm->c_offset, n, &queue, NULL);
     else
         code = CLBlastHgemmStridedBatched(CLBlastLayoutRowMajor, transpose_a, transpose_b, m, n, k, HALF_ONE, gemm->a,
                                           gemm->a_offset, a_row, m * k, gemm->b, gemm->b_offset, b_row, k * n, 0,

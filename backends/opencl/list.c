@@ -132,8 +132,9 @@ static void fill_info(cl_platform_id platform, cl_device_id id, bd_device_info *
  * the loader read a folder. */
 static int compare(const void *left, const void *right)
 {
-    static const int rank[] = { [BD_DEVICE_DISCRETE] = 0, [BD_DEVICE_INTEGRATED] = 1, [BD_DEVICE_OTHER] = 2,
-                                [BD_DEVICE_CPU] = 3 };
+    static const int rank[] = {
+        [BD_DEVICE_DISCRETE] = 0, [BD_DEVICE_INTEGRATED] = 1, [BD_DEVICE_OTHER] = 2, [BD_DEVICE_CPU] = 3
+    };
     const found_device *a = left, *b = right;
     int order = rank[a->info.type] - rank[b->info.type];
     if (order == 0)
@@ -191,7 +192,7 @@ static bd_status find_all(found_device **devices, size_t *count, bd_error *error
     if (*count > 0)
         qsort(*devices, *count, sizeof **devices, compare);
     for (size_t i = 0; i < *count; ++i)
-        snprintf((*devices)[i].info.id, sizeof (*devices)[i].info.id, "opencl:%zu", i);
+        snprintf((*devices)[i].info.id, sizeof(*devices)[i].info.id, "opencl:%zu", i);
     return BD_OK;
 }
 

@@ -12,10 +12,10 @@ typedef struct opencl_device {
     bd_device base;
     cl_device_id id;
     cl_context context;
-    cl_command_queue queue;         /* in order */
-    cl_command_queue timing_queue;  /* the same with a clock; NULL until first used */
-    char identity[512];             /* device and driver: what compiled kernels depend on */
-    char options[256];              /* of every build */
+    cl_command_queue queue;        /* in order */
+    cl_command_queue timing_queue; /* the same with a clock; NULL until first used */
+    char identity[512];            /* device and driver: what compiled kernels depend on */
+    char options[256];             /* of every build */
     uint64_t memory_now, memory_peak;
 } opencl_device;
 
@@ -56,8 +56,8 @@ void opencl_close(bd_device *device);
 bd_status opencl_probe(opencl_device *device, bd_error *error);
 
 /* ---- build.c ---- */
-/* Compiles `source` with the device's options and `extra` ones, or loads its binary from the disk cache. `what` names the
- * kernel in the message. The caller releases the program. */
+/* Compiles `source` with the device's options and `extra` ones, or loads its binary from the disk cache. `what` names
+ * the kernel in the message. The caller releases the program. */
 bd_status opencl_build(opencl_device *device, const char *source, const char *extra, const char *what,
                        cl_program *program, bd_error *error);
 

@@ -30,20 +30,21 @@ static const char *const way_options[WAY_COUNT] = {
 
 /* The answer, as it is cached. */
 typedef struct findings {
-    uint32_t way;               /* the first that builds and converts exactly */
-    uint32_t arithmetic_exact;  /* of that way */
-    uint32_t conversion_exact;  /* of the driver's vstore_half_rte and vload_half */
-    uint32_t rounding;          /* bd_rounding of the driver's vstore_half */
+    uint32_t way;              /* the first that builds and converts exactly */
+    uint32_t arithmetic_exact; /* of that way */
+    uint32_t conversion_exact; /* of the driver's vstore_half_rte and vload_half */
+    uint32_t rounding;         /* bd_rounding of the driver's vstore_half */
     uint32_t subnormals, subnormals_f32;
-    uint32_t tensor_cores;      /* mma.sync builds */
+    uint32_t tensor_cores; /* mma.sync builds */
 } findings;
 
 static const char tensor_core_source[] =
     "__kernel void binade(__global uint *b)\n"
     "{\n"
     "    float c0 = 0.0f, c1 = 0.0f, c2 = 0.0f, c3 = 0.0f;\n"
-    "    asm volatile(\"mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9},\"\n"
-    "                 \" {%0, %1, %2, %3};\" : \"+f\"(c0), \"+f\"(c1), \"+f\"(c2), \"+f\"(c3)\n"
+    "    asm volatile(\"mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 \"\n"
+    "                 \"{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};\"\n"
+    "                 : \"+f\"(c0), \"+f\"(c1), \"+f\"(c2), \"+f\"(c3)\n"
     "                 : \"r\"(b[0]), \"r\"(b[1]), \"r\"(b[2]), \"r\"(b[3]), \"r\"(b[4]), \"r\"(b[5]));\n"
     "    b[get_global_id(0)] = as_uint(c0 + c1 + c2 + c3);\n"
     "}\n";
@@ -57,12 +58,11 @@ static float float_from_bits(uint32_t bits)
 
 static void fill_boundaries(float *numbers)
 {
-    static const uint32_t special[16] = {
-        0x00000000, 0x80000000, 0x00000001, 0x80000001, /* zeros and the least subnormal floats */
-        0x007fffff, 0x00800000, 0x33000000, 0x33000001, /* around the least normal float; 2^-25, a tie with 0, and above */
-        0x7f7fffff, 0xff7fffff, 0x7f800000, 0xff800000, /* the largest and the infinite */
-        0x7fc00000, 0xffc00000, 0x7f800001, 0x7fffffff, /* NaNs, quiet and signalling */
-    };
+    /* Zeros and the least subnormal floats; the largest subnormal one, the least normal one, 2^-25 (a tie with 0) and the
+     * next; the largest and the infinite; NaNs, quiet and signalling. */
+    static const uint32_t special[16] = { 0x00000000, 0x80000000, 0x00000001, 0x80000001, 0x007fffff, 0x00800000,
+                                          0x33000000, 0x33000001, 0x7f7fffff, 0xff7fffff, 0x7f800000, 0xff800000,
+                                          0x7fc00000, 0xffc00000, 0x7f800001, 0x7fffffff };
     for (uint16_t half = 0; half < HALF_INFINITY; ++half) {
         double below = bd_f16_to_double(half);
         double above = half + 1 == HALF_INFINITY ? 65536 : bd_f16_to_double((uint16_t)(half + 1));
@@ -79,9 +79,10 @@ static void fill_boundaries(float *numbers)
 
 static void fill_pairs(uint16_t *pairs)
 {
+    /* Zero, subnormals and the least normal ones; 2^-10, around 1, 1024, the largest, infinity and NaN. */
     static const uint16_t special[SPECIAL_COUNT / 2] = {
-        0x0000, 0x0001, 0x0002, 0x0003, 0x01ff, 0x03ff, 0x0400, 0x0401, /* zero, subnormals, the least normal ones */
-        0x1400, 0x3bff, 0x3c00, 0x3c01, 0x6400, 0x7bff, 0x7c00, 0x7e00, /* 2^-10, around 1, 1024, largest, infinity, NaN */
+        0x0000, 0x0001, 0x0002, 0x0003, 0x01ff, 0x03ff, 0x0400, 0x0401,
+        0x1400, 0x3bff, 0x3c00, 0x3c01, 0x6400, 0x7bff, 0x7c00, 0x7e00
     };
     uint32_t random = 1;
     for (int i = 0; i < SPECIAL_COUNT; ++i) {
@@ -90,8 +91,9 @@ static void fill_pairs(uint16_t *pairs)
             *pairs++ = (uint16_t)(special[j / 2] | (j & 1) << 15);
         }
     }
+    /* A linear congruence (Press et al., Numerical Recipes), whose high bits are the good ones. */
     for (int i = 0; i < 2 * RANDOM_PAIRS; ++i) {
-        random = random * 1664525u + 1013904223u; /* Numerical Recipes' linear congruence; its high bits are the good ones */
+        random = random * 1664525u + 1013904223u;
         *pairs++ = (uint16_t)(random >> 16);
     }
 }
@@ -204,8 +206,8 @@ static bd_status test_round(opencl_device *device, cl_program program, samples *
 static bd_status test_arithmetic(opencl_device *device, cl_program program, samples *s, bool *exact, bool *subnormals,
                                  bd_error *error)
 {
-    bd_status status = run_kernel(device, program, "arithmetic", PAIR_COUNT, s->pairs, sizeof s->pairs,
-                                  s->half_results, 4 * PAIR_COUNT * sizeof *s->half_results, error);
+    bd_status status = run_kernel(device, program, "arithmetic", PAIR_COUNT, s->pairs, sizeof s->pairs, s->half_results,
+                                  4 * PAIR_COUNT * sizeof *s->half_results, error);
     if (status != BD_OK)
         return status;
     *exact = *subnormals = true;
@@ -221,7 +223,8 @@ static bd_status test_arithmetic(opencl_device *device, cl_program program, samp
     return BD_OK;
 }
 
-/* Whether the prelude, told to go this way, converts exactly and computes exactly. A way that does not build is no error. */
+/* Whether the prelude, told to go this way, converts exactly and computes exactly. A way that does not build is no
+ * error. */
 static bd_status test_way(opencl_device *device, const char *source, way tried, samples *s, findings *found, bool *good,
                           bd_error *error)
 {
@@ -259,9 +262,7 @@ static bd_status test_driver(opencl_device *device, const char *source, samples 
     bool encodes, decodes, nearest, truncates, keeps_encoding, keeps_decoding;
     status = test_encode(device, program, "driver_encode_default", s, &nearest, &truncates, &keeps_encoding, error);
     if (status == BD_OK) {
-        found->rounding = nearest     ? BD_ROUNDING_NEAREST_EVEN :
-                          truncates   ? BD_ROUNDING_TOWARD_ZERO :
-                                        BD_ROUNDING_OTHER;
+        found->rounding = nearest ? BD_ROUNDING_NEAREST_EVEN : truncates ? BD_ROUNDING_TOWARD_ZERO : BD_ROUNDING_OTHER;
         status = test_encode(device, program, "driver_encode", s, &encodes, &truncates, &keeps_encoding, error);
     }
     if (status == BD_OK)

@@ -64,13 +64,12 @@ static bd_status find_region(bd_backend_program *recorded, const bd_binding *bin
         code = clRetainMemObject(*memory);
     } else {
         cl_buffer_region part = { binding->offset, binding->size };
-        *memory = clCreateSubBuffer(binding->buffer->memory, CL_MEM_READ_WRITE, CL_BUFFER_CREATE_TYPE_REGION, &part,
-                                    &code);
+        *memory =
+            clCreateSubBuffer(binding->buffer->memory, CL_MEM_READ_WRITE, CL_BUFFER_CREATE_TYPE_REGION, &part, &code);
     }
     if (code != CL_SUCCESS)
         return opencl_fail(error, code, "binding a part of a buffer");
-    recorded->regions[recorded->region_count++] =
-        (region){ binding->buffer, binding->offset, binding->size, *memory };
+    recorded->regions[recorded->region_count++] = (region){ binding->buffer, binding->offset, binding->size, *memory };
     return BD_OK;
 }
 
@@ -183,7 +182,8 @@ static uint64_t now_nanoseconds(void)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-/* One launch by itself. A library call is several kernels, so the host's clock times it, from an idle queue to the next. */
+/* One launch by itself. A library call is several kernels, so the host's clock times it, from an idle queue to the
+ * next. */
 static bd_status time_launch(const launch *next, cl_command_queue queue, uint64_t *nanoseconds, bd_error *error)
 {
     cl_event event = NULL;

@@ -247,18 +247,20 @@ float bd_scale(float p, int n)
     return r;
 }
 
-// After expf of Moshier's Cephes library: x = n ln 2 + r, and a polynomial for exp(r). Vulkan's own may be 3 + 2 |x| ULP off.
-float bd_exp(float x)
+// exp(x + low), |low| far below x's last place or 0. After expf of Moshier's Cephes library: x = n ln 2 + r, and a polynomial
+// for exp(r). Vulkan's own may be 3 + 2 |x| ULP off.
+float bd_exp_sum(float x, float low)
 {
     if (bd_is_nan(x))
         return x;
-    if (x > 88.8f)
+    if (x > 89.0f)
         return BD_INFINITY;
-    if (x < -104.0f)
+    if (x < -105.0f)
         return 0.0f;
     precise float n = floor(x * 1.44269504f + 0.5f);
     precise float r = x - n * 0.693359375f; // 9 bits: exact
     r = r + n * 2.12194440e-4f;
+    r = r + low;
     precise float p = 1.9875691500e-4f;
     p = p * r + 1.3981999507e-3f;
     p = p * r + 8.3334519073e-3f;
@@ -267,6 +269,11 @@ float bd_exp(float x)
     p = p * r + 5.0000001201e-1f;
     p = p * (r * r) + r + 1.0f;
     return bd_scale(p, int(n));
+}
+
+float bd_exp(float x)
+{
+    return bd_exp_sum(x, 0.0f);
 }
 
 // x > 0 as m * 2^e with m in [sqrt(1/2), sqrt(2)); a subnormal x counts in its integer bits, which no driver flushes.
@@ -420,9 +427,7 @@ float bd_pow_positive(float x, float y)
     float error;
     precise float t = bd_two_product(y, log_high, error);
     precise float t_low = error + y * log_low;
-    precise float r = bd_exp(t);
-    r = r * t_low + r;
-    return r;
+    return bd_exp_sum(t, t_low);
 }
 
 // The special cases are C's (ISO/IEC 9899, F.10.4.4).

@@ -45,7 +45,7 @@ static bd_status open_device(bd_vk_device *device, size_t index, bd_error *error
     if (device->instance)
         status = bd_vk_physical_list(device->instance, &devices, &count, error);
     if (status == BD_OK && index >= count)
-        status = bd_fail(error, BD_ERROR_DEVICE, "vulkan:%zu is gone: there are %u Vulkan devices now", index, count);
+        status = bd_fail(error, BD_ERROR_ARGUMENT, "there is no vulkan:%zu: there are %u Vulkan devices", index, count);
     if (status == BD_OK)
         device->physical = devices[index];
     free(devices);

@@ -11,29 +11,50 @@
 
 #define CACHE_KIND "vulkan pipelines"
 
-typedef struct cache_header {
+typedef struct blob_header {
     char magic[8];
     uint32_t vendor, device, driver;
     uint8_t uuid[VK_UUID_SIZE];
-    uint32_t bytes_low, bytes_high; /* of what follows */
     uint32_t reserved;
+    uint64_t size;                /* of what follows */
     uint64_t hash_low, hash_high; /* XXH3-128 of what follows */
-} cache_header;
+} blob_header;
 
-static cache_header header_of(const bd_vk_device *device, const void *data, size_t size)
+static blob_header header_of(const bd_vk_device *device, const void *data, size_t size)
 {
     const VkPhysicalDeviceProperties *properties = &device->properties;
     XXH128_hash_t hash = XXH3_128bits(data, size);
-    cache_header header = { .magic = "BDVKPC1",
-                            .vendor = properties->vendorID,
-                            .device = properties->deviceID,
-                            .driver = properties->driverVersion,
-                            .bytes_low = (uint32_t)size,
-                            .bytes_high = (uint32_t)((uint64_t)size >> 32),
-                            .hash_low = hash.low64,
-                            .hash_high = hash.high64 };
+    blob_header header = { .magic = "BDVKPC1",
+                           .vendor = properties->vendorID,
+                           .device = properties->deviceID,
+                           .driver = properties->driverVersion,
+                           .size = size,
+                           .hash_low = hash.low64,
+                           .hash_high = hash.high64 };
     memcpy(header.uuid, properties->pipelineCacheUUID, VK_UUID_SIZE);
     return header;
+}
+
+void *bd_vk_pipeline_blob(const bd_vk_device *device, const void *data, size_t size, size_t *blob_size)
+{
+    unsigned char *blob = malloc(sizeof(blob_header) + size);
+    if (blob) {
+        blob_header header = header_of(device, data, size);
+        memcpy(blob, &header, sizeof header);
+        memcpy(blob + sizeof header, data, size);
+        *blob_size = sizeof header + size;
+    }
+    return blob;
+}
+
+const void *bd_vk_pipeline_blob_data(const bd_vk_device *device, const void *blob, size_t blob_size, size_t *size)
+{
+    if (!blob || blob_size < sizeof(blob_header))
+        return NULL;
+    const unsigned char *data = (const unsigned char *)blob + sizeof(blob_header);
+    *size = blob_size - sizeof(blob_header);
+    blob_header expected = header_of(device, data, *size);
+    return memcmp(blob, &expected, sizeof expected) == 0 ? data : NULL;
 }
 
 /* One entry a device, found by its name, so that a new driver's replaces the old one's. */
@@ -48,44 +69,36 @@ bd_status bd_vk_pipeline_init(bd_vk_device *device, bd_error *error)
     device->layouts = calloc((size_t)device->base.info.limits.max_bindings + 1, sizeof *device->layouts);
     if (!device->layouts)
         return bd_fail(error, BD_ERROR_MEMORY, "no memory for pipeline layouts");
-    void *stored = NULL;
-    size_t size = 0;
-    const unsigned char *data = NULL;
-    if (bd_cache_get(device->base.cache, CACHE_KIND, cache_key(device), &stored, &size) && size > sizeof(cache_header)) {
-        data = (const unsigned char *)stored + sizeof(cache_header);
-        size -= sizeof(cache_header);
-        cache_header expected = header_of(device, data, size);
-        if (memcmp(stored, &expected, sizeof expected) == 0)
-            device->pipeline_cache_low = expected.hash_low;
-        else
-            data = NULL;
-    }
+    void *blob = NULL;
+    size_t blob_size = 0, size = 0;
+    const void *data = NULL;
+    if (bd_cache_get(device->base.cache, CACHE_KIND, cache_key(device), &blob, &blob_size))
+        data = bd_vk_pipeline_blob_data(device, blob, blob_size, &size);
     VkPipelineCacheCreateInfo info = { .sType = VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO,
                                        .initialDataSize = data ? size : 0,
                                        .pInitialData = data };
     VkResult code = device->vk.vkCreatePipelineCache(device->handle, &info, NULL, &device->pipeline_cache);
-    free(stored);
+    if (data)
+        device->pipeline_cache_hash = XXH3_64bits(data, size);
+    free(blob);
     return code == VK_SUCCESS ? BD_OK : bd_vk_device_fail(device, error, code, "create a pipeline cache");
 }
 
 void bd_vk_pipeline_save(bd_vk_device *device)
 {
-    size_t size = 0;
+    size_t size = 0, blob_size = 0;
     if (device->vk.vkGetPipelineCacheData(device->handle, device->pipeline_cache, &size, NULL) != VK_SUCCESS || size == 0)
         return;
-    unsigned char *blob = malloc(sizeof(cache_header) + size);
-    if (!blob)
-        return;
-    unsigned char *data = blob + sizeof(cache_header);
-    if (device->vk.vkGetPipelineCacheData(device->handle, device->pipeline_cache, &size, data) == VK_SUCCESS) {
-        cache_header header = header_of(device, data, size);
-        if (header.hash_low != device->pipeline_cache_low) {
-            memcpy(blob, &header, sizeof header);
-            bd_cache_put(device->base.cache, CACHE_KIND, cache_key(device), blob, sizeof header + size);
-            device->pipeline_cache_low = header.hash_low;
-        }
+    void *data = malloc(size), *blob = NULL;
+    if (data && device->vk.vkGetPipelineCacheData(device->handle, device->pipeline_cache, &size, data) == VK_SUCCESS &&
+        XXH3_64bits(data, size) != device->pipeline_cache_hash)
+        blob = bd_vk_pipeline_blob(device, data, size, &blob_size);
+    if (blob) {
+        bd_cache_put(device->base.cache, CACHE_KIND, cache_key(device), blob, blob_size);
+        device->pipeline_cache_hash = XXH3_64bits(data, size);
     }
     free(blob);
+    free(data);
 }
 
 void bd_vk_pipeline_finish(bd_vk_device *device)

@@ -115,7 +115,7 @@ typedef struct bd_vk_device {
 
     /* pipeline.c */
     VkPipelineCache pipeline_cache;
-    uint64_t pipeline_cache_low; /* hash of what the disk holds */
+    uint64_t pipeline_cache_hash; /* of what the disk holds */
     bd_vk_layout *layouts;       /* by number of bindings, 0 to limits.max_bindings; handles made on demand */
 } bd_vk_device;
 
@@ -199,6 +199,10 @@ bd_status bd_vk_pipeline_create(bd_vk_device *device, const char *name, const ch
                                 VkPipeline *pipeline, bd_error *error);
 /* Writes the driver's pipeline cache to disk if it changed. */
 void bd_vk_pipeline_save(bd_vk_device *device);
+/* A pipeline cache behind a header that says whose it is; the caller frees. NULL if memory ran out. */
+void *bd_vk_pipeline_blob(const bd_vk_device *device, const void *data, size_t size, size_t *blob_size);
+/* What lies behind the header; NULL if it is damaged, or of another device or driver. */
+const void *bd_vk_pipeline_blob_data(const bd_vk_device *device, const void *blob, size_t blob_size, size_t *size);
 
 /* ---- hazard.c ---- */
 

@@ -130,7 +130,7 @@ static void cells(FILE *file, const combination *row, const summary *s)
     cell_start(file, "images/s");
     html_print(file, "%s</div></td>", app_thousands(text, s->images_per_second));
     cell_start(file, "peak memory");
-    html_print(file, "%s", app_bytes(text, s->peak_bytes));
+    html_print(file, "%s", app_bytes(text, s->training_bytes));
     if (other && isfinite(s->memory_ratio))
         html_print(file, "<small>%.0f%% of fp32</small>", s->memory_ratio * 100);
     fputs("</div></td>", file);

@@ -137,9 +137,11 @@ static summary summarize_alone(const comparison *self, const combination *row)
         s.done++;
         s.overflows += run->last.overflows;
         s.planned_bytes = run->last.planned_device_bytes;
+        s.dataset_bytes = run->last.dataset_bytes;
         if (run->last.peak_device_bytes > s.peak_bytes)
             s.peak_bytes = run->last.peak_device_bytes;
     }
+    s.training_bytes = s.peak_bytes > s.dataset_bytes ? s.peak_bytes - s.dataset_bytes : 0;
     if (s.done)
         accuracy_over_seeds(&s, row, self->seeds);
     s.step_ms = median(row, self->seeds, offsetof(bd_train_event, step_ms));
@@ -157,8 +159,8 @@ summary summarize(const comparison *self, const combination *row)
         summary fp32 = summarize_alone(self, other);
         s.speedup = fp32.step_ms / s.step_ms;
         s.accuracy_change = s.accuracy - fp32.accuracy;
-        if (fp32.peak_bytes)
-            s.memory_ratio = (double)s.peak_bytes / (double)fp32.peak_bytes;
+        if (fp32.training_bytes)
+            s.memory_ratio = (double)s.training_bytes / (double)fp32.training_bytes;
     }
     return s;
 }
@@ -183,6 +185,7 @@ static json_t *run_json(const run_result *run)
         json_object_set_new(object, "dispatches_per_step", json_integer(e->dispatches_per_step));
         json_object_set_new(object, "planned_device_bytes", json_integer((json_int_t)e->planned_device_bytes));
         json_object_set_new(object, "peak_device_bytes", json_integer((json_int_t)e->peak_device_bytes));
+        json_object_set_new(object, "dataset_bytes", json_integer((json_int_t)e->dataset_bytes));
         json_object_set_new(object, "overflows", json_integer(e->overflows));
         json_object_set_new(object, "loss_scale", json_number(e->loss_scale));
     }
@@ -218,6 +221,7 @@ static json_t *row_json(const comparison *self, const combination *row)
     json_object_set_new(object, "images_per_second", json_number(s.images_per_second));
     json_object_set_new(object, "planned_device_bytes", json_integer((json_int_t)s.planned_bytes));
     json_object_set_new(object, "peak_device_bytes", json_integer((json_int_t)s.peak_bytes));
+    json_object_set_new(object, "dataset_bytes", json_integer((json_int_t)s.dataset_bytes));
     json_object_set_new(object, "overflows", json_integer(s.overflows));
     json_object_set_new(object, "speedup_over_fp32", json_number(s.speedup));
     if (s.reason)

@@ -72,9 +72,10 @@ typedef struct summary {
     double step_ms, images_per_second; /* medians */
     double speedup;                    /* step time of fp32 on the same device / this one's */
     double accuracy_change;            /* accuracy - that of fp32 on the same device */
-    double memory_ratio;               /* peak memory / that of fp32 on the same device */
-    uint64_t planned_bytes, peak_bytes;
-    int64_t overflows; /* of all seeds */
+    double memory_ratio;               /* training_bytes / that of fp32 on the same device */
+    uint64_t planned_bytes, peak_bytes, dataset_bytes;
+    uint64_t training_bytes; /* peak_bytes without dataset_bytes, which hide what a precision saves */
+    int64_t overflows;       /* of all seeds */
 } summary;
 
 /* Makes the rows; models, precisions, devices, seeds and epochs are set. */

@@ -42,7 +42,7 @@ static void fill(line *out, const comparison *self, const combination *row)
     if (isfinite(s.step_ms))
         snprintf(out->cells[4], CELL, "%.2f", s.step_ms);
     app_thousands(out->cells[5], s.images_per_second);
-    app_bytes(out->cells[6], s.peak_bytes);
+    app_bytes(out->cells[6], s.training_bytes);
     snprintf(out->cells[7], CELL, "%lld", (long long)s.overflows);
     if (isfinite(s.speedup))
         snprintf(out->cells[8], CELL, "%.2fx", s.speedup);

@@ -98,13 +98,14 @@ static bd_status plan(session *self, bd_error *error)
 
 static void print_result(const bd_train_event *e)
 {
-    char images[32], planned[32], peak[32], time[32];
+    char images[32], planned[32], peak[32], dataset[32], time[32];
     printf("test accuracy  %.2f%%\n", e->test_accuracy * 100);
     printf("test loss      %.4f\n", e->test_loss);
     printf("time           %s, %s images/s, %.2f ms a step of %lld dispatches\n", app_duration(time, e->seconds),
            app_thousands(images, e->images_per_second), e->step_ms, (long long)e->dispatches_per_step);
-    printf("device memory  %s planned, %s at the peak, without the data set\n",
-           app_bytes(planned, e->planned_device_bytes), app_bytes(peak, e->peak_device_bytes));
+    uint64_t data = e->dataset_bytes, training = e->peak_device_bytes > data ? e->peak_device_bytes - data : 0;
+    printf("device memory  %s planned, %s at the peak, and %s of data\n", app_bytes(planned, e->planned_device_bytes),
+           app_bytes(peak, training), app_bytes(dataset, data));
     printf("overflows      %lld\n", (long long)e->overflows);
     if (e->checkpoint) {
         fputs("checkpoint     ", stdout);

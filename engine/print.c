@@ -154,8 +154,12 @@ static void declare_buffers(const bd_printer *printer, bd_text *declarations, bd
                            operand->written ? "" : "readonly ", i, format, i);
         binding += (int)operand->parts;
     }
-    if (opencl)
-        bd_text_append(macros, "\n");
+    if (!opencl)
+        return;
+    bd_text_append(macros, "\n#define BD_BUFFERS ");
+    for (int i = 0; i < printer->kernel->operand_count; i++)
+        bd_text_append(macros, "%sb%d", i ? ", " : "", i);
+    bd_text_append(macros, "\n");
 }
 
 static void append_skeleton(bd_text *source, const char *skeleton, const bd_text *declarations, const bd_text *body)

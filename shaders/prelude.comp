@@ -14,6 +14,7 @@
 #ifndef BD_HALF_ARITHMETIC
 #define BD_HALF_ARITHMETIC 0
 #endif
+#extension GL_EXT_control_flow_attributes : require
 #if BD_HALF_STORAGE
 #extension GL_EXT_shader_16bit_storage : require
 #endif
@@ -28,6 +29,7 @@
 #define BD_FLOAT(x) float(x)
 #define BD_UINT(x) uint(x)
 #define BD_INT(x) int(x)
+#define BD_UINT4(x, y, z, w) uvec4(x, y, z, w)
 #define BD_AS_FLOAT(x) uintBitsToFloat(x)
 #define BD_AS_UINT(x) floatBitsToUint(x)
 #define BD_INFINITY uintBitsToFloat(0x7f800000u)

@@ -1,0 +1,177 @@
+/* A contraction's operands and results as its skeletons see them, in both dialects the same.
+ *
+ * A is [batch][outer][inner], where inner is k if A_INNER_K, else m, and outer the other. Where an element lies takes
+ * divisions, so each of the two indices is first made a context, which the skeletons keep outside of their loops:
+ *     A_OCTX(z, o), A_ICTX(i)          contexts, four uints each
+ *     A_VALID(o, i)                    whether the element is one of the operand's: else it is padding, and 0
+ *     A_INDEX(o, i)                    its linear index
+ *     A_GET(x)                         the element of linear index x, with everything that was fused into the load
+ * A_PLAIN: inner indices follow each other in memory and nothing is padding. Else they do in runs of A_RUN, which begin at
+ * multiples of it; by a context within the run, A_RUN_INSIDE tells that all of it is valid, A_RUN_OUTSIDE that nothing is.
+ * B is [batch][k][n]: B_INDEX(z, k, n), B_GET(x); B_INNER_N: n is the index whose elements follow each other.
+ * A_STORED, B_STORED: the operand is a buffer as it is, A_BUFFER of format A_FORMAT, so that it can be read by vectors.
+ * STORE_C(row, n, sum) makes the results of element row * N + n, where row = (chunk * BATCH + z) * M + m. */
+#include "print.h"
+#include "tile.h"
+
+#include <stdio.h>
+
+typedef unsigned long long whole;
+
+/* A size as a divisor: nothing is ever divided by the size of a dimension without elements. */
+static whole divisor(int64_t size)
+{
+    return size > 0 ? (whole)size : 1;
+}
+
+static void print_matmul(bd_text *macros, const bd_node *node, const bd_contraction *c)
+{
+    const bool *transpose = node->attr.matmul.transpose;
+    bd_text_append(macros, "#define A_INNER_K %d\n#define A_PLAIN 1\n", !transpose[0]);
+    bd_text_append(macros, "#define A_OCTX(z, o) BD_UINT4(((z) * %lluu + (o)) * %lluu, 0u, 0u, 0u)\n",
+                   (whole)(transpose[0] ? c->k : c->m), (whole)(transpose[0] ? c->m : c->k));
+    bd_text_append(macros, "#define A_ICTX(i) BD_UINT4(i, 0u, 0u, 0u)\n#define A_VALID(o, i) true\n"
+                           "#define A_INDEX(o, i) ((o).x + (i).x)\n");
+    bd_text_append(macros, "#define B_INNER_N %d\n#define B_INDEX(z, k, n) ", !transpose[1]);
+    if (transpose[1])
+        bd_text_append(macros, "(((z) * %lluu + (n)) * %lluu + (k))\n", (whole)c->n, (whole)c->k);
+    else
+        bd_text_append(macros, "(((z) * %lluu + (k)) * %lluu + (n))\n", (whole)c->k, (whole)c->n);
+}
+
+/* Forward and weight gradient: o is an output pixel, i = (ky, kx, channel); a row of the window is a run. */
+static void print_taps(bd_text *macros, const bd_window *w, const bd_shape *x, const bd_shape *pixels, bool inner_k)
+{
+    const whole height = (whole)x->dim[1], width = (whole)x->dim[2], channels = divisor(x->dim[3]);
+    const whole rows = divisor(pixels->dim[1]), columns = divisor(pixels->dim[2]);
+    const whole run = divisor(w->size[1]) * channels;
+    char y[96], at[96];
+    snprintf(y, sizeof y, "(o) / %lluu %% %lluu * %lluu - %lluu", columns, rows, (whole)w->stride[0], (whole)w->pad[0][0]);
+    snprintf(at, sizeof at, "(o) %% %lluu * %lluu - %lluu", columns, (whole)w->stride[1], (whole)w->pad[1][0]);
+    bd_text_append(macros, "#define A_INNER_K %d\n#define A_PLAIN 0\n#define A_RUN %lluu\n", inner_k, run);
+    bd_text_append(macros,
+                   "#define A_OCTX(z, o) BD_UINT4((((o) / %lluu * %lluu + %s) * %lluu + %s) * %lluu, %s, %s, 0u)\n",
+                   rows * columns, height, y, width, at, channels, y, at);
+    bd_text_append(macros, "#define A_ICTX(i) BD_UINT4((i) / %lluu * %lluu + (i) %% %lluu, (i) / %lluu, (i) %% %lluu / %lluu, 0u)\n",
+                   run, width * channels, run, run, run, channels);
+    bd_text_append(macros, "#define A_INDEX(o, i) ((o).x + (i).x)\n");
+    if (w->pad[0][0] || w->pad[0][1] || w->pad[1][0] || w->pad[1][1]) {
+        /* What lies before the image wraps around and is too large. */
+        bd_text_append(macros, "#define A_VALID(o, i) ((o).y + (i).y < %lluu && (o).z + (i).z < %lluu)\n", height, width);
+        bd_text_append(macros, "#define A_RUN_OUTSIDE(o, i) ((o).y + (i).y >= %lluu)\n", height);
+        if (x->dim[2] >= w->size[1])
+            bd_text_append(macros, "#define A_RUN_INSIDE(o, i) ((o).y + (i).y < %lluu && (o).z <= %lluu)\n", height,
+                           width - (whole)w->size[1]);
+        else
+            bd_text_append(macros, "#define A_RUN_INSIDE(o, i) false\n");
+    } else {
+        bd_text_append(macros, "#define A_VALID(o, i) true\n#define A_RUN_INSIDE(o, i) true\n#define A_RUN_OUTSIDE(o, i) false\n");
+    }
+}
+
+/* Data gradient: o is a pixel of x, i = (ky, kx, channel of dy); dy's pixel is (o + pad - tap) / stride, if whole. */
+static void print_taps_back(bd_text *macros, const bd_window *w, const bd_shape *dy, const bd_shape *pixels)
+{
+    const whole height = (whole)dy->dim[1], width = (whole)dy->dim[2], channels = divisor(dy->dim[3]);
+    const whole rows = divisor(pixels->dim[1]), columns = divisor(pixels->dim[2]), taps = divisor(w->size[1]);
+    const whole sy = (whole)w->stride[0], sx = (whole)w->stride[1];
+    bd_text_append(macros, "#define A_INNER_K 1\n#define A_PLAIN 0\n#define A_RUN %lluu\n", channels);
+    bd_text_append(macros, "#define A_OCTX(z, o) BD_UINT4((o) / %lluu * %lluu, (o) / %lluu %% %lluu + %lluu, (o) %% %lluu + %lluu, 0u)\n",
+                   rows * columns, height * width * channels, columns, rows, (whole)w->pad[0][0], columns,
+                   (whole)w->pad[1][0]);
+    bd_text_append(macros, "#define A_ICTX(i) BD_UINT4((i) %% %lluu, (i) / %lluu, (i) / %lluu %% %lluu, 0u)\n", channels,
+                   taps * channels, channels, taps);
+    bd_text_append(macros,
+                   "#define A_VALID(o, i) ((o).y - (i).y < %lluu && (o).z - (i).z < %lluu && "
+                   "((o).y - (i).y) %% %lluu == 0u && ((o).z - (i).z) %% %lluu == 0u)\n",
+                   height * sy, width * sx, sy, sx);
+    bd_text_append(macros, "#define A_RUN_INSIDE(o, i) A_VALID(o, i)\n#define A_RUN_OUTSIDE(o, i) true\n");
+    bd_text_append(macros, "#define A_INDEX(o, i) ((o).x + (i).x + (((o).y - (i).y) / %lluu * %lluu + ((o).z - (i).z) / %lluu) * %lluu)\n",
+                   sy, width, sx, channels);
+}
+
+/* The function that gives an element, and whether it only loads it from a buffer. */
+static void print_value(bd_printer *printer, char operand, bd_tensor input)
+{
+    const bool opencl = printer->dialect == BD_DIALECT_OPENCL;
+    const bd_graph *graph = printer->plan->graph;
+    bd_emitter *emitter = printer->emitter;
+    bd_tensor stored = input;
+    while (graph->nodes[stored].op == BD_OP_RESHAPE)
+        stored = graph->nodes[stored].inputs[0];
+    const int number = bd_kernel_operand(printer->kernel, stored);
+    const bd_format format = graph->nodes[stored].format;
+    const bool plain = number >= 0 && printer->kernel->operands[number].parts == 1 && (format == BD_F32 || format == BD_F16);
+    bd_text_append(&printer->macros, "#define %c_STORED %d\n", operand, plain);
+    if (plain)
+        bd_text_append(&printer->macros, "#define %c_BUFFER b%d\n#define %c_LOAD8 BD_LOAD8_%s\n#define %c_FORMAT %s\n", operand,
+                       number, operand, bd_format_name(format), operand, bd_format_name(format));
+    bd_text_append(&printer->macros, opencl ? "#define %c_GET(x) value_%c(BD_BUFFERS, x)\n" : "#define %c_GET(x) value_%c(x)\n",
+                   operand, operand);
+    bd_text_append(bd_emitter_text(emitter),
+                   opencl ? "static inline float value_%c(BD_ARGUMENTS, const uint x)\n{\n" : "float value_%c(const uint x)\n{\n",
+                   operand);
+    const int mark = bd_emit_open(emitter);
+    const char *value = bd_emit_value(emitter, input, "x");
+    bd_text_append(bd_emitter_text(emitter), "return %s;\n}\n", value);
+    bd_emit_close(emitter, mark);
+}
+
+static void print_store(bd_printer *printer, const bd_contraction *c)
+{
+    const bool opencl = printer->dialect == BD_DIALECT_OPENCL;
+    const bd_kernel *kernel = printer->kernel;
+    const bd_node *node = &printer->plan->graph->nodes[kernel->anchor];
+    bd_emitter *emitter = printer->emitter;
+    const char *index = kernel->elements == 1 ? "0u" : "i";
+    bd_text_append(&printer->macros, opencl ? "#define STORE_C(row, n, sum) store(BD_BUFFERS, row, n, sum)\n"
+                                            : "#define STORE_C(row, n, sum) store(row, n, sum)\n");
+    bd_text_append(bd_emitter_text(emitter),
+                   "%svoid store(%sconst uint row, const uint n, const float sum)\n{\n"
+                   "const uint i = row * %lluu + n;\nBD_VALUE result = sum;\n",
+                   opencl ? "static inline " : "", opencl ? "BD_ARGUMENTS, " : "", (whole)c->n);
+    const int mark = bd_emit_open(emitter);
+    char expression[48];
+    snprintf(expression, sizeof expression, "i / %lluu", (whole)c->n);
+    bd_emit_know_index(emitter, expression, "row");
+    snprintf(expression, sizeof expression, "i %% %lluu", (whole)c->n);
+    bd_emit_know_index(emitter, expression, "n");
+    bd_emit_round(emitter, node->format, "result");
+    bd_emit_know(emitter, kernel->anchor, index, "result");
+    bd_print_stores(printer, BD_SPACE_ELEMENT, index);
+    bd_text_append(bd_emitter_text(emitter), "}\n");
+    bd_emit_close(emitter, mark);
+}
+
+void bd_print_operands(bd_printer *printer)
+{
+    const bd_graph *graph = printer->plan->graph;
+    const bd_node *node = &graph->nodes[printer->kernel->anchor];
+    const bd_contraction c = bd_contraction_of(graph, printer->kernel->anchor);
+    const bd_shape *a = &graph->nodes[node->inputs[0]].shape, *b = &graph->nodes[node->inputs[1]].shape;
+    const int64_t chunks = node->chunks > 1 ? node->chunks : 1;
+    bd_text *macros = &printer->macros;
+    bd_text_append(macros, "#define BATCH %lluu\n#define M %lluu\n#define N %lluu\n#define K %lluu\n", (whole)c.batch,
+                   (whole)c.m, (whole)c.n, (whole)c.k);
+    bd_text_append(macros, "#define CHUNKS %lluu\n#define CHUNK %lluu\n", (whole)chunks, divisor((c.k + chunks - 1) / chunks));
+    switch (node->op) {
+    case BD_OP_CONV2D: print_taps(macros, &node->attr.window, a, &node->shape, true); break;
+    case BD_OP_CONV2D_WEIGHT: print_taps(macros, &node->attr.window, a, b, false); break;
+    case BD_OP_CONV2D_DATA: print_taps_back(macros, &node->attr.window, a, &node->shape); break;
+    default: print_matmul(macros, node, &c);
+    }
+    if (node->op == BD_OP_CONV2D_DATA) /* [ky, kx, n, channel] */
+        bd_text_append(macros, "#define B_INNER_N 0\n#define B_INDEX(z, k, n) (((k) / %lluu * %lluu + (n)) * %lluu + (k) %% %lluu)\n",
+                       divisor(b->dim[3]), (whole)c.n, divisor(b->dim[3]), divisor(b->dim[3]));
+    else if (node->op != BD_OP_MATMUL)
+        bd_text_append(macros, "#define B_INNER_N 1\n#define B_INDEX(z, k, n) ((k) * %lluu + (n))\n", (whole)c.n);
+    /* A sum in halves rounds at each product and each addition. */
+    const bool halves = graph->nodes[node->inputs[0]].format == BD_F16 && graph->nodes[node->inputs[1]].format == BD_F16;
+    bd_text_append(macros, "#define HALF_SUM %d\n#define ACCUMULATE(sum, a, b) %s\n", node->accumulator == BD_F16,
+                   node->accumulator != BD_F16 ? "fma(a, b, sum)"
+                   : halves                    ? "BD_ADD_f16(sum, BD_MUL_f16(a, b))"
+                                               : "BD_ADD_f16(sum, bd_round_f16((a) * (b)))");
+    print_value(printer, 'A', node->inputs[0]);
+    print_value(printer, 'B', node->inputs[1]);
+    print_store(printer, &c);
+}

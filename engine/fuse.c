@@ -385,7 +385,8 @@ static void place_reduction(fuser *f, bd_tensor node)
     add_node(f, kernel, node, BD_SPACE_REDUCED);
 }
 
-/* A floating elementwise chain that nobody else reads becomes the contraction's prologue. */
+/* A floating elementwise node that nobody else reads becomes the contraction's prologue. A longer chain does not: a prologue is
+ * evaluated again for every tile that an element is part of. */
 static void adopt_operand(fuser *f, int kernel, bd_tensor node)
 {
     if (!f->floating[node])
@@ -396,7 +397,7 @@ static void adopt_operand(fuser *f, int kernel, bd_tensor node)
         return;
     }
     for (int i = 0; i < f->graph->nodes[node].input_count; i++)
-        adopt_operand(f, kernel, bd_view_base(f->graph, f->graph->nodes[node].inputs[i]));
+        settle(f, bd_view_base(f->graph, f->graph->nodes[node].inputs[i]));
     add_node(f, kernel, node, BD_SPACE_OPERAND);
 }
 

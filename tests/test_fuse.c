@@ -1,0 +1,327 @@
+/* The compiler: how many kernels a step takes, that fusion changes no bit, that memory plans hold what they promise. */
+#include "engine/control.h"
+#include "engine/emit.h"
+#include "engine/program.h"
+#include "engine/step.h"
+
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- models ---- */
+
+static bd_tensor mlp(bd_graph *graph, bd_tensor x, int64_t classes, bool training, const void *user)
+{
+    (void)training, (void)user;
+    x = bd_flatten(graph, x);
+    x = bd_relu(graph, bd_linear(graph, x, 512, true, "fc1"));
+    x = bd_relu(graph, bd_linear(graph, x, 512, true, "fc2"));
+    return bd_linear(graph, x, classes, true, "fc3");
+}
+
+static bd_tensor lenet(bd_graph *graph, bd_tensor x, int64_t classes, bool training, const void *user)
+{
+    const bd_window same = { { 5, 5 }, { 1, 1 }, { { 2, 2 }, { 2, 2 } } }, valid = { { 5, 5 }, { 1, 1 }, { { 0, 0 }, { 0, 0 } } };
+    const bd_window pool = { { 2, 2 }, { 2, 2 }, { { 0, 0 }, { 0, 0 } } };
+    (void)training, (void)user;
+    x = bd_max_pool(graph, bd_relu(graph, bd_conv(graph, x, 6, same, true, "conv1")), pool);
+    x = bd_max_pool(graph, bd_relu(graph, bd_conv(graph, x, 16, valid, true, "conv2")), pool);
+    x = bd_relu(graph, bd_linear(graph, bd_flatten(graph, x), 120, true, "fc1"));
+    x = bd_relu(graph, bd_linear(graph, x, 84, true, "fc2"));
+    return bd_linear(graph, x, classes, true, "fc3");
+}
+
+/* Everything that fuses in another way: normalisation, dropout, averages, overlapping windows, gelu, tanh. */
+static bd_tensor mixture(bd_graph *graph, bd_tensor x, int64_t classes, bool training, const void *user)
+{
+    const bd_window conv = { { 3, 3 }, { 2, 2 }, { { 1, 1 }, { 0, 1 } } }, overlap = { { 3, 3 }, { 2, 2 }, { { 1, 1 }, { 1, 1 } } };
+    const bd_window average = { { 2, 2 }, { 1, 1 }, { { 0, 0 }, { 0, 0 } } };
+    (void)user;
+    x = bd_gelu(graph, bd_batch_norm(graph, bd_conv(graph, x, 5, conv, true, "conv"), training, 0.9f, 1e-5f, "norm"));
+    x = bd_avg_pool(graph, bd_max_pool(graph, x, overlap), average);
+    x = bd_tanh(graph, bd_layer_norm(graph, bd_linear(graph, bd_flatten(graph, x), 19, true, "fc1"), 1e-5f, "layer_norm"));
+    x = bd_dropout(graph, x, 0.25f, training);
+    return bd_linear(graph, x, classes, true, "fc2");
+}
+
+typedef struct setting {
+    bd_dataset dataset;
+    bd_train_params params;
+    bd_graph *graph;
+    bd_layout layout;
+} setting;
+
+static void set_up(setting *s, bd_model_function model, const char *precision, int64_t side, int64_t batch)
+{
+    bd_error error;
+    memset(s, 0, sizeof *s);
+    s->dataset = (bd_dataset){ .name = "made up", .height = side, .width = side, .channels = 1, .classes = 10, .mean = 0.3f,
+                               .deviation = 0.35f };
+    s->dataset.train.count = s->dataset.test.count = 4 * batch;
+    bd_train_params_init(&s->params);
+    s->params.model = model;
+    s->params.model_name = "model";
+    s->params.dataset = &s->dataset;
+    s->params.batch = batch;
+    ck_assert_msg(bd_precision_parse(precision, &s->params.precision, &error) == BD_OK, "%s", error.message);
+    const bd_step_source source = { 4 * batch, 4 * batch, 16 };
+    ck_assert_msg(bd_step_training(&s->params, &source, &s->graph, &s->layout, &error) == BD_OK, "%s", error.message);
+}
+
+static void tear_down(setting *s)
+{
+    bd_graph_destroy(&s->graph);
+    bd_layout_finish(&s->layout);
+}
+
+static bd_plan *plan_for(const setting *s, const bd_target *target, bool fusion)
+{
+    bd_error error;
+    bd_plan *plan;
+    const bd_compile_options options = { .no_fusion = !fusion };
+    ck_assert_msg(bd_plan_create(s->graph, target, &options, &plan, &error) == BD_OK, "%s", error.message);
+    return plan;
+}
+
+/* ---- dispatches ---- */
+
+static void check_dispatches(bd_model_function model, int most)
+{
+    setting s;
+    bd_target gpu, cpu;
+    bd_target_default(&gpu);
+    gpu.limits.compute_units = 132;
+    bd_target_default(&cpu);
+    cpu.is_cpu = true;
+    cpu.limits.compute_units = 2;
+    set_up(&s, model, "fp32", 28, 256);
+    const bd_target *const targets[] = { &gpu, &cpu };
+    for (int i = 0; i < 2; i++) {
+        bd_plan *plan = plan_for(&s, targets[i], true);
+        ck_assert_int_le(plan->kernel_count, most);
+        bd_plan_destroy(&plan);
+    }
+    tear_down(&s);
+}
+
+START_TEST(an_mlp_step_takes_at_most_18_dispatches)
+{
+    check_dispatches(mlp, 18);
+}
+END_TEST
+
+START_TEST(a_lenet_step_takes_at_most_32_dispatches)
+{
+    check_dispatches(lenet, 32);
+}
+END_TEST
+
+/* ---- memory ---- */
+
+START_TEST(pure_fp16_needs_at_most_055_of_fp32)
+{
+    const bd_model_function models[] = { mlp, lenet };
+    for (int i = 0; i < 2; i++) {
+        uint64_t bytes[2];
+        for (int half = 0; half < 2; half++) {
+            setting s;
+            bd_target target;
+            bd_target_default(&target);
+            set_up(&s, models[i], half ? "fp16" : "fp32", 28, 256);
+            bd_plan *plan = plan_for(&s, &target, true);
+            bytes[half] = plan->arena_bytes + plan->variable_bytes;
+            bd_plan_destroy(&plan);
+            tear_down(&s);
+        }
+        ck_assert_msg((double)bytes[1] <= 0.55 * (double)bytes[0], "model %d: %llu of %llu bytes", i,
+                      (unsigned long long)bytes[1], (unsigned long long)bytes[0]);
+    }
+}
+END_TEST
+
+/* First kernel that writes and last kernel that touches a stored node; false if it is not in the arena. */
+static bool lifetime(const bd_plan *plan, bd_tensor node, int *first, int *last)
+{
+    *first = plan->kernel_count;
+    *last = -1;
+    for (int k = 0; k < plan->kernel_count; k++) {
+        int operand = bd_kernel_operand(&plan->kernels[k], node);
+        if (operand < 0)
+            continue;
+        *first = k < *first ? k : *first;
+        *last = k;
+    }
+    return plan->storage[node].place == BD_STORAGE_ARENA && *last >= 0;
+}
+
+START_TEST(tensors_alive_together_never_overlap)
+{
+    const bd_model_function models[] = { mlp, lenet, mixture };
+    for (int i = 0; i < 3; i++) {
+        setting s;
+        bd_target target;
+        bd_target_default(&target);
+        set_up(&s, models[i], i == 2 ? "mixed" : "fp16", 28, 33);
+        bd_plan *plan = plan_for(&s, &target, i != 1);
+        for (bd_tensor a = 0; a < plan->graph->node_count; a++) {
+            int first[2], last[2];
+            if (!lifetime(plan, a, &first[0], &last[0]))
+                continue;
+            const bd_storage *x = &plan->storage[a];
+            ck_assert_uint_le(x->offset + x->size, plan->arena_bytes);
+            for (bd_tensor b = a + 1; b < plan->graph->node_count; b++) {
+                const bd_storage *y = &plan->storage[b];
+                const bool packed = plan->graph->nodes[a].op == BD_OP_PACK || plan->graph->nodes[b].op == BD_OP_PACK;
+                if (packed || !lifetime(plan, b, &first[1], &last[1]) || first[0] > last[1] || first[1] > last[0])
+                    continue;
+                ck_assert_msg(x->offset + x->size <= y->offset || y->offset + y->size <= x->offset, "nodes %d and %d", (int)a,
+                              (int)b);
+            }
+        }
+        bd_plan_destroy(&plan);
+        tear_down(&s);
+    }
+}
+END_TEST
+
+START_TEST(every_kernel_reads_only_what_is_written_before)
+{
+    setting s;
+    bd_target target;
+    bd_target_default(&target);
+    set_up(&s, mixture, "mixed", 28, 32);
+    for (int fusion = 0; fusion < 2; fusion++) {
+        bd_plan *plan = plan_for(&s, &target, fusion);
+        for (int k = 0; k < plan->kernel_count; k++)
+            for (int i = 0; i < plan->kernels[k].operand_count; i++) {
+                const bd_operand *operand = &plan->kernels[k].operands[i];
+                const bd_node *node = &plan->graph->nodes[operand->node];
+                if (operand->written || node->op == BD_OP_VARIABLE)
+                    continue;
+                for (int part = 0; part < (node->op == BD_OP_PACK ? node->input_count : 1); part++) {
+                    bd_tensor source = node->op == BD_OP_PACK ? bd_view_base(plan->graph, node->inputs[part]) : operand->node;
+                    ck_assert_int_ge(plan->kernel_of[source], 0);
+                    ck_assert_int_lt(plan->kernel_of[source], k);
+                }
+            }
+        bd_plan_destroy(&plan);
+    }
+    tear_down(&s);
+}
+END_TEST
+
+/* ---- the same bits, fused or not, and once more ---- */
+
+static void fill(bd_store *store, const setting *s)
+{
+    bd_error error;
+    const int64_t rows = s->dataset.train.count, pixels = s->dataset.height * s->dataset.width;
+    uint8_t *images = malloc((size_t)(rows * pixels)), *labels = malloc((size_t)rows);
+    uint32_t *order = malloc((size_t)rows * sizeof *order), control[BD_CONTROL_BYTES / 4] = { 0 };
+    float rates[16];
+    ck_assert(images && labels && order);
+    for (int64_t i = 0; i < rows * pixels; i++)
+        images[i] = (uint8_t)(i * i * 2654435761u >> 13);
+    for (int64_t i = 0; i < rows; i++) {
+        labels[i] = (uint8_t)(i * 7 % 10);
+        order[i] = (uint32_t)(i * 5 % rows);
+    }
+    for (int i = 0; i < 16; i++)
+        rates[i] = 0.05f;
+    const float one = 1, many = 1024;
+    control[BD_CONTROL_SEED_LOW] = 42;
+    control[BD_CONTROL_BATCH] = (uint32_t)s->params.batch;
+    control[BD_CONTROL_COUNT] = (uint32_t)rows;
+    control[BD_CONTROL_SCALING] = (uint32_t)s->params.precision.scaling;
+    memcpy(&control[BD_CONTROL_SCALE], s->params.precision.scaling == BD_SCALING_NONE ? &one : &many, sizeof one);
+    memcpy(&control[BD_CONTROL_GROWTH], &one, sizeof one);
+    memcpy(&control[BD_CONTROL_BACKOFF], &one, sizeof one);
+    control[BD_CONTROL_GROWTH_INTERVAL] = 2000;
+    control[BD_CONTROL_RATE_COUNT] = 16;
+    const bd_store_entry *block = bd_store_find(store, "control");
+    ck_assert_ptr_nonnull(block);
+    ck_assert_int_eq(bd_store_write(store, "control", control, (uint64_t)bd_shape_elements(&block->shape) * 4, &error), BD_OK);
+    ck_assert_int_eq(bd_store_write(store, "train/images", images, (uint64_t)(rows * pixels), &error), BD_OK);
+    ck_assert_int_eq(bd_store_write(store, "train/labels", labels, (uint64_t)rows, &error), BD_OK);
+    ck_assert_int_eq(bd_store_write(store, "train/order", order, (uint64_t)rows * 4, &error), BD_OK);
+    ck_assert_int_eq(bd_store_write(store, "rates", rates, sizeof rates, &error), BD_OK);
+    free(images);
+    free(labels);
+    free(order);
+}
+
+/* Every variable's bytes after three steps, one after the other; malloc'ed. */
+static uint8_t *run_steps(bd_device *device, const setting *s, bool fusion, size_t *size)
+{
+    bd_error error = { 0 };
+    bd_store *store;
+    bd_program *program = NULL;
+    bd_plan *plan = plan_for(s, &device->target, fusion);
+    ck_assert_int_eq(bd_store_create(device, &store, &error), BD_OK);
+    ck_assert_msg(bd_program_create(store, &plan, 7, NULL, NULL, &program, &error) == BD_OK, "%s", error.message);
+    fill(store, s);
+    ck_assert_msg(bd_program_run(program, 3, &error) == BD_OK, "%s", error.message);
+    ck_assert_msg(bd_program_finish(program, &error) == BD_OK, "%s", error.message);
+    uint8_t *bytes = NULL;
+    *size = 0;
+    for (size_t i = 0; i < bd_store_count(store); i++) {
+        const bd_store_entry *entry = bd_store_at(store, i);
+        const size_t length = (size_t)bd_shape_elements(&entry->shape) * bd_format_size(entry->format);
+        bytes = realloc(bytes, *size + length + 1);
+        ck_assert_ptr_nonnull(bytes);
+        ck_assert_int_eq(bd_store_read(store, entry->name, bytes + *size, length, &error), BD_OK);
+        *size += length;
+    }
+    bd_program_destroy(&program);
+    bd_store_destroy(&store);
+    return bytes;
+}
+
+static const char *const device_names[] = { "opencl:0", "vulkan:0" };
+
+START_TEST(fusion_changes_no_bit)
+{
+    static const char *const precisions[] = { "fp32", "mixed" };
+    bd_error error;
+    bd_device *device;
+    if (bd_device_open(device_names[_i / 2], &device, &error) != BD_OK)
+        return; /* tests/kernels tells which devices there are */
+    setting s;
+    set_up(&s, mixture, precisions[_i % 2], 12, 9);
+    size_t fused_size, unfused_size, again_size;
+    uint8_t *fused = run_steps(device, &s, true, &fused_size);
+    uint8_t *again = run_steps(device, &s, true, &again_size);
+    uint8_t *unfused = run_steps(device, &s, false, &unfused_size);
+    ck_assert_uint_eq(fused_size, unfused_size);
+    ck_assert_uint_eq(fused_size, again_size);
+    ck_assert_msg(memcmp(fused, again, fused_size) == 0, "%s %s: two runs differ", device_names[_i / 2], precisions[_i % 2]);
+    ck_assert_msg(memcmp(fused, unfused, fused_size) == 0, "%s %s: fusion changes bits", device_names[_i / 2], precisions[_i % 2]);
+    free(fused);
+    free(again);
+    free(unfused);
+    tear_down(&s);
+    bd_device_close(&device);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("fuse");
+    TCase *plans = tcase_create("plans"), *bits = tcase_create("bits");
+    tcase_set_timeout(plans, 120);
+    tcase_set_timeout(bits, 300);
+    tcase_add_test(plans, an_mlp_step_takes_at_most_18_dispatches);
+    tcase_add_test(plans, a_lenet_step_takes_at_most_32_dispatches);
+    tcase_add_test(plans, pure_fp16_needs_at_most_055_of_fp32);
+    tcase_add_test(plans, tensors_alive_together_never_overlap);
+    tcase_add_test(plans, every_kernel_reads_only_what_is_written_before);
+    tcase_add_loop_test(bits, fusion_changes_no_bit, 0, 4);
+    suite_add_tcase(suite, plans);
+    suite_add_tcase(suite, bits);
+    SRunner *runner = srunner_create(suite);
+    srunner_set_fork_status(runner, CK_NOFORK);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}

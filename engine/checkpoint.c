@@ -1,5 +1,5 @@
-/* Checkpoints: see the header. Saving and loading walk over one list of pieces: which tensor of the file is which bytes of
- * which variable. */
+/* Checkpoints: see the header. Saving and loading walk over one list of pieces: which tensor of the file is which
+ * bytes of which variable. */
 #include "checkpoint.h"
 
 #include "optimizer.h"

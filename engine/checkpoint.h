@@ -1,6 +1,6 @@
-/* Checkpoints: everything that a run needs to go on as if it had never stopped, in one safetensors file. Parameters have their
- * own names, so that other programs find them; "master/NAME", "momentum/NAME" and so on are what the optimizer keeps for
- * them, "control" is the control block. */
+/* Checkpoints: everything that a run needs to go on as if it had never stopped, in one safetensors file. Parameters
+ * have their own names, so that other programs find them; "master/NAME", "momentum/NAME" and so on are what the
+ * optimizer keeps for them, "control" is the control block. */
 #ifndef BINADE_ENGINE_CHECKPOINT_H
 #define BINADE_ENGINE_CHECKPOINT_H
 

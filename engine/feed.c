@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Half a ring need not be larger than this: 2.5 ms of a PCIe 4 link (25 GB/s), against some 10 us that a transfer costs to
- * begin. The host holds two of them. */
+/* Half a ring need not be larger than this: 2.5 ms of a PCIe 4 link (25 GB/s), against some 10 us that a transfer
+ * costs to begin. The host holds two of them. */
 #define MOST_HALF_BYTES ((uint64_t)64 << 20)
 
 /* ---- where the rows lie ---- */

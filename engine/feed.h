@@ -1,6 +1,6 @@
-/* Puts a data set where a step's BATCH nodes find it: whole, with a permutation of its rows, or, if it is too large, in two
- * halves of a ring that the host fills in the permutation's order while the device works on the other. Which of the two
- * makes no difference to what a batch holds. */
+/* Puts a data set where a step's BATCH nodes find it: whole, with a permutation of its rows, or, if it is too large,
+ * in two halves of a ring that the host fills in the permutation's order while the device works on the other. Which of
+ * the two makes no difference to what a batch holds. */
 #ifndef BINADE_ENGINE_FEED_H
 #define BINADE_ENGINE_FEED_H
 
@@ -22,8 +22,8 @@ static inline int64_t bd_feed_rows(const bd_feed_shape *shape)
 /* Device bytes of images, labels and order. */
 uint64_t bd_feed_bytes(const bd_feed_shape *shape);
 
-/* Decides how training and test set lie on the device, so that together they take at most `most` bytes (0: no limit) and
- * each respects the device's limits. */
+/* Decides how training and test set lie on the device, so that together they take at most `most` bytes (0: no limit)
+ * and each respects the device's limits. */
 bd_status bd_feed_decide(const bd_limits *limits, uint64_t most, const bd_dataset *dataset, int64_t batch,
                          bd_feed_shape *train, bd_feed_shape *test, bd_error *error);
 
@@ -37,8 +37,8 @@ bd_status bd_feed_create(bd_store *store, const char *prefix, const bd_feed_shap
 void bd_feed_destroy(bd_feed **feed);
 /* Row order[i] comes at position i; NULL: row i. Copied. The device must be idle. */
 bd_status bd_feed_set_order(bd_feed *feed, const uint32_t *order, bd_error *error);
-/* Enqueues what the batches from `position` on need. *steps comes as the number wanted, and becomes how many may be enqueued
- * before the next call. */
+/* Enqueues what the batches from `position` on need. *steps comes as the number wanted, and becomes how many may be
+ * enqueued before the next call. */
 bd_status bd_feed_prepare(bd_feed *feed, int64_t position, int64_t *steps, bd_error *error);
 
 /* A permutation of 0 .. count - 1 by (seed, epoch): Fisher and Yates's shuffle with unbiased numbers from Philox. */

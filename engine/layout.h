@@ -1,12 +1,12 @@
-/* Parameters laid out flat: those whose policy gives them the same formats lie one after another in one vector, so that the
- * optimizer is a few elementwise nodes on vectors, one kernel for all of them. */
+/* Parameters laid out flat: those whose policy gives them the same formats lie one after another in one vector, so
+ * that the optimizer is a few elementwise nodes on vectors, one kernel for all of them. */
 #ifndef BINADE_ENGINE_LAYOUT_H
 #define BINADE_ENGINE_LAYOUT_H
 
 #include "node.h"
 
-/* Each parameter begins at a multiple of this many elements: 512 bytes in F16, so that a part can be bound by itself on any
- * device (the largest alignment that Vulkan and OpenCL drivers ask for is 256 bytes). */
+/* Each parameter begins at a multiple of this many elements: 512 bytes in F16, so that a part can be bound by itself
+ * on any device (the largest alignment that Vulkan and OpenCL drivers ask for is 256 bytes). */
 #define BD_LAYOUT_ALIGNMENT 256
 
 typedef struct bd_parameter_slot {

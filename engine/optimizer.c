@@ -1,6 +1,6 @@
-/* SGD, Adam and AdamW. All arithmetic has the role MASTER, so that the policy says in which format it rounds; the loss scale
- * is taken off and the norm clipped in F32 before that. State is stored before it is used: the value that the update sees
- * is the one that the next step finds. */
+/* SGD, Adam and AdamW. All arithmetic has the role MASTER, so that the policy says in which format it rounds; the loss
+ * scale is taken off and the norm clipped in F32 before that. State is stored before it is used: the value that the
+ * update sees is the one that the next step finds. */
 #include "optimizer.h"
 
 #include "control.h"
@@ -154,8 +154,8 @@ static bd_tensor store(const update *u, bd_tensor variable, bd_tensor value, bd_
     return stored;
 }
 
-/* As PyTorch has it: m = momentum * m + g, w -= rate * m; Nesterov (Sutskever et al., ICML 2013): w -= rate * (g + momentum
- * * m). The rate stays out of m, so that m does not underflow where the rate is small. */
+/* As PyTorch has it: m = momentum * m + g, w -= rate * m; Nesterov (Sutskever et al., ICML 2013): w -= rate * (g +
+ * momentum * m). The rate stays out of m, so that m does not underflow where the rate is small. */
 static bd_tensor sgd(const update *u, bd_tensor weights, bd_tensor gradient)
 {
     bd_graph *g = u->graph;
@@ -234,8 +234,8 @@ static void append_group(update *u, const bd_parameter_group *group, bd_tensor g
     }
 }
 
-/* The factor that brings the norm of all gradients down to the limit (Pascanu et al., arXiv:1211.5063): min(1, limit / norm). A
- * norm of 0 gives infinity, and so 1. */
+/* The factor that brings the norm of all gradients down to the limit (Pascanu et al., arXiv:1211.5063): min(1, limit /
+ * norm). A norm of 0 gives infinity, and so 1. */
 static bd_tensor clip_factor(bd_graph *graph, const bd_tensor *gradients, int count, float limit)
 {
     bd_tensor total = BD_NONE;

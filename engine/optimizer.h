@@ -12,8 +12,8 @@ const char *bd_optimizer_name(bd_optimizer_kind kind);
 /* Names of the vectors that it keeps beside the weights, NULL-terminated: "momentum", or the two moments. */
 const char *const *bd_optimizer_states(const bd_optimizer *optimizer);
 
-/* The gradients of all parameters, one vector a group: packs[group_count]. gradients[i] is that of slot i, BD_NONE where
- * the loss does not depend on it. */
+/* The gradients of all parameters, one vector a group: packs[group_count]. gradients[i] is that of slot i, BD_NONE
+ * where the loss does not depend on it. */
 void bd_optimizer_pack(bd_graph *graph, const bd_layout *layout, const bd_tensor *gradients, bd_tensor *packs);
 /* How many elements of the packs are not finite, as a scalar. */
 bd_tensor bd_optimizer_nonfinite(bd_graph *graph, const bd_layout *layout, const bd_tensor *packs);

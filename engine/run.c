@@ -1,4 +1,5 @@
-/* Runs a trainer: epochs of intervals, each a few enqueued steps whose metrics are read while the next ones are computed. */
+/* Runs a trainer: epochs of intervals, each a few enqueued steps whose metrics are read while the next ones are
+ * computed. */
 #include "trainer.h"
 
 #include "store.h"
@@ -189,7 +190,8 @@ static void forget(bd_device *device, bd_event **event)
     *event = NULL;
 }
 
-/* Enqueues `steps` steps from a position on, the reading of the control block after them, and a new start of its sums. */
+/* Enqueues `steps` steps from a position on, the reading of the control block after them, and a new start of
+ * its sums. */
 static bd_status enqueue(run *r, int64_t position, int64_t steps, bd_error *error)
 {
     static const uint32_t zeros[3];

@@ -1,5 +1,5 @@
-/* Why a loss was not finite: runs the forward pass of the failed step again, node by node, and looks at every result. The
- * halted control block still points at that step, and the weights are those that it saw. */
+/* Why a loss was not finite: runs the forward pass of the failed step again, node by node, and looks at every result.
+ * The halted control block still points at that step, and the weights are those that it saw. */
 #include "trainer.h"
 
 #include <inttypes.h>

@@ -1,4 +1,5 @@
-/* The graphs of training: one step, one batch of an evaluation, and the search for the first value that is not finite. */
+/* The graphs of training: one step, one batch of an evaluation, and the search for the first value that is not
+ * finite. */
 #ifndef BINADE_ENGINE_STEP_H
 #define BINADE_ENGINE_STEP_H
 
@@ -12,8 +13,8 @@ typedef struct bd_step_source {
     int64_t rates; /* entries of the learning-rate table */
 } bd_step_source;
 
-/* Variables: "control", "rates", "train/images", "train/labels", "train/order". `layout` is the caller's to finish, also on
- * failure. The graphs have their formats. */
+/* Variables: "control", "rates", "train/images", "train/labels", "train/order". `layout` is the caller's to finish,
+ * also on failure. The graphs have their formats. */
 bd_status bd_step_training(const bd_train_params *params, const bd_step_source *source, bd_graph **graph,
                            bd_layout *layout, bd_error *error);
 /* Variables: "test/control", "test/rates", "test/images", "test/labels", "test/order", and the model's. */
@@ -26,8 +27,9 @@ typedef struct bd_probe {
     char variable[24]; /* holds how many of its values are not finite */
 } bd_probe;
 
-/* The forward pass of the training step with a counter for every node whose values are floats, in graph order, parameters
- * before all others. Beside the counters it changes running statistics only. `probes` is malloc'ed, the caller frees. */
+/* The forward pass of the training step with a counter for every node whose values are floats, in graph order,
+ * parameters before all others. Beside the counters it changes running statistics only. `probes` is malloc'ed, the
+ * caller frees. */
 bd_status bd_step_search(const bd_train_params *params, const bd_step_source *source, bd_graph **graph,
                          bd_probe **probes, int *count, bd_error *error);
 

@@ -1,5 +1,5 @@
-/* The inside of a trainer, for the files that share it: train.c makes it, run.c runs it, train_plan.c tells what it will do,
- * search.c finds out why it failed. */
+/* The inside of a trainer, for the files that share it: train.c makes it, run.c runs it, train_plan.c tells what it
+ * will do, search.c finds out why it failed. */
 #ifndef BINADE_ENGINE_TRAINER_H
 #define BINADE_ENGINE_TRAINER_H
 
@@ -45,8 +45,8 @@ void bd_trainer_measure(bd_trainer *trainer);
 /* Reads the control block; the device must be idle. */
 bd_status bd_trainer_read_control(bd_trainer *trainer, bd_error *error);
 
-/* Runs the failed step again, unfused, and fills `error` with the step and the first layer and operation whose result is not
- * finite; returns BD_ERROR_NUMERIC, or what kept it from finding out. The trainer cannot go on after it. */
+/* Runs the failed step again, unfused, and fills `error` with the step and the first layer and operation whose result
+ * is not finite; returns BD_ERROR_NUMERIC, or what kept it from finding out. The trainer cannot go on after it. */
 bd_status bd_trainer_explain(bd_trainer *trainer, bd_error *error);
 
 static inline float bd_control_float(const uint32_t *control, enum bd_control_word word)

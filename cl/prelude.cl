@@ -273,34 +273,14 @@ static inline float bd_pow(float x, float y) { return pow(x, y); } /* 16 ULP, sa
 #define BD_ADD_f32(a, b) ((a) + (b))
 #define BD_SUB_f32(a, b) ((a) - (b))
 #define BD_MUL_f32(a, b) ((a) * (b))
-#if BD_HALF_ARITHMETIC && BD_NVIDIA
-static inline float bd_add_f16(float a, float b)
-{
-    ushort sum;
-    asm("add.rn.f16 %0, %1, %2;" : "=h"(sum) : "h"(bd_f16_bits(a)), "h"(bd_f16_bits(b)));
-    return bd_f16_value(sum);
-}
-static inline float bd_sub_f16(float a, float b)
-{
-    ushort difference;
-    asm("sub.rn.f16 %0, %1, %2;" : "=h"(difference) : "h"(bd_f16_bits(a)), "h"(bd_f16_bits(b)));
-    return bd_f16_value(difference);
-}
-static inline float bd_mul_f16(float a, float b)
-{
-    ushort product;
-    asm("mul.rn.f16 %0, %1, %2;" : "=h"(product) : "h"(bd_f16_bits(a)), "h"(bd_f16_bits(b)));
-    return bd_f16_value(product);
-}
-#define BD_ADD_f16(a, b) bd_add_f16(a, b)
-#define BD_SUB_f16(a, b) bd_sub_f16(a, b)
-#define BD_MUL_f16(a, b) bd_mul_f16(a, b)
-#elif BD_HALF_ARITHMETIC && BD_KHR_FP16
+#if BD_HALF_ARITHMETIC && BD_KHR_FP16
 #define BD_ADD_f16(a, b) ((float)((half)(a) + (half)(b)))
 #define BD_SUB_f16(a, b) ((float)((half)(a) - (half)(b)))
 #define BD_MUL_f16(a, b) ((float)((half)(a) * (half)(b)))
 #else
-/* Rounding twice is harmless: 24 >= 2 * 11 + 2 (Figueroa, "When is double rounding innocuous?", SIGNUM 1995). */
+/* Rounding twice is harmless: 24 >= 2 * 11 + 2 (Figueroa, "When is double rounding innocuous?", SIGNUM 1995). On NVIDIA
+ * too, although PTX has add.f16: 64 dependent operations on 2^24 halves take an H100 126 us this way and 149 us that
+ * way, since values are floats between them. */
 #define BD_ADD_f16(a, b) bd_round_f16((a) + (b))
 #define BD_SUB_f16(a, b) bd_round_f16((a) - (b))
 #define BD_MUL_f16(a, b) bd_round_f16((a) * (b))
@@ -323,6 +303,45 @@ static inline float bd_sqrt_f16(float x)
 }
 #define BD_DIV_f16(a, b) bd_div_f16(a, b)
 #define BD_SQRT_f16(x) bd_sqrt_f16(x)
+
+/* ---- eights, for contractions on CPU drivers ---- */
+#if BD_HALF_BUILTIN
+static inline float8 bd_f16_value8(ushort8 bits)
+{
+    return (float8)(bd_f16_value(bits.s0), bd_f16_value(bits.s1), bd_f16_value(bits.s2), bd_f16_value(bits.s3),
+                    bd_f16_value(bits.s4), bd_f16_value(bits.s5), bd_f16_value(bits.s6), bd_f16_value(bits.s7));
+}
+#else
+/* As bd_f16_value. */
+static inline float8 bd_f16_value8(ushort8 bits)
+{
+    uint8 wide = convert_uint8(bits), sign = (wide & 0x8000u) << 16, magnitude = (wide & 0x7fffu) << 13;
+    float8 subnormal = as_float8((magnitude >> 13) + as_uint(0.5f)) - 0.5f;
+    float8 normal = as_float8(magnitude + select((uint8)(112u << 23), (uint8)(224u << 23), magnitude >= 0x0f800000u));
+    return as_float8(as_uint8(select(normal, subnormal, magnitude < 0x00800000u)) | sign);
+}
+#endif
+/* As the last bd_round_f16 above. */
+static inline float8 bd_round_f16_8(float8 x)
+{
+    uint8 exponent = clamp(as_uint8(x) & 0x7f800000u, 113u << 23, 143u << 23);
+    float8 step = as_float8(exponent + (13u << 23));
+    float8 magnitude = (fabs(x) + step) - step;
+    magnitude = select(magnitude, (float8)(INFINITY), magnitude >= 65536.0f);
+    return copysign(magnitude, x);
+}
+#define BD_LOAD8_f32(buffer, i) vload8(0, (buffer) + (i))
+#define BD_LOAD8_f16(buffer, i) bd_f16_value8(vload8(0, (buffer) + (i)))
+/* `count` elements of operand A or B from index `at` on; `to` is local. */
+#define BD_COPY(operand, to, at, count)                                                                                \
+    do {                                                                                                               \
+        const uint at_ = (at), count_ = (count);                                                                       \
+        uint i_ = 0u;                                                                                                  \
+        for (; i_ + 8u <= count_; i_ += 8u)                                                                            \
+            vstore8(operand##_GET8(at_ + i_), 0, (to) + i_);                                                           \
+        for (; i_ < count_; i_++)                                                                                      \
+            (to)[i_] = operand##_GET(at_ + i_);                                                                        \
+    } while (0)
 
 /* ---- random numbers: Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011) ---- */
 static inline uint4 bd_philox(uint4 counter, uint2 key)

@@ -22,7 +22,7 @@
 /* How the kernels' prelude may be told to convert and compute. */
 typedef enum way { WAY_PTX, WAY_KHR_FP16, WAY_BUILTIN, WAY_PLAIN, WAY_COUNT } way;
 static const char *const way_options[WAY_COUNT] = {
-    [WAY_PTX] = "-DBD_NVIDIA=1 -DBD_HALF_ARITHMETIC=1",
+    [WAY_PTX] = "-DBD_NVIDIA=1",
     [WAY_KHR_FP16] = "-DBD_HALF_CONVERSION=1 -DBD_HALF_ARITHMETIC=1",
     [WAY_BUILTIN] = "-DBD_HALF_BUILTIN=1",
     [WAY_PLAIN] = "",

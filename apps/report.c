@@ -153,8 +153,8 @@ static void table_row(FILE *file, const comparison *self, const combination *row
     if (s.done) {
         cells(file, row, &s);
     } else {
-        html_print(file, "<td class=\"bad\" colspan=\"6\">%s%s</td>", s.reason ? "failed: " : "not run",
-                   s.reason ? s.reason : "");
+        html_print(file, "<td class=\"%s\" colspan=\"6\">%s%s</td>", s.reason ? "bad" : "soft t",
+                   s.reason ? "failed: " : "not run", s.reason ? s.reason : "");
     }
     fputs("</tr>\n", file);
     if (s.done && s.reason)

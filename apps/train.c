@@ -78,17 +78,19 @@ static void print_line(void *user, const char *line)
     puts(line);
 }
 
+/* For the device that was named, else for none in particular. */
 static bd_status plan(session *self, bd_error *error)
 {
     bd_trainer *trainer = NULL;
     bd_train_event event = { 0 };
-    bd_status status = bd_trainer_create(NULL, &self->params, &trainer, error);
+    bd_status status = bd_trainer_create(self->device, &self->params, &trainer, error);
     if (!status)
         status = bd_trainer_plan(trainer, &event, self->options.json ? NULL : print_line, NULL, error);
     bd_trainer_destroy(&trainer);
     if (status || !self->options.json)
         return status;
-    json_t *json = json_pack("{s:i}", "format_version", APP_FORMAT_VERSION);
+    json_t *json = json_pack("{s:i, s:s?}", "format_version", APP_FORMAT_VERSION, "device",
+                             self->device ? bd_device_get_info(self->device)->id : NULL);
     add_identity(json, self);
     event_add_plan(json, &event);
     print_json(json);
@@ -186,7 +188,7 @@ static bd_status run(session *self, bd_error *error)
     bd_status status = model_parse(self->options.model, &self->model, error);
     if (!status)
         status = bd_precision_parse(self->options.precision, &self->params.precision, error);
-    if (!status && !self->dry_run)
+    if (!status && (!self->dry_run || self->options.device))
         status = open_device(self, error);
     if (!status)
         status = bd_dataset_open(self->options.data, &self->dataset, error);
@@ -230,7 +232,7 @@ static const char examples[] =
     "  binade train --precision 'fp16,acc=f16;linear3:w=f32'   FP16 sums too, but the last layer's weights in FP32\n"
     "  binade train --output runs/a                  Ctrl-C saves; then go on with\n"
     "  binade train --output runs/a --resume runs/a/checkpoint.safetensors\n"
-    "  binade train --dry-run --precision fp16       what a step will be; needs no device\n"
+    "  binade train --dry-run --precision fp16       what a step will be, without a device\n"
     "\n" MODEL_HELP;
 
 int command_train(int argc, char **argv)

@@ -287,6 +287,8 @@ def test_dry_run(place):
                                          'flops_per_step', 'bytes_per_step'))
     out, err = run(*arguments, env=nowhere, cwd=place.path)
     assert len(out.splitlines()) > 10 and not err
+    named = json.loads(run(*arguments, '--json', '--device', 'reference', cwd=place.path)[0])
+    assert named['device'] == 'reference' and plan['device'] is None
     assert not list(place.path.iterdir()), 'a dry run writes nothing'
 
 

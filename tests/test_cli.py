@@ -277,15 +277,43 @@ def test_models_and_optimizers(place):
         assert done['event'] == 'done' and done['test_loss'] is not None, more
 
 
+# Where the loaders find no driver.
+NO_DRIVERS = {'OCL_ICD_VENDORS': '/nonexistent', 'VK_ICD_FILENAMES': '/nonexistent', 'VK_DRIVER_FILES': '/nonexistent'}
+
+
+def test_no_drivers(place):
+    """Without a driver the reference trains, and says so."""
+    for command in ('train', 'compare'):
+        arguments = [command, '--data', place.data, '--model', 'mlp:784-8-10', '--epochs', '1', '--output', place.output]
+        _, err = run(*arguments, env=NO_DRIVERS)
+        assert 'the reference' in err.splitlines()[0]
+    assert json.loads((place.output / 'results.json').read_text())['devices'][0]['id'] == 'reference'
+    _, err = run(*place.tiny('--device', 'vulkan'), status=2, env=NO_DRIVERS)
+    one_line_error(err, 'vulkan', 'reference')
+
+
+def test_too_large(place):
+    """What does not fit is told with the numbers, before anything runs."""
+    model = ['--model', 'mlp:784-60000-60000-10']
+    huge = place.tiny(*model)
+    needed = json.loads(run('train', '--data', place.data, *model, '--dry-run', '--json')[0])['planned_device_bytes']
+    memory = json.loads(run('devices', '--json', env=NO_DRIVERS)[0])['devices'][0]['limits']['memory_bytes']
+    if memory >= needed:
+        raise Skip(f'it fits into {memory >> 30} GiB')
+    for more in ([], ['--dry-run']):
+        out, err = run(*huge, *more, status=1)
+        assert not out
+        one_line_error(err, 'MiB', 'reference')
+
+
 def test_dry_run(place):
-    nowhere = {'OCL_ICD_VENDORS': '/nonexistent', 'VK_ICD_FILENAMES': '/nonexistent', 'VK_DRIVER_FILES': '/nonexistent'}
     arguments = ['train', '--data', place.data, '--precision', 'mixed', '--dry-run']
-    out, err = run(*arguments, '--json', env=nowhere, cwd=place.path)
+    out, err = run(*arguments, '--json', env=NO_DRIVERS, cwd=place.path)
     plan = json.loads(out)
     assert plan['format_version'] == 1 and plan['model'] == 'mlp:784-512-512-10' and plan['precision'] == 'mixed'
     assert all(plan[key] > 0 for key in ('dispatches_per_step', 'planned_device_bytes', 'dataset_bytes',
                                          'flops_per_step', 'bytes_per_step'))
-    out, err = run(*arguments, env=nowhere, cwd=place.path)
+    out, err = run(*arguments, env=NO_DRIVERS, cwd=place.path)
     assert len(out.splitlines()) > 10 and not err
     named = json.loads(run(*arguments, '--json', '--device', 'reference', cwd=place.path)[0])
     assert named['device'] == 'reference' and plan['device'] is None

@@ -1,0 +1,637 @@
+/* Training as a whole. Argument: the device to use. Each test must hold on every device. */
+#include "train_fixture.h"
+
+#include "../backends/backend.h"
+#include "scratch.h"
+
+#include <check.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *device_name = "reference";
+static bd_device *device;
+static bd_dataset *dataset;
+static const char *const policies[] = { "fp32", "fp16", "fp16-strict", "mixed", "mixed;fc1:w=f32,a=f32,g=f32" };
+enum {
+    POLICY_COUNT = sizeof policies / sizeof *policies,
+    STREAMED_BYTES = 7000, /* four batches in each half of the training set's ring, one in the test set's */
+};
+
+static void begin(void)
+{
+    bd_error error = { 0 };
+    must(bd_device_open(device_name, &device, &error), &error);
+    dataset = fixture_dataset();
+    scratch_create();
+}
+
+static void end(void)
+{
+    scratch_remove();
+    fixture_free(&dataset);
+    bd_device_close(&device);
+}
+
+static void expect_equal_files(const char *a, const char *b)
+{
+    size_t a_size, b_size;
+    uint8_t *a_data = scratch_read(a, &a_size), *b_data = scratch_read(b, &b_size);
+    ck_assert_uint_eq(a_size, b_size);
+    ck_assert_msg(memcmp(a_data, b_data, a_size) == 0, "%s and %s differ", a, b);
+    free(a_data);
+    free(b_data);
+}
+
+/* ---- learning ---- */
+
+START_TEST(learns)
+{
+    bd_train_params params = fixture_params(dataset, policies[_i]);
+    bd_train_event event = fixture_run(device, &params);
+    ck_assert_int_eq(event.kind, BD_TRAIN_DONE);
+    ck_assert_int_eq(event.step, 3 * (FIXTURE_TRAIN / FIXTURE_BATCH));
+    ck_assert_int_eq(event.epoch, 3);
+    ck_assert_double_gt(event.test_accuracy, 0.95);
+    ck_assert_double_lt(event.test_loss, 0.3);
+    ck_assert_double_gt(event.train_accuracy, 0.9);
+    ck_assert_double_gt(event.images_per_second, 0);
+    ck_assert_double_gt(event.step_ms, 0);
+    ck_assert_int_gt(event.dispatches_per_step, 0);
+}
+END_TEST
+
+START_TEST(net_learns)
+{
+    bd_train_params params = fixture_params(dataset, policies[_i]);
+    params.model = fixture_net;
+    params.optimizer.rate = 0.05f;
+    params.epochs = 4;
+    ck_assert_double_gt(fixture_run(device, &params).test_accuracy, 0.9);
+}
+END_TEST
+
+START_TEST(adam_learns)
+{
+    bd_train_params params = fixture_params(dataset, "mixed");
+    params.optimizer.kind = _i ? BD_OPTIMIZER_ADAMW : BD_OPTIMIZER_ADAM;
+    params.optimizer.rate = 0.02f;
+    params.optimizer.weight_decay = 1e-3f;
+    params.optimizer.clip_norm = 1;
+    params.optimizer.schedule = BD_SCHEDULE_COSINE;
+    params.optimizer.warmup_steps = 4;
+    ck_assert_double_gt(fixture_run(device, &params).test_accuracy, 0.95);
+}
+END_TEST
+
+/* What is planned is what is allocated: variables and data are rounded up to words, the arena to its alignment. */
+START_TEST(memory_is_as_planned)
+{
+    bd_train_params params = fixture_params(dataset, policies[_i]);
+    bd_train_event event = fixture_run(device, &params);
+    double planned = (double)(event.planned_device_bytes + event.dataset_bytes);
+    ck_assert_double_le(fabs((double)event.peak_device_bytes - planned), 0.01 * planned);
+}
+END_TEST
+
+/* ---- the same again ---- */
+
+static bd_train_params stateful_params(const char *precision, const char *checkpoint)
+{
+    bd_train_params params = fixture_params(dataset, precision);
+    params.model = fixture_net;
+    params.optimizer.kind = BD_OPTIMIZER_ADAM;
+    params.optimizer.rate = 0.01f;
+    params.optimizer.epsilon = 1e-4f; /* 1e-8 is 0 in F16 */
+    params.optimizer.schedule = BD_SCHEDULE_COSINE;
+    params.checkpoint = checkpoint;
+    return params;
+}
+
+START_TEST(equal_runs_give_equal_weights)
+{
+    bd_train_params params = stateful_params(policies[_i], scratch_path("a"));
+    fixture_run(device, &params);
+    params.checkpoint = scratch_path("b");
+    params.report_steps = 5; /* how often the host looks makes no difference */
+    fixture_run(device, &params);
+    expect_equal_files("a", "b");
+    params.seed = 2;
+    params.checkpoint = scratch_path("c");
+    fixture_run(device, &params);
+    size_t size;
+    uint8_t *first = scratch_read("a", &size), *other = scratch_read("c", &size);
+    ck_assert_int_ne(memcmp(first, other, size), 0);
+    free(first);
+    free(other);
+}
+END_TEST
+
+START_TEST(fusion_makes_no_difference)
+{
+    bd_train_params params = stateful_params(policies[_i], scratch_path("a"));
+    params.model = fixture_mlp;
+    fixture_run(device, &params);
+    params.checkpoint = scratch_path("b");
+    params.no_fusion = true;
+    fixture_run(device, &params);
+    expect_equal_files("a", "b");
+}
+END_TEST
+
+/* Asked between intervals. */
+typedef struct stopper {
+    int asked, limit;
+} stopper;
+
+static bool stop_after(void *user)
+{
+    stopper *s = user;
+    return s->asked++ >= s->limit;
+}
+
+static void interrupt_at(bd_train_params params, const char *checkpoint, int steps)
+{
+    stopper s = { 0, steps };
+    bd_trainer *trainer;
+    bd_error error = { 0 };
+    char wanted[64];
+    params.checkpoint = checkpoint;
+    params.report_steps = 1;
+    params.should_stop = stop_after;
+    params.user = &s;
+    must(bd_trainer_create(device, &params, &trainer, &error), &error);
+    ck_assert_int_eq(bd_trainer_run(trainer, NULL, &error), BD_ERROR_INTERRUPTED);
+    snprintf(wanted, sizeof wanted, "after step %d", steps);
+    ck_assert_msg(strstr(error.message, wanted) && strstr(error.message, checkpoint), "%s", error.message);
+    bd_trainer_destroy(&trainer);
+}
+
+/* 12 steps an epoch: stopped in the first, at the end of the first, in the last. */
+START_TEST(resumed_runs_are_as_if_never_stopped)
+{
+    static const int steps[] = { 1, 7, 12, 25 };
+    bd_train_params params = stateful_params(policies[_i], scratch_path("whole"));
+    fixture_run(device, &params);
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        interrupt_at(params, scratch_path("part"), steps[i]);
+        params.resume = params.checkpoint = scratch_path("part");
+        params.seed = 77; /* the checkpoint's counts */
+        bd_train_event event = fixture_run(device, &params);
+        ck_assert_int_eq(event.step, 36);
+        expect_equal_files("whole", "part");
+        params.resume = NULL;
+        params.seed = 1;
+    }
+    /* Nothing is left to do: the test set is evaluated. */
+    params.resume = scratch_path("whole");
+    ck_assert_double_gt(fixture_run(device, &params).test_accuracy, 0.5);
+}
+END_TEST
+
+START_TEST(streaming_makes_no_difference)
+{
+    bd_train_params params = stateful_params(policies[_i], scratch_path("resident"));
+    bd_train_event resident = fixture_run(device, &params);
+    params.checkpoint = scratch_path("streamed");
+    params.dataset_device_bytes = STREAMED_BYTES;
+    bd_train_event streamed = fixture_run(device, &params);
+    ck_assert_uint_lt(streamed.dataset_bytes, resident.dataset_bytes);
+    ck_assert_uint_le(streamed.dataset_bytes, STREAMED_BYTES);
+    expect_equal_files("resident", "streamed");
+    ck_assert_double_eq(resident.test_accuracy, streamed.test_accuracy);
+    ck_assert_double_eq(resident.test_loss, streamed.test_loss);
+    /* A run that was streamed goes on resident, and the other way round. */
+    interrupt_at(params, scratch_path("part"), 17);
+    params.resume = params.checkpoint = scratch_path("part");
+    params.dataset_device_bytes = 0;
+    fixture_run(device, &params);
+    expect_equal_files("resident", "part");
+    interrupt_at(stateful_params(policies[_i], NULL), scratch_path("part"), 17);
+    params.dataset_device_bytes = STREAMED_BYTES;
+    fixture_run(device, &params);
+    expect_equal_files("resident", "part");
+}
+END_TEST
+
+/* ---- events ---- */
+
+typedef struct record {
+    bd_train_event events[128];
+    int count;
+} record;
+
+static void remember(void *user, const bd_train_event *event)
+{
+    record *r = user;
+    ck_assert_int_lt(r->count, 128);
+    r->events[r->count++] = *event;
+}
+
+START_TEST(events_tell_the_run)
+{
+    record r = { .count = 0 };
+    bd_train_params params = fixture_params(dataset, "fp32");
+    params.on_event = remember;
+    params.user = &r;
+    params.report_steps = 5;
+    params.optimizer.warmup_steps = 1;
+    params.checkpoint = scratch_path("file");
+    fixture_run(device, &params);
+    /* start, then 5 + 5 + 2 steps and an epoch's end three times, then done */
+    ck_assert_int_eq(r.count, 1 + 3 * 4 + 1);
+    ck_assert_int_eq(r.events[0].kind, BD_TRAIN_START);
+    ck_assert(isnan(r.events[0].train_loss));
+    static const int64_t steps[] = { 5, 10, 12, 12 };
+    for (int epoch = 0; epoch < 3; epoch++) {
+        double loss = 0;
+        for (int i = 0; i < 4; i++) {
+            const bd_train_event *event = &r.events[1 + 4 * epoch + i];
+            ck_assert_int_eq(event->kind, i < 3 ? BD_TRAIN_PROGRESS : BD_TRAIN_EPOCH);
+            ck_assert_int_eq(event->step, 12 * epoch + steps[i]);
+            ck_assert_int_eq(event->steps, 36);
+            ck_assert_int_eq(event->epoch, epoch + 1);
+            ck_assert_int_eq(isnan(event->test_loss), i < 3);
+            ck_assert_double_eq(event->rate, (double)0.1f);
+            ck_assert_double_eq(event->loss_scale, 1);
+            if (i < 3)
+                loss += event->train_loss * (i == 2 ? 2 : 5) / 12;
+            else /* the same sums in another order, in double: some roundings apart */
+                ck_assert_double_eq_tol(event->train_loss, loss, 1e-13);
+        }
+    }
+    const bd_train_event *done = &r.events[r.count - 1];
+    ck_assert_int_eq(done->kind, BD_TRAIN_DONE);
+    ck_assert_double_eq(done->test_loss, r.events[r.count - 2].test_loss);
+    ck_assert_ptr_nonnull(done->checkpoint);
+    ck_assert_double_eq(done->eta_seconds, 0);
+}
+END_TEST
+
+/* Evaluation by other means: logits from the weights that were read back. */
+START_TEST(evaluation_counts_every_example_once)
+{
+    bd_train_params params = fixture_params(dataset, "fp32");
+    bd_trainer *trainer;
+    bd_error error = { 0 };
+    enum { INPUTS = FIXTURE_SIDE * FIXTURE_SIDE, HIDDEN = 16 };
+    static double w1[INPUTS][HIDDEN], b1[HIDDEN], w2[HIDDEN][FIXTURE_CLASSES], b2[FIXTURE_CLASSES];
+    double loss, accuracy, wanted_loss = 0, wanted_accuracy = 0;
+    must(bd_trainer_create(device, &params, &trainer, &error), &error);
+    must(bd_trainer_run(trainer, NULL, &error), &error);
+    must(bd_trainer_evaluate(trainer, &loss, &accuracy, &error), &error);
+    must(bd_trainer_read(trainer, "fc1/weight", *w1, INPUTS * HIDDEN, &error), &error);
+    must(bd_trainer_read(trainer, "fc1/bias", b1, HIDDEN, &error), &error);
+    must(bd_trainer_read(trainer, "fc2/weight", *w2, HIDDEN * FIXTURE_CLASSES, &error), &error);
+    must(bd_trainer_read(trainer, "fc2/bias", b2, FIXTURE_CLASSES, &error), &error);
+    ck_assert_int_eq(bd_trainer_read(trainer, "fc2/bias", b2, 3, &error), BD_ERROR_ARGUMENT);
+    ck_assert_int_eq(bd_trainer_read(trainer, "nothing", b2, 3, &error), BD_ERROR_ARGUMENT);
+    for (int i = 0; i < FIXTURE_TEST; i++) {
+        double hidden[HIDDEN], logit[FIXTURE_CLASSES], sum = 0;
+        int best = 0, label = dataset->test.labels[i];
+        for (int h = 0; h < HIDDEN; h++) {
+            hidden[h] = b1[h];
+            for (int p = 0; p < INPUTS; p++)
+                hidden[h] += w1[p][h] * (dataset->test.images[i * INPUTS + p] / 255.0 - (double)dataset->mean) /
+                             (double)dataset->deviation;
+            hidden[h] = fmax(hidden[h], 0);
+        }
+        for (int c = 0; c < FIXTURE_CLASSES; c++) {
+            logit[c] = b2[c];
+            for (int h = 0; h < HIDDEN; h++)
+                logit[c] += hidden[h] * w2[h][c];
+            sum += exp(logit[c]);
+            best = logit[c] > logit[best] ? c : best;
+        }
+        wanted_loss += (log(sum) - logit[label]) / FIXTURE_TEST;
+        wanted_accuracy += (best == label) / (double)FIXTURE_TEST;
+    }
+    ck_assert_double_eq_tol(accuracy, wanted_accuracy, 1e-12);
+    /* Logits below 16 with sums of at most 36 products in F32: each is off by less than 40 * 2^-24 * 16 = 4e-5. */
+    ck_assert_double_eq_tol(loss, wanted_loss, 1e-4);
+    bd_trainer_destroy(&trainer);
+}
+END_TEST
+
+/* ---- loss scaling ---- */
+
+/* GradScaler's rule, replayed from the events: 2^40 overflows F16 gradients until it has come down. */
+START_TEST(dynamic_scaling_follows_gradscaler)
+{
+    record r = { .count = 0 };
+    bd_train_params params = fixture_params(dataset, "mixed,interval=4");
+    params.precision.scale = 0x1p40f;
+    params.on_event = remember;
+    params.user = &r;
+    params.report_steps = 1;
+    bd_train_event last = fixture_run(device, &params);
+    double scale = 0x1p40;
+    int64_t overflows = 0;
+    int good = 0, grown = 0;
+    for (int i = 0; i < r.count; i++) {
+        const bd_train_event *event = &r.events[i];
+        if (event->kind != BD_TRAIN_PROGRESS)
+            continue;
+        if (event->overflows > overflows) {
+            ck_assert_int_eq(event->overflows, ++overflows);
+            scale *= 0.5;
+            good = 0;
+        } else if (++good == 4) {
+            scale *= 2;
+            good = 0;
+            grown++;
+        }
+        ck_assert_double_eq(event->loss_scale, scale);
+    }
+    ck_assert_int_gt(overflows, 10);
+    ck_assert_int_gt(grown, 0);
+    ck_assert_int_eq(last.nan_steps, 0);
+    ck_assert_double_lt(last.train_loss, 1);
+}
+END_TEST
+
+START_TEST(skipped_steps_change_nothing)
+{
+    bd_train_params params = fixture_params(dataset, "mixed,backoff=0.9");
+    params.precision.scale = 0x1p100f; /* overflows every time */
+    params.epochs = 1;
+    bd_trainer *trainer;
+    bd_error error = { 0 };
+    enum { COUNT = FIXTURE_SIDE * FIXTURE_SIDE * 16 };
+    static double before[COUNT], after[COUNT];
+    bd_train_event event;
+    must(bd_trainer_create(device, &params, &trainer, &error), &error);
+    must(bd_trainer_read(trainer, "fc1/weight", before, COUNT, &error), &error);
+    must(bd_trainer_run(trainer, &event, &error), &error);
+    must(bd_trainer_read(trainer, "fc1/weight", after, COUNT, &error), &error);
+    bd_trainer_destroy(&trainer);
+    ck_assert_int_eq(event.overflows, event.steps);
+    ck_assert_int_eq(memcmp(before, after, sizeof before), 0);
+}
+END_TEST
+
+/* A scale that is a power of two changes no bit in F32. */
+START_TEST(static_scaling_is_exact)
+{
+    bd_train_params params = stateful_params("fp32", scratch_path("a"));
+    params.model = fixture_mlp;
+    bd_trainer *trainers[2];
+    double values[2][64];
+    bd_error error = { 0 };
+    for (int i = 0; i < 2; i++) {
+        if (i)
+            must(bd_precision_parse("fp32,scale=1024", &params.precision, &error), &error);
+        must(bd_trainer_create(device, &params, &trainers[i], &error), &error);
+        must(bd_trainer_run(trainers[i], NULL, &error), &error);
+        must(bd_trainer_read(trainers[i], "fc2/weight", values[i], 64, &error), &error);
+        bd_trainer_destroy(&trainers[i]);
+    }
+    ck_assert_int_eq(memcmp(values[0], values[1], sizeof *values), 0);
+}
+END_TEST
+
+/* ---- what is not finite ---- */
+
+/* Layer "big" multiplies by a factor; in F16 70000 is infinite. */
+static bd_tensor exploding(bd_graph *graph, bd_tensor x, int64_t classes, bool training, const void *user)
+{
+    x = bd_relu(graph, bd_linear(graph, bd_flatten(graph, x), 16, true, "small"));
+    bd_push_layer(graph, "big");
+    x = bd_mul(graph, x, bd_constant(graph, bd_tensor_shape(graph, x), *(const double *)user));
+    x = bd_mul(graph, x, bd_constant(graph, bd_tensor_shape(graph, x), *(const double *)user));
+    bd_pop_layer(graph);
+    (void)training;
+    return bd_linear(graph, x, classes, true, "last");
+}
+
+static void expect_stop(const bd_train_params *params, const char *step, const char *what)
+{
+    bd_trainer *trainer;
+    bd_error error = { 0 };
+    must(bd_trainer_create(device, params, &trainer, &error), &error);
+    ck_assert_int_eq(bd_trainer_run(trainer, NULL, &error), BD_ERROR_NUMERIC);
+    ck_assert_msg(strstr(error.message, step) && strstr(error.message, what), "%s", error.message);
+    ck_assert_int_eq(bd_trainer_run(trainer, NULL, &error), BD_ERROR_ARGUMENT);
+    bd_trainer_destroy(&trainer);
+}
+
+START_TEST(a_nan_names_its_layer)
+{
+    const double factor = 1000;
+    bd_train_params params = fixture_params(dataset, "fp16");
+    params.model = exploding;
+    params.model_user = &factor;
+    expect_stop(&params, "step 0:", "layer 'big', operation mul");
+    params.dataset_device_bytes = STREAMED_BYTES; /* the failed batch may have left the ring */
+    params.report_steps = 1;
+    expect_stop(&params, "step 0:", "layer 'big', operation mul");
+}
+END_TEST
+
+/* The rate of step 5 is infinite in F16, so step 6 finds weights that are not finite. */
+START_TEST(a_nan_in_weights_names_the_parameter)
+{
+    bd_train_params params = fixture_params(dataset, "fp16");
+    params.optimizer.rate = 1;
+    params.optimizer.momentum = 0;
+    params.optimizer.schedule = BD_SCHEDULE_STEP;
+    params.optimizer.step_epochs = 1;
+    params.optimizer.step_factor = 1e6f;
+    params.checkpoint = scratch_path("file");
+    expect_stop(&params, "step 13:", "layer 'fc1', parameter 'fc1/");
+    /* The checkpoint of the first epoch stays. */
+    bd_train_params resumed = fixture_params(dataset, "fp16");
+    resumed.resume = scratch_path("file");
+    resumed.optimizer.momentum = 0;
+    ck_assert_int_eq(fixture_run(device, &resumed).step, 36);
+}
+END_TEST
+
+START_TEST(a_nan_can_be_ignored)
+{
+    const double factor = 1000;
+    bd_train_params params = fixture_params(dataset, "fp16");
+    params.model = exploding;
+    params.model_user = &factor;
+    params.continue_on_nan = true;
+    bd_train_event event = fixture_run(device, &params);
+    ck_assert_int_eq(event.step, 36);
+    ck_assert_int_eq(event.nan_steps, 36);
+}
+END_TEST
+
+/* ---- bad input ---- */
+
+static void expect_refused(const bd_train_params *params, bd_status status, const char *why)
+{
+    bd_trainer *trainer = NULL;
+    bd_error error = { 0 };
+    ck_assert_int_eq(bd_trainer_create(device, params, &trainer, &error), status);
+    ck_assert_ptr_null(trainer);
+    ck_assert_msg(strstr(error.message, why), "wanted '%s': %s", why, error.message);
+}
+
+static bd_tensor wrong_logits(bd_graph *graph, bd_tensor x, int64_t classes, bool training, const void *user)
+{
+    (void)training, (void)user;
+    return bd_linear(graph, bd_flatten(graph, x), classes + 1, true, "fc");
+}
+
+static bd_tensor no_parameters(bd_graph *graph, bd_tensor x, int64_t classes, bool training, const void *user)
+{
+    (void)training, (void)user;
+    return bd_slice(graph, bd_flatten(graph, x), 1, 0, classes);
+}
+
+START_TEST(bad_parameters_are_refused)
+{
+    const bd_train_params good = fixture_params(dataset, "fp32");
+    bd_train_params bad = good;
+    bad.batch = FIXTURE_TRAIN + 1;
+    expect_refused(&bad, BD_ERROR_ARGUMENT, "batch 201: wanted 1 to 200");
+    bad = good, bad.epochs = 0;
+    expect_refused(&bad, BD_ERROR_ARGUMENT, "epochs 0");
+    bad = good, bad.epochs = INT64_MAX;
+    expect_refused(&bad, BD_ERROR_ARGUMENT, "epochs");
+    bad = good, bad.optimizer.rate = NAN;
+    expect_refused(&bad, BD_ERROR_ARGUMENT, "learning rate");
+    bad = good, bad.model = NULL;
+    expect_refused(&bad, BD_ERROR_ARGUMENT, "model");
+    bad = good, bad.dataset = NULL;
+    expect_refused(&bad, BD_ERROR_ARGUMENT, "data set");
+    bad = good, bad.model = wrong_logits;
+    expect_refused(&bad, BD_ERROR_ARGUMENT, "16x5, wanted logits of 16x4");
+    bad = good, bad.model = no_parameters;
+    expect_refused(&bad, BD_ERROR_ARGUMENT, "no parameters");
+    bad = good, bad.dataset_device_bytes = 1000;
+    expect_refused(&bad, BD_ERROR_UNSUPPORTED, "streamed");
+    bad = fixture_params(dataset, "fp32;nothing:w=f16");
+    expect_refused(&bad, BD_ERROR_ARGUMENT, "nothing");
+}
+END_TEST
+
+START_TEST(small_devices_are_refused_before_anything_is_allocated)
+{
+    bd_train_params params = fixture_params(dataset, "fp32");
+    uint64_t before, now, peak;
+    device->backend->memory(device, &before, &peak);
+    bd_limits limits = device->target.limits;
+    device->target.limits.memory_bytes = 20000;
+    params.dataset_device_bytes = 15000;
+    expect_refused(&params, BD_ERROR_MEMORY, "MiB");
+    device->target.limits = limits;
+    device->target.limits.max_buffer_bytes = 4000;
+    expect_refused(&params, BD_ERROR_MEMORY, "one buffer");
+    device->target.limits = limits;
+    device->backend->memory(device, &now, &peak);
+    ck_assert_uint_eq(now, before);
+}
+END_TEST
+
+START_TEST(checkpoints_of_other_runs_are_refused)
+{
+    bd_train_params params = stateful_params("mixed", scratch_path("file"));
+    params.epochs = 1;
+    fixture_run(device, &params);
+    params.checkpoint = NULL;
+    params.resume = scratch_path("file");
+    fixture_run(device, &params);
+
+    bd_train_params other = params;
+    other.model_name = "another";
+    expect_refused(&other, BD_ERROR_ARGUMENT, "model 'fixture', this run has 'another'");
+    other = params, other.batch = 8;
+    expect_refused(&other, BD_ERROR_ARGUMENT, "batch '16'");
+    other = stateful_params("fp32", NULL), other.resume = params.resume;
+    expect_refused(&other, BD_ERROR_ARGUMENT, "precision 'mixed'");
+    other = params, other.optimizer.kind = BD_OPTIMIZER_SGD;
+    expect_refused(&other, BD_ERROR_ARGUMENT, "optimizer 'adam'");
+    other = params, other.model = fixture_mlp;
+    expect_refused(&other, BD_ERROR_DATA, "no tensor 'fc1/weight'");
+    other = params, other.resume = scratch_path("absent");
+    expect_refused(&other, BD_ERROR_FILE, "absent");
+
+    size_t size;
+    uint8_t *data = scratch_read("file", &size);
+    scratch_write("file", data, size - 1);
+    expect_refused(&params, BD_ERROR_DATA, "file");
+    data[16] ^= 0xff;
+    scratch_write("file", data, size);
+    expect_refused(&params, BD_ERROR_DATA, "file");
+    free(data);
+}
+END_TEST
+
+/* ---- without a device ---- */
+
+static void count_lines(void *user, const char *line)
+{
+    ck_assert_ptr_null(strchr(line, '\n'));
+    ++*(int *)user;
+}
+
+START_TEST(plans_need_no_device)
+{
+    bd_train_params params = fixture_params(dataset, "mixed;fc1:w=f32,a=f32,g=f32");
+    bd_trainer *trainer;
+    bd_train_event event;
+    bd_error error = { 0 };
+    int lines = 0;
+    must(bd_trainer_create(NULL, &params, &trainer, &error), &error);
+    must(bd_trainer_plan(trainer, &event, count_lines, &lines, &error), &error);
+    ck_assert_int_gt(lines, 20);
+    ck_assert_int_gt(event.dispatches_per_step, 5);
+    ck_assert_uint_gt(event.flops_per_step, 3 * 2 * FIXTURE_BATCH * 36 * 16);
+    ck_assert_uint_gt(event.planned_device_bytes, 0);
+    ck_assert_uint_eq(event.dataset_bytes, (FIXTURE_TRAIN + FIXTURE_TEST) * (36 + 1 + 4));
+    ck_assert_int_eq(bd_trainer_run(trainer, NULL, &error), BD_ERROR_ARGUMENT);
+    ck_assert_int_eq(bd_trainer_save(trainer, "nowhere", &error), BD_ERROR_ARGUMENT);
+    bd_trainer_destroy(&trainer);
+    bd_trainer_destroy(&trainer);
+    bd_trainer_destroy(NULL);
+}
+END_TEST
+
+int main(int argc, char **argv)
+{
+    if (argc > 1)
+        device_name = argv[1];
+    bd_error error = { 0 };
+    if (bd_device_open(device_name, &device, &error) != BD_OK) {
+        printf("skipped: %s\n", error.message);
+        return 77;
+    }
+    bd_device_close(&device);
+
+    Suite *suite = suite_create(device_name);
+    TCase *tests = tcase_create("training");
+    tcase_set_timeout(tests, 600);
+    tcase_add_checked_fixture(tests, begin, end);
+    tcase_add_loop_test(tests, learns, 0, POLICY_COUNT);
+    tcase_add_loop_test(tests, net_learns, 0, POLICY_COUNT - 1); /* the last policy is for a layer that it has not */
+    tcase_add_loop_test(tests, adam_learns, 0, 2);
+    tcase_add_loop_test(tests, memory_is_as_planned, 0, POLICY_COUNT);
+    tcase_add_loop_test(tests, equal_runs_give_equal_weights, 0, POLICY_COUNT - 1);
+    tcase_add_loop_test(tests, fusion_makes_no_difference, 0, POLICY_COUNT);
+    tcase_add_loop_test(tests, resumed_runs_are_as_if_never_stopped, 0, POLICY_COUNT - 1);
+    tcase_add_loop_test(tests, streaming_makes_no_difference, 0, POLICY_COUNT - 1);
+    tcase_add_test(tests, events_tell_the_run);
+    tcase_add_test(tests, evaluation_counts_every_example_once);
+    tcase_add_test(tests, dynamic_scaling_follows_gradscaler);
+    tcase_add_test(tests, skipped_steps_change_nothing);
+    tcase_add_test(tests, static_scaling_is_exact);
+    tcase_add_test(tests, a_nan_names_its_layer);
+    tcase_add_test(tests, a_nan_in_weights_names_the_parameter);
+    tcase_add_test(tests, a_nan_can_be_ignored);
+    tcase_add_test(tests, bad_parameters_are_refused);
+    tcase_add_test(tests, small_devices_are_refused_before_anything_is_allocated);
+    tcase_add_test(tests, checkpoints_of_other_runs_are_refused);
+    tcase_add_test(tests, plans_need_no_device);
+    suite_add_tcase(suite, tests);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed > 0;
+}

@@ -1,8 +1,8 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """Images a second of Binade and of PyTorch on the same CPU, in the same run: MLP and LeNet-5, batch 256, FP32, SGD with
 momentum. Prints medians and their ratio; asserts nothing.
 
-    benchmark_torch.py BINADE [--device ID]... [--epochs N] [--rounds N]
+    benchmark_torch.py BINADE [--device ID]... [--data DATA] [--epochs N] [--rounds N]
 
 Rounds alternate between the two, so that whatever else the machine does meets both.
 """
@@ -57,11 +57,11 @@ class Torch:
         return BATCH / statistics.median(times)
 
 
-def binade(program, model, device, epochs):
+def binade(options, model, device):
     with tempfile.TemporaryDirectory() as folder:
-        done = subprocess.run([program, 'train', '--json', '--quiet', '--model', model, '--device', device, '--epochs',
-                               str(epochs), '--batch', str(BATCH), '--output', folder], check=True, text=True,
-                              stdout=subprocess.PIPE)
+        done = subprocess.run([options.binade, 'train', '--json', '--quiet', '--data', options.data, '--model', model,
+                               '--device', device, '--epochs', str(options.epochs), '--batch', str(BATCH), '--output',
+                               folder], check=True, text=True, stdout=subprocess.PIPE)
     return BATCH / json.loads(done.stdout.splitlines()[-1])['step_ms'] * 1000
 
 
@@ -69,6 +69,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('binade')
     parser.add_argument('--device', action='append', help='default: every OpenCL and Vulkan device')
+    parser.add_argument('--data', default='fashion-mnist', help='what Binade trains on')
     parser.add_argument('--epochs', type=int, default=1)
     parser.add_argument('--rounds', type=int, default=3)
     options = parser.parse_args()
@@ -88,7 +89,7 @@ def main():
         for _ in range(options.rounds):
             peer_speeds.append(peer.epoch())
             for device in devices:
-                speeds[device].append(binade(options.binade, name, device, options.epochs))
+                speeds[device].append(binade(options, name, device))
         theirs = statistics.median(peer_speeds)
         for device in devices:
             ours = statistics.median(speeds[device])

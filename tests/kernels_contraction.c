@@ -64,11 +64,14 @@ void test_matmul(session *s)
         { 3, 17, 9, 33, false, false },     { 2, 64, 33, 16, false, false },
     };
     for (int f = 0; f < 3; f++) {
-        for (size_t i = 0; i < sizeof products / sizeof products[0]; i++)
+        /* every third where only the accumulator is another */
+        for (size_t i = 0; i < sizeof products / sizeof products[0]; i += f < 2 ? 1 : 3)
             matmul(s, each[f], products[i]);
         for (int t = 1; t < 4; t++) {
-            matmul(s, each[f], (product_shape){ 1, 5, 7, 3, t & 1, t & 2 });
             matmul(s, each[f], (product_shape){ 1, 63, 65, 33, t & 1, t & 2 });
+            if (f == 2)
+                continue;
+            matmul(s, each[f], (product_shape){ 1, 5, 7, 3, t & 1, t & 2 });
             matmul(s, each[f], (product_shape){ 1, 64, 32, 128, t & 1, t & 2 });
             matmul(s, each[f], (product_shape){ 3, 18, 35, 17, t & 1, t & 2 });
         }
@@ -139,7 +142,7 @@ void test_convolutions(session *s)
         { 2, 4, 4, 33, 65, { { 3, 3 }, { 1, 1 }, { { 1, 1 }, { 1, 1 } } } },
     };
     for (int f = 0; f < 3; f++)
-        for (size_t i = 0; i < sizeof convolutions / sizeof convolutions[0]; i++)
+        for (size_t i = 0; i < sizeof convolutions / sizeof convolutions[0]; i += f < 2 ? 1 : 3)
             convolve(s, each[f], &convolutions[i]);
     /* many pixels: the weight's gradient is cut into parts */
     static const convolution long_sum = { 8, 28, 28, 1, 6, { { 5, 5 }, { 1, 1 }, { { 2, 2 }, { 2, 2 } } } };

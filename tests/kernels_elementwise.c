@@ -66,17 +66,23 @@ void test_unary(session *s)
 {
     const format_set each[] = { fp16, fp32 };
     test_case c;
+    if (case_begin(&c, s, fp16, "exact functions of every half")) {
+        output_exact_functions(&c, all_halves(&c));
+        case_run(&c);
+    }
+    if (case_begin(&c, s, fp32, "exact functions of special floats")) {
+        output_exact_functions(&c, case_input(&c, BD_F32, BD_SHAPE(20011), FILL_SPECIAL));
+        case_run(&c);
+    }
+    if (case_begin(&c, s, fp16, "special floats to halves")) {
+        bd_tensor x = case_input(&c, BD_F32, BD_SHAPE(20011), FILL_SPECIAL);
+        case_output(&c, bd_cast(c.graph, x, BD_ROLE_ACTIVATION), bit_identical);
+        case_output(&c, bd_floor(c.graph, x), bit_identical);
+        case_run(&c);
+    }
     for (int f = 0; f < 2; f++) {
-        if (case_begin(&c, s, each[f], "exact functions of every half")) {
-            output_exact_functions(&c, all_halves(&c));
-            case_run(&c);
-        }
         if (case_begin(&c, s, each[f], "transcendental functions of every half")) {
             output_budget_functions(&c, all_halves(&c));
-            case_run(&c);
-        }
-        if (case_begin(&c, s, each[f], "exact functions of special floats")) {
-            output_exact_functions(&c, case_input(&c, BD_F32, BD_SHAPE(20011), FILL_SPECIAL));
             case_run(&c);
         }
     }
@@ -123,7 +129,9 @@ static void special_pairs_of_floats(session *s)
         return;
     bd_tensor a = case_input(&c, BD_F32, BD_SHAPE(20011), FILL_SPECIAL);
     bd_tensor b = case_input(&c, BD_F32, BD_SHAPE(20011), FILL_SPECIAL);
-    output_exact_pairs(&c, a, b);
+    case_output(&c, bd_add(c.graph, a, b), bit_identical);
+    case_output(&c, bd_sub(c.graph, a, b), bit_identical);
+    case_output(&c, bd_mul(c.graph, a, b), bit_identical);
     case_run(&c);
 }
 
@@ -162,7 +170,7 @@ static void chain(session *s, format_set f, int64_t count)
 void test_binary(session *s)
 {
     const format_set each[] = { fp16, fp32 };
-    const int64_t counts[] = { 0, 1, 7, 255, 256, 257, 1009, 65537 };
+    const int64_t counts[] = { 0, 1, 7, 255, 257, 65537 };
     for (int f = 0; f < 2; f++) {
         special_pairs(s, each[f], 20011);
         division_and_power(s, each[f]);

@@ -18,6 +18,8 @@ static void pool(session *s, format_set f, const pooled *p)
     bd_graph *g = c.graph;
     bd_shape shape = BD_SHAPE(p->images, p->height, p->width, p->channels);
     bd_tensor ties = case_input(&c, f.value, shape, FILL_WHOLE), x = case_input(&c, f.value, shape, FILL_UNIFORM);
+    /* Not negative, since a bound comes from the inputs' absolute values, which must have the same winners. */
+    bd_tensor positive = case_input(&c, f.value, shape, FILL_POSITIVE);
     bd_tensor any = case_input(&c, f.value, shape, FILL_SPECIAL);
     bd_tensor largest = bd_max_pool(g, ties, *w);
     bd_shape pooled_shape = bd_tensor_shape(g, largest);
@@ -26,10 +28,10 @@ static void pool(session *s, format_set f, const pooled *p)
     /* A window's taps, and as many windows over a pixel at most. An average has a division more, whose quotient an F16
      * accumulator rounds before it adds it: two roundings a term. */
     int64_t taps = w->size[0] * w->size[1], average_terms = taps + 2 + 3;
-    case_output(&c, largest, bit_identical);
-    case_output(&c, bd_max_pool(g, any, *w), bit_identical);
+    case_output(&c, largest, equal_value);
+    case_output(&c, bd_max_pool(g, any, *w), equal_value);
     case_output(&c, bd_max_pool_grad(g, ties, whole, *w), bit_identical);
-    case_output(&c, bd_max_pool_grad(g, x, dy, *w), sum_of(taps, 0));
+    case_output(&c, bd_max_pool_grad(g, positive, dy, *w), sum_of(taps, 0));
     case_output(&c, bd_max_pool_grad(g, any, whole, *w), bit_identical);
     case_output(&c, bd_avg_pool(g, x, *w), sum_of(average_terms, 0));
     case_output(&c, bd_avg_pool_grad(g, dy, *w, shape), sum_of(average_terms, 0));
@@ -49,6 +51,6 @@ void test_pooling(session *s)
         { 3, 7, 7, 17, { { 7, 7 }, { 7, 7 }, { { 0, 0 }, { 0, 0 } } } }, /* the whole image */
     };
     for (int f = 0; f < 3; f++)
-        for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i += f < 2 ? 1 : 3)
             pool(s, each[f], &cases[i]);
 }

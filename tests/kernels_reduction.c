@@ -17,10 +17,11 @@ static void reduce(session *s, format_set f, bd_shape shape, int first, int coun
     bd_tensor whole = case_input(&c, f.value, shape, FILL_WHOLE), x = case_input(&c, f.value, shape, FILL_UNIFORM);
     case_output(&c, bd_sum(c.graph, whole, first, count, false), bit_identical);
     case_output(&c, bd_sum(c.graph, x, first, count, true), sum_of(terms, 0));
-    if (terms > 0) { /* nothing has no largest */
+    /* Nothing has no largest; and a maximum does not depend on the accumulator. */
+    if (terms > 0 && f.accumulator == BD_F32) {
         bd_tensor any = case_input(&c, f.value, shape, FILL_SPECIAL);
-        case_output(&c, bd_maximum(c.graph, x, first, count, false), bit_identical);
-        case_output(&c, bd_maximum(c.graph, any, first, count, true), bit_identical);
+        case_output(&c, bd_maximum(c.graph, x, first, count, false), equal_value);
+        case_output(&c, bd_maximum(c.graph, any, first, count, true), equal_value);
         if (count == 1) {
             case_output(&c, bd_argmax(c.graph, whole, first), bit_identical); /* full of ties */
             case_output(&c, bd_argmax(c.graph, any, first), bit_identical);
@@ -47,7 +48,7 @@ static void sum_of_squares(session *s, format_set f, int64_t rows, int64_t lengt
 void test_reductions(session *s)
 {
     const format_set each[] = { fp32, fp16, fp16_strict };
-    const int64_t lengths[] = { 0, 1, 2, 31, 33, 127, 256, 257, 1031 };
+    const int64_t lengths[] = { 0, 1, 31, 33, 256, 257, 1031 };
     for (int f = 0; f < 3; f++) {
         for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
             reduce(s, each[f], BD_SHAPE(17, lengths[i]), 1, 1, "rows");
@@ -56,7 +57,6 @@ void test_reductions(session *s)
         reduce(s, each[f], BD_SHAPE(3, 65, 5), 1, 1, "middle");
         reduce(s, each[f], BD_SHAPE(4, 7, 9, 6), 0, 3, "images"); /* as batch normalisation does */
         reduce(s, each[f], BD_SHAPE(5, 3, 7), 1, 2, "tails");
-        reduce(s, each[f], BD_SHAPE(1, 1, 1), 0, 3, "all");
         reduce(s, each[f], BD_SHAPE(1, 900), 1, 1, "one row");
         sum_of_squares(s, each[f], 19, 67);
     }
@@ -135,9 +135,9 @@ void test_softmax(session *s)
 {
     const format_set each[] = { fp32, fp16, fp16_strict, mixed };
     for (int f = 0; f < 4; f++) {
-        softmax(s, each[f], 1, 1);
         softmax(s, each[f], 37, 10);
         softmax(s, each[f], 5, 257);
-        softmax(s, each[f], 256, 31);
     }
+    softmax(s, fp32, 1, 1);
+    softmax(s, mixed, 256, 31);
 }

@@ -313,12 +313,14 @@ static void device_card(FILE *file, const bd_device_info *info)
 
 static void devices(FILE *file, const comparison *self)
 {
-    fputs("<h2>Devices and the truth about their FP16</h2>\n"
-          "<p class=\"soft\">Found by running kernels when the devices were opened. Whatever a device does by itself, "
-          "every "
-          "value is rounded to its tensor's format to nearest even; only flushed subnormals can still differ.</p>\n"
-          "<div class=\"grid2\">\n",
-          file);
+    fputs(
+        "<h2>Devices and the truth about their FP16</h2>\n"
+        "<p class=\"soft\">Found by running kernels when the devices were opened. Whatever a device does by itself, "
+        "every "
+        "value is rounded to its tensor's format, to nearest even. What can still differ between devices: the order of "
+        "sums, the last bits of functions such as exp, and subnormals where a driver flushes them.</p>\n"
+        "<div class=\"grid2\">\n",
+        file);
     for (size_t i = 0; i < self->device_count; i++)
         device_card(file, &self->devices[i]);
     fputs("</div>\n", file);

@@ -27,7 +27,7 @@ import tempfile
 import termios
 import time
 
-BINADE, SAMPLE, EXAMPLE = sys.argv[1:4]
+BINADE, SAMPLE, EXAMPLE = map(os.path.abspath, sys.argv[1:4])
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TRAIN, TEST, SIDE = 512, 128, 28
 
@@ -612,7 +612,7 @@ def test_example(place):
     devices = json.loads(run('devices', '--json')[0])['devices']
     if devices[0]['id'] == 'reference':
         raise Skip('no driver: the reference would take minutes')
-    done = subprocess.run([EXAMPLE, devices[0]['id'], '1'], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([EXAMPLE, devices[0]['id'], '1'], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     accuracy = float(re.search(r'test accuracy ([\d.]+)%', done.stdout).group(1))
     assert accuracy > 75, f'{accuracy}% after one epoch'

@@ -284,12 +284,33 @@ static const char *load(bd_emitter *emitter, bd_tensor node, const char *index)
 {
     int operand = bd_kernel_operand(emitter->kernel, node);
     const char *name = fresh(emitter, 'v');
-    if (emitter->kernel->operands[operand].parts > 1)
+    const bd_operand *source = &emitter->kernel->operands[operand];
+    if (source->access == BD_ACCESS_TEXEL1)
+        bd_text_append(&emitter->text, "BD_VALUE %s = BD_FETCH(t%d, %s);\n", name, operand, index);
+    else if (source->access != BD_ACCESS_BUFFER)
+        bd_text_append(&emitter->text, "BD_VALUE %s = BD_FETCH%d(t%d, %s);\n", name, (int)source->access, operand, index);
+    else if (source->parts > 1)
         bd_text_append(&emitter->text, "BD_VALUE %s = load_b%d(%s);\n", name, operand, index);
     else
         bd_text_append(&emitter->text, "BD_VALUE %s = BD_LOAD_%s(b%d, %s);\n", name,
                        bd_format_name(emitter->plan->graph->nodes[node].format), operand, index);
     return name;
+}
+
+/* An element of a U32 operand as it is. */
+static const char *word(bd_emitter *emitter, int operand, const char *index)
+{
+    char text[64];
+    const bool texels = emitter->kernel->operands[operand].access != BD_ACCESS_BUFFER;
+    snprintf(text, sizeof text, texels ? "BD_FETCHU(t%d, %s)" : "b%d[%s]", operand, index);
+    return keep(emitter, text);
+}
+
+static const char *control_word(bd_emitter *emitter, int operand, unsigned number)
+{
+    char index[16];
+    snprintf(index, sizeof index, "%u", number);
+    return word(emitter, operand, index);
 }
 
 static int control_operand(const bd_emitter *emitter)
@@ -409,9 +430,9 @@ static const char *batch(bd_emitter *emitter, const bd_node *node, const char *i
     int order = bd_kernel_operand(emitter->kernel, node->inputs[1]);
     int control = bd_kernel_operand(emitter->kernel, node->inputs[2]);
     const char *at = row > 1 ? bd_emit_index(emitter, "%s / %lluu", index, row) : index;
-    const char *position = bd_emit_index(emitter, "min(b%d[%d] + %s, %lluu)", control, BD_CONTROL_POSITION, at,
+    const char *position = bd_emit_index(emitter, "min(%s + %s, %lluu)", control_word(emitter, control, BD_CONTROL_POSITION), at,
                                          (unsigned long long)graph->nodes[node->inputs[1]].shape.dim[0] - 1);
-    const char *source = bd_emit_index(emitter, "min(b%d[%s], %lluu)", order, position,
+    const char *source = bd_emit_index(emitter, "min(%s, %lluu)", word(emitter, order, position),
                                        (unsigned long long)data->shape.dim[0] - 1);
     const char *element = row > 1 ? bd_emit_index(emitter, "%s * %lluu + %s %% %lluu", source, row, index, row) : source;
     return bd_emit_value(emitter, node->inputs[0], element);
@@ -692,8 +713,9 @@ static const char *source(bd_emitter *emitter, const bd_node *node, const char *
     case BD_OP_RANDOM: {
         int control = control_operand(emitter);
         name = fresh(emitter, 'v');
-        bd_text_append(text, "BD_VALUE %s = bd_uniform(b%d[%d], b%d[%d], b%d[%d], %uu, %s);\n", name, control,
-                       BD_CONTROL_SEED_LOW, control, BD_CONTROL_SEED_HIGH, control, BD_CONTROL_STEP, node->attr.stream, index);
+        bd_text_append(text, "BD_VALUE %s = bd_uniform(%s, %s, %s, %uu, %s);\n", name,
+                       control_word(emitter, control, BD_CONTROL_SEED_LOW), control_word(emitter, control, BD_CONTROL_SEED_HIGH),
+                       control_word(emitter, control, BD_CONTROL_STEP), node->attr.stream, index);
         bd_emit_round(emitter, node->format, name);
         return name;
     }
@@ -702,16 +724,17 @@ static const char *source(bd_emitter *emitter, const bd_node *node, const char *
         if (emitter->plan->graph->nodes[input].op == BD_OP_CONTROL_STEP)
             input = emitter->plan->graph->nodes[input].inputs[0];
         name = fresh(emitter, 'v');
-        bd_text_append(text, "BD_VALUE %s = %s(b%d[%u]);\n", name, node->attr.control.is_float ? "BD_AS_FLOAT" : "BD_FLOAT",
-                       bd_kernel_operand(emitter->kernel, input), node->attr.control.word);
+        bd_text_append(text, "BD_VALUE %s = %s(%s);\n", name, node->attr.control.is_float ? "BD_AS_FLOAT" : "BD_FLOAT",
+                       control_word(emitter, bd_kernel_operand(emitter->kernel, input), node->attr.control.word));
         bd_emit_round(emitter, node->format, name);
         return name;
     }
     case BD_OP_VALID: {
         int control = bd_kernel_operand(emitter->kernel, node->inputs[0]);
         name = fresh(emitter, 'v');
-        bd_text_append(text, "BD_VALUE %s = b%d[%d] + %s < b%d[%d] ? 1.0f : 0.0f;\n", name, control, BD_CONTROL_POSITION,
-                       index, control, BD_CONTROL_COUNT);
+        bd_text_append(text, "BD_VALUE %s = %s + %s < %s ? 1.0f : 0.0f;\n", name,
+                       control_word(emitter, control, BD_CONTROL_POSITION), index,
+                       control_word(emitter, control, BD_CONTROL_COUNT));
         return name;
     }
     default: return keep(emitter, "0.0f");

@@ -15,17 +15,34 @@ typedef enum bd_kernel_class {
 } bd_kernel_class;
 
 /* How a contraction is tiled. */
-typedef enum bd_tile_kind { BD_TILE_GROUP /* work-group tile in shared memory */, BD_TILE_VECTOR /* one item, wide vectors */ } bd_tile_kind;
+typedef enum bd_tile_kind {
+    BD_TILE_GROUP,         /* a work-group's tile, through shared memory */
+    BD_TILE_VECTOR,        /* one work-item with wide vectors, through packed panels */
+    BD_TILE_VECTOR_CONV,   /* the same for a convolution or its data gradient, from padded images */
+    BD_TILE_VECTOR_WEIGHT, /* the same for a convolution's weight gradient, image after image */
+    BD_TILE_SIMD,          /* one vector register a work-group, a lane an invocation; operands read as texels */
+} bd_tile_kind;
 typedef struct bd_tile {
     bd_tile_kind kind;
-    uint16_t m, n, k;             /* of a work-group */
-    uint16_t item_m, item_n;      /* of a work-item */
+    uint32_t m, n, k;        /* of a work-group */
+    uint32_t item_m, item_n; /* of a work-item's registers */
+    uint32_t images, rows;   /* convolutions: of a work-group */
 } bd_tile;
 
-/* A buffer that a kernel reads or writes, by the node whose stored value it is. */
+/* How a kernel reads an operand: from a storage buffer, or through a texel buffer with so many elements to a texel. */
+typedef enum bd_access {
+    BD_ACCESS_BUFFER = 0,
+    BD_ACCESS_TEXEL1 = 1,
+    BD_ACCESS_TEXEL2 = 2, /* F32 or F16 */
+    BD_ACCESS_TEXEL4 = 4, /* F32 or F16 */
+} bd_access;
+
+/* A buffer that a kernel reads or writes, by the node whose stored value it is. Its bindings are `parts` storage buffers,
+ * and then one of texels unless its access is BD_ACCESS_BUFFER; what is only read as texels has 0 parts. */
 typedef struct bd_operand {
     bd_tensor node;
     bool written;
+    bd_access access;
     /* Where the device sees less of a buffer at once than the tensor has, the operand takes `parts` bindings, each of
      * `part_elements`, the last of the rest. Else 1 and all. */
     uint32_t parts, part_elements;
@@ -76,6 +93,9 @@ typedef struct bd_target {
     bool vector_types;    /* OpenCL: float8, float16 */
     bool nvidia;          /* inline PTX */
     bool library_f32, library_f16; /* the backend's GEMM library works in these */
+    /* Operands of up to so many elements are read as texels, in a kernel up to texel_bindings; 0: as buffers. A CPU driver's
+     * texel fetch may take a tenth of its storage buffers' loads. */
+    uint32_t texel_elements, texel_bindings;
 } bd_target;
 
 typedef struct bd_compile_options {

@@ -28,16 +28,6 @@ static uint32_t power_of_two_up_to(uint32_t limit, int64_t wanted)
     return size <= limit ? size : size / 2;
 }
 
-/* Spreads `groups` work-groups over two dimensions, since one may hold no more than 65,535. */
-static void spread_groups(const bd_target *target, bd_kernel *kernel, uint64_t groups)
-{
-    uint64_t most = target->limits.max_workgroup_count[0] ? target->limits.max_workgroup_count[0] : 65535;
-    uint64_t rows = (groups + most - 1) / most;
-    kernel->groups[0] = (uint32_t)(rows ? (groups + rows - 1) / rows : 0);
-    kernel->groups[1] = (uint32_t)rows;
-    kernel->groups[2] = 1;
-}
-
 static void launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *target)
 {
     const uint32_t most = target->limits.max_workgroup_items < 256 ? target->limits.max_workgroup_items : 256;
@@ -46,14 +36,14 @@ static void launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *targ
     switch (kernel->class) {
     case BD_KERNEL_POINTWISE:
         kernel->local[0] = power_of_two_up_to(most, kernel->elements);
-        spread_groups(target, kernel, ((uint64_t)kernel->elements + kernel->local[0] - 1) / kernel->local[0]);
+        bd_spread_groups(target, kernel, ((uint64_t)kernel->elements + kernel->local[0] - 1) / kernel->local[0]);
         break;
     case BD_KERNEL_ROWS: {
         /* Lanes share a row, in local[0]; rows of a group are in local[1]. Short rows take one lane each. */
         int64_t length = (e->length + e->chunks - 1) / e->chunks, rows = e->outer * e->chunks;
         kernel->local[0] = length <= (target->is_cpu && rows >= 4 ? 1024 : 32) ? 1 : power_of_two_up_to(most, length / 4);
         kernel->local[1] = power_of_two_up_to(most / kernel->local[0], rows);
-        spread_groups(target, kernel, ((uint64_t)rows + kernel->local[1] - 1) / kernel->local[1]);
+        bd_spread_groups(target, kernel, ((uint64_t)rows + kernel->local[1] - 1) / kernel->local[1]);
         break;
     }
     case BD_KERNEL_COLUMNS: {
@@ -64,12 +54,24 @@ static void launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *targ
             kernel->local[0] = most;
         kernel->local[1] = target->is_cpu ? 1 : power_of_two_up_to(most / kernel->local[0], length / 4);
         uint64_t blocks = ((uint64_t)e->inner + kernel->local[0] - 1) / kernel->local[0];
-        spread_groups(target, kernel, blocks * (uint64_t)(e->outer * e->chunks));
+        bd_spread_groups(target, kernel, blocks * (uint64_t)(e->outer * e->chunks));
         break;
     }
     case BD_KERNEL_CONTRACTION: bd_contraction_launch(plan, kernel, target); break;
     case BD_KERNEL_CONTROL: case BD_KERNEL_LIBRARY: kernel->groups[0] = kernel->groups[1] = kernel->groups[2] = 1; break;
     }
+}
+
+/* A result is only written; a variable that is written may be read too. */
+static bool is_read(const bd_plan *plan, const bd_kernel *kernel, const bd_operand *operand)
+{
+    const bd_graph *graph = plan->graph;
+    bool read = !operand->written;
+    for (int j = 0; j < kernel->node_count && !read && graph->nodes[operand->node].op == BD_OP_VARIABLE; j++)
+        for (int n = 0; n < graph->nodes[kernel->nodes[j]].input_count; n++)
+            read |= graph->nodes[kernel->nodes[j]].op != BD_OP_ASSIGN &&
+                    bd_view_base(graph, graph->nodes[kernel->nodes[j]].inputs[n]) == operand->node;
+    return read;
 }
 
 /* Floating-point operations and the least bytes moved: each operand once. */
@@ -109,13 +111,24 @@ static void count_work(const bd_plan *plan, bd_kernel *kernel)
         }
         if (kernel->operands[i].written)
             kernel->bytes_written += bytes;
-        bool read = !kernel->operands[i].written;
-        for (int j = 0; j < kernel->node_count && !read && graph->nodes[t].op == BD_OP_VARIABLE; j++)
-            for (int n = 0; n < graph->nodes[kernel->nodes[j]].input_count; n++)
-                read |= graph->nodes[kernel->nodes[j]].op != BD_OP_ASSIGN &&
-                        bd_view_base(graph, graph->nodes[kernel->nodes[j]].inputs[n]) == t;
-        if (read)
+        if (is_read(plan, kernel, &kernel->operands[i]))
             kernel->bytes_read += bytes;
+    }
+}
+
+/* Reads operands as texels where the device is better at that; the launch may have chosen four to a texel already. */
+static void choose_accesses(const bd_plan *plan, bd_kernel *kernel, const bd_target *target)
+{
+    uint32_t left = kernel->class == BD_KERNEL_CONTROL || kernel->class == BD_KERNEL_LIBRARY ? 0 : target->texel_bindings;
+    for (int i = 0; i < kernel->operand_count; i++)
+        left -= kernel->operands[i].access != BD_ACCESS_BUFFER;
+    for (int i = 0; i < kernel->operand_count && left; i++) {
+        bd_operand *operand = &kernel->operands[i];
+        const uint64_t elements = (uint64_t)bd_shape_elements(&plan->graph->nodes[operand->node].shape);
+        if (operand->access != BD_ACCESS_BUFFER || elements > target->texel_elements || !is_read(plan, kernel, operand))
+            continue;
+        operand->access = BD_ACCESS_TEXEL1;
+        left--;
     }
 }
 
@@ -129,11 +142,13 @@ static uint32_t cut_operands(const bd_plan *plan, bd_kernel *kernel, const bd_ta
         bd_operand *operand = &kernel->operands[i];
         const uint64_t size = plan->storage[operand->node].size, element = bd_format_size(plan->graph->nodes[operand->node].format);
         operand->part_elements = (uint32_t)(size / element);
-        if (most && size > target->limits.max_binding_bytes) {
+        if (operand->access != BD_ACCESS_BUFFER && !operand->written) {
+            operand->parts = 0;
+        } else if (most && size > target->limits.max_binding_bytes) {
             operand->parts = (uint32_t)((size + most - 1) / most);
             operand->part_elements = (uint32_t)(most / element);
         }
-        bindings += operand->parts;
+        bindings += operand->parts + (operand->access != BD_ACCESS_BUFFER);
     }
     return bindings;
 }
@@ -193,6 +208,7 @@ bd_status bd_plan_create(const bd_graph *graph, const bd_target *target, const b
         name_kernel(plan, kernel);
         launch(plan, kernel, target);
         count_work(plan, kernel);
+        choose_accesses(plan, kernel, target);
         const uint32_t bindings = cut_operands(plan, kernel, target);
         if (bindings > target->limits.max_bindings)
             status = bd_fail(error, BD_ERROR_UNSUPPORTED, "kernel '%s' needs %u buffers, this device allows %u", kernel->name,

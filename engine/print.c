@@ -149,10 +149,12 @@ static void declare_buffers(const bd_printer *printer, bd_text *declarations, bd
             bd_text_append(macros, "%s__global %sBD_TYPE_%s *b%d", i ? ", " : "", operand->written ? "" : "const ", format, i);
         else if (operand->parts > 1)
             declare_parts(operand, format, i, binding, declarations);
-        else
+        else if (operand->parts == 1)
             bd_text_append(declarations, "layout(set = 0, binding = %d) %sbuffer Buffer%d { BD_TYPE_%s b%d[]; };\n", binding,
                            operand->written ? "" : "readonly ", i, format, i);
         binding += (int)operand->parts;
+        if (operand->access != BD_ACCESS_BUFFER)
+            bd_text_append(declarations, "layout(set = 0, binding = %d) uniform BD_TEXELS_%s t%d;\n", binding++, format, i);
     }
     if (!opencl)
         return;

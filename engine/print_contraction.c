@@ -68,6 +68,10 @@ void bd_print_contraction(bd_printer *printer)
 {
     const bd_graph *graph = printer->plan->graph;
     const bd_kernel *kernel = printer->kernel;
+    if (kernel->tile.kind == BD_TILE_SIMD) {
+        bd_print_contraction_simd(printer);
+        return;
+    }
     const bd_node *node = &graph->nodes[kernel->anchor];
     const bd_contraction c = bd_contraction_of(graph, kernel->anchor);
     bd_emitter *e = printer->emitter;

@@ -16,7 +16,7 @@ static bd_status bind(const bd_store *store, const bd_plan *plan, bd_tensor node
     const bd_storage *storage = &plan->storage[node];
     if (storage->place == BD_STORAGE_ARENA) {
         uint64_t size = (storage->size + 3) / 4 * 4; /* whole words; the arena is aligned further */
-        *binding = (bd_binding){ bd_store_arena(store), storage->offset, size, false };
+        *binding = (bd_binding){ .buffer = bd_store_arena(store), .offset = storage->offset, .size = size };
         return BD_OK;
     }
     const bd_store_entry *entry = bd_store_find(store, plan->graph->nodes[node].attr.variable.name);
@@ -36,17 +36,22 @@ static void free_dispatches(bd_dispatch *dispatches, int count)
     free(dispatches);
 }
 
-/* The bindings of one operand: as many as it has parts. */
-static int bind_parts(const bd_operand *operand, const bd_binding *whole, size_t element, bd_binding *parts)
+/* The bindings of one operand: as many as it has parts, and one of texels. */
+static int bind_parts(const bd_operand *operand, const bd_binding *whole, bd_format format, bd_binding *parts)
 {
     for (uint32_t i = 0; i < operand->parts; i++) {
-        const uint64_t most = (uint64_t)operand->part_elements * element, first = i * most;
+        const uint64_t most = (uint64_t)operand->part_elements * bd_format_size(format), first = i * most;
         parts[i] = *whole;
         parts[i].written = operand->written;
         parts[i].offset += first;
         parts[i].size = operand->parts > 1 && i + 1 < operand->parts ? most : whole->size - first;
     }
-    return (int)operand->parts;
+    if (operand->access == BD_ACCESS_BUFFER)
+        return (int)operand->parts;
+    parts[operand->parts] = *whole;
+    parts[operand->parts].access = operand->access;
+    parts[operand->parts].format = format;
+    return (int)operand->parts + 1;
 }
 
 static bd_status prepare(bd_program *program, bd_dispatch *dispatches, bd_binding *variables, bd_error *error)
@@ -63,7 +68,7 @@ static bd_status prepare(bd_program *program, bd_dispatch *dispatches, bd_bindin
         const bd_kernel *kernel = &plan->kernels[k];
         size_t count = 0;
         for (int i = 0; i < kernel->operand_count; i++)
-            count += kernel->operands[i].parts;
+            count += kernel->operands[i].parts + (kernel->operands[i].access != BD_ACCESS_BUFFER);
         bd_binding *bindings = calloc(count + 1, sizeof *bindings);
         if (!bindings)
             return bd_fail(error, BD_ERROR_MEMORY, "out of memory for a program");
@@ -74,8 +79,7 @@ static bd_status prepare(bd_program *program, bd_dispatch *dispatches, bd_bindin
             bd_binding whole;
             status = bind(program->store, plan, operand->node, &whole, error);
             if (status == BD_OK)
-                bound += bind_parts(operand, &whole, bd_format_size(plan->graph->nodes[operand->node].format),
-                                    &bindings[bound]);
+                bound += bind_parts(operand, &whole, plan->graph->nodes[operand->node].format, &bindings[bound]);
         }
         if (status == BD_OK && device->backend != bd_reference_backend() && kernel->class != BD_KERNEL_LIBRARY) {
             char *source;

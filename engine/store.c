@@ -194,8 +194,9 @@ static bd_status add_variable(bd_store *store, const bd_graph *graph, bd_tensor 
         if (!base || base->format != node->format || offset + entry_bytes(&entry) > base->binding.size)
             return bd_fail(error, BD_ERROR_ARGUMENT, "variable '%s' does not lie within its base", node->attr.variable.name);
         entry.is_part = true;
-        entry.binding = (bd_binding){ base->binding.buffer, base->binding.offset + offset,
-                                      entry_bytes(&entry) ? (entry_bytes(&entry) + 3) / 4 * 4 : 4, false };
+        entry.binding = (bd_binding){ .buffer = base->binding.buffer,
+                                      .offset = base->binding.offset + offset,
+                                      .size = entry_bytes(&entry) ? (entry_bytes(&entry) + 3) / 4 * 4 : 4 };
         if (entry.binding.offset + entry.binding.size > base->binding.size)
             entry.binding.size = base->binding.size - entry.binding.offset;
     }

@@ -61,9 +61,19 @@ int64_t bd_contraction_chunks(const bd_graph *graph, bd_tensor node, const bd_ta
     return chunks < most ? chunks : most;
 }
 
+void bd_spread_groups(const bd_target *target, bd_kernel *kernel, uint64_t groups)
+{
+    uint64_t most = target->limits.max_workgroup_count[0] ? target->limits.max_workgroup_count[0] : 65535;
+    uint64_t rows = (groups + most - 1) / most;
+    kernel->groups[0] = (uint32_t)(rows ? (groups + rows - 1) / rows : 0);
+    kernel->groups[1] = (uint32_t)rows;
+    kernel->groups[2] = 1;
+}
+
 void bd_contraction_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *target)
 {
-    (void)plan;
+    if (bd_simd_launch(plan, kernel, target))
+        return;
     uint32_t most = target->limits.max_workgroup_items < 64 ? target->limits.max_workgroup_items : 64;
     uint64_t groups = ((uint64_t)kernel->elements + most - 1) / most;
     kernel->local[0] = most;

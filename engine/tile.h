@@ -16,6 +16,10 @@ bd_extent bd_reduction_extent(const bd_graph *graph, bd_tensor node);
 /* Into how many parts the sum over k is cut so that the device has enough to do; 1 if it has. */
 int64_t bd_contraction_chunks(const bd_graph *graph, bd_tensor node, const bd_target *target,
                               const bd_compile_options *options);
+/* Spreads `groups` work-groups over two dimensions, since one may hold no more than 65,535; there may be some too many. */
+void bd_spread_groups(const bd_target *target, bd_kernel *kernel, uint64_t groups);
+/* Chooses a tile of BD_TILE_SIMD, how its operands are read, and the launch; false where the device has no texels for them. */
+bool bd_simd_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *target);
 /* Chooses the tile and the launch of a contraction kernel. */
 void bd_contraction_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *target);
 

@@ -68,6 +68,7 @@ static bd_status open_device(bd_vk_device *device, size_t index, bd_error *error
         status = bd_vk_pipeline_init(device, error);
     if (status == BD_OK) {
         bd_vk_memory_init(device);
+        device->texels = device->base.info.type == BD_DEVICE_CPU && bd_vk_physical_has_texels(device->physical);
         status = bd_vk_probe(device, error);
     }
     return status;
@@ -90,6 +91,13 @@ bd_status bd_vk_open(size_t index, bd_cache *cache, bd_device **result, bd_error
     target->limits = device->base.info.limits;
     target->half = device->base.info.half;
     target->is_cpu = device->base.info.type == BD_DEVICE_CPU;
+    if (device->texels) {
+        const VkPhysicalDeviceLimits *limits = &device->properties.limits;
+        target->texel_elements = limits->maxTexelBufferElements;
+        target->texel_bindings = limits->maxPerStageDescriptorSampledImages < limits->maxDescriptorSetSampledImages
+                                     ? limits->maxPerStageDescriptorSampledImages
+                                     : limits->maxDescriptorSetSampledImages;
+    }
     *result = &device->base;
     return BD_OK;
 }

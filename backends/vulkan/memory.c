@@ -91,6 +91,8 @@ bd_status bd_vk_buffer_create(bd_device *base, uint64_t size, bd_buffer **result
     buffer->capacity = (size + BUFFER_GRANULARITY - 1) / BUFFER_GRANULARITY * BUFFER_GRANULARITY;
     VkBufferUsageFlags usage =
         VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT;
+    if (device->texels)
+        usage |= VK_BUFFER_USAGE_UNIFORM_TEXEL_BUFFER_BIT;
     allocation memory;
     VkResult code = allocate(device, buffer->capacity, usage,
                              VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT | (device->unified ? MAPPED : 0),

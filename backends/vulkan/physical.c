@@ -258,6 +258,34 @@ static void find_abilities(VkPhysicalDevice physical, uint32_t version, const ex
         abilities->denormals16 = abilities->denormals32 = false;
 }
 
+VkFormat bd_vk_texel_format(bd_format format, bd_access access)
+{
+    const int width = access == BD_ACCESS_TEXEL4 ? 2 : access == BD_ACCESS_TEXEL2 ? 1 : 0;
+    static const VkFormat singles[] = { VK_FORMAT_R32_SFLOAT, VK_FORMAT_R32G32_SFLOAT, VK_FORMAT_R32G32B32A32_SFLOAT };
+    static const VkFormat halves[] = { VK_FORMAT_R16_SFLOAT, VK_FORMAT_R16G16_SFLOAT, VK_FORMAT_R16G16B16A16_SFLOAT };
+    switch (format) {
+    case BD_F32: return singles[width];
+    case BD_F16: return halves[width];
+    case BD_U32: return VK_FORMAT_R32_UINT;
+    case BD_U8: return VK_FORMAT_R8_UINT;
+    default: return VK_FORMAT_UNDEFINED;
+    }
+}
+
+bool bd_vk_physical_has_texels(VkPhysicalDevice physical)
+{
+    static const bd_format formats[] = { BD_F32, BD_F16, BD_U32, BD_U8 };
+    static const bd_access accesses[] = { BD_ACCESS_TEXEL1, BD_ACCESS_TEXEL2, BD_ACCESS_TEXEL4 };
+    bool all = true;
+    for (size_t f = 0; f < sizeof formats / sizeof *formats; f++)
+        for (size_t a = 0; a < sizeof accesses / sizeof *accesses; a++) {
+            VkFormatProperties properties;
+            vkGetPhysicalDeviceFormatProperties(physical, bd_vk_texel_format(formats[f], accesses[a]), &properties);
+            all &= (properties.bufferFeatures & VK_FORMAT_FEATURE_UNIFORM_TEXEL_BUFFER_BIT) != 0;
+        }
+    return all;
+}
+
 static void describe_limits(VkPhysicalDevice physical, const VkPhysicalDeviceProperties *properties,
                             const extension_list *extensions, bd_limits *limits)
 {
@@ -276,9 +304,11 @@ static void describe_limits(VkPhysicalDevice physical, const VkPhysicalDevicePro
     limits->max_binding_bytes = vulkan->maxStorageBufferRange;
     limits->max_bindings = least(vulkan->maxPerStageDescriptorStorageBuffers,
                                  least(vulkan->maxDescriptorSetStorageBuffers, vulkan->maxPerStageResources));
-    /* At least a word, since bytes and halves are read by the word. */
-    limits->buffer_alignment =
-        vulkan->minStorageBufferOffsetAlignment < 4 ? 4 : at_most_u32(vulkan->minStorageBufferOffsetAlignment);
+    /* At least a word, since bytes and halves are read by the word. CPU drivers may also read texels. */
+    uint64_t alignment = vulkan->minStorageBufferOffsetAlignment < 4 ? 4 : vulkan->minStorageBufferOffsetAlignment;
+    if (properties->deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU && vulkan->minTexelBufferOffsetAlignment > alignment)
+        alignment = vulkan->minTexelBufferOffsetAlignment;
+    limits->buffer_alignment = at_most_u32(alignment);
     limits->max_workgroup_items = vulkan->maxComputeWorkGroupInvocations;
     for (int i = 0; i < 3; i++) {
         limits->max_workgroup_size[i] = vulkan->maxComputeWorkGroupSize[i];

@@ -66,9 +66,6 @@ static bd_cache_key cache_key(const bd_vk_device *device)
 
 bd_status bd_vk_pipeline_init(bd_vk_device *device, bd_error *error)
 {
-    device->layouts = calloc((size_t)device->base.info.limits.max_bindings + 1, sizeof *device->layouts);
-    if (!device->layouts)
-        return bd_fail(error, BD_ERROR_MEMORY, "no memory for pipeline layouts");
     void *blob = NULL;
     size_t blob_size = 0, size = 0;
     const void *data = NULL;
@@ -101,60 +98,90 @@ void bd_vk_pipeline_save(bd_vk_device *device)
     free(data);
 }
 
+static void free_layout(bd_vk_device *device, bd_vk_layout *layout)
+{
+    device->vk.vkDestroyPipelineLayout(device->handle, layout->pipeline, NULL);
+    device->vk.vkDestroyDescriptorSetLayout(device->handle, layout->set, NULL);
+    free(layout->texels);
+}
+
 void bd_vk_pipeline_finish(bd_vk_device *device)
 {
-    for (uint32_t i = 0; device->layouts && i <= device->base.info.limits.max_bindings; i++) {
-        device->vk.vkDestroyPipelineLayout(device->handle, device->layouts[i].pipeline, NULL);
-        device->vk.vkDestroyDescriptorSetLayout(device->handle, device->layouts[i].set, NULL);
-    }
+    for (size_t i = 0; i < device->layout_count; i++)
+        free_layout(device, &device->layouts[i]);
     free(device->layouts);
     device->vk.vkDestroyPipelineCache(device->handle, device->pipeline_cache, NULL);
 }
 
-bd_status bd_vk_layout_get(bd_vk_device *device, uint32_t bindings, bd_vk_layout *result, bd_error *error)
+static bool fits(const bd_vk_layout *layout, const bd_binding *bindings, uint32_t count)
 {
-    if (bindings > device->base.info.limits.max_bindings)
-        return bd_fail(error, BD_ERROR_UNSUPPORTED, "%s: a kernel with %u buffers, but the device's limit is %u",
-                       device->base.info.id, bindings, device->base.info.limits.max_bindings);
-    bd_vk_layout *layout = &device->layouts[bindings];
-    if (!layout->pipeline) {
-        VkDescriptorSetLayoutBinding *slots = calloc((size_t)bindings + 1, sizeof *slots);
-        if (!slots)
-            return bd_fail(error, BD_ERROR_MEMORY, "no memory for a pipeline layout");
-        for (uint32_t i = 0; i < bindings; i++)
-            slots[i] = (VkDescriptorSetLayoutBinding){ .binding = i,
-                                                       .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
-                                                       .descriptorCount = 1,
-                                                       .stageFlags = VK_SHADER_STAGE_COMPUTE_BIT };
-        VkDescriptorSetLayoutCreateInfo set = { .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_LAYOUT_CREATE_INFO,
-                                                .bindingCount = bindings,
-                                                .pBindings = slots };
-        VkResult code = VK_SUCCESS;
-        if (!layout->set)
-            code = device->vk.vkCreateDescriptorSetLayout(device->handle, &set, NULL, &layout->set);
-        VkPipelineLayoutCreateInfo info = { .sType = VK_STRUCTURE_TYPE_PIPELINE_LAYOUT_CREATE_INFO,
-                                            .setLayoutCount = 1,
-                                            .pSetLayouts = &layout->set };
-        if (code == VK_SUCCESS)
-            code = device->vk.vkCreatePipelineLayout(device->handle, &info, NULL, &layout->pipeline);
-        free(slots);
-        if (code != VK_SUCCESS)
-            return bd_vk_device_fail(device, error, code, "create a pipeline layout");
-    }
-    *result = *layout;
-    return BD_OK;
+    bool same = layout->count == count;
+    for (uint32_t i = 0; i < count && same; i++)
+        same = layout->texels[i] == (bindings[i].access != BD_ACCESS_BUFFER);
+    return same;
 }
 
-bd_status bd_vk_pipeline_create(bd_vk_device *device, const char *name, const char *source, uint32_t bindings,
+static bd_status layout_create(bd_vk_device *device, const bd_binding *bindings, uint32_t count, bd_vk_layout *layout,
+                               bd_error *error)
+{
+    *layout = (bd_vk_layout){ .count = count, .texels = calloc((size_t)count + 1, sizeof *layout->texels) };
+    VkDescriptorSetLayoutBinding *slots = calloc((size_t)count + 1, sizeof *slots);
+    if (!layout->texels || !slots) {
+        free(slots);
+        return bd_fail(error, BD_ERROR_MEMORY, "no memory for a pipeline layout");
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        layout->texels[i] = bindings[i].access != BD_ACCESS_BUFFER;
+        slots[i] = (VkDescriptorSetLayoutBinding){ .binding = i,
+                                                   .descriptorType = layout->texels[i]
+                                                                         ? VK_DESCRIPTOR_TYPE_UNIFORM_TEXEL_BUFFER
+                                                                         : VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
+                                                   .descriptorCount = 1,
+                                                   .stageFlags = VK_SHADER_STAGE_COMPUTE_BIT };
+    }
+    VkDescriptorSetLayoutCreateInfo set = { .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_LAYOUT_CREATE_INFO,
+                                            .bindingCount = count,
+                                            .pBindings = slots };
+    VkResult code = device->vk.vkCreateDescriptorSetLayout(device->handle, &set, NULL, &layout->set);
+    VkPipelineLayoutCreateInfo info = { .sType = VK_STRUCTURE_TYPE_PIPELINE_LAYOUT_CREATE_INFO,
+                                        .setLayoutCount = 1,
+                                        .pSetLayouts = &layout->set };
+    if (code == VK_SUCCESS)
+        code = device->vk.vkCreatePipelineLayout(device->handle, &info, NULL, &layout->pipeline);
+    free(slots);
+    return code == VK_SUCCESS ? BD_OK : bd_vk_device_fail(device, error, code, "create a pipeline layout");
+}
+
+bd_status bd_vk_layout_get(bd_vk_device *device, const bd_binding *bindings, uint32_t count, bd_vk_layout *layout,
+                           bd_error *error)
+{
+    if (count > device->base.info.limits.max_bindings)
+        return bd_fail(error, BD_ERROR_UNSUPPORTED, "%s: a kernel with %u buffers, but the device's limit is %u",
+                       device->base.info.id, count, device->base.info.limits.max_bindings);
+    for (size_t i = 0; i < device->layout_count; i++)
+        if (fits(&device->layouts[i], bindings, count)) {
+            *layout = device->layouts[i];
+            return BD_OK;
+        }
+    bd_vk_layout *grown = realloc(device->layouts, (device->layout_count + 1) * sizeof *grown);
+    if (!grown)
+        return bd_fail(error, BD_ERROR_MEMORY, "no memory for pipeline layouts");
+    device->layouts = grown;
+    bd_status status = layout_create(device, bindings, count, layout, error);
+    if (status == BD_OK)
+        grown[device->layout_count++] = *layout;
+    else
+        free_layout(device, layout);
+    return status;
+}
+
+bd_status bd_vk_pipeline_create(bd_vk_device *device, const char *name, const char *source, const bd_vk_layout *layout,
                                 VkPipeline *pipeline, bd_error *error)
 {
     *pipeline = VK_NULL_HANDLE;
-    bd_vk_layout layout;
-    bd_status status = bd_vk_layout_get(device, bindings, &layout, error);
     uint32_t *words = NULL;
     size_t bytes = 0;
-    if (status == BD_OK)
-        status = bd_vk_spirv(device, name, source, &words, &bytes, error);
+    bd_status status = bd_vk_spirv(device, name, source, &words, &bytes, error);
     if (status != BD_OK)
         return status;
     VkShaderModuleCreateInfo module = { .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO,
@@ -164,7 +191,7 @@ bd_status bd_vk_pipeline_create(bd_vk_device *device, const char *name, const ch
                                          .stage = { .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
                                                     .stage = VK_SHADER_STAGE_COMPUTE_BIT,
                                                     .pName = "main" },
-                                         .layout = layout.pipeline };
+                                         .layout = layout->pipeline };
     VkResult code = device->vk.vkCreateShaderModule(device->handle, &module, NULL, &info.stage.module);
     if (code == VK_SUCCESS)
         code = device->vk.vkCreateComputePipelines(device->handle, device->pipeline_cache, 1, &info, NULL, pipeline);

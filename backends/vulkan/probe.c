@@ -21,7 +21,7 @@
 #define PAIRS    (SPECIALS * SPECIALS + 64u * 1024u)
 
 typedef struct probe_result {
-    uint8_t conversion_exact, arithmetic_exact, subnormals, subnormals_f32;
+    uint8_t conversion_exact, arithmetic_exact, subnormals, subnormals_f32, texels_exact, reserved[3];
     uint32_t rounding;
 } probe_result;
 
@@ -54,6 +54,31 @@ static const char arithmetic_text[] =
     "    b1[3u * i] = floatBitsToUint(BD_ADD_f16(a, b));\n"
     "    b1[3u * i + 1u] = floatBitsToUint(BD_SUB_f16(a, b));\n"
     "    b1[3u * i + 2u] = floatBitsToUint(BD_MUL_f16(a, b));\n"
+    "}\n";
+
+/* Every format of texels. */
+static const char texel_text[] =
+    "layout(local_size_x = 64) in;\n"
+    "layout(set = 0, binding = 0) buffer B0 { uint b0[]; };\n"
+    "layout(set = 0, binding = 1) uniform BD_TEXELS_f16 t1;\n"
+    "layout(set = 0, binding = 2) uniform BD_TEXELS_f16 t2;\n"
+    "layout(set = 0, binding = 3) uniform BD_TEXELS_f16 t3;\n"
+    "layout(set = 0, binding = 4) uniform BD_TEXELS_f32 t4;\n"
+    "layout(set = 0, binding = 5) uniform BD_TEXELS_f32 t5;\n"
+    "layout(set = 0, binding = 6) uniform BD_TEXELS_f32 t6;\n"
+    "layout(set = 0, binding = 7) uniform BD_TEXELS_u32 t7;\n"
+    "layout(set = 0, binding = 8) uniform BD_TEXELS_u8 t8;\n"
+    "void main()\n"
+    "{\n"
+    "    uint i = gl_GlobalInvocationID.x;\n"
+    "    b0[8u * i] = floatBitsToUint(BD_FETCH(t1, i));\n"
+    "    b0[8u * i + 1u] = floatBitsToUint(BD_FETCH2(t2, i));\n"
+    "    b0[8u * i + 2u] = floatBitsToUint(BD_FETCH4(t3, i));\n"
+    "    b0[8u * i + 3u] = floatBitsToUint(BD_FETCH(t4, i));\n"
+    "    b0[8u * i + 4u] = floatBitsToUint(BD_FETCH2(t5, i));\n"
+    "    b0[8u * i + 5u] = floatBitsToUint(BD_FETCH4(t6, i));\n"
+    "    b0[8u * i + 6u] = BD_FETCHU(t7, i);\n"
+    "    b0[8u * i + 7u] = BD_FETCHU(t8, i);\n"
     "}\n";
 
 static const char subnormal_text[] =
@@ -124,9 +149,11 @@ typedef struct probe_buffer {
     void *data; /* on the host: written before, read after */
     uint64_t size;
     bool written;
+    bd_access access;
+    bd_format format;
 } probe_buffer;
 
-#define MOST_BUFFERS 5
+#define MOST_BUFFERS 9
 
 static bd_status run(bd_vk_device *device, const char *source, uint32_t groups, const probe_buffer *data, int count,
                      bd_error *error)
@@ -141,6 +168,8 @@ static bd_status run(bd_vk_device *device, const char *source, uint32_t groups, 
     for (int i = 0; i < count && status == BD_OK; i++) {
         bindings[i].size = data[i].size;
         bindings[i].written = data[i].written;
+        bindings[i].access = data[i].access;
+        bindings[i].format = data[i].format;
         status = bd_vk_buffer_create(base, data[i].size, &bindings[i].buffer, error);
         if (status == BD_OK)
             status = bd_vk_buffer_write(base, bindings[i].buffer, 0, data[i].data, data[i].size, NULL, error);
@@ -177,13 +206,15 @@ static bd_status probe_conversion(bd_vk_device *device, const char *source, prob
         samples[4 * h + 2] = bits_of(finite ? nextafterf(tie, 0) : value);
         samples[4 * h + 3] = bits_of(finite ? nextafterf(tie, copysignf(INFINITY, tie)) : value);
     }
-    probe_buffer buffers[MOST_BUFFERS] = {
-        { samples, SAMPLES * sizeof *samples, false }, { rounded, SAMPLES * sizeof *rounded, true },
-        { halves, HALVES * sizeof *halves, false },    { loaded, HALVES * sizeof *loaded, true },
-        { stored, HALVES * sizeof *stored, true },
+    probe_buffer buffers[] = {
+        { .data = samples, .size = SAMPLES * sizeof *samples },
+        { .data = rounded, .size = SAMPLES * sizeof *rounded, .written = true },
+        { .data = halves, .size = HALVES * sizeof *halves },
+        { .data = loaded, .size = HALVES * sizeof *loaded, .written = true },
+        { .data = stored, .size = HALVES * sizeof *stored, .written = true },
     };
     if (status == BD_OK)
-        status = run(device, source, SAMPLES / GROUP_SIZE, buffers, MOST_BUFFERS, error);
+        status = run(device, source, SAMPLES / GROUP_SIZE, buffers, 5, error);
     if (status == BD_OK) {
         bool exact = true, nearest = true, truncated = true, kept = true;
         for (uint32_t i = 0; i < SAMPLES; i++) {
@@ -226,8 +257,8 @@ static bd_status probe_arithmetic(bd_vk_device *device, const char *source, prob
         pairs[2 * i] = half_value(special ? specials[a / 2] | (a % 2) << 15 : words[0] & 0xffffu);
         pairs[2 * i + 1] = half_value(special ? specials[b / 2] | (b % 2) << 15 : words[1] & 0xffffu);
     }
-    probe_buffer buffers[] = { { pairs, 2 * PAIRS * sizeof *pairs, false },
-                               { results, 3 * PAIRS * sizeof *results, true } };
+    probe_buffer buffers[] = { { .data = pairs, .size = 2 * PAIRS * sizeof *pairs },
+                               { .data = results, .size = 3 * PAIRS * sizeof *results, .written = true } };
     if (status == BD_OK)
         status = run(device, source, PAIRS / GROUP_SIZE, buffers, 2, error);
     if (status == BD_OK) {
@@ -250,13 +281,50 @@ static bd_status probe_arithmetic(bd_vk_device *device, const char *source, prob
 static bd_status probe_subnormals(bd_vk_device *device, const char *source, probe_result *result, bd_error *error)
 {
     float values[3] = { 0x1p-140f, 0x1p-141f, 0 };
-    probe_buffer buffer = { values, sizeof values, true };
+    probe_buffer buffer = { .data = values, .size = sizeof values, .written = true };
     bd_status status = run(device, source, 1, &buffer, 1, error);
     result->subnormals_f32 = values[2] == 0x1.8p-140f;
     return status;
 }
 
-static bd_status probe_all(bd_vk_device *device, char *const sources[3], probe_result *result, bd_error *error)
+/* Are fetched texels what lies in memory, subnormals and all? */
+static bd_status probe_texels(bd_vk_device *device, const char *source, probe_result *result, bd_error *error)
+{
+    uint16_t *halves = malloc(HALVES * sizeof *halves);
+    uint32_t *words = malloc(HALVES * sizeof *words), *results = calloc(8 * HALVES, sizeof *results);
+    bd_status status = halves && words && results ? BD_OK : bd_fail(error, BD_ERROR_MEMORY, "no memory for a probe");
+    for (uint32_t h = 0; h < HALVES && status == BD_OK; h++) {
+        halves[h] = (uint16_t)h;
+        words[h] = h << 16 | (h * 40503u & 0xffffu); /* every sign and exponent; some low bits */
+    }
+    probe_buffer buffers[] = {
+        { .data = results, .size = 8 * HALVES * sizeof *results, .written = true },
+        { .data = halves, .size = HALVES * sizeof *halves, .access = BD_ACCESS_TEXEL1, .format = BD_F16 },
+        { .data = halves, .size = HALVES * sizeof *halves, .access = BD_ACCESS_TEXEL2, .format = BD_F16 },
+        { .data = halves, .size = HALVES * sizeof *halves, .access = BD_ACCESS_TEXEL4, .format = BD_F16 },
+        { .data = words, .size = HALVES * sizeof *words, .access = BD_ACCESS_TEXEL1, .format = BD_F32 },
+        { .data = words, .size = HALVES * sizeof *words, .access = BD_ACCESS_TEXEL2, .format = BD_F32 },
+        { .data = words, .size = HALVES * sizeof *words, .access = BD_ACCESS_TEXEL4, .format = BD_F32 },
+        { .data = words, .size = HALVES * sizeof *words, .access = BD_ACCESS_TEXEL1, .format = BD_U32 },
+        { .data = halves, .size = HALVES, .access = BD_ACCESS_TEXEL1, .format = BD_U8 }, /* devices need not take more */
+    };
+    if (status == BD_OK)
+        status = run(device, source, HALVES / GROUP_SIZE, buffers, MOST_BUFFERS, error);
+    bool exact = status == BD_OK;
+    for (uint32_t h = 0; h < HALVES && exact; h++) {
+        const uint32_t *got = &results[8 * h];
+        for (int i = 0; i < 3; i++)
+            exact &= same(got[i], half_value(h)) && same(got[3 + i], float_of(words[h]));
+        exact &= got[6] == words[h] && got[7] == ((const uint8_t *)halves)[h];
+    }
+    result->texels_exact = exact;
+    free(halves);
+    free(words);
+    free(results);
+    return status;
+}
+
+static bd_status probe_all(bd_vk_device *device, char *const sources[4], probe_result *result, bd_error *error)
 {
     *result = (probe_result){ 0 };
     bd_status status = probe_conversion(device, sources[0], result, error);
@@ -264,20 +332,23 @@ static bd_status probe_all(bd_vk_device *device, char *const sources[3], probe_r
         status = probe_subnormals(device, sources[1], result, error);
     if (status == BD_OK && device->base.info.half.arithmetic && result->conversion_exact)
         status = probe_arithmetic(device, sources[2], result, error);
+    if (status == BD_OK && device->texels)
+        status = probe_texels(device, sources[3], result, error);
     return status;
 }
 
 bd_status bd_vk_probe(bd_vk_device *device, bd_error *error)
 {
     bd_device_info *info = &device->base.info;
-    char *sources[3] = { source_of(device, false, conversion_text), source_of(device, false, subnormal_text),
-                         source_of(device, true, arithmetic_text) };
+    char *sources[4] = { source_of(device, false, conversion_text), source_of(device, false, subnormal_text),
+                         source_of(device, true, arithmetic_text), source_of(device, false, texel_text) };
     bd_status status = BD_OK;
-    if (!sources[0] || !sources[1] || !sources[2])
+    if (!sources[0] || !sources[1] || !sources[2] || !sources[3])
         status = bd_fail(error, BD_ERROR_MEMORY, "no memory for a probe");
     probe_result result;
     if (status == BD_OK) {
-        const char *parts[] = { info->name, info->driver, device->preamble, sources[0], sources[1], sources[2] };
+        const char *parts[] = { info->name, info->driver, device->preamble, sources[0],
+                                sources[1],  sources[2],   sources[3] };
         bd_cache_key key = bd_cache_hash(parts, sizeof parts / sizeof *parts);
         void *stored = NULL;
         size_t size = 0;
@@ -290,7 +361,7 @@ bd_status bd_vk_probe(bd_vk_device *device, bd_error *error)
         }
         free(stored);
     }
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 4; i++)
         free(sources[i]);
     if (status != BD_OK)
         return status;
@@ -299,6 +370,7 @@ bd_status bd_vk_probe(bd_vk_device *device, bd_error *error)
     info->half.subnormals = result.subnormals;
     info->half.subnormals_f32 = result.subnormals_f32;
     info->half.rounding = (bd_rounding)result.rounding;
+    device->texels &= result.texels_exact;
     device->bytes_peak = device->bytes_now; /* the probes' own buffers are not the caller's */
     return BD_OK;
 }

@@ -9,8 +9,7 @@
 #define RUNS_PER_SUBMISSION 16
 
 typedef struct unique_pipeline {
-    XXH128_hash_t source;
-    uint32_t bindings;
+    XXH128_hash_t source; /* which declares the bindings */
     VkPipeline handle;
 } unique_pipeline;
 
@@ -28,6 +27,8 @@ struct bd_backend_program {
     recorded *dispatches;
     int dispatch_count;
     VkDescriptorPool pool;
+    VkBufferView *views; /* of the bindings that are read as texels */
+    uint32_t view_count;
     VkCommandBuffer commands, profile_commands; /* the latter made on demand */
     VkQueryPool queries;
     uint64_t serial; /* of the last submission */
@@ -78,74 +79,103 @@ static bd_status record(bd_vk_device *device, bd_backend_program *program, bd_er
 
 /* Finds or makes the pipeline of a dispatch. */
 static bd_status get_pipeline(bd_vk_device *device, bd_backend_program *program, const bd_dispatch *dispatch,
-                              VkPipeline *result, bd_error *error)
+                              const bd_vk_layout *layout, VkPipeline *result, bd_error *error)
 {
     XXH128_hash_t source = XXH3_128bits(dispatch->source, strlen(dispatch->source));
     for (int i = 0; i < program->pipeline_count; i++) {
         unique_pipeline *known = &program->pipelines[i];
-        if (XXH128_isEqual(known->source, source) && known->bindings == (uint32_t)dispatch->binding_count) {
+        if (XXH128_isEqual(known->source, source)) {
             *result = known->handle;
             return BD_OK;
         }
     }
-    bd_status status = bd_vk_pipeline_create(device, dispatch->kernel->name, dispatch->source,
-                                             (uint32_t)dispatch->binding_count, result, error);
+    bd_status status = bd_vk_pipeline_create(device, dispatch->kernel->name, dispatch->source, layout, result, error);
     if (status == BD_OK)
-        program->pipelines[program->pipeline_count++] =
-            (unique_pipeline){ source, (uint32_t)dispatch->binding_count, *result };
+        program->pipelines[program->pipeline_count++] = (unique_pipeline){ source, *result };
     return status;
 }
 
 static bd_status create_descriptor_pool(bd_vk_device *device, bd_backend_program *program, const bd_program_desc *desc,
                                         bd_error *error)
 {
-    uint32_t descriptors = 0;
+    uint32_t buffers = 0, texels = 0;
     for (int i = 0; i < desc->dispatch_count; i++)
-        descriptors += (uint32_t)desc->dispatches[i].binding_count;
-    VkDescriptorPoolSize size = { VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, descriptors };
+        for (int j = 0; j < desc->dispatches[i].binding_count; j++)
+            *(desc->dispatches[i].bindings[j].access == BD_ACCESS_BUFFER ? &buffers : &texels) += 1;
+    program->views = calloc((size_t)texels + 1, sizeof *program->views);
+    if (!program->views)
+        return bd_fail(error, BD_ERROR_MEMORY, "no memory for texel buffers");
+    VkDescriptorPoolSize sizes[2];
+    uint32_t size_count = 0;
+    if (buffers)
+        sizes[size_count++] = (VkDescriptorPoolSize){ VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, buffers };
+    if (texels)
+        sizes[size_count++] = (VkDescriptorPoolSize){ VK_DESCRIPTOR_TYPE_UNIFORM_TEXEL_BUFFER, texels };
     VkDescriptorPoolCreateInfo info = { .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO,
                                         .maxSets = (uint32_t)desc->dispatch_count,
-                                        .poolSizeCount = 1,
-                                        .pPoolSizes = &size };
+                                        .poolSizeCount = size_count,
+                                        .pPoolSizes = sizes };
     VkResult code = device->vk.vkCreateDescriptorPool(device->handle, &info, NULL, &program->pool);
     return code == VK_SUCCESS ? BD_OK : bd_vk_device_fail(device, error, code, "create a descriptor pool");
 }
 
-static bd_status create_set(bd_vk_device *device, bd_backend_program *program, const bd_dispatch *dispatch,
-                            recorded *result, bd_error *error)
+static VkResult create_view(bd_vk_device *device, bd_backend_program *program, const bd_binding *binding, VkBufferView **view)
 {
-    uint32_t count = (uint32_t)dispatch->binding_count;
-    bd_vk_layout layout;
-    bd_status status = bd_vk_layout_get(device, count, &layout, error);
-    if (status != BD_OK)
-        return status;
-    result->layout = layout.pipeline;
-    VkDescriptorSetAllocateInfo info = { .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_ALLOCATE_INFO,
-                                         .descriptorPool = program->pool,
-                                         .descriptorSetCount = 1,
-                                         .pSetLayouts = &layout.set };
-    VkResult code = device->vk.vkAllocateDescriptorSets(device->handle, &info, &result->set);
-    if (code != VK_SUCCESS)
-        return bd_vk_device_fail(device, error, code, "allocate a descriptor set");
-    VkDescriptorBufferInfo *parts = calloc(count, sizeof *parts);
-    VkWriteDescriptorSet *writes = calloc(count, sizeof *writes);
-    if (parts && writes) {
-        for (uint32_t i = 0; i < count; i++) {
-            const bd_binding *binding = &dispatch->bindings[i];
+    const uint64_t texel = bd_format_size(binding->format) * binding->access;
+    VkBufferViewCreateInfo info = { .sType = VK_STRUCTURE_TYPE_BUFFER_VIEW_CREATE_INFO,
+                                    .buffer = binding->buffer->handle,
+                                    .format = bd_vk_texel_format(binding->format, binding->access),
+                                    .offset = binding->offset,
+                                    .range = binding->size / texel * texel };
+    *view = &program->views[program->view_count];
+    VkResult code = device->vk.vkCreateBufferView(device->handle, &info, NULL, *view);
+    program->view_count += code == VK_SUCCESS;
+    return code;
+}
+
+static bd_status write_set(bd_vk_device *device, bd_backend_program *program, const bd_dispatch *dispatch, VkDescriptorSet set,
+                           VkDescriptorBufferInfo *parts, VkWriteDescriptorSet *writes, bd_error *error)
+{
+    const uint32_t count = (uint32_t)dispatch->binding_count;
+    for (uint32_t i = 0; i < count; i++) {
+        const bd_binding *binding = &dispatch->bindings[i];
+        writes[i] = (VkWriteDescriptorSet){ .sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET,
+                                            .dstSet = set,
+                                            .dstBinding = i,
+                                            .descriptorCount = 1 };
+        if (binding->access == BD_ACCESS_BUFFER) {
             /* Whole words, as bytes and halves may be read by the word; the buffer's capacity has them. */
             uint64_t size = (binding->size + 3) / 4 * 4;
             parts[i] = (VkDescriptorBufferInfo){ binding->buffer->handle, binding->offset, size };
-            writes[i] = (VkWriteDescriptorSet){ .sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET,
-                                                .dstSet = result->set,
-                                                .dstBinding = i,
-                                                .descriptorCount = 1,
-                                                .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
-                                                .pBufferInfo = &parts[i] };
+            writes[i].descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER;
+            writes[i].pBufferInfo = &parts[i];
+        } else {
+            VkBufferView *view;
+            VkResult code = create_view(device, program, binding, &view);
+            if (code != VK_SUCCESS)
+                return bd_vk_device_fail(device, error, code, "create a texel buffer");
+            writes[i].descriptorType = VK_DESCRIPTOR_TYPE_UNIFORM_TEXEL_BUFFER;
+            writes[i].pTexelBufferView = view;
         }
-        device->vk.vkUpdateDescriptorSets(device->handle, count, writes, 0, NULL);
-    } else {
-        status = bd_fail(error, BD_ERROR_MEMORY, "no memory for a descriptor set");
     }
+    device->vk.vkUpdateDescriptorSets(device->handle, count, writes, 0, NULL);
+    return BD_OK;
+}
+
+static bd_status create_set(bd_vk_device *device, bd_backend_program *program, const bd_dispatch *dispatch,
+                            const bd_vk_layout *layout, VkDescriptorSet *set, bd_error *error)
+{
+    VkDescriptorSetAllocateInfo info = { .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_ALLOCATE_INFO,
+                                         .descriptorPool = program->pool,
+                                         .descriptorSetCount = 1,
+                                         .pSetLayouts = &layout->set };
+    VkResult code = device->vk.vkAllocateDescriptorSets(device->handle, &info, set);
+    if (code != VK_SUCCESS)
+        return bd_vk_device_fail(device, error, code, "allocate a descriptor set");
+    VkDescriptorBufferInfo *parts = calloc((size_t)layout->count + 1, sizeof *parts);
+    VkWriteDescriptorSet *writes = calloc((size_t)layout->count + 1, sizeof *writes);
+    bd_status status = parts && writes ? write_set(device, program, dispatch, *set, parts, writes, error)
+                                       : bd_fail(error, BD_ERROR_MEMORY, "no memory for a descriptor set");
     free(parts);
     free(writes);
     return status;
@@ -171,9 +201,14 @@ bd_status bd_vk_program_create(bd_device *base, const bd_program_desc *desc, bd_
         const bd_dispatch *dispatch = &desc->dispatches[i];
         recorded *entry = &program->dispatches[i];
         memcpy(entry->groups, dispatch->kernel->groups, sizeof entry->groups);
-        status = get_pipeline(device, program, dispatch, &entry->pipeline, error);
+        bd_vk_layout layout;
+        status = bd_vk_layout_get(device, dispatch->bindings, (uint32_t)dispatch->binding_count, &layout, error);
         if (status == BD_OK)
-            status = create_set(device, program, dispatch, entry, error);
+            status = get_pipeline(device, program, dispatch, &layout, &entry->pipeline, error);
+        if (status == BD_OK) {
+            entry->layout = layout.pipeline;
+            status = create_set(device, program, dispatch, &layout, &entry->set, error);
+        }
         if (status == BD_OK && !bd_vk_hazards_add(&hazards, dispatch->bindings, dispatch->binding_count, &entry->barrier))
             status = bd_fail(error, BD_ERROR_MEMORY, "no memory for a program of %d kernels", desc->dispatch_count);
         program->dispatch_count = i + 1;
@@ -204,8 +239,11 @@ void bd_vk_program_destroy(bd_device *base, bd_backend_program *program)
         device->vk.vkFreeCommandBuffers(device->handle, device->pool, 1, &program->profile_commands);
     device->vk.vkDestroyQueryPool(device->handle, program->queries, NULL);
     device->vk.vkDestroyDescriptorPool(device->handle, program->pool, NULL);
+    for (uint32_t i = 0; i < program->view_count; i++)
+        device->vk.vkDestroyBufferView(device->handle, program->views[i], NULL);
     for (int i = 0; i < program->pipeline_count; i++)
         device->vk.vkDestroyPipeline(device->handle, program->pipelines[i].handle, NULL);
+    free(program->views);
     free(program->pipelines);
     free(program->dispatches);
     free(program);

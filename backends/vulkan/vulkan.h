@@ -53,6 +53,10 @@ bd_status bd_vk_physical_list(const bd_vk_instance *instance, VkPhysicalDevice *
 /* Everything that can be told without a logical device. */
 bd_status bd_vk_physical_describe(VkPhysicalDevice physical, size_t index, bd_device_info *info,
                                   bd_vk_abilities *abilities, bd_error *error);
+/* The driver reads every storage format as texels. */
+bool bd_vk_physical_has_texels(VkPhysicalDevice physical);
+/* The format of texels of elements of `format`; one to a texel for whole numbers. */
+VkFormat bd_vk_texel_format(bd_format format, bd_access access);
 /* The best queue family for compute; UINT32_MAX if there is none. */
 uint32_t bd_vk_compute_family(VkPhysicalDevice physical, uint32_t *timestamp_bits);
 
@@ -74,7 +78,10 @@ typedef struct bd_vk_submission {
     uint64_t serial;
 } bd_vk_submission;
 
+/* Of set 0: storage buffers, and texel buffers where `texels` says so. */
 typedef struct bd_vk_layout {
+    uint32_t count;
+    bool *texels; /* owned */
     VkDescriptorSetLayout set;
     VkPipelineLayout pipeline;
 } bd_vk_layout;
@@ -93,6 +100,7 @@ typedef struct bd_vk_device {
     VkPhysicalDeviceProperties properties;
     VkPhysicalDeviceMemoryProperties memory;
     bool unified;    /* buffers are mapped, the host reads and writes them in place */
+    bool texels;     /* kernels may read buffers as texels; asked for on CPU drivers only */
     char *preamble;  /* goes before every kernel: execution modes for floats */
 
     /* queue.c */
@@ -116,7 +124,8 @@ typedef struct bd_vk_device {
     /* pipeline.c */
     VkPipelineCache pipeline_cache;
     uint64_t pipeline_cache_hash; /* of what the disk holds */
-    bd_vk_layout *layouts;       /* by number of bindings, 0 to limits.max_bindings; handles made on demand */
+    bd_vk_layout *layouts; /* made on demand */
+    size_t layout_count;
 } bd_vk_device;
 
 static inline bd_vk_device *bd_vk_device_of(bd_device *device)
@@ -193,9 +202,10 @@ char *bd_vk_preamble(const bd_vk_abilities *abilities);
 
 bd_status bd_vk_pipeline_init(bd_vk_device *device, bd_error *error);
 void bd_vk_pipeline_finish(bd_vk_device *device);
-/* The layout of set 0 with `bindings` storage buffers. */
-bd_status bd_vk_layout_get(bd_vk_device *device, uint32_t bindings, bd_vk_layout *layout, bd_error *error);
-bd_status bd_vk_pipeline_create(bd_vk_device *device, const char *name, const char *source, uint32_t bindings,
+/* The layout for these bindings; good until the device is closed. */
+bd_status bd_vk_layout_get(bd_vk_device *device, const bd_binding *bindings, uint32_t count, bd_vk_layout *layout,
+                           bd_error *error);
+bd_status bd_vk_pipeline_create(bd_vk_device *device, const char *name, const char *source, const bd_vk_layout *layout,
                                 VkPipeline *pipeline, bd_error *error);
 /* Writes the driver's pipeline cache to disk if it changed. */
 void bd_vk_pipeline_save(bd_vk_device *device);

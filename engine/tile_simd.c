@@ -1,0 +1,143 @@
+/* The tiles of BD_TILE_SIMD: how wide its operands are read, and the registers that cost least. */
+#include "emit.h"
+#include "tile.h"
+
+/* Nanoseconds for one vector register of 8 lanes, measured with Mesa 22.3's lavapipe on a server CPU of 2023; only their
+ * proportions matter. */
+#define COST_FETCH    5.0 /* of a texel, however wide */
+#define COST_MULTIPLY 0.5 /* and add */
+#define COST_TURN     1.0 /* each sum, through the execution mask, in a turn of the loop */
+#define COST_STORE    15.0
+#define COST_COLUMN   15.0 /* a convolution's context of k, by divisions */
+#define COST_INSIDE   2.0  /* whether a tap lies inside the image, for each fetch */
+
+#define MOST_SUMS     96  /* of an invocation */
+#define MOST_MULTIPLY 768 /* in a turn: what the driver still compiles in a tenth of a second */
+#define MOST_STEP     16
+
+typedef struct operand {
+    int number;    /* of the kernel's operand; -1: not one as it is read */
+    int64_t width; /* elements to a texel */
+    bool along_k;
+} operand;
+
+typedef struct problem {
+    bd_contraction c;
+    int64_t chunks, chunk; /* parts of k, and their length */
+    operand a, b;
+    bool convolution;
+    uint32_t lanes, units;
+} problem;
+
+static int64_t ceil_divide(int64_t a, int64_t b)
+{
+    return (a + b - 1) / b;
+}
+
+/* The widest texels of which `inner`, the index whose elements follow each other, and the parts of k have whole ones. */
+static operand read_operand(const bd_plan *plan, const bd_kernel *kernel, bd_tensor input, int64_t inner, bool along_k,
+                            const problem *p, const bd_target *target)
+{
+    const bd_graph *graph = plan->graph;
+    while (graph->nodes[input].op == BD_OP_RESHAPE)
+        input = graph->nodes[input].inputs[0];
+    operand o = { bd_kernel_operand(kernel, input), 1, along_k };
+    const bd_format format = graph->nodes[input].format;
+    if (o.number < 0 || (format != BD_F32 && format != BD_F16))
+        return o;
+    for (int64_t width = BD_ACCESS_TEXEL4; width > 1 && o.width == 1; width /= 2)
+        if (inner % width == 0 && (!along_k || p->chunks == 1 || p->chunk % width == 0) &&
+            bd_shape_elements(&graph->nodes[input].shape) / width <= target->texel_elements)
+            o.width = width;
+    return o;
+}
+
+static problem describe(const bd_plan *plan, const bd_kernel *kernel, const bd_target *target)
+{
+    const bd_graph *graph = plan->graph;
+    const bd_node *node = &graph->nodes[kernel->anchor];
+    problem p = { .c = bd_contraction_of(graph, kernel->anchor), .chunks = node->chunks > 1 ? node->chunks : 1 };
+    p.chunk = ceil_divide(p.c.k, p.chunks);
+    p.lanes = target->limits.subgroup_size;
+    p.units = target->limits.compute_units ? target->limits.compute_units : 1;
+    const bd_shape *a = &graph->nodes[node->inputs[0]].shape, *b = &graph->nodes[node->inputs[1]].shape;
+    const bool along_k[2] = { node->op == BD_OP_MATMUL ? !node->attr.matmul.transpose[0] : node->op != BD_OP_CONV2D_WEIGHT,
+                              node->op == BD_OP_MATMUL ? node->attr.matmul.transpose[1] : node->op == BD_OP_CONV2D_DATA };
+    p.convolution = node->op != BD_OP_MATMUL;
+    p.a = read_operand(plan, kernel, node->inputs[0], a->dim[a->rank - 1], along_k[0], &p, target);
+    p.b = read_operand(plan, kernel, node->inputs[1], b->dim[b->rank - 1], along_k[1], &p, target);
+    if (p.a.number >= 0 && p.a.number == p.b.number) /* x^T x: one binding */
+        p.a.width = p.b.width = p.a.width < p.b.width ? p.a.width : p.b.width;
+    return p;
+}
+
+/* The most of k in a turn that every part of k has a whole number of; where that is little, parts end raggedly. */
+static int64_t choose_step(const problem *p, int64_t sums)
+{
+    const int64_t wide_a = p->a.along_k ? p->a.width : 1, wide_b = p->b.along_k ? p->b.width : 1;
+    const int64_t depth = wide_a > wide_b ? wide_a : wide_b;
+    int64_t most = MOST_MULTIPLY / sums < MOST_STEP ? MOST_MULTIPLY / sums : MOST_STEP;
+    most = most < depth ? depth : most / depth * depth;
+    int64_t step = most;
+    while (step > depth && (p->c.k % step || (p->chunks > 1 && p->chunk % step)))
+        step -= depth;
+    const int64_t ragged = most < 8 ? most : 8 / depth * depth;
+    return step < 4 && p->c.k > step ? ragged : step;
+}
+
+static double cost(const problem *p, const bd_tile *t)
+{
+    const int64_t sums = t->item_m * t->item_n, step = t->k;
+    const double fetches_a = (double)(t->item_m * step / p->a.width), fetches_b = (double)(t->item_n * step / p->b.width);
+    double turn = (fetches_a + fetches_b) * COST_FETCH + (double)sums * ((double)step * COST_MULTIPLY + COST_TURN);
+    if (p->convolution)
+        turn += fetches_a * COST_INSIDE + (double)(step / (p->a.along_k ? p->a.width : 1)) * COST_COLUMN;
+    const int64_t groups = ceil_divide(p->c.m, t->m) * ceil_divide(p->c.n, t->n) * p->c.batch * p->chunks;
+    const double group = (double)ceil_divide(p->chunk, step) * turn + (double)sums * COST_STORE;
+    return (double)ceil_divide(groups, p->units) * group;
+}
+
+static bd_tile best_tile(const problem *p)
+{
+    const uint32_t wide_m = p->a.along_k ? 1 : (uint32_t)p->a.width, wide_n = p->b.along_k ? 1 : (uint32_t)p->b.width;
+    bd_tile best = { 0 };
+    double least = 0;
+    for (uint32_t lanes_n = 1; lanes_n <= p->lanes; lanes_n *= 2)
+        for (uint32_t item_m = wide_m; item_m <= 16; item_m += wide_m)
+            for (uint32_t item_n = wide_n; item_n <= 16 && item_m * item_n <= MOST_SUMS; item_n += wide_n) {
+                const bd_tile tile = { .kind = BD_TILE_SIMD,
+                                       .m = p->lanes / lanes_n * item_m,
+                                       .n = lanes_n * item_n,
+                                       .k = (uint32_t)choose_step(p, item_m * item_n),
+                                       .item_m = item_m,
+                                       .item_n = item_n };
+                const double now = cost(p, &tile);
+                if (best.m == 0 || now < least) {
+                    best = tile;
+                    least = now;
+                }
+            }
+    return best;
+}
+
+static void read_wide(bd_kernel *kernel, const operand *o)
+{
+    if (o->width > 1)
+        kernel->operands[o->number].access = (bd_access)o->width;
+}
+
+bool bd_simd_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *target)
+{
+    if (target->texel_elements == 0 || target->texel_bindings < 2 || target->limits.subgroup_size == 0)
+        return false;
+    const problem p = describe(plan, kernel, target);
+    if (p.c.batch <= 0 || p.c.m <= 0 || p.c.n <= 0 || p.c.k <= 0)
+        return false;
+    read_wide(kernel, &p.a);
+    read_wide(kernel, &p.b);
+    kernel->tile = best_tile(&p);
+    kernel->local[0] = p.lanes;
+    bd_spread_groups(target, kernel,
+                     (uint64_t)(ceil_divide(p.c.m, kernel->tile.m) * ceil_divide(p.c.n, kernel->tile.n) * p.c.batch * p.chunks));
+    return true;
+}

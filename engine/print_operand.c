@@ -9,7 +9,7 @@
  * A_PLAIN: inner indices follow each other in memory and nothing is padding. Else they do in runs of A_RUN, which begin at
  * multiples of it; by a context within the run, A_RUN_INSIDE tells that all of it is valid, A_RUN_OUTSIDE that nothing is.
  * B is [batch][k][n]: B_INDEX(z, k, n), B_GET(x); B_INNER_N: n is the index whose elements follow each other.
- * A_STORED, B_STORED: the operand is a buffer as it is, A_BUFFER of format A_FORMAT, so that it can be read by vectors.
+ * A_GET8, B_GET8 (OpenCL): eight elements from x on.
  * STORE_C(row, n, sum) makes the results of element row * N + n, where row = (chunk * BATCH + z) * M + m. */
 #include "print.h"
 #include "tile.h"
@@ -90,7 +90,7 @@ static void print_taps_back(bd_text *macros, const bd_window *w, const bd_shape 
                    sy, width, sx, channels);
 }
 
-/* The function that gives an element, and whether it only loads it from a buffer. */
+/* The function that gives an element. Eights of an operand that is a buffer as it is are loaded at once. */
 static void print_value(bd_printer *printer, char operand, bd_tensor input)
 {
     const bool opencl = printer->dialect == BD_DIALECT_OPENCL;
@@ -102,10 +102,13 @@ static void print_value(bd_printer *printer, char operand, bd_tensor input)
     const int number = bd_kernel_operand(printer->kernel, stored);
     const bd_format format = graph->nodes[stored].format;
     const bool plain = number >= 0 && printer->kernel->operands[number].parts == 1 && (format == BD_F32 || format == BD_F16);
-    bd_text_append(&printer->macros, "#define %c_STORED %d\n", operand, plain);
-    if (plain)
-        bd_text_append(&printer->macros, "#define %c_BUFFER b%d\n#define %c_LOAD8 BD_LOAD8_%s\n#define %c_FORMAT %s\n", operand,
-                       number, operand, bd_format_name(format), operand, bd_format_name(format));
+    if (opencl && plain)
+        bd_text_append(&printer->macros, "#define %c_GET8(x) BD_LOAD8_%s(b%d, x)\n", operand, bd_format_name(format), number);
+    else if (opencl)
+        bd_text_append(&printer->macros,
+                       "#define %c_GET8(x) (float8)(%c_GET(x), %c_GET((x) + 1u), %c_GET((x) + 2u), %c_GET((x) + 3u), "
+                       "%c_GET((x) + 4u), %c_GET((x) + 5u), %c_GET((x) + 6u), %c_GET((x) + 7u))\n",
+                       operand, operand, operand, operand, operand, operand, operand, operand, operand);
     bd_text_append(&printer->macros, opencl ? "#define %c_GET(x) value_%c(BD_BUFFERS, x)\n" : "#define %c_GET(x) value_%c(x)\n",
                    operand, operand);
     bd_text_append(bd_emitter_text(emitter),
@@ -167,10 +170,11 @@ void bd_print_operands(bd_printer *printer)
         bd_text_append(macros, "#define B_INNER_N 1\n#define B_INDEX(z, k, n) ((k) * %lluu + (n))\n", (whole)c.n);
     /* A sum in halves rounds at each product and each addition. */
     const bool halves = graph->nodes[node->inputs[0]].format == BD_F16 && graph->nodes[node->inputs[1]].format == BD_F16;
-    bd_text_append(macros, "#define HALF_SUM %d\n#define ACCUMULATE(sum, a, b) %s\n", node->accumulator == BD_F16,
+    bd_text_append(macros, "#define ACCUMULATE(sum, a, b) %s\n#define ACCUMULATE8(sum, a, b) %s\n",
                    node->accumulator != BD_F16 ? "fma(a, b, sum)"
                    : halves                    ? "BD_ADD_f16(sum, BD_MUL_f16(a, b))"
-                                               : "BD_ADD_f16(sum, bd_round_f16((a) * (b)))");
+                                               : "BD_ADD_f16(sum, bd_round_f16((a) * (b)))",
+                   node->accumulator != BD_F16 ? "fma(a, b, sum)" : "bd_round_f16_8((sum) + bd_round_f16_8((a) * (b)))");
     print_value(printer, 'A', node->inputs[0]);
     print_value(printer, 'B', node->inputs[1]);
     print_store(printer, &c);

@@ -46,19 +46,165 @@ bd_contraction bd_contraction_of(const bd_graph *graph, bd_tensor tensor)
     return c;
 }
 
-int64_t bd_contraction_chunks(const bd_graph *graph, bd_tensor node, const bd_target *target,
+static int64_t ceil_divide(int64_t a, int64_t b)
+{
+    return (a + b - 1) / b;
+}
+
+static int64_t smaller(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static int64_t larger(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+static int64_t round_up(int64_t a, int64_t step)
+{
+    return ceil_divide(a, step) * step;
+}
+
+/* ---- GPUs ---- */
+
+/* The largest tile that gives every processor work to do, and that the device can hold. */
+static bd_tile group_tile(const bd_contraction *c, const bd_target *target)
+{
+    static const bd_tile tiles[] = {
+        { .kind = BD_TILE_GROUP, .m = 128, .n = 128, .k = 8, .item_m = 8, .item_n = 8 },
+        { .kind = BD_TILE_GROUP, .m = 64, .n = 64, .k = 16, .item_m = 4, .item_n = 4 },
+        { .kind = BD_TILE_GROUP, .m = 32, .n = 32, .k = 16, .item_m = 4, .item_n = 4 },
+        { .kind = BD_TILE_GROUP, .m = 4, .n = 4, .k = 4, .item_m = 4, .item_n = 4 },
+    };
+    enum { COUNT = sizeof tiles / sizeof *tiles };
+    for (int i = 0; i < COUNT - 1; i++) {
+        const bd_tile *t = &tiles[i];
+        const int64_t groups = c->batch * ceil_divide(c->m, t->m) * ceil_divide(c->n, t->n);
+        const uint32_t items = t->m / t->item_m * (t->n / t->item_n);
+        const uint32_t bytes = (t->m + t->n + 8) * t->k * (uint32_t)sizeof(float); /* rows are padded by 4 */
+        if (items <= target->limits.max_workgroup_items && items <= target->limits.max_workgroup_size[0] &&
+            bytes <= target->limits.shared_bytes &&
+            (i == COUNT - 2 || groups >= 2 * (int64_t)target->limits.compute_units))
+            return *t;
+    }
+    return tiles[COUNT - 1];
+}
+
+/* ---- CPU drivers with vectors: every tile is of one work-item ---- */
+
+/* 12 of 16 vector registers hold sums: 6 rows of two vectors, or for few columns 12 of one. */
+static void vector_item(int64_t n, bd_tile *tile)
+{
+    tile->item_m = n > 8 ? 6 : 12;
+    tile->item_n = n > 8 ? 16 : 8;
+}
+
+/* Numbers of panels of `k` steps, and of the sums that wait from panel to panel. */
+static int64_t vector_shared(int64_t m, int64_t n, int64_t k, bool waits)
+{
+    return m * (k + 8) + n * k + (waits ? m * n : 0);
+}
+
+static bd_tile vector_tile(const bd_contraction *c, int64_t chunks, const bd_target *target)
+{
+    bd_tile tile = { .kind = BD_TILE_VECTOR };
+    vector_item(c->n, &tile);
+    const int64_t units = target->limits.compute_units, numbers = target->limits.shared_bytes / (int64_t)sizeof(float);
+    const int64_t length = larger(ceil_divide(c->k, chunks), 1);
+    int64_t n = smaller(round_up(c->n, tile.item_n), 64), m = 132, k = length;
+    if (ceil_divide(c->m, m) * ceil_divide(c->n, n) * c->batch * chunks < 8 * units)
+        m = 60; /* smaller pieces spread better */
+    m = smaller(m / tile.item_m * tile.item_m, round_up(c->m, tile.item_m));
+    /* Panels of at most 400 steps stay in the second-level cache. */
+    for (int64_t panels = ceil_divide(length, 400); k > 1 && (k > 400 || vector_shared(m, n, k, k < length) > numbers); panels++)
+        k = smaller(round_up(ceil_divide(length, panels), 8), k - 1);
+    while (m > tile.item_m && vector_shared(m, n, k, k < length) > numbers)
+        m -= tile.item_m;
+    while (n > tile.item_n && vector_shared(m, n, k, k < length) > numbers)
+        n -= tile.item_n;
+    tile.m = (uint32_t)m, tile.n = (uint32_t)n, tile.k = (uint32_t)k;
+    return tile;
+}
+
+/* Rows or columns of the input, with padding, that `count` outputs read. */
+static int64_t padded(const bd_node *node, int axis, int64_t count)
+{
+    const int64_t stride = node->op == BD_OP_CONV2D_DATA ? 1 : node->attr.window.stride[axis];
+    return (count - 1) * stride + node->attr.window.size[axis];
+}
+
+/* A tile of contraction_vector_conv.cl; false where local memory cannot hold one. */
+static bool conv_tile(const bd_graph *graph, const bd_node *node, const bd_contraction *c, const bd_target *target, bd_tile *tile)
+{
+    const int64_t channels = graph->nodes[node->inputs[0]].shape.dim[3], images = node->shape.dim[0];
+    const int64_t all_rows = node->shape.dim[1], columns = node->shape.dim[2];
+    const int64_t numbers = target->limits.shared_bytes / (int64_t)sizeof(float);
+    const int64_t line = padded(node, 1, columns) * channels;
+    *tile = (bd_tile){ .kind = BD_TILE_VECTOR_CONV };
+    if (c->k == 0)
+        return false;
+    vector_item(c->n, tile);
+    int64_t n = round_up(c->n, tile->item_n), rows = all_rows;
+    while (n > tile->item_n && n * c->k > numbers / 2)
+        n -= tile->item_n;
+    const int64_t left = numbers - n * c->k;
+    while (rows > 1 && padded(node, 0, rows) * line > left)
+        rows = ceil_divide(rows, 2);
+    const int64_t band = padded(node, 0, rows) * line;
+    if (left < 0 || band > left)
+        return false;
+    /* Several small images share one copy of the weights, but not so many that a processor has too few groups. */
+    int64_t together = rows < all_rows ? 1 : smaller(ceil_divide(512, rows * columns), images / (8 * target->limits.compute_units));
+    together = larger(smaller(together, left / band), 1);
+    tile->n = (uint32_t)n, tile->rows = (uint32_t)rows, tile->images = (uint32_t)together;
+    return true;
+}
+
+/* A tile of contraction_vector_weight.cl, but for its images; false where local memory cannot hold one. */
+static bool weight_tile(const bd_graph *graph, const bd_node *node, const bd_contraction *c, const bd_target *target, bd_tile *tile)
+{
+    const bd_shape *x = &graph->nodes[node->inputs[0]].shape, *dy = &graph->nodes[node->inputs[1]].shape;
+    const int64_t numbers = target->limits.shared_bytes / (int64_t)sizeof(float);
+    *tile = (bd_tile){ .kind = BD_TILE_VECTOR_WEIGHT };
+    if (c->k == 0)
+        return false;
+    vector_item(c->n, tile);
+    const int64_t pixels = dy->dim[1] * dy->dim[2];
+    const int64_t image = padded(node, 0, dy->dim[1]) * padded(node, 1, dy->dim[2]) * x->dim[3];
+    const int64_t column = pixels + round_up(c->m, tile->item_m);
+    int64_t n = round_up(c->n, tile->item_n);
+    while (n > tile->item_n && image + n * column > numbers)
+        n -= tile->item_n;
+    tile->n = (uint32_t)n;
+    return image + n * column <= numbers;
+}
+
+static bool has_vectors(const bd_target *target)
+{
+    return target->is_cpu && target->vector_types;
+}
+
+int64_t bd_contraction_chunks(const bd_graph *graph, bd_tensor tensor, const bd_target *target,
                               const bd_compile_options *options)
 {
     (void)options;
-    const bd_contraction c = bd_contraction_of(graph, node);
-    const int64_t results = c.batch * c.m * c.n, wanted = target->is_cpu ? 4096 : 65536;
+    const bd_node *node = &graph->nodes[tensor];
+    const bd_contraction c = bd_contraction_of(graph, tensor);
+    const int64_t results = c.batch * c.m * c.n, units = larger(target->limits.compute_units, 1);
     /* Of the convolutions only the weight gradient has few results and a long sum. */
-    if (graph->nodes[node].op != BD_OP_MATMUL && graph->nodes[node].op != BD_OP_CONV2D_WEIGHT)
+    if ((node->op != BD_OP_MATMUL && node->op != BD_OP_CONV2D_WEIGHT) || results <= 0)
         return 1;
-    if (results <= 0 || results >= wanted || c.k < 4096)
-        return 1;
-    int64_t chunks = wanted / results, most = c.k / 1024;
-    return chunks < most ? chunks : most;
+    bd_tile tile;
+    if (has_vectors(target) && node->op == BD_OP_CONV2D_WEIGHT && weight_tile(graph, node, &c, target, &tile)) {
+        /* Whole images; so many parts that the processors end together, and partial sums stay in the cache. */
+        const int64_t images = graph->nodes[node->inputs[1]].shape.dim[0];
+        const int64_t parts = larger(smaller(262144 / results, 32 * units), 2 * units);
+        return ceil_divide(images, ceil_divide(images, parts));
+    }
+    tile = has_vectors(target) ? vector_tile(&c, 1, target) : group_tile(&c, target);
+    const int64_t groups = ceil_divide(c.m, tile.m) * ceil_divide(c.n, tile.n) * c.batch, wanted = 4 * units;
+    return groups >= wanted ? 1 : larger(smaller(ceil_divide(wanted, groups), c.k / 512), 1);
 }
 
 void bd_spread_groups(const bd_target *target, bd_kernel *kernel, uint64_t groups)
@@ -72,12 +218,27 @@ void bd_spread_groups(const bd_target *target, bd_kernel *kernel, uint64_t group
 
 void bd_contraction_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *target)
 {
+    const bd_graph *graph = plan->graph;
+    const bd_node *node = &graph->nodes[kernel->anchor];
+    const bd_contraction c = bd_contraction_of(graph, kernel->anchor);
+    const int64_t chunks = node->chunks > 1 ? node->chunks : 1;
     if (bd_simd_launch(plan, kernel, target))
         return;
-    uint32_t most = target->limits.max_workgroup_items < 64 ? target->limits.max_workgroup_items : 64;
-    uint64_t groups = ((uint64_t)kernel->elements + most - 1) / most;
-    kernel->local[0] = most;
-    kernel->groups[0] = (uint32_t)(groups < 65535 ? groups : 65535);
-    kernel->groups[1] = groups ? (uint32_t)((groups + kernel->groups[0] - 1) / kernel->groups[0]) : 0;
-    kernel->groups[2] = 1;
+    bd_tile *tile = &kernel->tile;
+    int64_t groups = c.batch * chunks;
+    if (!has_vectors(target)) {
+        *tile = group_tile(&c, target);
+        kernel->local[0] = tile->m / tile->item_m * (tile->n / tile->item_n);
+        groups *= ceil_divide(c.m, tile->m) * ceil_divide(c.n, tile->n);
+    } else if ((node->op == BD_OP_CONV2D || node->op == BD_OP_CONV2D_DATA) && conv_tile(graph, node, &c, target, tile)) {
+        groups *= ceil_divide(node->shape.dim[0], tile->images) * ceil_divide(node->shape.dim[1], tile->rows) *
+                  ceil_divide(c.n, tile->n);
+    } else if (node->op == BD_OP_CONV2D_WEIGHT && weight_tile(graph, node, &c, target, tile)) {
+        tile->images = (uint32_t)ceil_divide(graph->nodes[node->inputs[1]].shape.dim[0], chunks);
+        groups *= ceil_divide(c.n, tile->n);
+    } else {
+        *tile = vector_tile(&c, chunks, target);
+        groups *= ceil_divide(c.m, tile->m) * ceil_divide(c.n, tile->n);
+    }
+    bd_spread_groups(target, kernel, (uint64_t)groups);
 }

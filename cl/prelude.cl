@@ -10,6 +10,7 @@
  *   by the backend, as options:     BD_KHR_FP16         the device reports cl_khr_fp16 (the macro cl_khr_fp16 is not to
  *                                                       be trusted: Oclgrind defines it on devices without)
  *                                   BD_HALF_BUILTIN     clang's __builtin_store_halff was probed to be exact
+ *                                   BD_ROUND_BY_STEPS   the compiler drops a conversion to half and back (rusticl does)
  *                                   BD_EXACT_DIVIDE     / and sqrt() of floats are correctly rounded */
 #ifndef BD_HALF_ARITHMETIC
 #define BD_HALF_ARITHMETIC 0
@@ -28,6 +29,9 @@
 #endif
 #ifndef BD_HALF_BUILTIN
 #define BD_HALF_BUILTIN 0
+#endif
+#ifndef BD_ROUND_BY_STEPS
+#define BD_ROUND_BY_STEPS 0
 #endif
 #ifndef BD_EXACT_DIVIDE
 #define BD_EXACT_DIVIDE 0
@@ -72,11 +76,9 @@ static inline float bd_f16_value(ushort bits)
     asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(bits));
     return x;
 }
-static inline float bd_round_f16(float x) { return bd_f16_value(bd_f16_bits(x)); }
 #elif BD_HALF_CONVERSION && BD_KHR_FP16
 static inline ushort bd_f16_bits(float x) { return as_ushort(convert_half_rte(x)); }
 static inline float bd_f16_value(ushort bits) { return (float)as_half(bits); }
-static inline float bd_round_f16(float x) { return (float)convert_half_rte(x); }
 #elif BD_HALF_BUILTIN
 /* Through a private variable that the compiler keeps in a register: LLVM sees fptrunc and fpext, which x86's F16C does
  * 8 at a time. Measured on PoCL 3.1, scaling a vector of halves: 0.11 ns an element, 0.67 by the integer routines
@@ -88,8 +90,9 @@ static inline ushort bd_f16_bits(float x)
     return bits;
 }
 static inline float bd_f16_value(ushort bits) { return __builtin_load_halff((const half *)&bits); }
-static inline float bd_round_f16(float x) { return bd_f16_value(bd_f16_bits(x)); }
 #else
+#undef BD_ROUND_BY_STEPS /* it is faster */
+#define BD_ROUND_BY_STEPS 1
 /* Without branches, so that compilers vectorise it. */
 static inline ushort bd_f16_bits(float x)
 {
@@ -112,8 +115,10 @@ static inline float bd_f16_value(ushort bits)
     float normal = as_float(magnitude + (magnitude >= 0x0f800000u ? 224u << 23 : 112u << 23));
     return as_float(as_uint(magnitude < 0x00800000u ? subnormal : normal) | sign);
 }
+#endif
 static inline float bd_round_f16(float x)
 {
+#if BD_ROUND_BY_STEPS
     /* Adding and subtracting 2^(e + 13), where e is x's exponent but not below the halves' least, -14, leaves the bits
      * down to 2^(e - 10), rounded to nearest even. The upper clamp keeps the sum finite; infinity and NaN pass. */
     uint exponent = clamp(as_uint(x) & 0x7f800000u, 113u << 23, 143u << 23);
@@ -121,8 +126,10 @@ static inline float bd_round_f16(float x)
     float magnitude = (fabs(x) + step) - step;
     magnitude = magnitude >= 65536.0f ? INFINITY : magnitude;
     return copysign(magnitude, x);
-}
+#else
+    return bd_f16_value(bd_f16_bits(x));
 #endif
+}
 
 /* ---- loads and stores: i counts elements ---- */
 #define BD_LOAD_f32(buffer, i) ((buffer)[i])
@@ -164,7 +171,7 @@ static inline float bd_quotient(float a, float b)
 
 /* ---- functions ----
  * OpenCL's own are accurate enough, but CPU drivers call them element by element: on PoCL 3.1 erf takes 29 ns, log 12
- * and tanh 11. These have no branches, and nothing that PoCL does not vectorise (as rint): they take 1 to 2. The largest
+ * and tanh 11. These have no branches, and nothing that PoCL does not vectorise, as rint: 1 or 2. The largest
  * error seen on every 13th float, division correctly rounded, stands beside each. */
 
 /* After expf of Moshier's Cephes library: x = n ln 2 + r, and a polynomial for exp(r). 1.01 ULP. */

@@ -56,8 +56,11 @@ __kernel void driver_decode(__global const half *in, __global float *out)
     size_t i = get_global_id(0);
     out[i] = vload_half(i, in);
 }
-__kernel void twice(__global const float *in, __global float *out)
+/* Three ways of making 1.5 times a number. */
+__kernel void enlarge(__global const float *in, __global float *out)
 {
     size_t i = get_global_id(0);
-    out[i] = in[i] + in[i];
+    out[3 * i] = in[i] + 0.5f * in[i];
+    out[3 * i + 1] = 1.5f * in[i];
+    out[3 * i + 2] = fma(0.5f, in[i], in[i]);
 }

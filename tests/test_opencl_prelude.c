@@ -62,7 +62,8 @@ static void run(const char *body, int items, const char *in_type, const void *in
             target->half.arithmetic && target->half.arithmetic_exact, target->half.conversion_exact, target->nvidia,
             target->is_cpu);
     else
-        snprintf(defines, sizeof defines, "#undef BD_KHR_FP16\n#undef BD_HALF_BUILTIN\n#undef BD_EXACT_DIVIDE\n");
+        snprintf(defines, sizeof defines,
+                 "#undef BD_KHR_FP16\n#undef BD_HALF_BUILTIN\n#undef BD_ROUND_BY_STEPS\n#undef BD_EXACT_DIVIDE\n");
     int length = snprintf(function, sizeof function,
                           "__kernel void binade(__global const %s *in, __global %s *out)\n"
                           "{\n    size_t i = get_global_id(0), n = get_global_size(0);\n%s}\n",

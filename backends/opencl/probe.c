@@ -20,10 +20,11 @@
 #define PAIR_COUNT (SPECIAL_COUNT * SPECIAL_COUNT + RANDOM_PAIRS)
 
 /* How the kernels' prelude may be told to convert and compute. */
-typedef enum way { WAY_PTX, WAY_KHR_FP16, WAY_BUILTIN, WAY_PLAIN, WAY_COUNT } way;
+typedef enum way { WAY_PTX, WAY_KHR_FP16, WAY_KHR_FP16_STEPS, WAY_BUILTIN, WAY_PLAIN, WAY_COUNT } way;
 static const char *const way_options[WAY_COUNT] = {
     [WAY_PTX] = "-DBD_NVIDIA=1",
     [WAY_KHR_FP16] = "-DBD_HALF_CONVERSION=1 -DBD_HALF_ARITHMETIC=1",
+    [WAY_KHR_FP16_STEPS] = "-DBD_HALF_CONVERSION=1 -DBD_HALF_ARITHMETIC=1 -DBD_ROUND_BY_STEPS=1",
     [WAY_BUILTIN] = "-DBD_HALF_BUILTIN=1",
     [WAY_PLAIN] = "",
 };
@@ -58,8 +59,8 @@ static float float_from_bits(uint32_t bits)
 
 static void fill_boundaries(float *numbers)
 {
-    /* Zeros and the least subnormal floats; the largest subnormal one, the least normal one, 2^-25 (a tie with 0) and the
-     * next; the largest and the infinite; NaNs, quiet and signalling. */
+    /* Zeros and the least subnormal floats; the largest subnormal one, the least normal one, 2^-25 (a tie with 0) and
+     * the next; the largest and the infinite; NaNs, quiet and signalling. */
     static const uint32_t special[16] = { 0x00000000, 0x80000000, 0x00000001, 0x80000001, 0x007fffff, 0x00800000,
                                           0x33000000, 0x33000001, 0x7f7fffff, 0xff7fffff, 0x7f800000, 0xff800000,
                                           0x7fc00000, 0xffc00000, 0x7f800001, 0x7fffffff };
@@ -267,15 +268,15 @@ static bd_status test_driver(opencl_device *device, const char *source, samples 
     }
     if (status == BD_OK)
         status = test_decode(device, program, "driver_decode", s, &decodes, &keeps_decoding, error);
-    float tiny = float_from_bits(0x00012345), doubled = 0;
+    float tiny = float_from_bits(0x00012346), larger[3] = { 0 }; /* an even number of the least floats */
     if (status == BD_OK)
-        status = run_kernel(device, program, "twice", 1, &tiny, sizeof tiny, &doubled, sizeof doubled, error);
+        status = run_kernel(device, program, "enlarge", 1, &tiny, sizeof tiny, larger, sizeof larger, error);
     clReleaseProgram(program);
     if (status != BD_OK)
         return status;
     found->conversion_exact = encodes && decodes;
     found->subnormals = keeps_encoding && keeps_decoding;
-    found->subnormals_f32 = doubled == 2 * tiny;
+    found->subnormals_f32 = larger[0] == 1.5f * tiny && larger[1] == 1.5f * tiny && larger[2] == 1.5f * tiny;
     return BD_OK;
 }
 
@@ -286,6 +287,7 @@ static bd_status measure(opencl_device *device, const char *source, findings *fo
     bool applies[WAY_COUNT] = {
         [WAY_PTX] = vendor == VENDOR_NVIDIA,
         [WAY_KHR_FP16] = opencl_has_extension(device->id, "cl_khr_fp16"),
+        [WAY_KHR_FP16_STEPS] = opencl_has_extension(device->id, "cl_khr_fp16"),
         [WAY_BUILTIN] = device->base.info.type == BD_DEVICE_CPU,
         [WAY_PLAIN] = true,
     };
@@ -350,9 +352,9 @@ bd_status opencl_probe(opencl_device *device, bd_error *error)
         return status;
     bd_device_info *info = &device->base.info;
     /* Where the device reports cl_khr_fp16, its convert_half_rte is what BD_HALF_CONVERSION stands for. */
-    bool convert_half_fails = info->half.arithmetic && found.way != WAY_KHR_FP16;
-    info->half.conversion_exact = found.conversion_exact && !convert_half_fails;
-    info->half.arithmetic = found.way == WAY_PTX || found.way == WAY_KHR_FP16;
+    bool khr_fp16 = found.way == WAY_KHR_FP16 || found.way == WAY_KHR_FP16_STEPS;
+    info->half.conversion_exact = found.conversion_exact && (khr_fp16 || !info->half.arithmetic);
+    info->half.arithmetic = khr_fp16 || found.way == WAY_PTX;
     info->half.arithmetic_exact = info->half.arithmetic && found.arithmetic_exact;
     info->half.rounding = (bd_rounding)found.rounding;
     info->half.subnormals = found.subnormals;
@@ -360,6 +362,8 @@ bd_status opencl_probe(opencl_device *device, bd_error *error)
     device->base.target.nvidia = found.way == WAY_PTX;
     if (found.way == WAY_BUILTIN)
         strcat(device->options, " -DBD_HALF_BUILTIN=1");
+    if (found.way == WAY_KHR_FP16_STEPS)
+        strcat(device->options, " -DBD_ROUND_BY_STEPS=1");
     if (found.tensor_cores)
         snprintf(info->matrix_units, sizeof info->matrix_units, "tensor cores: mma.sync m16n8k16 through inline PTX");
     return BD_OK;

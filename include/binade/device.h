@@ -36,7 +36,7 @@ typedef struct bd_half_support {
     bool conversion_exact;   /* probed: the driver's FP32 -> FP16 conversion rounds to nearest even, all cases */
     bool subnormals;         /* probed: FP16 subnormals survive the driver's own conversions and arithmetic */
     bd_rounding rounding;    /* probed: of the driver's conversion */
-    bool subnormals_f32;     /* probed: FP32 subnormals survive an addition */
+    bool subnormals_f32;     /* probed: FP32 subnormals survive sums and products */
 } bd_half_support;
 
 typedef struct bd_device_info {

@@ -4,6 +4,8 @@
 //   BD_HALF_STORAGE     16-bit elements can be loaded and stored alone; else two halves share a word
 //   BD_HALF_CONVERSION  the driver converts between FP32 and FP16 exactly; else integers do it here
 //   BD_HALF_ARITHMETIC  the driver's + - * on halves are correctly rounded; else FP32 computes and one rounding follows
+// and by the backend:
+//   BD_FLOAT16          the driver has a half type outside of buffers
 // There is no #version here: the backend gives it to the compiler.
 #ifndef BD_HALF_STORAGE
 #define BD_HALF_STORAGE 0
@@ -14,11 +16,14 @@
 #ifndef BD_HALF_ARITHMETIC
 #define BD_HALF_ARITHMETIC 0
 #endif
+#ifndef BD_FLOAT16
+#define BD_FLOAT16 0
+#endif
 #extension GL_EXT_control_flow_attributes : require
 #if BD_HALF_STORAGE
 #extension GL_EXT_shader_16bit_storage : require
 #endif
-#if BD_HALF_ARITHMETIC
+#if BD_FLOAT16
 #extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
 #endif
 
@@ -61,7 +66,9 @@ float bd_decode_f16(uint bits)
 // spacing, 2^-24; from 65520 up the result reaches 65536, which is infinity. No subnormal FP32 number occurs.
 float bd_round_f16(float x)
 {
-#if BD_HALF_CONVERSION
+#if BD_HALF_CONVERSION && BD_FLOAT16
+    return float(float16_t(x)); // how this rounds can be asked for, how packHalf2x16 rounds cannot
+#elif BD_HALF_CONVERSION
     return unpackHalf2x16(packHalf2x16(vec2(x, 0.0f)) & 0xffffu).x;
 #else
     uint bits = floatBitsToUint(x);
@@ -162,13 +169,23 @@ uint bd_whole_u32(float x)
 #define BD_SUB_f32(a, b) ((a) - (b))
 #define BD_MUL_f32(a, b) ((a) * (b))
 #define BD_DIV(a, b) ((a) / (b))
-#define BD_SQRT(x) sqrt(x)
+#define BD_SQRT(x) bd_sqrt(x)
+
+// Of a subnormal through its integer bits, n * 2^-149, since drivers may flush it: sqrt(2 n) * 2^-75.
+float bd_sqrt(float x)
+{
+    uint bits = floatBitsToUint(x);
+    if (bits > 0x80000000u)
+        return BD_NAN; // negative, or NaN
+    precise float r = bits < 0x00800000u ? sqrt(float(bits) * 2.0f) * 2.6469779601696886e-23f : sqrt(x);
+    return bits == 0x80000000u ? x : r;
+}
 
 // FP32 has 24 >= 2 * 11 + 2 bits, so a correctly rounded FP32 sum, difference or product of halves rounds to the correct
 // half (Figueroa, "When is double rounding innocuous?", SIGNUM 1995).
 float BD_ADD_f16(float a, float b)
 {
-#if BD_HALF_ARITHMETIC
+#if BD_HALF_ARITHMETIC && BD_FLOAT16
     precise float16_t r = float16_t(a) + float16_t(b);
     return float(r);
 #else
@@ -179,7 +196,7 @@ float BD_ADD_f16(float a, float b)
 
 float BD_SUB_f16(float a, float b)
 {
-#if BD_HALF_ARITHMETIC
+#if BD_HALF_ARITHMETIC && BD_FLOAT16
     precise float16_t r = float16_t(a) - float16_t(b);
     return float(r);
 #else
@@ -190,7 +207,7 @@ float BD_SUB_f16(float a, float b)
 
 float BD_MUL_f16(float a, float b)
 {
-#if BD_HALF_ARITHMETIC
+#if BD_HALF_ARITHMETIC && BD_FLOAT16
     precise float16_t r = float16_t(a) * float16_t(b);
     return float(r);
 #else

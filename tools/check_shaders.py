@@ -7,7 +7,7 @@ import itertools
 import subprocess
 import sys
 
-SWITCHES = ("BD_HALF_STORAGE", "BD_HALF_CONVERSION", "BD_HALF_ARITHMETIC")
+SWITCHES = ("BD_HALF_STORAGE", "BD_HALF_CONVERSION", "BD_HALF_ARITHMETIC", "BD_FLOAT16")
 
 
 def read(path):

@@ -33,7 +33,9 @@ static void ask(bd_text *text, bool supported, int mode, int capability, int bit
 char *bd_vk_preamble(const bd_vk_abilities *abilities)
 {
     bd_text text = { 0 };
-    bd_text_append(&text, "%s", abilities->float_controls ? "#extension GL_EXT_spirv_intrinsics : require\n" : "\n");
+    bd_text_append(&text, "#define BD_FLOAT16 %d\n", abilities->float16);
+    if (abilities->float_controls)
+        bd_text_append(&text, "#extension GL_EXT_spirv_intrinsics : require\n");
     ask(&text, abilities->rte32, MODE_ROUNDING_RTE, CAPABILITY_ROUNDING_RTE, 32);
     ask(&text, abilities->denormals32, MODE_DENORM_PRESERVE, CAPABILITY_DENORM_PRESERVE, 32);
     ask(&text, abilities->nan32, MODE_SIGNED_ZERO_INF_NAN_PRESERVE, CAPABILITY_SIGNED_ZERO_INF_NAN_PRESERVE, 32);

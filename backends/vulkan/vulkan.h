@@ -101,7 +101,7 @@ typedef struct bd_vk_device {
     VkPhysicalDeviceMemoryProperties memory;
     bool unified;    /* buffers are mapped, the host reads and writes them in place */
     bool texels;     /* kernels may read buffers as texels; asked for on CPU drivers only */
-    char *preamble;  /* goes before every kernel: execution modes for floats */
+    char *preamble;  /* goes before every kernel; see bd_vk_preamble */
 
     /* queue.c */
     VkQueue queue;
@@ -195,7 +195,8 @@ void bd_vk_memory_finish(bd_vk_device *device);
 /* Compiles GLSL (or finds it in the cache); the caller frees *words. `name` is for the message. */
 bd_status bd_vk_spirv(bd_vk_device *device, const char *name, const char *source, uint32_t **words, size_t *bytes,
                       bd_error *error);
-/* The text that asks for the float behaviour of `abilities`; the caller frees it. NULL if memory ran out. */
+/* What goes before every kernel: what `abilities` has of halves, and which behaviour of floats is asked for. The caller
+ * frees it. NULL if memory ran out. */
 char *bd_vk_preamble(const bd_vk_abilities *abilities);
 
 /* ---- pipeline.c ---- */

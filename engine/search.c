@@ -1,5 +1,5 @@
-/* Why a loss was not finite: runs the forward pass of the failed step again, node by node, and looks at every result.
- * The halted control block still points at that step, and the weights are those that it saw. */
+/* Why a loss was not finite: runs the forward pass of the failed step again with a counter on every node's result. The
+ * halted control block still points at that step, and the weights are those that it saw. */
 #include "trainer.h"
 
 #include <inttypes.h>
@@ -16,6 +16,18 @@ static void describe_node(const bd_graph *graph, bd_tensor node, char *text, siz
         snprintf(text, size, "layer '%s', operation %s", layer, operation);
     else
         snprintf(text, size, "outside of the layers, operation %s", operation);
+}
+
+/* Fused, since few kernels are compiled faster than many; but a kernel that fills many counters may need more buffers
+ * than the device allows. */
+static bd_status plan_search(const bd_trainer *trainer, const bd_graph *graph, bd_plan **plan, bd_error *error)
+{
+    bd_compile_options options = { trainer->params.no_fusion, (bd_gemm)trainer->params.gemm };
+    bd_status status = bd_plan_create(graph, &trainer->target, &options, plan, error);
+    if (status != BD_ERROR_UNSUPPORTED || options.no_fusion)
+        return status;
+    options.no_fusion = true;
+    return bd_plan_create(graph, &trainer->target, &options, plan, error);
 }
 
 /* Runs the counters; *first is the first probe that found something, -1 if none did. */
@@ -42,7 +54,6 @@ static bd_status run_search(bd_trainer *trainer, bd_plan **plan, const bd_probe 
 
 bd_status bd_trainer_explain(bd_trainer *trainer, bd_error *error)
 {
-    const bd_compile_options options = { .no_fusion = true, .gemm = (bd_gemm)trainer->params.gemm };
     bd_graph *graph = NULL;
     bd_plan *plan = NULL;
     bd_probe *probes = NULL;
@@ -50,9 +61,9 @@ bd_status bd_trainer_explain(bd_trainer *trainer, bd_error *error)
     trainer->failed = true;
     bd_status status = bd_step_search(&trainer->params, &trainer->train.source, &graph, &probes, &count, error);
     if (!status)
-        status = bd_plan_create(graph, &trainer->target, &options, &plan, error);
+        status = plan_search(trainer, graph, &plan, error);
     if (!status) {
-        /* The search takes the arena over: unfused, it may need a larger one. */
+        /* The search takes the arena over, of which it may need more. */
         bd_program_destroy(&trainer->train.program);
         bd_program_destroy(&trainer->test.program);
         bd_store_free_arena(trainer->store);

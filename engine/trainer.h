@@ -45,7 +45,7 @@ void bd_trainer_measure(bd_trainer *trainer);
 /* Reads the control block; the device must be idle. */
 bd_status bd_trainer_read_control(bd_trainer *trainer, bd_error *error);
 
-/* Runs the failed step again, unfused, and fills `error` with the step and the first layer and operation whose result
+/* Runs the failed step again and fills `error` with the step and the first layer and operation whose result
  * is not finite; returns BD_ERROR_NUMERIC, or what kept it from finding out. The trainer cannot go on after it. */
 bd_status bd_trainer_explain(bd_trainer *trainer, bd_error *error);
 

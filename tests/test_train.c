@@ -623,7 +623,8 @@ int main(int argc, char **argv)
     tcase_add_loop_test(tests, adam_learns, 0, 2);
     tcase_add_loop_test(tests, memory_is_as_planned, 0, POLICY_COUNT);
     tcase_add_loop_test(tests, equal_runs_give_equal_weights, 0, POLICY_COUNT - 1);
-    tcase_add_loop_test(tests, fusion_makes_no_difference, 0, POLICY_COUNT);
+    /* Unfused kernels are many, and drivers take their time: fp32 and fp16 must do there. */
+    tcase_add_loop_test(tests, fusion_makes_no_difference, 0, strcmp(device_name, "reference") == 0 ? POLICY_COUNT : 2);
     tcase_add_loop_test(tests, resumed_runs_are_as_if_never_stopped, 0, POLICY_COUNT - 1);
     tcase_add_loop_test(tests, streaming_makes_no_difference, 0, POLICY_COUNT - 1);
     tcase_add_test(tests, events_tell_the_run);

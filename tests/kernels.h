@@ -11,7 +11,7 @@ typedef struct session {
     bd_device *device;
     const bd_device_info *info;
     uint64_t seed;
-    const char *filter; /* NULL, or a part of "group: case" */
+    const char *filter; /* NULL, or parts of "group: case" separated by '|', of which one must be there */
     bool no_fusion;
     bool verbose; /* a line a case */
 
@@ -133,6 +133,9 @@ double case_random(const test_case *c, uint32_t stream, int64_t i);
 
 /* Counts a check that is not a whole case. */
 void session_count(session *s, bool good, const char *name, const char *format, ...) BD_PRINTF(4, 5);
+
+/* Does the filter leave this case of the current group in? */
+bool session_wants(const session *s, const char *name);
 
 /* Memory for a test: ends the program where there is none. */
 void *test_allocate(int64_t count, size_t size);

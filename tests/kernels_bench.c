@@ -180,7 +180,7 @@ bool run_benchmarks(session *s)
             continue;
         for (int p = 0; p < 3; p++) {
             bd_error error;
-            if (s->filter && !strstr(benchmarks[i].name, s->filter))
+            if (!session_wants(s, benchmarks[i].name))
                 continue;
             if (run_benchmark(s, &benchmarks[i], policies[p], &error) == BD_OK)
                 continue;

@@ -59,17 +59,16 @@ double case_random(const test_case *c, uint32_t stream, int64_t i)
 
 bool case_begin(test_case *c, session *s, format_set formats, const char *name, ...)
 {
-    char text[120], full[256];
+    char text[120];
     va_list arguments;
     va_start(arguments, name);
     vsnprintf(text, sizeof text, name, arguments);
     va_end(arguments);
     *c = (test_case){ .session = s, .formats = formats, .repeats = 1 };
     snprintf(c->name, sizeof c->name, "%s %s", text, formats.name);
-    snprintf(full, sizeof full, "%s: %s", s->group, c->name);
-    if (s->filter && !strstr(full, s->filter))
+    if (!session_wants(s, c->name))
         return false;
-    c->random = s->seed ^ hash_text(full);
+    c->random = s->seed ^ hash_text(s->group) ^ hash_text(c->name);
     bd_error error;
     if (bd_graph_create(&c->graph, &error) != BD_OK) {
         fprintf(stderr, "kernels: %s\n", error.message);
@@ -326,6 +325,19 @@ static bd_status run_on_device(test_case *c, bd_error *error)
 }
 
 /* ---- running ---- */
+
+bool session_wants(const session *s, const char *name)
+{
+    char full[256], filter[1024], *at = filter, *part;
+    if (!s->filter)
+        return true;
+    snprintf(full, sizeof full, "%s: %s", s->group, name);
+    snprintf(filter, sizeof filter, "%s", s->filter);
+    while ((part = strsep(&at, "|")))
+        if (strstr(full, part))
+            return true;
+    return false;
+}
 
 void session_count(session *s, bool good, const char *name, const char *format, ...)
 {

@@ -200,7 +200,7 @@ static bd_status step_both(control_model *m, device_run *run, double **variables
 
 static void run_script(session *s, const loss_script *script)
 {
-    if (s->filter && !strstr("control", s->filter) && !strstr(script->name, s->filter))
+    if (!session_wants(s, script->name))
         return;
     control_model m = { 0 };
     device_run run = { 0 };

@@ -105,7 +105,8 @@ static bd_status make_header(const char *path, const bd_safe_tensor *const *tens
             json_array_append_new(dims, json_integer(tensors[i]->shape.dim[axis]));
         json_t *tensor = json_pack("{s:s, s:o, s:[I, I]}", "dtype", types[tensors[i]->type].name, "shape", dims,
                                    "data_offsets", (json_int_t)begin, (json_int_t)end);
-        if (strcmp(tensors[i]->name, METADATA_KEY) == 0 || !add_unique(header, tensors[i]->name, tensor))
+        bool reserved = strcmp(tensors[i]->name, METADATA_KEY) == 0;
+        if (!add_unique(header, tensors[i]->name, tensor) || reserved)
             status = bd_fail(error, BD_ERROR_ARGUMENT, "%s: tensor name '%s' is given twice, reserved or not UTF-8",
                              path, tensors[i]->name);
         begin = end;

@@ -170,6 +170,8 @@ static bool weight_tile(const bd_graph *graph, const bd_node *node, const bd_con
     if (c->k == 0)
         return false;
     vector_item(c->n, tile);
+    if (tile->item_n == 8) /* taps are few: cut so that none are idle */
+        tile->item_m = (uint32_t)ceil_divide(c->m, ceil_divide(c->m, 13));
     const int64_t pixels = dy->dim[1] * dy->dim[2];
     const int64_t image = padded(node, 0, dy->dim[1]) * padded(node, 1, dy->dim[2]) * x->dim[3];
     const int64_t column = pixels + round_up(c->m, tile->item_m);
@@ -188,9 +190,10 @@ static bool has_vectors(const bd_target *target)
 int64_t bd_contraction_chunks(const bd_graph *graph, bd_tensor tensor, const bd_target *target,
                               const bd_compile_options *options)
 {
-    (void)options;
     const bd_node *node = &graph->nodes[tensor];
     const bd_contraction c = bd_contraction_of(graph, tensor);
+    if (options->gemm == BD_GEMM_LIBRARY && node->op == BD_OP_MATMUL) /* which sums whole products only */
+        return 1;
     const int64_t results = c.batch * c.m * c.n, units = larger(target->limits.compute_units, 1);
     /* Of the convolutions only the weight gradient has few results and a long sum. */
     if ((node->op != BD_OP_MATMUL && node->op != BD_OP_CONV2D_WEIGHT) || results <= 0)

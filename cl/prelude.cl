@@ -9,7 +9,7 @@
  *                                   BD_CPU              a driver that runs on the CPU
  *   by the backend, as options:     BD_KHR_FP16         the device reports cl_khr_fp16 (the macro cl_khr_fp16 is not to
  *                                                       be trusted: Oclgrind defines it on devices without)
- *                                   BD_HALF_BUILTIN     clang's __builtin_store_halff was probed to be exact
+ *                                   BD_HALF_BUILTIN     clang's __builtin_store_halff builds and is exact
  *                                   BD_ROUND_BY_STEPS   the compiler drops a conversion to half and back (rusticl does)
  *                                   BD_EXACT_DIVIDE     / and sqrt() of floats are correctly rounded */
 #ifndef BD_HALF_ARITHMETIC
@@ -79,10 +79,10 @@ static inline float bd_f16_value(ushort bits)
 #elif BD_HALF_CONVERSION && BD_KHR_FP16
 static inline ushort bd_f16_bits(float x) { return as_ushort(convert_half_rte(x)); }
 static inline float bd_f16_value(ushort bits) { return (float)as_half(bits); }
-#elif BD_HALF_BUILTIN
+#elif BD_HALF_BUILTIN && defined(__F16C__)
 /* Through a private variable that the compiler keeps in a register: LLVM sees fptrunc and fpext, which x86's F16C does
- * 8 at a time. Measured on PoCL 3.1, scaling a vector of halves: 0.11 ns an element, 0.67 by the integer routines
- * below, 2.2 by vload_half and vstore_half_rte. */
+ * 8 at a time (without it they would be calls). Measured on PoCL 3.1, scaling a vector of halves: 0.11 ns an element,
+ * 0.67 by the integer routines below, 2.2 by vload_half and vstore_half_rte. */
 static inline ushort bd_f16_bits(float x)
 {
     ushort bits;

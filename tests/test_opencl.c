@@ -300,8 +300,11 @@ int main(void)
     tcase_add_loop_test(tests, program_runs_in_order, 0, devices);
     tcase_add_loop_test(tests, broken_source_is_told_with_its_log, 0, devices);
     tcase_add_loop_test(tests, damaged_binary_is_compiled_again, 0, devices);
-    tcase_add_loop_test(tests, library_multiplies, 0, devices);
     suite_add_tcase(suite, tests);
+    TCase *library = tcase_create("library");
+    tcase_add_unchecked_fixture(library, scratch_create, scratch_remove);
+    tcase_add_loop_test(library, library_multiplies, 0, devices);
+    suite_add_tcase(suite, library);
     SRunner *runner = srunner_create(suite);
     /* Drivers keep threads, which a forked child would not have. */
     srunner_set_fork_status(runner, CK_NOFORK);

@@ -7,7 +7,27 @@ import itertools
 import subprocess
 import sys
 
-SWITCHES = ("BD_HALF_STORAGE", "BD_HALF_CONVERSION", "BD_HALF_ARITHMETIC", "BD_FLOAT16")
+SWITCHES = {
+    "BD_HALF_STORAGE": (0, 1),
+    "BD_HALF_CONVERSION": (0, 1),
+    "BD_HALF_ARITHMETIC": (0, 1),
+    "BD_FLOAT16": (0, 1),
+    "BD_HALF_ROUND": (0, 1, 2, 3),
+}
+
+
+def devices():
+    """Every setting of the switches that a device can have."""
+    for values in itertools.product(*SWITCHES.values()):
+        device = dict(zip(SWITCHES, values))
+        if device["BD_HALF_ROUND"] == 2 and not device["BD_FLOAT16"]:
+            continue
+        if device["BD_HALF_ROUND"] and not device["BD_HALF_CONVERSION"]:
+            continue
+        if device["BD_HALF_ARITHMETIC"] and not (device["BD_FLOAT16"] and device["BD_HALF_CONVERSION"]):
+            continue
+        yield device
+
 
 
 def read(path):
@@ -23,8 +43,8 @@ def compile_text(validator, text):
 def main(validator, stamp, prelude, *skeletons):
     failed = False
     for path in (prelude, *skeletons):
-        for values in itertools.product((0, 1), repeat=len(SWITCHES)):
-            settings = "".join(f"#define {name} {value}\n" for name, value in zip(SWITCHES, values))
+        for device in devices():
+            settings = "".join(f"#define {name} {value}\n" for name, value in device.items())
             # #line makes the messages' line numbers those of the skeleton.
             body = "void main() {}\n" if path == prelude else "#line 1\n" + read(path)
             result = compile_text(validator, "#version 450\n" + settings + "#line 1\n" + read(prelude) + body)

@@ -21,26 +21,31 @@
 #define PAIRS    (SPECIALS * SPECIALS + 64u * 1024u)
 
 typedef struct probe_result {
-    uint8_t conversion_exact, arithmetic_exact, subnormals, subnormals_f32, texels_exact, reserved[3];
+    uint8_t conversion_exact, arithmetic_exact, subnormals, subnormals_f32, texels_exact, half_round, reserved[2];
     uint32_t rounding;
 } probe_result;
 
 static const char conversion_text[] =
     "layout(local_size_x = 64) in;\n"
     "layout(set = 0, binding = 0) readonly buffer B0 { uint b0[]; };\n"
-    "layout(set = 0, binding = 1) buffer B1 { uint b1[]; };\n"
+    "layout(set = 0, binding = 1) buffer B1 { BD_TYPE_f16 b1[]; };\n"
     "layout(set = 0, binding = 2) readonly buffer B2 { BD_TYPE_f16 b2[]; };\n"
     "layout(set = 0, binding = 3) buffer B3 { uint b3[]; };\n"
-    "layout(set = 0, binding = 4) buffer B4 { BD_TYPE_f16 b4[]; };\n"
+    "void main()\n"
+    "{\n"
+    "    uint i = gl_GlobalInvocationID.x;\n"
+    "    BD_STORE_f16(b1, i, uintBitsToFloat(b0[i]));\n"
+    "    if (i < 65536u) b3[i] = floatBitsToUint(BD_LOAD_f16(b2, i));\n"
+    "}\n";
+
+static const char round_text[] =
+    "layout(local_size_x = 64) in;\n"
+    "layout(set = 0, binding = 0) readonly buffer B0 { uint b0[]; };\n"
+    "layout(set = 0, binding = 1) buffer B1 { uint b1[]; };\n"
     "void main()\n"
     "{\n"
     "    uint i = gl_GlobalInvocationID.x;\n"
     "    b1[i] = floatBitsToUint(bd_round_f16(uintBitsToFloat(b0[i])));\n"
-    "    if (i < 65536u) {\n"
-    "        BD_VALUE x = BD_LOAD_f16(b2, i);\n"
-    "        b3[i] = floatBitsToUint(x);\n"
-    "        BD_STORE_f16(b4, i, x);\n"
-    "    }\n"
     "}\n";
 
 static const char arithmetic_text[] =
@@ -134,12 +139,15 @@ static float toward_zero(float x)
 
 /* ---- running ---- */
 
-static char *source_of(const bd_vk_device *device, bool arithmetic, const char *body)
+/* The ways to round that bd_round_f16 knows as BD_HALF_ROUND; the first that is exact is taken. */
+enum { ROUND_BY_ARITHMETIC, ROUND_BY_QUANTIZE, ROUND_BY_HALF_TYPE, ROUND_BY_PACKING, ROUND_METHODS };
+
+static char *source_of(const bd_vk_device *device, bool arithmetic, int round, const char *body)
 {
     const char *prelude = bd_embedded_text("shaders/prelude.comp");
     bd_text text = { 0 };
-    bd_text_append(&text, "#define BD_HALF_STORAGE %d\n#define BD_HALF_CONVERSION 1\n#define BD_HALF_ARITHMETIC %d\n",
-                   device->base.info.half.storage, arithmetic);
+    bd_text_append(&text, "#define BD_HALF_STORAGE %d\n#define BD_HALF_CONVERSION 1\n#define BD_HALF_ARITHMETIC %d\n"
+                   "#define BD_HALF_ROUND %d\n", device->base.info.half.storage, arithmetic, round);
     bd_text_append_raw(&text, prelude, strlen(prelude));
     bd_text_append_raw(&text, body, strlen(body));
     return text.data;
@@ -189,57 +197,84 @@ static bd_status run(bd_vk_device *device, const char *source, uint32_t groups, 
 
 /* ---- the probes ---- */
 
-static bd_status probe_conversion(bd_vk_device *device, const char *source, probe_result *result, bd_error *error)
+static uint32_t *make_samples(void)
 {
-    uint32_t *samples = malloc(SAMPLES * sizeof *samples), *rounded = calloc(SAMPLES, sizeof *rounded);
-    uint16_t *halves = malloc(HALVES * sizeof *halves), *stored = calloc(HALVES, sizeof *stored);
-    uint32_t *loaded = calloc(HALVES, sizeof *loaded);
-    bd_status status = BD_OK;
-    if (!samples || !rounded || !halves || !stored || !loaded)
-        status = bd_fail(error, BD_ERROR_MEMORY, "no memory for a probe");
-    for (uint32_t h = 0; h < HALVES && status == BD_OK; h++) {
+    uint32_t *samples = malloc(SAMPLES * sizeof *samples);
+    for (uint32_t h = 0; h < HALVES && samples; h++) {
         bool finite = (h & 0x7c00u) != 0x7c00u;
         float value = half_value(h), tie = finite ? tie_above(h) : value;
-        halves[h] = (uint16_t)h;
         samples[4 * h] = bits_of(value);
         samples[4 * h + 1] = bits_of(tie);
         samples[4 * h + 2] = bits_of(finite ? nextafterf(tie, 0) : value);
         samples[4 * h + 3] = bits_of(finite ? nextafterf(tie, copysignf(INFINITY, tie)) : value);
     }
+    return samples;
+}
+
+/* Into buffers and out of them, where no compiler can drop a conversion. */
+static bd_status probe_conversion(bd_vk_device *device, const char *source, probe_result *result, bd_error *error)
+{
+    uint32_t *samples = make_samples(), *loaded = calloc(HALVES, sizeof *loaded);
+    uint16_t *halves = malloc(HALVES * sizeof *halves), *stored = calloc(SAMPLES, sizeof *stored);
+    bd_status status = BD_OK;
+    if (!samples || !loaded || !halves || !stored)
+        status = bd_fail(error, BD_ERROR_MEMORY, "no memory for a probe");
+    for (uint32_t h = 0; h < HALVES && status == BD_OK; h++)
+        halves[h] = (uint16_t)h;
     probe_buffer buffers[] = {
         { .data = samples, .size = SAMPLES * sizeof *samples },
-        { .data = rounded, .size = SAMPLES * sizeof *rounded, .written = true },
+        { .data = stored, .size = SAMPLES * sizeof *stored, .written = true },
         { .data = halves, .size = HALVES * sizeof *halves },
         { .data = loaded, .size = HALVES * sizeof *loaded, .written = true },
-        { .data = stored, .size = HALVES * sizeof *stored, .written = true },
     };
     if (status == BD_OK)
-        status = run(device, source, SAMPLES / GROUP_SIZE, buffers, 5, error);
+        status = run(device, source, SAMPLES / GROUP_SIZE, buffers, 4, error);
     if (status == BD_OK) {
         bool exact = true, nearest = true, truncated = true, kept = true;
         for (uint32_t i = 0; i < SAMPLES; i++) {
             float x = float_of(samples[i]), expected = (float)bd_f16_to_double(bd_f16_from_double(x));
-            exact &= same(rounded[i], expected);
-            kept &= !flushed(rounded[i], expected);
+            uint32_t got = bits_of(half_value(stored[i]));
+            exact &= same(got, expected);
+            kept &= !flushed(got, expected);
             if (isfinite(x) && fabsf(x) >= 0x1p-14f && fabsf(x) < 65504) {
-                nearest &= same(rounded[i], expected);
-                truncated &= same(rounded[i], toward_zero(x));
+                nearest &= same(got, expected);
+                truncated &= same(got, toward_zero(x));
             }
         }
         for (uint32_t h = 0; h < HALVES; h++) {
-            float value = half_value(h);
-            exact &= same(loaded[h], value) && same(bits_of(half_value(stored[h])), value);
-            kept &= !flushed(loaded[h], value) && !flushed(bits_of(half_value(stored[h])), value);
+            exact &= same(loaded[h], half_value(h));
+            kept &= !flushed(loaded[h], half_value(h));
         }
         result->conversion_exact = exact;
         result->subnormals = kept;
         result->rounding = nearest ? BD_ROUNDING_NEAREST_EVEN : truncated ? BD_ROUNDING_TOWARD_ZERO : BD_ROUNDING_OTHER;
     }
     free(samples);
-    free(rounded);
+    free(loaded);
     free(halves);
     free(stored);
-    free(loaded);
+    return status;
+}
+
+/* Does one of the prelude's ways to round a float to a half do so in every case? */
+static bd_status probe_round(bd_vk_device *device, int method, probe_result *result, bd_error *error)
+{
+    uint32_t *samples = make_samples(), *rounded = calloc(SAMPLES, sizeof *rounded);
+    char *source = source_of(device, false, method, round_text);
+    probe_buffer buffers[] = {
+        { .data = samples, .size = SAMPLES * sizeof *samples },
+        { .data = rounded, .size = SAMPLES * sizeof *rounded, .written = true },
+    };
+    bd_status status = samples && rounded ? run(device, source, SAMPLES / GROUP_SIZE, buffers, 2, error)
+                                          : bd_fail(error, BD_ERROR_MEMORY, "no memory for a probe");
+    bool exact = status == BD_OK;
+    for (uint32_t i = 0; i < SAMPLES && exact; i++)
+        exact = same(rounded[i], (float)bd_f16_to_double(bd_f16_from_double(float_of(samples[i]))));
+    if (exact)
+        result->half_round = (uint8_t)method;
+    free(source);
+    free(samples);
+    free(rounded);
     return status;
 }
 
@@ -326,8 +361,12 @@ static bd_status probe_texels(bd_vk_device *device, const char *source, probe_re
 
 static bd_status probe_all(bd_vk_device *device, char *const sources[4], probe_result *result, bd_error *error)
 {
-    *result = (probe_result){ 0 };
+    *result = (probe_result){ .half_round = ROUND_BY_ARITHMETIC };
     bd_status status = probe_conversion(device, sources[0], result, error);
+    for (int method = 1; method < ROUND_METHODS && status == BD_OK && result->conversion_exact; method++)
+        if (result->half_round == ROUND_BY_ARITHMETIC &&
+            (method != ROUND_BY_HALF_TYPE || device->base.info.half.arithmetic))
+            status = probe_round(device, method, result, error);
     if (status == BD_OK)
         status = probe_subnormals(device, sources[1], result, error);
     if (status == BD_OK && device->base.info.half.arithmetic && result->conversion_exact)
@@ -337,18 +376,32 @@ static bd_status probe_all(bd_vk_device *device, char *const sources[4], probe_r
     return status;
 }
 
+/* From here on every kernel rounds in the way that was found. */
+static bd_status set_round(bd_vk_device *device, int method, bd_error *error)
+{
+    bd_text text = { 0 };
+    bd_text_append(&text, "%s#define BD_HALF_ROUND %d\n", device->preamble, method);
+    if (text.failed)
+        return bd_fail(error, BD_ERROR_MEMORY, "no memory for a probe");
+    free(device->preamble);
+    device->preamble = text.data;
+    return BD_OK;
+}
+
 bd_status bd_vk_probe(bd_vk_device *device, bd_error *error)
 {
     bd_device_info *info = &device->base.info;
-    char *sources[4] = { source_of(device, false, conversion_text), source_of(device, false, subnormal_text),
-                         source_of(device, true, arithmetic_text), source_of(device, false, texel_text) };
+    char *sources[4] = { source_of(device, false, ROUND_BY_ARITHMETIC, conversion_text),
+                         source_of(device, false, ROUND_BY_ARITHMETIC, subnormal_text),
+                         source_of(device, true, ROUND_BY_ARITHMETIC, arithmetic_text),
+                         source_of(device, false, ROUND_BY_ARITHMETIC, texel_text) };
     bd_status status = BD_OK;
     if (!sources[0] || !sources[1] || !sources[2] || !sources[3])
         status = bd_fail(error, BD_ERROR_MEMORY, "no memory for a probe");
     probe_result result;
     if (status == BD_OK) {
-        const char *parts[] = { info->name, info->driver, device->preamble, sources[0],
-                                sources[1],  sources[2],   sources[3] };
+        const char *parts[] = { info->name, info->driver, device->preamble, round_text,
+                                sources[0], sources[1],   sources[2],       sources[3] };
         bd_cache_key key = bd_cache_hash(parts, sizeof parts / sizeof *parts);
         void *stored = NULL;
         size_t size = 0;
@@ -363,6 +416,8 @@ bd_status bd_vk_probe(bd_vk_device *device, bd_error *error)
     }
     for (int i = 0; i < 4; i++)
         free(sources[i]);
+    if (status == BD_OK)
+        status = set_round(device, result.half_round, error);
     if (status != BD_OK)
         return status;
     info->half.conversion_exact = result.conversion_exact;

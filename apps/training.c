@@ -42,7 +42,7 @@ void training_options_init(training_options *options, option_row rows[TRAINING_R
         OPTION_IN("epochs", INTEGER, &o->epochs, "N", 1, 1e6, "passes over the training images (5)"),
         OPTION_IN("seed", INTEGER, &o->seed, "N", 0, 9007199254740992.0, "of first weights and order of images (1)"),
         OPTION("optimizer", CHOICE, &o->optimizer, "sgd|adam|adamw", "what updates the weights (sgd)"),
-        OPTION_IN("lr", NUMBER, &o->rate, "X", 0, 1e6, "learning rate (sgd: 0.1, adam and adamw: 0.001)"),
+        OPTION_IN("lr", NUMBER, &o->rate, "X", 0, 1e6, "learning rate (sgd: 0.05, adam and adamw: 0.001)"),
         OPTION_IN("momentum", NUMBER, &o->momentum, "X", 0, 1, "sgd: momentum (0.9)"),
         OPTION("nesterov", FLAG, &o->nesterov, NULL, "sgd: Nesterov's momentum"),
         OPTION_IN("weight-decay", NUMBER, &o->weight_decay, "X", 0, 1e3, "decay (sgd and adam: L2, 0; adamw: 0.01)"),

@@ -77,7 +77,7 @@ typedef struct bd_kernel {
 } bd_kernel;
 
 /* Where a stored node lives. */
-enum { BD_STORAGE_NONE = -2, BD_STORAGE_ARENA = -1 /* 0 and up: a variable, by node number */ };
+enum { BD_STORAGE_NONE = -3, BD_STORAGE_PACK = -2 /* memory of this program alone */, BD_STORAGE_ARENA = -1 /* 0 and up: a variable, by node number */ };
 typedef struct bd_storage {
     int32_t place;
     uint64_t offset, size; /* bytes */
@@ -109,10 +109,13 @@ typedef struct bd_plan {
     int kernel_count;
     int32_t *kernel_of;   /* one a node: the kernel that evaluates it; -1: inlined where it is read, or a variable */
     bd_storage *storage;  /* one a node */
-    uint64_t arena_bytes; /* planned peak of everything that is not a variable */
+    uint64_t arena_bytes; /* planned peak of everything that is neither a variable nor a pack */
+    uint64_t pack_bytes;  /* of the packs: apart, because their gaps keep zeros that another program must not overwrite */
     uint64_t variable_bytes; /* of the variables that the graph uses, each once, data sets aside */
     uint64_t dataset_bytes;  /* inputs of BATCH */
     uint64_t flops, bytes;   /* of one run */
+    bd_gemm gemm;            /* of the options */
+    bool tuned;              /* the tiles of contractions are not to be changed any more */
 } bd_plan;
 
 void bd_target_default(bd_target *target);

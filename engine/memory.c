@@ -122,17 +122,20 @@ bd_status bd_plan_memory(bd_plan *plan, const bd_target *target, bd_error *error
                 status = bd_fail(error, BD_ERROR_UNSUPPORTED, "more than 2^32 - 1 gradient elements in one group");
                 goto done;
             }
+            const uint64_t size = owner_bytes ? (owner_bytes + alignment - 1) / alignment * alignment : alignment;
+            if (graph->nodes[owner].op == BD_OP_PACK) { /* alone for good */
+                if (plan->storage[owner].place == BD_STORAGE_NONE) {
+                    plan->storage[owner].place = BD_STORAGE_PACK;
+                    plan->storage[owner].offset = plan->pack_bytes;
+                    plan->pack_bytes += size;
+                }
+                continue;
+            }
             if (block_of[owner] < 0) {
                 block_of[owner] = block_count;
-                blocks[block_count++] = (block){ owner, k, k, (owner_bytes + alignment - 1) / alignment * alignment, 0 };
-                if (owner_bytes == 0)
-                    blocks[block_count - 1].size = alignment;
+                blocks[block_count++] = (block){ owner, k, k, size, 0 };
             }
             blocks[block_of[owner]].last = k;
-            if (graph->nodes[owner].op == BD_OP_PACK) { /* alone for the whole step */
-                blocks[block_of[owner]].first = 0;
-                blocks[block_of[owner]].last = plan->kernel_count;
-            }
         }
     }
     qsort(blocks, (size_t)block_count, sizeof *blocks, larger_first);
@@ -143,7 +146,7 @@ bd_status bd_plan_memory(bd_plan *plan, const bd_target *target, bd_error *error
     }
     for (bd_tensor t = 0; t < graph->node_count; t++)
         if (plan->storage[t].size && pack_of[t] != BD_NONE) {
-            plan->storage[t].place = BD_STORAGE_ARENA;
+            plan->storage[t].place = BD_STORAGE_PACK;
             plan->storage[t].offset = plan->storage[pack_of[t]].offset +
                                       (uint64_t)pack_offset[t] * bd_format_size(graph->nodes[t].format);
         }

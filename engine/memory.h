@@ -4,8 +4,8 @@
 
 #include "kernel.h"
 
-/* Fills plan->storage and the byte totals from plan->kernels. Tensors that live at the same time never overlap; a PACK and its
- * parts are never shared with others, so that its gaps keep the zeros that the arena begins with. */
+/* Fills plan->storage and the byte totals from plan->kernels. Tensors that live at the same time never overlap. A PACK
+ * and its parts have memory apart, whose gaps keep the zeros that it begins with: the arena is shared between programs. */
 bd_status bd_plan_memory(bd_plan *plan, const bd_target *target, bd_error *error);
 
 #endif

@@ -1,5 +1,6 @@
 /* A plan bound to a store: printed, compiled and recorded by the device's backend. */
 #include "store.h"
+#include "tuner.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -8,11 +9,14 @@ struct bd_program {
     bd_store *store;
     bd_plan *plan;
     bd_backend_program *recorded;
+    bd_buffer *packs; /* plan->pack_bytes; NULL if that is 0 */
 };
 
 /* The region behind each node of the plan. */
-static bd_status bind(const bd_store *store, const bd_plan *plan, bd_tensor node, bd_binding *binding, bd_error *error)
+static bd_status bind(const bd_program *program, bd_tensor node, bd_binding *binding, bd_error *error)
 {
+    const bd_store *store = program->store;
+    const bd_plan *plan = program->plan;
     const bd_storage *storage = &plan->storage[node];
     if (storage->place == BD_STORAGE_ARENA) {
         uint64_t size = (storage->size + 3) / 4 * 4; /* whole words; the arena is aligned further */
@@ -77,7 +81,7 @@ static bd_status prepare(bd_program *program, bd_dispatch *dispatches, bd_bindin
         for (int i = 0; i < kernel->operand_count && status == BD_OK; i++) {
             const bd_operand *operand = &kernel->operands[i];
             bd_binding whole;
-            status = bind(program->store, plan, operand->node, &whole, error);
+            status = bind(program, operand->node, &whole, error);
             if (status == BD_OK)
                 bound += bind_parts(operand, &whole, plan->graph->nodes[operand->node].format, &bindings[bound]);
         }
@@ -104,6 +108,7 @@ bd_status bd_program_create(bd_store *store, bd_plan **plan, uint64_t seed,
     program->plan = *plan;
     *plan = NULL;
     bd_device *device = bd_store_device(store);
+    bd_tune(device, program->plan);
     const int kernels = program->plan->kernel_count;
     bd_dispatch *dispatches = calloc((size_t)kernels + 1, sizeof *dispatches);
     bd_binding *variables = calloc((size_t)program->plan->graph->node_count + 1, sizeof *variables);
@@ -111,6 +116,8 @@ bd_status bd_program_create(bd_store *store, bd_plan **plan, uint64_t seed,
                                                : bd_fail(error, BD_ERROR_MEMORY, "out of memory for a program");
     if (status == BD_OK)
         status = bd_store_reserve_arena(store, program->plan->arena_bytes, error);
+    if (status == BD_OK && program->plan->pack_bytes)
+        status = device->backend->buffer_create(device, program->plan->pack_bytes, &program->packs, error);
     if (status == BD_OK)
         status = prepare(program, dispatches, variables, error);
     if (status == BD_OK) {
@@ -135,6 +142,8 @@ void bd_program_destroy(bd_program **pointer)
         device->backend->finish(device, NULL); /* nothing may run that is about to go */
         device->backend->program_destroy(device, program->recorded);
     }
+    if (program->packs)
+        device->backend->buffer_destroy(device, program->packs);
     bd_plan_destroy(&program->plan);
     free(program);
     *pointer = NULL;

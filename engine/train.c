@@ -18,7 +18,7 @@ void bd_train_params_init(bd_train_params *params)
     *params = (bd_train_params){
         .model_name = "model",
         .optimizer = { .kind = BD_OPTIMIZER_SGD,
-                       .rate = 0.1f,
+                       .rate = 0.05f,
                        .momentum = 0.9f,
                        .beta1 = 0.9f,
                        .beta2 = 0.999f,
@@ -140,7 +140,7 @@ static bd_status check_memory(bd_trainer *trainer, bd_error *error)
     add_variables(train, NULL, &variables, &largest);
     if (test)
         add_variables(test, train, &variables, &largest);
-    trainer->planned_bytes = arena + variables;
+    trainer->planned_bytes = arena + train->pack_bytes + (test ? test->pack_bytes : 0) + variables;
     trainer->dataset_bytes = bd_feed_bytes(&trainer->train.shape) + bd_feed_bytes(&trainer->test.shape);
 
     const double mib = 1 << 20;

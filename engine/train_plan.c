@@ -71,8 +71,8 @@ static void print_kernels(const char *title, const bd_plan *plan, const printer 
         print_line(out, "%4d  %-11s %-22s %12" PRIu64 " %12" PRIu64 "  %s", i, classes[kernel->class], groups,
                    kernel->flops, kernel->bytes_read + kernel->bytes_written, kernel->name);
     }
-    print_line(out, "%s: %" PRIu64 " flops, %" PRIu64 " bytes, arena %" PRIu64 " bytes", title, plan->flops,
-               plan->bytes, plan->arena_bytes);
+    print_line(out, "%s: %" PRIu64 " flops, %" PRIu64 " bytes, arena %" PRIu64 " bytes, packs %" PRIu64 " bytes", title,
+               plan->flops, plan->bytes, plan->arena_bytes, plan->pack_bytes);
 }
 
 static void print_parameters(const bd_layout *layout, const printer *out)

@@ -129,7 +129,7 @@ START_TEST(pure_fp16_needs_at_most_055_of_fp32)
             bd_target_default(&target);
             set_up(&s, models[i], half ? "fp16" : "fp32", 28, 256);
             bd_plan *plan = plan_for(&s, &target, true);
-            bytes[half] = plan->arena_bytes + plan->variable_bytes;
+            bytes[half] = plan->arena_bytes + plan->pack_bytes + plan->variable_bytes;
             bd_plan_destroy(&plan);
             tear_down(&s);
         }

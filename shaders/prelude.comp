@@ -7,8 +7,8 @@
 // and by the backend:
 //   BD_FLOAT16          the driver has a half type outside of buffers
 //   BD_HALF_ROUND       how a float is rounded to a half and stays a float. Compilers know conversions there and back and
-//                       may drop both (NVIDIA's does), so only what was probed: 0 FP32 arithmetic, 1 OpQuantizeToF16,
-//                       2 to the half type and back, 3 packHalf2x16 and back
+//                       may drop both (NVIDIA's does), so only what was probed: 0 FP32 arithmetic, 1 to the half type
+//                       and back, 2 packHalf2x16 and back
 // There is no #version here: the backend gives it to the compiler.
 #ifndef BD_HALF_STORAGE
 #define BD_HALF_STORAGE 0
@@ -26,9 +26,6 @@
 #if !defined BD_HALF_ROUND || !BD_HALF_CONVERSION
 #undef BD_HALF_ROUND
 #define BD_HALF_ROUND 0
-#endif
-#if BD_HALF_ROUND == 1
-#extension GL_EXT_spirv_intrinsics : require
 #endif
 #if BD_HALF_STORAGE
 #extension GL_EXT_shader_16bit_storage : require
@@ -71,20 +68,14 @@ float bd_decode_f16(uint bits)
 #endif
 }
 
-#if BD_HALF_ROUND == 1
-spirv_instruction(id = 116) float bd_quantize(float x); // OpQuantizeToF16
-#endif
-
 // The nearest half, ties to even. With c = 2^(e+13) for |x| in [2^e, 2^(e+1)), c's unit in the last place is 2^(e-10),
 // a half's at x; so |x| + c rounds as the half must, and taking c away again is exact. Below 2^-14 halves have one
 // spacing, 2^-24; from 65520 up the result reaches 65536, which is infinity. No subnormal FP32 number occurs.
 float bd_round_f16(float x)
 {
 #if BD_HALF_ROUND == 1
-    return bd_quantize(x);
-#elif BD_HALF_ROUND == 2
     return float(float16_t(x));
-#elif BD_HALF_ROUND == 3
+#elif BD_HALF_ROUND == 2
     return unpackHalf2x16(packHalf2x16(vec2(x, 0.0f)) & 0xffffu).x;
 #else
     uint bits = floatBitsToUint(x);

@@ -12,7 +12,7 @@ SWITCHES = {
     "BD_HALF_CONVERSION": (0, 1),
     "BD_HALF_ARITHMETIC": (0, 1),
     "BD_FLOAT16": (0, 1),
-    "BD_HALF_ROUND": (0, 1, 2, 3),
+    "BD_HALF_ROUND": (0, 1, 2),
 }
 
 
@@ -20,7 +20,7 @@ def devices():
     """Every setting of the switches that a device can have."""
     for values in itertools.product(*SWITCHES.values()):
         device = dict(zip(SWITCHES, values))
-        if device["BD_HALF_ROUND"] == 2 and not device["BD_FLOAT16"]:
+        if device["BD_HALF_ROUND"] == 1 and not device["BD_FLOAT16"]:
             continue
         if device["BD_HALF_ROUND"] and not device["BD_HALF_CONVERSION"]:
             continue

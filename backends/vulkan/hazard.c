@@ -28,8 +28,9 @@ bool bd_vk_hazards_add(bd_vk_hazards *hazards, const bd_binding *bindings, int c
         hazards->capacity = capacity;
     }
     for (int i = 0; i < count; i++)
-        hazards->accesses[hazards->count++] = (bd_vk_access){ bindings[i].buffer, bindings[i].offset,
-                                                              bindings[i].offset + bindings[i].size, bindings[i].written };
+        hazards->accesses[hazards->count++] =
+            (bd_vk_access){ bindings[i].buffer, bindings[i].offset, bindings[i].offset + bindings[i].size,
+                            bindings[i].written };
     return true;
 }
 

@@ -8,7 +8,7 @@
 
 /* The largest piece of a transfer that must not wait; larger ones go in pieces. */
 #define STAGING_BLOCK_BYTES ((uint64_t)8 << 20)
-#define BUFFER_GRANULARITY  16
+#define BUFFER_GRANULARITY 16
 
 #define MAPPED (VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT)
 
@@ -82,8 +82,9 @@ bd_status bd_vk_buffer_create(bd_device *base, uint64_t size, bd_buffer **result
     bd_vk_device *device = bd_vk_device_of(base);
     *result = NULL;
     if (size > base->info.limits.max_buffer_bytes - BUFFER_GRANULARITY)
-        return bd_fail(error, BD_ERROR_MEMORY, "%s: a buffer of %" PRIu64 " bytes is larger than the device's limit of %" PRIu64,
-                       base->info.id, size, base->info.limits.max_buffer_bytes);
+        return bd_fail(error, BD_ERROR_MEMORY,
+                       "%s: a buffer of %" PRIu64 " bytes is larger than the device's limit of %" PRIu64, base->info.id,
+                       size, base->info.limits.max_buffer_bytes);
     bd_buffer *buffer = calloc(1, sizeof *buffer);
     if (!buffer)
         return bd_fail(error, BD_ERROR_MEMORY, "no memory for a buffer");
@@ -94,14 +95,15 @@ bd_status bd_vk_buffer_create(bd_device *base, uint64_t size, bd_buffer **result
     if (device->texels)
         usage |= VK_BUFFER_USAGE_UNIFORM_TEXEL_BUFFER_BIT;
     allocation memory;
-    VkResult code = allocate(device, buffer->capacity, usage,
-                             VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT | (device->unified ? MAPPED : 0),
-                             device->unified ? VK_MEMORY_PROPERTY_HOST_CACHED_BIT : 0, &memory);
+    VkResult code =
+        allocate(device, buffer->capacity, usage, VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT | (device->unified ? MAPPED : 0),
+                 device->unified ? VK_MEMORY_PROPERTY_HOST_CACHED_BIT : 0, &memory);
     if (code != VK_SUCCESS) {
         free(buffer);
         if (code == VK_ERROR_OUT_OF_DEVICE_MEMORY || code == VK_ERROR_OUT_OF_HOST_MEMORY)
             return bd_fail(error, BD_ERROR_MEMORY,
-                           "%s has no memory for a buffer of %" PRIu64 " bytes: %" PRIu64 " of its %" PRIu64 " are taken by this program",
+                           "%s has no memory for a buffer of %" PRIu64 " bytes: %" PRIu64 " of its %" PRIu64
+                           " are taken by this program",
                            base->info.id, size, device->bytes_now, base->info.limits.memory_bytes);
         return bd_vk_device_fail(device, error, code, "create a buffer");
     }

@@ -163,9 +163,9 @@ static void describe_matrix_shape(VkPhysicalDevice physical, char *text, size_t 
             (shape->CType != VK_COMPONENT_TYPE_FLOAT16_KHR && shape->CType != VK_COMPONENT_TYPE_FLOAT32_KHR))
             continue;
         bool wider = !best || (shape->CType == VK_COMPONENT_TYPE_FLOAT32_KHR && best->CType != shape->CType);
-        bool larger = best && shape->CType == best->CType &&
-                      (uint64_t)shape->MSize * shape->NSize * shape->KSize >
-                          (uint64_t)best->MSize * best->NSize * best->KSize;
+        bool larger =
+            best && shape->CType == best->CType &&
+            (uint64_t)shape->MSize * shape->NSize * shape->KSize > (uint64_t)best->MSize * best->NSize * best->KSize;
         if (wider || larger)
             best = shape;
     }
@@ -224,9 +224,8 @@ static void find_abilities(VkPhysicalDevice physical, uint32_t version, const ex
     VkPhysicalDeviceShaderFloat16Int8Features half = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_FLOAT16_INT8_FEATURES
     };
-    VkPhysicalDevice16BitStorageFeatures storage = {
-        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_16BIT_STORAGE_FEATURES, .pNext = halves ? &half : NULL
-    };
+    VkPhysicalDevice16BitStorageFeatures storage = { .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_16BIT_STORAGE_FEATURES,
+                                                     .pNext = halves ? &half : NULL };
     VkPhysicalDeviceFeatures2 features = { .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &storage };
     vkGetPhysicalDeviceFeatures2(physical, &features);
     abilities->storage16 = storage.storageBuffer16BitAccess;
@@ -251,7 +250,8 @@ static void find_abilities(VkPhysicalDevice physical, uint32_t version, const ex
     abilities->denormals16 = floats.shaderDenormPreserveFloat16;
     abilities->denormals32 = floats.shaderDenormPreserveFloat32;
     /* Where one mode rules all widths, it may be asked for only if every width has it. */
-    if (floats.roundingModeIndependence == VK_SHADER_FLOAT_CONTROLS_INDEPENDENCE_NONE && abilities->rte16 != abilities->rte32)
+    if (floats.roundingModeIndependence == VK_SHADER_FLOAT_CONTROLS_INDEPENDENCE_NONE &&
+        abilities->rte16 != abilities->rte32)
         abilities->rte16 = abilities->rte32 = false;
     if (floats.denormBehaviorIndependence == VK_SHADER_FLOAT_CONTROLS_INDEPENDENCE_NONE &&
         abilities->denormals16 != abilities->denormals32)

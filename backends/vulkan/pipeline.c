@@ -84,7 +84,8 @@ bd_status bd_vk_pipeline_init(bd_vk_device *device, bd_error *error)
 void bd_vk_pipeline_save(bd_vk_device *device)
 {
     size_t size = 0, blob_size = 0;
-    if (device->vk.vkGetPipelineCacheData(device->handle, device->pipeline_cache, &size, NULL) != VK_SUCCESS || size == 0)
+    if (device->vk.vkGetPipelineCacheData(device->handle, device->pipeline_cache, &size, NULL) != VK_SUCCESS ||
+        size == 0)
         return;
     void *data = malloc(size), *blob = NULL;
     if (data && device->vk.vkGetPipelineCacheData(device->handle, device->pipeline_cache, &size, data) == VK_SUCCESS &&

@@ -13,83 +13,78 @@
 #include <string.h>
 
 #define GROUP_SIZE 64
-#define HALVES     65536u
+#define HALVES 65536u
 /* Every half, the tie above it, and the floats beside that tie. */
 #define SAMPLES (4 * HALVES)
 /* Pairs for arithmetic: these specials with each other, and random bits. */
 #define SPECIALS 32u
-#define PAIRS    (SPECIALS * SPECIALS + 64u * 1024u)
+#define PAIRS (SPECIALS * SPECIALS + 64u * 1024u)
 
 typedef struct probe_result {
     uint8_t conversion_exact, arithmetic_exact, subnormals, subnormals_f32, texels_exact, half_round, reserved[2];
     uint32_t rounding;
 } probe_result;
 
-static const char conversion_text[] =
-    "layout(local_size_x = 64) in;\n"
-    "layout(set = 0, binding = 0) readonly buffer B0 { uint b0[]; };\n"
-    "layout(set = 0, binding = 1) buffer B1 { BD_TYPE_f16 b1[]; };\n"
-    "layout(set = 0, binding = 2) readonly buffer B2 { BD_TYPE_f16 b2[]; };\n"
-    "layout(set = 0, binding = 3) buffer B3 { uint b3[]; };\n"
-    "void main()\n"
-    "{\n"
-    "    uint i = gl_GlobalInvocationID.x;\n"
-    "    BD_STORE_f16(b1, i, uintBitsToFloat(b0[i]));\n"
-    "    if (i < 65536u) b3[i] = floatBitsToUint(BD_LOAD_f16(b2, i));\n"
-    "}\n";
+static const char conversion_text[] = "layout(local_size_x = 64) in;\n"
+                                      "layout(set = 0, binding = 0) readonly buffer B0 { uint b0[]; };\n"
+                                      "layout(set = 0, binding = 1) buffer B1 { BD_TYPE_f16 b1[]; };\n"
+                                      "layout(set = 0, binding = 2) readonly buffer B2 { BD_TYPE_f16 b2[]; };\n"
+                                      "layout(set = 0, binding = 3) buffer B3 { uint b3[]; };\n"
+                                      "void main()\n"
+                                      "{\n"
+                                      "    uint i = gl_GlobalInvocationID.x;\n"
+                                      "    BD_STORE_f16(b1, i, uintBitsToFloat(b0[i]));\n"
+                                      "    if (i < 65536u) b3[i] = floatBitsToUint(BD_LOAD_f16(b2, i));\n"
+                                      "}\n";
 
-static const char round_text[] =
-    "layout(local_size_x = 64) in;\n"
-    "layout(set = 0, binding = 0) readonly buffer B0 { uint b0[]; };\n"
-    "layout(set = 0, binding = 1) buffer B1 { uint b1[]; };\n"
-    "void main()\n"
-    "{\n"
-    "    uint i = gl_GlobalInvocationID.x;\n"
-    "    b1[i] = floatBitsToUint(bd_round_f16(uintBitsToFloat(b0[i])));\n"
-    "}\n";
+static const char round_text[] = "layout(local_size_x = 64) in;\n"
+                                 "layout(set = 0, binding = 0) readonly buffer B0 { uint b0[]; };\n"
+                                 "layout(set = 0, binding = 1) buffer B1 { uint b1[]; };\n"
+                                 "void main()\n"
+                                 "{\n"
+                                 "    uint i = gl_GlobalInvocationID.x;\n"
+                                 "    b1[i] = floatBitsToUint(bd_round_f16(uintBitsToFloat(b0[i])));\n"
+                                 "}\n";
 
-static const char arithmetic_text[] =
-    "layout(local_size_x = 64) in;\n"
-    "layout(set = 0, binding = 0) readonly buffer B0 { vec2 b0[]; };\n"
-    "layout(set = 0, binding = 1) buffer B1 { uint b1[]; };\n"
-    "void main()\n"
-    "{\n"
-    "    uint i = gl_GlobalInvocationID.x;\n"
-    "    float a = b0[i].x, b = b0[i].y;\n"
-    "    b1[3u * i] = floatBitsToUint(BD_ADD_f16(a, b));\n"
-    "    b1[3u * i + 1u] = floatBitsToUint(BD_SUB_f16(a, b));\n"
-    "    b1[3u * i + 2u] = floatBitsToUint(BD_MUL_f16(a, b));\n"
-    "}\n";
+static const char arithmetic_text[] = "layout(local_size_x = 64) in;\n"
+                                      "layout(set = 0, binding = 0) readonly buffer B0 { vec2 b0[]; };\n"
+                                      "layout(set = 0, binding = 1) buffer B1 { uint b1[]; };\n"
+                                      "void main()\n"
+                                      "{\n"
+                                      "    uint i = gl_GlobalInvocationID.x;\n"
+                                      "    float a = b0[i].x, b = b0[i].y;\n"
+                                      "    b1[3u * i] = floatBitsToUint(BD_ADD_f16(a, b));\n"
+                                      "    b1[3u * i + 1u] = floatBitsToUint(BD_SUB_f16(a, b));\n"
+                                      "    b1[3u * i + 2u] = floatBitsToUint(BD_MUL_f16(a, b));\n"
+                                      "}\n";
 
 /* Every format of texels. */
-static const char texel_text[] =
-    "layout(local_size_x = 64) in;\n"
-    "layout(set = 0, binding = 0) buffer B0 { uint b0[]; };\n"
-    "layout(set = 0, binding = 1) uniform BD_TEXELS_f16 t1;\n"
-    "layout(set = 0, binding = 2) uniform BD_TEXELS_f16 t2;\n"
-    "layout(set = 0, binding = 3) uniform BD_TEXELS_f16 t3;\n"
-    "layout(set = 0, binding = 4) uniform BD_TEXELS_f32 t4;\n"
-    "layout(set = 0, binding = 5) uniform BD_TEXELS_f32 t5;\n"
-    "layout(set = 0, binding = 6) uniform BD_TEXELS_f32 t6;\n"
-    "layout(set = 0, binding = 7) uniform BD_TEXELS_u32 t7;\n"
-    "layout(set = 0, binding = 8) uniform BD_TEXELS_u8 t8;\n"
-    "void main()\n"
-    "{\n"
-    "    uint i = gl_GlobalInvocationID.x;\n"
-    "    b0[8u * i] = floatBitsToUint(BD_FETCH(t1, i));\n"
-    "    b0[8u * i + 1u] = floatBitsToUint(BD_FETCH2(t2, i));\n"
-    "    b0[8u * i + 2u] = floatBitsToUint(BD_FETCH4(t3, i));\n"
-    "    b0[8u * i + 3u] = floatBitsToUint(BD_FETCH(t4, i));\n"
-    "    b0[8u * i + 4u] = floatBitsToUint(BD_FETCH2(t5, i));\n"
-    "    b0[8u * i + 5u] = floatBitsToUint(BD_FETCH4(t6, i));\n"
-    "    b0[8u * i + 6u] = BD_FETCHU(t7, i);\n"
-    "    b0[8u * i + 7u] = BD_FETCHU(t8, i);\n"
-    "}\n";
+static const char texel_text[] = "layout(local_size_x = 64) in;\n"
+                                 "layout(set = 0, binding = 0) buffer B0 { uint b0[]; };\n"
+                                 "layout(set = 0, binding = 1) uniform BD_TEXELS_f16 t1;\n"
+                                 "layout(set = 0, binding = 2) uniform BD_TEXELS_f16 t2;\n"
+                                 "layout(set = 0, binding = 3) uniform BD_TEXELS_f16 t3;\n"
+                                 "layout(set = 0, binding = 4) uniform BD_TEXELS_f32 t4;\n"
+                                 "layout(set = 0, binding = 5) uniform BD_TEXELS_f32 t5;\n"
+                                 "layout(set = 0, binding = 6) uniform BD_TEXELS_f32 t6;\n"
+                                 "layout(set = 0, binding = 7) uniform BD_TEXELS_u32 t7;\n"
+                                 "layout(set = 0, binding = 8) uniform BD_TEXELS_u8 t8;\n"
+                                 "void main()\n"
+                                 "{\n"
+                                 "    uint i = gl_GlobalInvocationID.x;\n"
+                                 "    b0[8u * i] = floatBitsToUint(BD_FETCH(t1, i));\n"
+                                 "    b0[8u * i + 1u] = floatBitsToUint(BD_FETCH2(t2, i));\n"
+                                 "    b0[8u * i + 2u] = floatBitsToUint(BD_FETCH4(t3, i));\n"
+                                 "    b0[8u * i + 3u] = floatBitsToUint(BD_FETCH(t4, i));\n"
+                                 "    b0[8u * i + 4u] = floatBitsToUint(BD_FETCH2(t5, i));\n"
+                                 "    b0[8u * i + 5u] = floatBitsToUint(BD_FETCH4(t6, i));\n"
+                                 "    b0[8u * i + 6u] = BD_FETCHU(t7, i);\n"
+                                 "    b0[8u * i + 7u] = BD_FETCHU(t8, i);\n"
+                                 "}\n";
 
-static const char subnormal_text[] =
-    "layout(local_size_x = 1) in;\n"
-    "layout(set = 0, binding = 0) buffer B0 { float b0[]; };\n"
-    "void main() { BD_VALUE sum = b0[0] + b0[1]; b0[2] = sum; }\n";
+static const char subnormal_text[] = "layout(local_size_x = 1) in;\n"
+                                     "layout(set = 0, binding = 0) buffer B0 { float b0[]; };\n"
+                                     "void main() { BD_VALUE sum = b0[0] + b0[1]; b0[2] = sum; }\n";
 
 static float float_of(uint32_t bits)
 {
@@ -140,14 +135,16 @@ static float toward_zero(float x)
 /* ---- running ---- */
 
 /* The ways to round that bd_round_f16 knows as BD_HALF_ROUND; the first that is exact is taken. */
-enum { ROUND_BY_ARITHMETIC, ROUND_BY_QUANTIZE, ROUND_BY_HALF_TYPE, ROUND_BY_PACKING, ROUND_METHODS };
+enum { ROUND_BY_ARITHMETIC, ROUND_BY_HALF_TYPE, ROUND_BY_PACKING, ROUND_METHODS };
 
 static char *source_of(const bd_vk_device *device, bool arithmetic, int round, const char *body)
 {
     const char *prelude = bd_embedded_text("shaders/prelude.comp");
     bd_text text = { 0 };
-    bd_text_append(&text, "#define BD_HALF_STORAGE %d\n#define BD_HALF_CONVERSION 1\n#define BD_HALF_ARITHMETIC %d\n"
-                   "#define BD_HALF_ROUND %d\n", device->base.info.half.storage, arithmetic, round);
+    bd_text_append(&text,
+                   "#define BD_HALF_STORAGE %d\n#define BD_HALF_CONVERSION 1\n#define BD_HALF_ARITHMETIC %d\n"
+                   "#define BD_HALF_ROUND %d\n",
+                   device->base.info.half.storage, arithmetic, round);
     bd_text_append_raw(&text, prelude, strlen(prelude));
     bd_text_append_raw(&text, body, strlen(body));
     return text.data;
@@ -341,7 +338,10 @@ static bd_status probe_texels(bd_vk_device *device, const char *source, probe_re
         { .data = words, .size = HALVES * sizeof *words, .access = BD_ACCESS_TEXEL2, .format = BD_F32 },
         { .data = words, .size = HALVES * sizeof *words, .access = BD_ACCESS_TEXEL4, .format = BD_F32 },
         { .data = words, .size = HALVES * sizeof *words, .access = BD_ACCESS_TEXEL1, .format = BD_U32 },
-        { .data = halves, .size = HALVES, .access = BD_ACCESS_TEXEL1, .format = BD_U8 }, /* devices need not take more */
+        { .data = halves,
+          .size = HALVES,
+          .access = BD_ACCESS_TEXEL1,
+          .format = BD_U8 }, /* devices need not take more */
     };
     if (status == BD_OK)
         status = run(device, source, HALVES / GROUP_SIZE, buffers, MOST_BUFFERS, error);

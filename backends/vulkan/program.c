@@ -39,15 +39,15 @@ static void compute_barrier(bd_vk_device *device, VkCommandBuffer commands)
     VkMemoryBarrier barrier = { .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
                                 .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT,
                                 .dstAccessMask = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT };
-    device->vk.vkCmdPipelineBarrier(commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT,
-                                    0, 1, &barrier, 0, NULL, 0, NULL);
+    device->vk.vkCmdPipelineBarrier(commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT,
+                                    VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, 0, 1, &barrier, 0, NULL, 0, NULL);
 }
 
 static void record_dispatch(bd_vk_device *device, VkCommandBuffer commands, const recorded *dispatch)
 {
     device->vk.vkCmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, dispatch->pipeline);
-    device->vk.vkCmdBindDescriptorSets(commands, VK_PIPELINE_BIND_POINT_COMPUTE, dispatch->layout, 0, 1, &dispatch->set, 0,
-                                       NULL);
+    device->vk.vkCmdBindDescriptorSets(commands, VK_PIPELINE_BIND_POINT_COMPUTE, dispatch->layout, 0, 1, &dispatch->set,
+                                       0, NULL);
     device->vk.vkCmdDispatch(commands, dispatch->groups[0], dispatch->groups[1], dispatch->groups[2]);
 }
 
@@ -119,7 +119,8 @@ static bd_status create_descriptor_pool(bd_vk_device *device, bd_backend_program
     return code == VK_SUCCESS ? BD_OK : bd_vk_device_fail(device, error, code, "create a descriptor pool");
 }
 
-static VkResult create_view(bd_vk_device *device, bd_backend_program *program, const bd_binding *binding, VkBufferView **view)
+static VkResult create_view(bd_vk_device *device, bd_backend_program *program, const bd_binding *binding,
+                            VkBufferView **view)
 {
     const uint64_t texel = bd_format_size(binding->format) * binding->access;
     VkBufferViewCreateInfo info = { .sType = VK_STRUCTURE_TYPE_BUFFER_VIEW_CREATE_INFO,
@@ -133,16 +134,16 @@ static VkResult create_view(bd_vk_device *device, bd_backend_program *program, c
     return code;
 }
 
-static bd_status write_set(bd_vk_device *device, bd_backend_program *program, const bd_dispatch *dispatch, VkDescriptorSet set,
-                           VkDescriptorBufferInfo *parts, VkWriteDescriptorSet *writes, bd_error *error)
+static bd_status write_set(bd_vk_device *device, bd_backend_program *program, const bd_dispatch *dispatch,
+                           VkDescriptorSet set, VkDescriptorBufferInfo *parts, VkWriteDescriptorSet *writes,
+                           bd_error *error)
 {
     const uint32_t count = (uint32_t)dispatch->binding_count;
     for (uint32_t i = 0; i < count; i++) {
         const bd_binding *binding = &dispatch->bindings[i];
-        writes[i] = (VkWriteDescriptorSet){ .sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET,
-                                            .dstSet = set,
-                                            .dstBinding = i,
-                                            .descriptorCount = 1 };
+        writes[i] = (VkWriteDescriptorSet){
+            .sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET, .dstSet = set, .dstBinding = i, .descriptorCount = 1
+        };
         if (binding->access == BD_ACCESS_BUFFER) {
             /* Whole words, as bytes and halves may be read by the word; the buffer's capacity has them. */
             uint64_t size = (binding->size + 3) / 4 * 4;
@@ -181,7 +182,8 @@ static bd_status create_set(bd_vk_device *device, bd_backend_program *program, c
     return status;
 }
 
-bd_status bd_vk_program_create(bd_device *base, const bd_program_desc *desc, bd_backend_program **result, bd_error *error)
+bd_status bd_vk_program_create(bd_device *base, const bd_program_desc *desc, bd_backend_program **result,
+                               bd_error *error)
 {
     bd_vk_device *device = bd_vk_device_of(base);
     *result = NULL;
@@ -209,7 +211,8 @@ bd_status bd_vk_program_create(bd_device *base, const bd_program_desc *desc, bd_
             entry->layout = layout.pipeline;
             status = create_set(device, program, dispatch, &layout, &entry->set, error);
         }
-        if (status == BD_OK && !bd_vk_hazards_add(&hazards, dispatch->bindings, dispatch->binding_count, &entry->barrier))
+        if (status == BD_OK &&
+            !bd_vk_hazards_add(&hazards, dispatch->bindings, dispatch->binding_count, &entry->barrier))
             status = bd_fail(error, BD_ERROR_MEMORY, "no memory for a program of %d kernels", desc->dispatch_count);
         program->dispatch_count = i + 1;
         if (status == BD_OK && desc->progress)
@@ -315,13 +318,13 @@ bd_status bd_vk_program_profile(bd_device *base, bd_backend_program *program, ui
     uint64_t *ticks = calloc(count, sizeof *ticks);
     if (!ticks)
         return bd_fail(error, BD_ERROR_MEMORY, "no memory for the times of %d kernels", program->dispatch_count);
-    VkResult code = device->vk.vkGetQueryPoolResults(device->handle, program->queries, 0, (uint32_t)count,
-                                                     count * sizeof *ticks, ticks, sizeof *ticks,
-                                                     VK_QUERY_RESULT_64_BIT | VK_QUERY_RESULT_WAIT_BIT);
+    VkResult code =
+        device->vk.vkGetQueryPoolResults(device->handle, program->queries, 0, (uint32_t)count, count * sizeof *ticks,
+                                         ticks, sizeof *ticks, VK_QUERY_RESULT_64_BIT | VK_QUERY_RESULT_WAIT_BIT);
     uint64_t mask = device->timestamp_bits < 64 ? (UINT64_C(1) << device->timestamp_bits) - 1 : UINT64_MAX;
     for (int i = 0; i < program->dispatch_count && code == VK_SUCCESS; i++)
-        nanoseconds[i] = (uint64_t)((double)((ticks[i + 1] - ticks[i]) & mask) *
-                                    (double)device->properties.limits.timestampPeriod);
+        nanoseconds[i] =
+            (uint64_t)((double)((ticks[i + 1] - ticks[i]) & mask) * (double)device->properties.limits.timestampPeriod);
     free(ticks);
     return code == VK_SUCCESS ? BD_OK : bd_vk_device_fail(device, error, code, "read time stamps");
 }

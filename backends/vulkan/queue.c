@@ -161,6 +161,6 @@ void bd_vk_final_barrier(bd_vk_device *device, VkCommandBuffer commands, bool fo
                          VK_ACCESS_TRANSFER_WRITE_BIT | (for_host ? VK_ACCESS_HOST_READ_BIT : 0),
     };
     VkPipelineStageFlags stages = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT;
-    device->vk.vkCmdPipelineBarrier(commands, stages, stages | (for_host ? VK_PIPELINE_STAGE_HOST_BIT : 0), 0, 1, &barrier,
-                                    0, NULL, 0, NULL);
+    device->vk.vkCmdPipelineBarrier(commands, stages, stages | (for_host ? VK_PIPELINE_STAGE_HOST_BIT : 0), 0, 1,
+                                    &barrier, 0, NULL, 0, NULL);
 }

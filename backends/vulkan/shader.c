@@ -26,8 +26,9 @@ enum {
 static void ask(bd_text *text, bool supported, int mode, int capability, int bits)
 {
     if (supported)
-        bd_text_append(text, "spirv_execution_mode(extensions = [\"SPV_KHR_float_controls\"], capabilities = [%d], %d, %d);\n",
-                       capability, mode, bits);
+        bd_text_append(
+            text, "spirv_execution_mode(extensions = [\"SPV_KHR_float_controls\"], capabilities = [%d], %d, %d);\n",
+            capability, mode, bits);
 }
 
 char *bd_vk_preamble(const bd_vk_abilities *abilities)

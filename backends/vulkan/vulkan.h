@@ -39,11 +39,11 @@ void bd_vk_instance_destroy(bd_vk_instance **instance);
 /* What the driver offers of what the kernels can use. */
 typedef struct bd_vk_abilities {
     bool storage16, float16;
-    bool float_controls;                   /* execution modes may be asked for */
-    bool rte16, rte32;                     /* rounding to nearest even */
-    bool denormals16, denormals32;         /* subnormals preserved */
-    bool nan16, nan32;                     /* signed zeros, infinities and NaN preserved */
-    const char *extensions[8];             /* to enable for these */
+    bool float_controls;           /* execution modes may be asked for */
+    bool rte16, rte32;             /* rounding to nearest even */
+    bool denormals16, denormals32; /* subnormals preserved */
+    bool nan16, nan32;             /* signed zeros, infinities and NaN preserved */
+    const char *extensions[8];     /* to enable for these */
     uint32_t extension_count;
 } bd_vk_abilities;
 
@@ -99,9 +99,9 @@ typedef struct bd_vk_device {
     struct VolkDeviceTable vk;
     VkPhysicalDeviceProperties properties;
     VkPhysicalDeviceMemoryProperties memory;
-    bool unified;    /* buffers are mapped, the host reads and writes them in place */
-    bool texels;     /* kernels may read buffers as texels; asked for on CPU drivers only */
-    char *preamble;  /* goes before every kernel; see bd_vk_preamble */
+    bool unified;   /* buffers are mapped, the host reads and writes them in place */
+    bool texels;    /* kernels may read buffers as texels; asked for on CPU drivers only */
+    char *preamble; /* goes before every kernel; see bd_vk_preamble */
 
     /* queue.c */
     VkQueue queue;
@@ -124,7 +124,7 @@ typedef struct bd_vk_device {
     /* pipeline.c */
     VkPipelineCache pipeline_cache;
     uint64_t pipeline_cache_hash; /* of what the disk holds */
-    bd_vk_layout *layouts; /* made on demand */
+    bd_vk_layout *layouts;        /* made on demand */
     size_t layout_count;
 } bd_vk_device;
 

@@ -198,6 +198,7 @@ bd_status bd_plan_create(const bd_graph *graph, const bd_target *target, const b
     const bd_compile_options none = { 0 };
     if (!options)
         options = &none;
+    plan->gemm = options->gemm;
     bd_status status = bd_rewrite(graph, target, options, &plan->graph, error);
     if (status == BD_OK)
         status = bd_fuse(plan, target, options, error);

@@ -44,8 +44,11 @@ static void group_size(bd_printer *printer)
 
 void bd_print_pointwise(bd_printer *printer)
 {
+    const bd_kernel *kernel = printer->kernel;
+    const bool whole = kernel->groups[1] == 1 && (int64_t)kernel->groups[0] * kernel->local[0] == kernel->elements;
     printer->skeleton = "pointwise";
-    bd_text_append(&printer->macros, "#define BD_ELEMENTS %lluu\n", (unsigned long long)printer->kernel->elements);
+    bd_text_append(&printer->macros, "#define BD_ELEMENTS %lluu\n#define BD_WHOLE %d\n",
+                   (unsigned long long)kernel->elements, whole);
     bd_print_stores(printer, BD_SPACE_ELEMENT, printer->kernel->elements == 1 ? "0u" : "i");
 }
 

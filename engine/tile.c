@@ -68,27 +68,52 @@ static int64_t round_up(int64_t a, int64_t step)
 
 /* ---- GPUs ---- */
 
-/* The largest tile that gives every processor work to do, and that the device can hold. */
+static bool group_fits(const bd_tile *tile, const bd_target *target)
+{
+    const uint32_t items = tile->m / tile->item_m * (tile->n / tile->item_n);
+    const uint32_t bytes = (tile->m + tile->n + 8) * tile->k * (uint32_t)sizeof(float); /* rows are padded by 4 */
+    return items <= target->limits.max_workgroup_items && items <= target->limits.max_workgroup_size[0] &&
+           bytes <= target->limits.shared_bytes;
+}
+
+static int64_t group_count(const bd_contraction *c, const bd_tile *tile)
+{
+    return c->batch * ceil_divide(c->m, tile->m) * ceil_divide(c->n, tile->n);
+}
+
+int bd_group_tiles(const bd_contraction *c, const bd_target *target, bd_tile tiles[BD_GROUP_TILES])
+{
+    static const bd_tile all[BD_GROUP_TILES] = { /* the largest first */
+        { .kind = BD_TILE_GROUP, .m = 128, .n = 128, .k = 8, .item_m = 8, .item_n = 8 },
+        { .kind = BD_TILE_GROUP, .m = 128, .n = 64, .k = 16, .item_m = 8, .item_n = 4 },
+        { .kind = BD_TILE_GROUP, .m = 64, .n = 64, .k = 16, .item_m = 4, .item_n = 4 },
+        { .kind = BD_TILE_GROUP, .m = 64, .n = 32, .k = 16, .item_m = 4, .item_n = 4 },
+        { .kind = BD_TILE_GROUP, .m = 32, .n = 32, .k = 16, .item_m = 4, .item_n = 4 },
+        { .kind = BD_TILE_GROUP, .m = 4, .n = 4, .k = 4, .item_m = 4, .item_n = 4 }, /* one work-item: every device has it */
+    };
+    int count = 0;
+    for (int i = 0; i < BD_GROUP_TILES; i++) {
+        const bool last = i == BD_GROUP_TILES - 1;
+        if (last ? count == 0 : group_fits(&all[i], target))
+            tiles[count++] = all[i];
+    }
+    /* In front: the largest that gives every processor work to do and is not mostly idle. */
+    int best = count - 1;
+    for (int i = count - 1; i >= 0; i--)
+        if (group_count(c, &tiles[i]) >= 2 * (int64_t)target->limits.compute_units && c->n * 2 > tiles[i].n && c->m * 2 > tiles[i].m)
+            best = i;
+    const bd_tile chosen = tiles[best];
+    for (int i = best; i > 0; i--)
+        tiles[i] = tiles[i - 1];
+    tiles[0] = chosen;
+    return count;
+}
+
 static bd_tile group_tile(const bd_contraction *c, const bd_target *target)
 {
-    static const bd_tile tiles[] = {
-        { .kind = BD_TILE_GROUP, .m = 128, .n = 128, .k = 8, .item_m = 8, .item_n = 8 },
-        { .kind = BD_TILE_GROUP, .m = 64, .n = 64, .k = 16, .item_m = 4, .item_n = 4 },
-        { .kind = BD_TILE_GROUP, .m = 32, .n = 32, .k = 16, .item_m = 4, .item_n = 4 },
-        { .kind = BD_TILE_GROUP, .m = 4, .n = 4, .k = 4, .item_m = 4, .item_n = 4 },
-    };
-    enum { COUNT = sizeof tiles / sizeof *tiles };
-    for (int i = 0; i < COUNT - 1; i++) {
-        const bd_tile *t = &tiles[i];
-        const int64_t groups = c->batch * ceil_divide(c->m, t->m) * ceil_divide(c->n, t->n);
-        const uint32_t items = t->m / t->item_m * (t->n / t->item_n);
-        const uint32_t bytes = (t->m + t->n + 8) * t->k * (uint32_t)sizeof(float); /* rows are padded by 4 */
-        if (items <= target->limits.max_workgroup_items && items <= target->limits.max_workgroup_size[0] &&
-            bytes <= target->limits.shared_bytes &&
-            (i == COUNT - 2 || groups >= 2 * (int64_t)target->limits.compute_units))
-            return *t;
-    }
-    return tiles[COUNT - 1];
+    bd_tile tiles[BD_GROUP_TILES];
+    bd_group_tiles(c, target, tiles);
+    return tiles[0];
 }
 
 /* ---- CPU drivers with vectors: every tile is of one work-item ---- */
@@ -219,6 +244,15 @@ void bd_spread_groups(const bd_target *target, bd_kernel *kernel, uint64_t group
     kernel->groups[2] = 1;
 }
 
+void bd_group_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *target)
+{
+    const bd_contraction c = bd_contraction_of(plan->graph, kernel->anchor);
+    const bd_tile *tile = &kernel->tile;
+    kernel->local[0] = tile->m / tile->item_m * (tile->n / tile->item_n);
+    bd_spread_groups(target, kernel,
+                     (uint64_t)(group_count(&c, tile) * larger(plan->graph->nodes[kernel->anchor].chunks, 1)));
+}
+
 void bd_contraction_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *target)
 {
     const bd_graph *graph = plan->graph;
@@ -231,9 +265,10 @@ void bd_contraction_launch(const bd_plan *plan, bd_kernel *kernel, const bd_targ
     int64_t groups = c.batch * chunks;
     if (!has_vectors(target)) {
         *tile = group_tile(&c, target);
-        kernel->local[0] = tile->m / tile->item_m * (tile->n / tile->item_n);
-        groups *= ceil_divide(c.m, tile->m) * ceil_divide(c.n, tile->n);
-    } else if ((node->op == BD_OP_CONV2D || node->op == BD_OP_CONV2D_DATA) && conv_tile(graph, node, &c, target, tile)) {
+        bd_group_launch(plan, kernel, target);
+        return;
+    }
+    if ((node->op == BD_OP_CONV2D || node->op == BD_OP_CONV2D_DATA) && conv_tile(graph, node, &c, target, tile)) {
         groups *= ceil_divide(node->shape.dim[0], tile->images) * ceil_divide(node->shape.dim[1], tile->rows) *
                   ceil_divide(c.n, tile->n);
     } else if (node->op == BD_OP_CONV2D_WEIGHT && weight_tile(graph, node, &c, target, tile)) {

@@ -2,18 +2,22 @@
 #include "emit.h"
 #include "tile.h"
 
-/* Nanoseconds for one vector register of 8 lanes, measured with Mesa 22.3's lavapipe on a server CPU of 2023; only their
- * proportions matter. */
-#define COST_FETCH    5.0 /* of a texel, however wide */
+/* Nanoseconds for one vector register of 8 lanes, measured with Mesa 22.3's lavapipe on a server CPU; only their proportions
+ * matter. */
+#define COST_FETCH    5.0 /* of a texel, however wide, by lanes that lie side by side or at one place */
+#define COST_APART    9.0 /* by lanes whose texels lie a row apart */
 #define COST_MULTIPLY 0.5 /* and add */
 #define COST_TURN     1.0 /* each sum, through the execution mask, in a turn of the loop */
 #define COST_STORE    15.0
 #define COST_COLUMN   15.0 /* a convolution's context of k, by divisions */
-#define COST_INSIDE   2.0  /* whether a tap lies inside the image, for each fetch */
+#define COST_INSIDE   4.0  /* whether a tap lies inside the image, for each fetch */
 
-#define MOST_SUMS     96  /* of an invocation */
-#define MOST_MULTIPLY 768 /* in a turn: what the driver still compiles in a tenth of a second */
-#define MOST_STEP     16
+/* What is unrolled must be compiled, a millisecond a multiplication: worth it if a thousand runs gain as much. */
+#define COST_COMPILE 1000.0
+
+#define MOST_SUMS     72 /* of an invocation */
+#define MOST_MULTIPLY 288
+#define MOST_STEP     8
 
 typedef struct operand {
     int number;    /* of the kernel's operand; -1: not one as it is read */
@@ -81,20 +85,22 @@ static int64_t choose_step(const problem *p, int64_t sums)
     int64_t step = most;
     while (step > depth && (p->c.k % step || (p->chunks > 1 && p->chunk % step)))
         step -= depth;
-    const int64_t ragged = most < 8 ? most : 8 / depth * depth;
-    return step < 4 && p->c.k > step ? ragged : step;
+    return step == 1 && p->c.k > 1 ? most : step;
 }
 
 static double cost(const problem *p, const bd_tile *t)
 {
     const int64_t sums = t->item_m * t->item_n, step = t->k;
     const double fetches_a = (double)(t->item_m * step / p->a.width), fetches_b = (double)(t->item_n * step / p->b.width);
-    double turn = (fetches_a + fetches_b) * COST_FETCH + (double)sums * ((double)step * COST_MULTIPLY + COST_TURN);
+    /* The lanes of a matmul lie in different rows of an operand whose elements follow each other along k. */
+    const bool apart_a = !p->convolution && p->a.along_k && t->m > t->item_m, apart_b = p->b.along_k && t->n > t->item_n;
+    double turn = fetches_a * (apart_a ? COST_APART : COST_FETCH) + fetches_b * (apart_b ? COST_APART : COST_FETCH) +
+                  (double)sums * ((double)step * COST_MULTIPLY + COST_TURN);
     if (p->convolution)
         turn += fetches_a * COST_INSIDE + (double)(step / (p->a.along_k ? p->a.width : 1)) * COST_COLUMN;
     const int64_t groups = ceil_divide(p->c.m, t->m) * ceil_divide(p->c.n, t->n) * p->c.batch * p->chunks;
     const double group = (double)ceil_divide(p->chunk, step) * turn + (double)sums * COST_STORE;
-    return (double)ceil_divide(groups, p->units) * group;
+    return (double)ceil_divide(groups, p->units) * group + (double)(sums * step) * COST_COMPILE;
 }
 
 static bd_tile best_tile(const problem *p)

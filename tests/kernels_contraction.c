@@ -56,11 +56,10 @@ void test_matmul(session *s)
 {
     const format_set each[] = { fp32, fp16, fp16_strict };
     static const product_shape products[] = {
-        { 1, 1, 1, 1, false, false },       { 1, 3, 5, 7, false, false },      { 1, 17, 19, 23, false, false },
-        { 1, 16, 16, 16, false, false },    { 1, 31, 33, 65, false, false },   { 1, 64, 64, 32, false, false },
-        { 1, 63, 65, 31, false, false },    { 1, 65, 127, 129, false, false }, { 1, 128, 128, 128, false, false },
+        { 1, 1, 1, 1, false, false },       { 1, 3, 5, 7, false, false },     { 1, 17, 19, 23, false, false },
+        { 1, 64, 64, 32, false, false },    { 1, 63, 65, 31, false, false },  { 1, 65, 127, 129, false, false },
         { 1, 129, 255, 257, false, false }, { 1, 256, 10, 512, false, false }, { 1, 1, 257, 384, false, false },
-        { 1, 257, 1, 67, false, false },    { 1, 5, 3, 0, false, false },      { 1, 0, 3, 5, false, false },
+        { 1, 257, 1, 67, false, false },    { 1, 5, 3, 0, false, false },     { 1, 0, 3, 5, false, false },
         { 3, 17, 9, 33, false, false },     { 2, 64, 33, 16, false, false },
     };
     for (int f = 0; f < 3; f++) {
@@ -69,9 +68,8 @@ void test_matmul(session *s)
             matmul(s, each[f], products[i]);
         for (int t = 1; t < 4; t++) {
             matmul(s, each[f], (product_shape){ 1, 63, 65, 33, t & 1, t & 2 });
-            if (f == 2)
+            if (each[f].accumulator == BD_F16)
                 continue;
-            matmul(s, each[f], (product_shape){ 1, 5, 7, 3, t & 1, t & 2 });
             matmul(s, each[f], (product_shape){ 1, 64, 32, 128, t & 1, t & 2 });
             matmul(s, each[f], (product_shape){ 3, 18, 35, 17, t & 1, t & 2 });
         }

@@ -142,6 +142,23 @@ START_TEST(fusion_makes_no_difference)
 }
 END_TEST
 
+/* An evaluation shares the step's memory, but for the gaps between packed gradients, which the norm sums up too. */
+START_TEST(evaluation_makes_no_difference)
+{
+    bd_dataset untested = *dataset;
+    untested.test.count = 0;
+    bd_train_params params = fixture_params(dataset, policies[_i]);
+    params.optimizer.clip_norm = 0.1f;
+    params.checkpoint = scratch_path("tested");
+    fixture_run(device, &params);
+    params.dataset = &untested;
+    params.checkpoint = scratch_path("untested");
+    bd_train_event event = fixture_run(device, &params);
+    ck_assert(isnan(event.test_loss) && isnan(event.test_accuracy));
+    expect_equal_files("tested", "untested");
+}
+END_TEST
+
 /* Asked between intervals. */
 typedef struct stopper {
     int asked, limit;
@@ -627,6 +644,7 @@ int main(int argc, char **argv)
     tcase_add_loop_test(tests, fusion_makes_no_difference, 0, strcmp(device_name, "reference") == 0 ? POLICY_COUNT : 2);
     tcase_add_loop_test(tests, resumed_runs_are_as_if_never_stopped, 0, POLICY_COUNT - 1);
     tcase_add_loop_test(tests, streaming_makes_no_difference, 0, POLICY_COUNT - 1);
+    tcase_add_loop_test(tests, evaluation_makes_no_difference, 0, POLICY_COUNT);
     tcase_add_test(tests, events_tell_the_run);
     tcase_add_test(tests, evaluation_counts_every_example_once);
     tcase_add_test(tests, dynamic_scaling_follows_gradscaler);

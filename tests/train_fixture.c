@@ -75,6 +75,7 @@ bd_train_params fixture_params(const bd_dataset *dataset, const char *precision)
     params.dataset = dataset;
     params.batch = FIXTURE_BATCH;
     params.epochs = 3;
+    params.optimizer.rate = 0.1f;
     must(bd_precision_parse(precision, &params.precision, &error), &error);
     return params;
 }

@@ -1,0 +1,366 @@
+#include "tuner.h"
+#include "cache.h"
+#include "tile.h"
+
+#include <binade/binade.h>
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define MOST_SECONDS  (getenv("TS") ? atof(getenv("TS")) : 3.0)
+#define LEAST_FLOPS   5e7  /* less work is a launch's time, whatever the tile */
+#define WARM_SECONDS  0.2  /* GPUs that were idle run slowly at first */
+#define REPEATS       5
+#define SAMPLES       64   /* results that are checked */
+#define MOST_ELEMENTS (1 << 26) /* of an operand */
+
+/* What is remembered; a library's tile is all zeros. */
+typedef struct choice {
+    uint32_t library, m, n, k, item_m, item_n;
+} choice;
+
+typedef struct session {
+    bd_device *device;
+    bd_plan *plan;
+    double started;
+    bool warm;
+} session;
+
+/* One contraction by itself: result = operation(a, b). */
+typedef struct trial {
+    const bd_node *node; /* of the plan */
+    bd_contraction c;
+    bd_shape a, b; /* of the operands */
+    bd_format formats[2];
+    double *values[2]; /* what the operands hold; owned */
+} trial;
+
+static double now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+/* ---- the trial's graph ---- */
+
+static bd_graph *trial_graph(const trial *t)
+{
+    bd_graph *graph;
+    if (bd_graph_create(&graph, NULL) != BD_OK)
+        return NULL;
+    bd_set_role(graph, BD_ROLE_FIXED);
+    const bd_init random = { BD_INIT_UNIFORM, 1.0 }, zero = { BD_INIT_CONSTANT, 0.0 };
+    const bd_tensor a = bd_variable(graph, "/a", BD_ROLE_FIXED, t->formats[0], t->a, random);
+    const bd_tensor b = bd_variable(graph, "/b", BD_ROLE_FIXED, t->formats[1], t->b, random);
+    const bd_node *node = t->node;
+    bd_tensor y;
+    switch (node->op) {
+    case BD_OP_CONV2D: y = bd_conv2d(graph, a, b, node->attr.window); break;
+    case BD_OP_CONV2D_DATA: y = bd_conv2d_data(graph, a, b, node->attr.window, node->shape); break;
+    case BD_OP_CONV2D_WEIGHT: {
+        const bd_window *w = &node->attr.window;
+        y = bd_conv2d_weight(graph, a, b, *w, BD_SHAPE(w->size[0], w->size[1], t->a.dim[3], t->b.dim[3]));
+        break;
+    }
+    default: y = bd_matmul(graph, a, b, node->attr.matmul.transpose[0], node->attr.matmul.transpose[1]);
+    }
+    if (y != BD_NONE) {
+        graph->nodes[y].format = node->format;
+        graph->nodes[y].accumulator = node->accumulator;
+        const bd_shape shape = graph->nodes[y].shape;
+        bd_assign(graph, bd_variable(graph, "/y", BD_ROLE_FIXED, node->format, shape, zero), y);
+        graph->nodes[graph->node_count - 1].format = node->format;
+    }
+    if (bd_graph_status(graph, NULL) != BD_OK)
+        bd_graph_destroy(&graph);
+    return graph;
+}
+
+/* ---- the results, in double ---- */
+
+/* Element (m, k) of batch z of the operand that is convolved or multiplied from the left. */
+static double left_value(const trial *t, int64_t z, int64_t m, int64_t k)
+{
+    const bd_node *node = t->node;
+    const double *a = t->values[0];
+    if (node->op == BD_OP_MATMUL)
+        return node->attr.matmul.transpose[0] ? a[(z * t->c.k + k) * t->c.m + m] : a[(z * t->c.m + m) * t->c.k + k];
+    const bd_window *w = &node->attr.window;
+    const bool weight = node->op == BD_OP_CONV2D_WEIGHT, back = node->op == BD_OP_CONV2D_DATA;
+    const bd_shape *pixels = weight ? &t->b : &node->shape;
+    const int64_t pixel = weight ? k : m, tap = weight ? m : k, channels = t->a.dim[3];
+    const int64_t at[2] = { pixel / pixels->dim[2] % pixels->dim[1], pixel % pixels->dim[2] };
+    const int64_t of[2] = { tap / channels / w->size[1], tap / channels % w->size[1] };
+    int64_t index = pixel / (pixels->dim[1] * pixels->dim[2]);
+    for (int d = 0; d < 2; d++) {
+        int64_t place = back ? at[d] + w->pad[d][0] - of[d] : at[d] * w->stride[d] - w->pad[d][0] + of[d];
+        if (back && place % w->stride[d] != 0)
+            return 0;
+        place = back ? place / w->stride[d] : place;
+        if (place < 0 || place >= t->a.dim[d + 1])
+            return 0;
+        index = index * t->a.dim[d + 1] + place;
+    }
+    return a[index * channels + tap % channels];
+}
+
+static double right_value(const trial *t, int64_t z, int64_t k, int64_t n)
+{
+    const double *b = t->values[1];
+    if (t->node->op == BD_OP_MATMUL && t->node->attr.matmul.transpose[1])
+        return b[(z * t->c.n + n) * t->c.k + k];
+    if (t->node->op == BD_OP_CONV2D_DATA)
+        return b[(k / t->b.dim[3] * t->c.n + n) * t->b.dim[3] + k % t->b.dim[3]];
+    return b[(z * t->c.k + k) * t->c.n + n];
+}
+
+static double unit_roundoff(bd_format format)
+{
+    return format == BD_F16 ? 0x1p-11 : 0x1p-24;
+}
+
+/* A sum of k products is off by gamma = k u / (1 - k u) of the sum of their magnitudes at most, in any order (Higham,
+ * "Accuracy and Stability of Numerical Algorithms", 3.1; here k + 1, since halves are rounded as products too, and partial
+ * sums add some more: twice that covers it), and the result is rounded once more; 2^-24 for what is subnormal as a half. */
+static bool results_right(const trial *t, const double *y)
+{
+    const int64_t count = t->c.batch * t->c.m * t->c.n;
+    const int64_t step = count > SAMPLES ? count / SAMPLES | 1 : 1;
+    const double u = unit_roundoff(t->node->accumulator), k = 2.0 * (double)(t->c.k + 1) * u;
+    for (int64_t i = 0; i < count; i += step) {
+        const int64_t z = i / (t->c.m * t->c.n), m = i / t->c.n % t->c.m, n = i % t->c.n;
+        double sum = 0, magnitude = 0;
+        for (int64_t j = 0; j < t->c.k; j++) {
+            const double product = left_value(t, z, m, j) * right_value(t, z, j, n);
+            sum += product;
+            magnitude += fabs(product);
+        }
+        const double bound = k < 1 ? k / (1 - k) * magnitude : INFINITY;
+        if (!(fabs(y[i] - sum) <= bound + unit_roundoff(t->node->format) * (fabs(sum) + bound) + 0x1p-24))
+            return false;
+    }
+    return true;
+}
+
+/* ---- one candidate ---- */
+
+/* The same for every candidate. */
+static bool read_operands(trial *t, bd_store *store)
+{
+    static const char *const names[] = { "a", "b" };
+    for (int i = 0; i < 2; i++) {
+        const size_t count = (size_t)bd_shape_elements(i ? &t->b : &t->a);
+        if (t->values[i])
+            continue;
+        double *values = malloc(count * sizeof *values);
+        if (!values || bd_store_read_values(store, names[i], values, count, NULL) != BD_OK) {
+            free(values);
+            return false;
+        }
+        t->values[i] = values;
+    }
+    return true;
+}
+
+/* The least time of the contraction among a few runs, in nanoseconds; 0 if anything failed. */
+static uint64_t time_program(session *s, bd_program *program)
+{
+    const bd_plan *plan = bd_program_plan(program);
+    uint64_t *times = calloc((size_t)plan->kernel_count + 1, sizeof *times), least = UINT64_MAX;
+    bool done = times && bd_program_run(program, 2, NULL) == BD_OK && bd_program_finish(program, NULL) == BD_OK;
+    for (const double start = now(); done && !s->warm && now() - start < WARM_SECONDS;)
+        done = bd_program_run(program, 2, NULL) == BD_OK && bd_program_finish(program, NULL) == BD_OK;
+    s->warm = true;
+    for (int r = 0; done && r < REPEATS; r++) {
+        done = bd_program_profile(program, times, NULL) == BD_OK;
+        for (int k = 0; done && k < plan->kernel_count; k++)
+            if ((plan->kernels[k].class == BD_KERNEL_CONTRACTION || plan->kernels[k].class == BD_KERNEL_LIBRARY) &&
+                times[k] < least)
+                least = times[k];
+    }
+    free(times);
+    return done && least > 0 && least < UINT64_MAX ? least : 0;
+}
+
+/* Runs the trial with a tile, or by the library (`tile` NULL); 0 unless its results are right. */
+static uint64_t measure(session *s, trial *t, const bd_graph *graph, const bd_tile *tile)
+{
+    bd_store *store = NULL;
+    bd_plan *plan = NULL;
+    bd_program *program = NULL;
+    uint64_t nanoseconds = 0;
+    const bd_target *target = &s->device->target;
+    const bd_compile_options options = { .gemm = tile ? BD_GEMM_OWN : BD_GEMM_LIBRARY };
+    bool found = false;
+    if (bd_store_create(s->device, &store, NULL) == BD_OK && bd_plan_create(graph, target, &options, &plan, NULL) == BD_OK) {
+        plan->tuned = true;
+        for (int k = 0; k < plan->kernel_count; k++) {
+            bd_kernel *kernel = &plan->kernels[k];
+            if (tile && kernel->class == BD_KERNEL_CONTRACTION) {
+                kernel->tile = *tile;
+                bd_group_launch(plan, kernel, target);
+            }
+            found |= kernel->class == (tile ? BD_KERNEL_CONTRACTION : BD_KERNEL_LIBRARY);
+        }
+    }
+    if (found && bd_program_create(store, &plan, 1, NULL, NULL, &program, NULL) == BD_OK) {
+        nanoseconds = time_program(s, program);
+        const size_t count = (size_t)(t->c.batch * t->c.m * t->c.n);
+        double *y = malloc(count * sizeof *y);
+        if (!y || !read_operands(t, store) || bd_store_read_values(store, "y", y, count, NULL) != BD_OK || !results_right(t, y))
+            nanoseconds = 0;
+        free(y);
+        fprintf(stderr, "  %s m%u n%u k%u: %.3f ms %s\n", bd_op_get_info(t->node->op)->name, tile ? tile->m : 0, tile ? tile->n : 0, tile ? tile->k : 0, nanoseconds * 1e-6, nanoseconds ? "ok" : "WRONG");
+    }
+    bd_program_destroy(&program);
+    bd_plan_destroy(&plan);
+    bd_store_destroy(&store);
+    return nanoseconds;
+}
+
+/* ---- choosing ---- */
+
+/* May the library do this kernel? Not with anything fused to it. */
+static bool library_may(const session *s, const bd_kernel *kernel, const bd_node *node)
+{
+    const bd_target *target = &s->device->target;
+    if (s->plan->gemm != BD_GEMM_AUTO || node->op != BD_OP_MATMUL || node->chunks > 1 || kernel->node_count != 1 ||
+        kernel->operand_count != (node->inputs[0] == node->inputs[1] ? 2 : 3))
+        return false;
+    for (int i = 0; i < kernel->operand_count; i++) {
+        const bd_tensor operand = kernel->operands[i].node;
+        if (s->plan->graph->nodes[operand].format != node->format || kernel->operands[i].parts != 1 ||
+            (operand != node->inputs[0] && operand != node->inputs[1] && operand != kernel->anchor))
+            return false;
+    }
+    return node->accumulator == node->format && (node->format == BD_F32 ? target->library_f32 : target->library_f16);
+}
+
+static void apply(const session *s, bd_kernel *kernel, const choice *chosen)
+{
+    if (chosen->library) {
+        kernel->class = BD_KERNEL_LIBRARY;
+        kernel->groups[0] = kernel->groups[1] = kernel->groups[2] = 1;
+        return;
+    }
+    kernel->tile = (bd_tile){ .kind = BD_TILE_GROUP, .m = chosen->m, .n = chosen->n, .k = chosen->k,
+                              .item_m = chosen->item_m, .item_n = chosen->item_n };
+    bd_group_launch(s->plan, kernel, &s->device->target);
+}
+
+static choice choice_of(const bd_tile *tile)
+{
+    return (choice){ 0, tile->m, tile->n, tile->k, tile->item_m, tile->item_n };
+}
+
+/* The fastest of the tiles and the library; the first tile where nothing could be measured. */
+static choice choose(session *s, const bd_kernel *kernel, const bd_tile *tiles, int count, bool library)
+{
+    const bd_graph *graph = s->plan->graph;
+    const bd_node *node = &graph->nodes[kernel->anchor], *a = &graph->nodes[node->inputs[0]], *b = &graph->nodes[node->inputs[1]];
+    trial t = { .node = node, .c = bd_contraction_of(graph, kernel->anchor), .a = a->shape, .b = b->shape,
+                .formats = { a->format, b->format } };
+    choice best = choice_of(&tiles[0]);
+    if (now() - s->started > MOST_SECONDS || 2.0 * (double)(t.c.batch * t.c.m * t.c.n) * (double)t.c.k < LEAST_FLOPS ||
+        bd_shape_elements(&t.a) > MOST_ELEMENTS || bd_shape_elements(&t.b) > MOST_ELEMENTS)
+        return best;
+    bd_graph *alone = trial_graph(&t);
+    uint64_t least = UINT64_MAX;
+    for (int i = 0; alone && i < count + library && now() - s->started <= MOST_SECONDS; i++) {
+        const uint64_t time = measure(s, &t, alone, i < count ? &tiles[i] : NULL);
+        if (time && time < least) {
+            least = time;
+            best = i < count ? choice_of(&tiles[i]) : (choice){ .library = 1 };
+        }
+    }
+    bd_graph_destroy(&alone);
+    free(t.values[0]);
+    free(t.values[1]);
+    return best;
+}
+
+/* What a choice depends on: device, driver, engine and everything that the kernel's source does, but for what is fused. */
+static bd_cache_key choice_key(const session *s, const bd_kernel *kernel, bool library)
+{
+    const bd_graph *graph = s->plan->graph;
+    const bd_node *node = &graph->nodes[kernel->anchor];
+    const bd_node *a = &graph->nodes[node->inputs[0]], *b = &graph->nodes[node->inputs[1]];
+    const bd_device_info *info = &s->device->info;
+    char problem[640], shapes[2][128];
+    int length = snprintf(problem, sizeof problem, "%s %s by %s %s%s to %s in %s, %lld parts, library %d", bd_op_get_info(node->op)->name,
+                          bd_shape_text(&a->shape, shapes[0], sizeof shapes[0]), bd_shape_text(&b->shape, shapes[1], sizeof shapes[1]),
+                          bd_format_name(a->format), bd_format_name(b->format), bd_format_name(node->format),
+                          bd_format_name(node->accumulator), (long long)node->chunks, library);
+    if (node->op == BD_OP_MATMUL) {
+        snprintf(problem + length, sizeof problem - (size_t)length, " %d%d", node->attr.matmul.transpose[0],
+                 node->attr.matmul.transpose[1]);
+    } else {
+        for (int d = 0; d < 2; d++) {
+            const bd_window *w = &node->attr.window;
+            length += snprintf(problem + length, sizeof problem - (size_t)length, " %lld %lld %lld %lld", (long long)w->size[d],
+                               (long long)w->stride[d], (long long)w->pad[d][0], (long long)w->pad[d][1]);
+        }
+    }
+    const char *const parts[] = { info->backend, info->name, info->driver, BD_VERSION, problem };
+    return bd_cache_hash(parts, sizeof parts / sizeof *parts);
+}
+
+static void tune_kernel(session *s, bd_kernel *kernel)
+{
+    const bd_node *node = &s->plan->graph->nodes[kernel->anchor];
+    const bd_contraction c = bd_contraction_of(s->plan->graph, kernel->anchor);
+    const bool library = library_may(s, kernel, node);
+    bd_tile tiles[BD_GROUP_TILES];
+    const int count = bd_group_tiles(&c, &s->device->target, tiles);
+    const bd_cache_key key = choice_key(s, kernel, library);
+    void *data;
+    size_t size;
+    if (bd_cache_get(s->device->cache, "tune", key, &data, &size)) {
+        choice known = { 0 };
+        if (size == sizeof known)
+            memcpy(&known, data, sizeof known);
+        free(data);
+        bool possible = known.library && library;
+        for (int i = 0; i < count && !possible; i++) {
+            const choice own = choice_of(&tiles[i]);
+            possible = memcmp(&own, &known, sizeof own) == 0;
+        }
+        if (possible) {
+            apply(s, kernel, &known);
+            return;
+        }
+    }
+    const choice chosen = choose(s, kernel, tiles, count, library);
+    bd_cache_put(s->device->cache, "tune", key, &chosen, sizeof chosen);
+    apply(s, kernel, &chosen);
+}
+
+static int most_work_first(const void *a, const void *b)
+{
+    const bd_kernel *x = *(bd_kernel *const *)a, *y = *(bd_kernel *const *)b;
+    if (x->flops != y->flops)
+        return x->flops < y->flops ? 1 : -1;
+    return (x > y) - (x < y);
+}
+
+void bd_tune(bd_device *device, bd_plan *plan)
+{
+    session s = { device, plan, now(), false };
+    if (plan->tuned || device->target.is_cpu || !device->backend->program_profile)
+        return;
+    bd_kernel **kernels = calloc((size_t)plan->kernel_count + 1, sizeof *kernels);
+    int count = 0;
+    for (int k = 0; kernels && k < plan->kernel_count; k++)
+        if (plan->kernels[k].class == BD_KERNEL_CONTRACTION && plan->kernels[k].tile.kind == BD_TILE_GROUP)
+            kernels[count++] = &plan->kernels[k];
+    if (kernels)
+        qsort(kernels, (size_t)count, sizeof *kernels, most_work_first);
+    for (int i = 0; i < count; i++)
+        tune_kernel(&s, kernels[i]);
+    free(kernels);
+    plan->tuned = true;
+}

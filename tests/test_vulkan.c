@@ -321,6 +321,34 @@ START_TEST(profile_times_each_dispatch)
 }
 END_TEST
 
+/* No driver loses its device on demand, so the backend is told so. */
+START_TEST(lost_device_is_named)
+{
+    uint32_t data[4] = { 0 };
+    open_device(_i);
+    bd_buffer *a = make_buffer(4 * ELEMENTS), *b = make_buffer(4 * ELEMENTS);
+    test_dispatch launch = { step_text, GROUPS, { whole(a, false), whole(b, true) }, 2 };
+    bd_backend_program *program = make_program(&launch, 1);
+    OK(backend->program_run(device, program, 3, &error));
+    bd_event *event;
+    OK(backend->buffer_read(device, b, 0, data, sizeof data, &event, &error));
+    bd_vk_device_of(device)->lost = VK_ERROR_DEVICE_LOST;
+    ck_assert(backend->event_done(device, event));
+    ck_assert_int_eq(backend->program_run(device, program, 1, &error), BD_ERROR_DEVICE);
+    ck_assert_ptr_nonnull(strstr(error.message, "VK_ERROR_DEVICE_LOST"));
+    bd_error waited = { 0 };
+    if (backend->finish(device, &waited) != BD_OK) /* unless everything had ended before */
+        ck_assert_ptr_nonnull(strstr(waited.message, "VK_ERROR_DEVICE_LOST"));
+    bd_vk_device_of(device)->lost = VK_SUCCESS; /* it is well, and everything must end before it is taken down */
+    OK(backend->finish(device, &error));
+    backend->event_destroy(device, event);
+    backend->program_destroy(device, program);
+    backend->buffer_destroy(device, a);
+    backend->buffer_destroy(device, b);
+    close_device();
+}
+END_TEST
+
 START_TEST(empty_program_runs)
 {
     open_device(_i);
@@ -382,6 +410,7 @@ int main(void)
     tcase_add_loop_test(all, transfers_keep_their_place, 0, devices);
     tcase_add_loop_test(all, many_runs_are_throttled, 0, devices);
     tcase_add_loop_test(all, profile_times_each_dispatch, 0, devices);
+    tcase_add_loop_test(all, lost_device_is_named, 0, devices);
     tcase_add_loop_test(all, empty_program_runs, 0, devices);
     return run_tests("vulkan", all);
 }

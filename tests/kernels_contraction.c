@@ -139,11 +139,12 @@ void test_convolutions(session *s)
         { 1, 9, 11, 3, 7, { { 2, 3 }, { 3, 2 }, { { 1, 0 }, { 0, 2 } } } }, /* nothing alike */
         { 2, 4, 4, 33, 65, { { 3, 3 }, { 1, 1 }, { { 1, 1 }, { 1, 1 } } } },
     };
+    /* Drivers take a second to compile each of the three kernels, so not every format has every shape. */
+    const size_t count = sizeof convolutions / sizeof convolutions[0], strides[] = { 2, 1, 3 };
     for (int f = 0; f < 3; f++)
-        for (size_t i = 0; i < sizeof convolutions / sizeof convolutions[0]; i += f < 2 ? 1 : 3)
+        for (size_t i = 0; i < count; i += strides[f])
             convolve(s, each[f], &convolutions[i]);
     /* many pixels: the weight's gradient is cut into parts */
     static const convolution long_sum = { 8, 28, 28, 1, 6, { { 5, 5 }, { 1, 1 }, { { 2, 2 }, { 2, 2 } } } };
-    for (int f = 0; f < 2; f++)
-        convolve(s, each[f], &long_sum);
+    convolve(s, fp32, &long_sum);
 }

@@ -16,6 +16,13 @@ bool opencl_has_library(void)
 #endif
 }
 
+void opencl_library_forget(void)
+{
+#ifdef BD_HAVE_CLBLAST
+    CLBlastClearCache();
+#endif
+}
+
 static const bd_binding *find_binding(const bd_dispatch *dispatch, bd_tensor node)
 {
     for (int i = 0; i < dispatch->binding_count; ++i)

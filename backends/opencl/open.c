@@ -72,6 +72,7 @@ void opencl_close(bd_device *base)
     opencl_device *device = opencl_of(base);
     if (!device)
         return;
+    opencl_library_forget();
     if (device->timing_queue)
         clReleaseCommandQueue(device->timing_queue);
     if (device->queue)

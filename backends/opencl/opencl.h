@@ -94,6 +94,8 @@ typedef struct opencl_gemm {
 
 /* Was this build given CLBlast? */
 bool opencl_has_library(void);
+/* CLBlast keeps compiled kernels, and with them their contexts, until told to let go. */
+void opencl_library_forget(void);
 /* Reads the one MATMUL node of a BD_KERNEL_LIBRARY dispatch. */
 bd_status opencl_gemm_init(const bd_plan *plan, const bd_dispatch *dispatch, opencl_gemm *gemm, bd_error *error);
 bd_status opencl_gemm_enqueue(const opencl_gemm *gemm, cl_command_queue queue, bd_error *error);

@@ -1,0 +1,115 @@
+/* The tuner on an OpenCL device that is taken for a GPU: what it chooses computes the same, and is chosen again. */
+#include "../engine/program.h"
+#include "scratch.h"
+
+#include <binade/binade.h>
+
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SIDE = 384, NOTHING_TO_RUN = 77 };
+
+static bd_device *device;
+
+/* y = a b of whole numbers, whose sums are exact. Returns the tile that was taken. */
+static bd_tile run(double *result)
+{
+    bd_error error = { 0 };
+    bd_graph *graph;
+    ck_assert_int_eq(bd_graph_create(&graph, &error), BD_OK);
+    bd_set_role(graph, BD_ROLE_FIXED);
+    const bd_init zero = { BD_INIT_CONSTANT, 0 };
+    const bd_shape shape = BD_SHAPE(SIDE, SIDE);
+    bd_tensor a = bd_variable(graph, "/left", BD_ROLE_FIXED, BD_F32, shape, zero);
+    bd_tensor b = bd_variable(graph, "/right", BD_ROLE_FIXED, BD_F32, shape, zero);
+    bd_assign(graph, bd_variable(graph, "/product", BD_ROLE_FIXED, BD_F32, shape, zero), bd_matmul(graph, a, b, false, true));
+    bd_precision precision;
+    ck_assert_int_eq(bd_precision_parse("fp32", &precision, &error), BD_OK);
+    ck_assert_msg(bd_graph_apply_precision(graph, &precision, &error) == BD_OK, "%s", error.message);
+
+    bd_plan *plan;
+    bd_store *store;
+    bd_program *program;
+    ck_assert_msg(bd_plan_create(graph, &device->target, NULL, &plan, &error) == BD_OK, "%s", error.message);
+    ck_assert_int_eq(bd_store_create(device, &store, &error), BD_OK);
+    ck_assert_msg(bd_program_create(store, &plan, 1, NULL, NULL, &program, &error) == BD_OK, "%s", error.message);
+    static double left[SIDE * SIDE], right[SIDE * SIDE];
+    for (int i = 0; i < SIDE * SIDE; i++) {
+        left[i] = i * 7 % 11 - 5;
+        right[i] = i * 5 % 13 - 6;
+    }
+    ck_assert_int_eq(bd_store_write_values(store, "left", left, SIDE * SIDE, &error), BD_OK);
+    ck_assert_int_eq(bd_store_write_values(store, "right", right, SIDE * SIDE, &error), BD_OK);
+    ck_assert_msg(bd_program_run(program, 1, &error) == BD_OK, "%s", error.message);
+    ck_assert_msg(bd_store_read_values(store, "product", result, SIDE * SIDE, &error) == BD_OK, "%s", error.message);
+    const bd_tile tile = bd_program_plan(program)->kernels[0].tile;
+    ck_assert_int_eq(tile.kind, BD_TILE_GROUP);
+    for (int i = 0; i < SIDE * SIDE; i += 101) {
+        double sum = 0;
+        for (int k = 0; k < SIDE; k++)
+            sum += left[i / SIDE * SIDE + k] * right[i % SIDE * SIDE + k];
+        ck_assert_double_eq(result[i], sum);
+    }
+    bd_program_destroy(&program);
+    bd_store_destroy(&store);
+    bd_graph_destroy(&graph);
+    return tile;
+}
+
+START_TEST(a_choice_is_right_and_remembered)
+{
+    static double first[SIDE * SIDE], second[SIDE * SIDE];
+    const bd_tile chosen = run(first);
+    for (int i = 0; i < 3; i++) {
+        const bd_tile again = run(second);
+        ck_assert_mem_eq(&chosen, &again, sizeof chosen);
+        ck_assert_mem_eq(first, second, sizeof first);
+    }
+}
+END_TEST
+
+static void open_device(void)
+{
+    bd_error error = { 0 };
+    scratch_create();
+    setenv("XDG_CACHE_HOME", scratch_folder(), 1);
+    ck_assert_msg(bd_device_open("opencl", &device, &error) == BD_OK, "%s", error.message);
+    device->target.is_cpu = false;
+}
+
+static void close_device(void)
+{
+    bd_device_close(&device);
+    scratch_remove();
+}
+
+static bool is_there(const char *backend)
+{
+    bd_device_info *infos = NULL;
+    size_t count = 0;
+    bool found = false;
+    if (bd_device_list(&infos, &count, NULL) == BD_OK)
+        for (size_t i = 0; i < count; i++)
+            found |= strcmp(infos[i].backend, backend) == 0;
+    free(infos);
+    return found;
+}
+
+int main(void)
+{
+    if (!is_there("opencl"))
+        return NOTHING_TO_RUN;
+    Suite *suite = suite_create("tuner");
+    TCase *tests = tcase_create("tuner");
+    tcase_set_timeout(tests, 120);
+    tcase_add_unchecked_fixture(tests, open_device, close_device);
+    tcase_add_test(tests, a_choice_is_right_and_remembered);
+    suite_add_tcase(suite, tests);
+    SRunner *runner = srunner_create(suite);
+    srunner_set_fork_status(runner, CK_NOFORK); /* drivers do not survive a fork */
+    srunner_run_all(runner, CK_NORMAL);
+    const int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}

@@ -17,6 +17,9 @@
 
 #define MOST_SUMS     72 /* of an invocation */
 #define MOST_MULTIPLY 288
+/* SwiftShader's registers are this narrow: it compiles five times slower, and gains nothing from more. */
+#define NARROW_LANES    4
+#define NARROW_MULTIPLY 64
 #define MOST_STEP     8
 
 typedef struct operand {
@@ -31,6 +34,7 @@ typedef struct problem {
     operand a, b;
     bool convolution;
     uint32_t lanes, units;
+    int64_t depth, most_multiply; /* of k at once, and what is unrolled at most */
 } problem;
 
 static int64_t ceil_divide(int64_t a, int64_t b)
@@ -72,15 +76,17 @@ static problem describe(const bd_plan *plan, const bd_kernel *kernel, const bd_t
     p.b = read_operand(plan, kernel, node->inputs[1], b->dim[b->rank - 1], along_k[1], &p, target);
     if (p.a.number >= 0 && p.a.number == p.b.number) /* x^T x: one binding */
         p.a.width = p.b.width = p.a.width < p.b.width ? p.a.width : p.b.width;
+    const int64_t depth_a = p.a.along_k ? p.a.width : 1, depth_b = p.b.along_k ? p.b.width : 1;
+    p.depth = depth_a > depth_b ? depth_a : depth_b;
+    p.most_multiply = p.lanes > NARROW_LANES ? MOST_MULTIPLY : NARROW_MULTIPLY;
     return p;
 }
 
 /* The most of k in a turn that every part of k has a whole number of; where that is little, parts end raggedly. */
 static int64_t choose_step(const problem *p, int64_t sums)
 {
-    const int64_t wide_a = p->a.along_k ? p->a.width : 1, wide_b = p->b.along_k ? p->b.width : 1;
-    const int64_t depth = wide_a > wide_b ? wide_a : wide_b;
-    int64_t most = MOST_MULTIPLY / sums < MOST_STEP ? MOST_MULTIPLY / sums : MOST_STEP;
+    const int64_t depth = p->depth;
+    int64_t most = p->most_multiply / sums < MOST_STEP ? p->most_multiply / sums : MOST_STEP;
     most = most < depth ? depth : most / depth * depth;
     int64_t step = most;
     while (step > depth && (p->c.k % step || (p->chunks > 1 && p->chunk % step)))
@@ -111,6 +117,8 @@ static bd_tile best_tile(const problem *p)
     for (uint32_t lanes_n = 1; lanes_n <= p->lanes; lanes_n *= 2)
         for (uint32_t item_m = wide_m; item_m <= 16; item_m += wide_m)
             for (uint32_t item_n = wide_n; item_n <= 16 && item_m * item_n <= MOST_SUMS; item_n += wide_n) {
+                if (item_m * item_n * p->depth > p->most_multiply)
+                    break;
                 const bd_tile tile = { .kind = BD_TILE_SIMD,
                                        .m = p->lanes / lanes_n * item_m,
                                        .n = lanes_n * item_n,

@@ -1,6 +1,7 @@
 #!/bin/sh
 # The smallest OpenCL kernels in Oclgrind, which reports bad accesses, data races and API misuse: oclgrind.sh KERNELS_PROGRAM
 # First a canary, a kernel that writes behind its buffer: a simulator that stays silent about it fails the test.
+# Contractions are left out: Oclgrind 21.10 does not know an intrinsic (noalias.scope.decl) that its compiler emits for them.
 # --uninitialized cannot be asked for: Oclgrind 21.10 gives up at LLVM's `freeze`, which its own compiler emits for remainders.
 set -u
 kernels=$1
@@ -31,8 +32,7 @@ verdict "canary: a write behind the buffer is reported" $?
 # is cached, so it is asked for once before anything counts.
 export XDG_CACHE_HOME="$folder"
 oclgrind "$kernels" support --device opencl:0 >/dev/null 2>&1
-for filter in 'softmax: 1x1' 'softmax: 5x' 'matmul: 1 of 3x5x7' 'convolutions: 1x1x1x1' 'pooling: 1x1x1x1' \
-    'sources: 1 random' 'gather: 1' control; do
+for filter in 'softmax: 1x1' 'softmax: 5x' 'pooling: 1x1x1x1' 'sources: 1 random' control; do
     oclgrind --check-api --data-races "$kernels" test --device opencl:0 --filter "$filter" >"$folder/log" 2>&1
     status=$?
     [ $status -eq 0 ] && grep -Eq "^[1-9][0-9]* passed" "$folder/log" && ! grep -Eq "$complaints" "$folder/log"

@@ -574,11 +574,14 @@ static const char *pool(bd_emitter *emitter, const bd_node *node, const char *in
     return name;
 }
 
-/* Whether `other` takes the gradient from `mine`: larger, or as large and earlier. A NaN beats every number. */
+/* Whether `other` takes the gradient from `mine`: larger, or as large and earlier. A NaN beats every number. By arithmetic on
+ * 0 and 1: as branches, which random data mispredicts, it takes a CPU several times as long. */
 static void lose_to(bd_text *text, const char *won, const char *other, const char *mine, const char *earlier)
 {
-    bd_text_append(text, "%s = %s && !(%s != %s ? (%s == %s || %s) : (%s > %s || (%s && %s == %s)));\n", won, won, other, other,
-                   mine, mine, earlier, other, mine, earlier, other, mine);
+    bd_text_append(text,
+                   "%s &= 1u - (BD_UINT(%s > %s) | (BD_UINT(%s) & BD_UINT(%s == %s)) | "
+                   "(BD_UINT(%s != %s) & (BD_UINT(%s == %s) | BD_UINT(%s))));\n",
+                   won, other, mine, earlier, other, mine, other, other, mine, mine, earlier);
 }
 
 /* Windows that do not overlap and lie inside: a pixel has one window at most, and no loop is needed. */
@@ -597,7 +600,7 @@ static const char *pool_grad_apart(bd_emitter *emitter, const bd_node *node, bd_
     const char *name = fresh(emitter, 'v');
     char won[32], earlier[64];
     snprintf(won, sizeof won, "won%s", name);
-    bd_text_append(text, "bool %s = %s < %uu && %s < %uu;\n", won, k[0], (unsigned)window->size[0], k[1],
+    bd_text_append(text, "uint %s = BD_UINT(%s < %uu) & BD_UINT(%s < %uu);\n", won, k[0], (unsigned)window->size[0], k[1],
                    (unsigned)window->size[1]);
     if (node->op == BD_OP_MAX_POOL_GRAD) {
         const char *mine = bd_emit_value(emitter, node->inputs[0], index);
@@ -612,9 +615,9 @@ static const char *pool_grad_apart(bd_emitter *emitter, const bd_node *node, bd_
     }
     const char *share = bd_emit_value(emitter, dy, nhwc(emitter, pooled, at[0], o[0], o[1], at[3]));
     if (node->op == BD_OP_MAX_POOL_GRAD)
-        bd_text_append(text, "BD_VALUE %s = %s ? %s : 0.0f;\n", name, won, share);
+        bd_text_append(text, "BD_VALUE %s = %s != 0u ? %s : 0.0f;\n", name, won, share);
     else
-        bd_text_append(text, "BD_VALUE %s = %s ? BD_DIV(%s, %d.0f) : 0.0f;\n", name, won, share,
+        bd_text_append(text, "BD_VALUE %s = %s != 0u ? BD_DIV(%s, %d.0f) : 0.0f;\n", name, won, share,
                        (int)(window->size[0] * window->size[1]));
     bd_emit_round(emitter, node->format, name);
     return name;
@@ -658,7 +661,7 @@ static const char *pool_grad(bd_emitter *emitter, const bd_node *node, const cha
         snprintf(x, sizeof x, "x%s", inner);
         snprintf(won, sizeof won, "won%s", name);
         snprintf(earlier, sizeof earlier, "earlier%s", name);
-        bd_text_append(text, "bool %s = true;\n", won);
+        bd_text_append(text, "uint %s = 1u;\n", won);
         int scope = bd_emit_open(emitter);
         window_loops(emitter, window, &node->shape, oy, ox, inner);
         const char *other = bd_emit_value(emitter, node->inputs[0], nhwc(emitter, &node->shape, at[0], y, x, at[3]));
@@ -667,7 +670,7 @@ static const char *pool_grad(bd_emitter *emitter, const bd_node *node, const cha
         lose_to(text, won, other, mine, earlier);
         bd_text_append(text, "}\n}\n");
         bd_emit_close(emitter, scope);
-        bd_text_append(text, "if (%s) {\n", won);
+        bd_text_append(text, "if (%s != 0u) {\n", won);
         const char *share = bd_emit_value(emitter, dy, nhwc(emitter, pooled, at[0], oy, ox, at[3]));
         bd_text_append(text, "%s = BD_ADD_%s(%s, %s);\n}\n}\n}\n", name, bd_format_name(node->accumulator), name, share);
     } else {

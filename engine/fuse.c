@@ -341,6 +341,16 @@ static bool same_extent(const bd_extent *a, const bd_extent *b)
     return a->outer == b->outer && a->length == b->length && a->inner == b->inner && a->chunks == b->chunks;
 }
 
+/* CPU drivers vectorise pointwise kernels over their work-items, but not the loop of a column kernel; so what takes many loads
+ * and comparisons an element is better stored before it is summed. */
+static bool better_apart(const fuser *f, const bd_kernel *kernel, bd_kernel_class reduction)
+{
+    bool pools = false;
+    for (int i = 0; i < kernel->node_count; i++)
+        pools |= f->graph->nodes[kernel->nodes[i]].op == BD_OP_MAX_POOL_GRAD;
+    return pools && reduction == BD_KERNEL_COLUMNS && f->target->is_cpu;
+}
+
 static void place_reduction(fuser *f, bd_tensor node)
 {
     bd_plan *plan = f->plan;
@@ -354,7 +364,7 @@ static void place_reduction(fuser *f, bd_tensor node)
     const bool straight = index && elements_of(f, base) == elements && strcmp(index, elements == 1 ? "0u" : "i") == 0;
     if (!f->options->no_fusion && l.kernel >= 0 && straight && plan->kernel_of[base] == l.kernel && elements > 1) {
         bd_kernel *k = &plan->kernels[l.kernel];
-        if (k->class == BD_KERNEL_POINTWISE && k->elements == elements) {
+        if (k->class == BD_KERNEL_POINTWISE && k->elements == elements && !better_apart(f, k, class)) {
             k->class = class;
             k->extent = extent;
             kernel = l.kernel;

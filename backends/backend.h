@@ -15,8 +15,8 @@ typedef struct bd_binding {
     bd_buffer *buffer;
     uint64_t offset, size; /* bytes; offset is aligned to limits.buffer_alignment, size > 0 */
     bool written;
-    bd_access access; /* a texel buffer, of elements of `format`, only where the target has texels */
-    bd_format format;
+    bd_access access; /* a texel buffer only where the target has texels */
+    bd_format format; /* of the elements */
 } bd_binding;
 
 /* One kernel launch of a step. */

@@ -128,9 +128,9 @@ void bd_plan_destroy(bd_plan **plan);
 /* ---- source text ---- */
 typedef enum bd_dialect { BD_DIALECT_OPENCL, BD_DIALECT_GLSL } bd_dialect;
 
-/* The complete source of a kernel: prelude, skeleton and generated parts. In OpenCL C the function is `binade` and buffers
- * are arguments 0, 1, ... in operand order; in GLSL they are set 0, bindings 0, 1, ...; entry point main. Equal kernels
- * give equal text. The caller frees. */
+/* The complete source of a kernel: prelude, skeleton and generated parts. In OpenCL C the function is `binade`, buffers
+ * are arguments 0, 1, ... in operand order, and then come as many ulongs: the element of its buffer in which each operand
+ * begins. In GLSL they are set 0, bindings 0, 1, ...; entry point main. Equal kernels give equal text. The caller frees. */
 bd_status bd_kernel_source(const bd_plan *plan, const bd_kernel *kernel, const bd_target *target, bd_dialect dialect,
                            char **source, bd_error *error);
 

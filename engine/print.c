@@ -138,19 +138,14 @@ static void declare_parts(const bd_operand *operand, const char *format, int num
 }
 
 /* The type that a buffer's elements have in the kernel, and its declaration. */
-static void declare_buffers(const bd_printer *printer, bd_text *declarations, bd_text *macros)
+static void declare_buffers(const bd_printer *printer, bd_text *declarations)
 {
     const bd_graph *graph = printer->plan->graph;
-    const bool opencl = printer->dialect == BD_DIALECT_OPENCL;
     int binding = 0;
-    if (opencl)
-        bd_text_append(macros, "#define BD_ARGUMENTS ");
     for (int i = 0; i < printer->kernel->operand_count; i++) {
         const bd_operand *operand = &printer->kernel->operands[i];
         const char *format = bd_format_name(graph->nodes[operand->node].format);
-        if (opencl)
-            bd_text_append(macros, "%s__global %sBD_TYPE_%s *b%d", i ? ", " : "", operand->written ? "" : "const ", format, i);
-        else if (operand->parts > 1)
+        if (operand->parts > 1)
             declare_parts(operand, format, i, binding, declarations);
         else if (operand->parts == 1)
             bd_text_append(declarations, "layout(set = 0, binding = %d) %sbuffer Buffer%d { BD_TYPE_%s b%d[]; };\n", binding,
@@ -159,12 +154,27 @@ static void declare_buffers(const bd_printer *printer, bd_text *declarations, bd
         if (operand->access != BD_ACCESS_BUFFER)
             bd_text_append(declarations, "layout(set = 0, binding = %d) uniform BD_TEXELS_%s t%d;\n", binding++, format, i);
     }
-    if (!opencl)
-        return;
+}
+
+/* OpenCL: whole buffers p0, p1, ..., and in which element o0, o1, ... the operands b0, b1, ... begin. Not sub-buffers:
+ * NVIDIA's driver (580.159) crashes when it releases some that overlap, as an arena's must, once kernels have used them. */
+static void declare_arguments(const bd_printer *printer, bd_text *macros)
+{
+    const bd_kernel *kernel = printer->kernel;
+    bd_text_append(macros, "#define BD_ARGUMENTS ");
+    for (int i = 0; i < kernel->operand_count; i++)
+        bd_text_append(macros, "__global %sBD_TYPE_%s *p%d, ", kernel->operands[i].written ? "" : "const ",
+                       bd_format_name(printer->plan->graph->nodes[kernel->operands[i].node].format), i);
+    for (int i = 0; i < kernel->operand_count; i++)
+        bd_text_append(macros, "%sconst ulong o%d", i ? ", " : "", i);
     bd_text_append(macros, "\n#define BD_BUFFERS ");
-    for (int i = 0; i < printer->kernel->operand_count; i++)
-        bd_text_append(macros, "%sb%d", i ? ", " : "", i);
+    for (int i = 0; i < kernel->operand_count; i++)
+        bd_text_append(macros, "p%d, ", i);
+    for (int i = 0; i < kernel->operand_count; i++)
+        bd_text_append(macros, "%so%d", i ? ", " : "", i);
     bd_text_append(macros, "\n");
+    for (int i = 0; i < kernel->operand_count; i++)
+        bd_text_append(macros, "#define b%d (p%d + o%d)\n", i, i, i);
 }
 
 static void append_skeleton(bd_text *source, const char *skeleton, const bd_text *declarations, const bd_text *body)
@@ -214,7 +224,10 @@ bd_status bd_kernel_source(const bd_plan *plan, const bd_kernel *kernel, const b
     case BD_KERNEL_CONTROL: bd_print_control(&printer); break;
     case BD_KERNEL_LIBRARY: break;
     }
-    declare_buffers(&printer, &declarations, &printer.macros);
+    if (dialect == BD_DIALECT_OPENCL)
+        declare_arguments(&printer, &printer.macros);
+    else
+        declare_buffers(&printer, &declarations);
     char prelude[32], skeleton[48];
     const bool opencl = dialect == BD_DIALECT_OPENCL;
     snprintf(prelude, sizeof prelude, opencl ? "cl/prelude.cl" : "shaders/prelude.comp");

@@ -48,6 +48,7 @@ static int bind_parts(const bd_operand *operand, const bd_binding *whole, bd_for
         const uint64_t most = (uint64_t)operand->part_elements * bd_format_size(format), first = i * most;
         parts[i] = *whole;
         parts[i].written = operand->written;
+        parts[i].format = format;
         parts[i].offset += first;
         parts[i].size = operand->parts > 1 && i + 1 < operand->parts ? most : whole->size - first;
     }

@@ -162,10 +162,12 @@ START_TEST(program_runs_in_order)
         { .buffer = buffer, .offset = step, .size = ITEMS * sizeof(int), .written = true },
         { .buffer = buffer, .offset = 2 * step, .size = ITEMS * sizeof(int), .written = true },
     };
-#define AT "size_t i = get_global_id(0) + get_global_id(1) * get_global_size(0);"
+#define HEAD                                                                                                           \
+    "__kernel void binade(__global int *p0, __global int *p1, ulong o0, ulong o1)\n"                                   \
+    "{\n    size_t i = get_global_id(0) + get_global_id(1) * get_global_size(0);\n"
     const bd_dispatch dispatches[2] = {
-        { &kernel, "__kernel void binade(__global int *a, __global int *b) {" AT "b[i] = a[i] + 1; }", bindings, 2 },
-        { &kernel, "__kernel void binade(__global int *a, __global int *b) {" AT "a[i] = 2 * b[i]; }", bindings, 2 },
+        { &kernel, HEAD "p1[o1 + i] = p0[o0 + i] + 1; }", bindings, 2 },
+        { &kernel, HEAD "p0[o0 + i] = 2 * p1[o1 + i]; }", bindings, 2 },
     };
     const bd_program_desc desc = { .dispatches = dispatches, .dispatch_count = 2 };
     bd_backend_program *program;
@@ -188,6 +190,35 @@ START_TEST(program_runs_in_order)
     OK(backend->buffer_read(device, buffer, 0, values, sizeof values, NULL, &error));
     for (int i = 0; i < ITEMS; i++)
         ck_assert_int_eq(values[i], 0);
+    backend->buffer_destroy(device, buffer);
+    close_device();
+}
+END_TEST
+
+/* Arenas bind parts that overlap, one after the other. As sub-buffers they crash NVIDIA's driver (580.159) at the end. */
+START_TEST(overlapping_parts_end_well)
+{
+    enum { PARTS = 40, ITEMS = 64, STEP = 1024 };
+    open_device(_i);
+    bd_buffer *buffer = make_buffer((PARTS + 1) * STEP);
+    bd_kernel kernel = { .name = "overlap", .local = { ITEMS, 1, 1 }, .groups = { 1, 1, 1 } };
+    const char *source = "__kernel void binade(__global int *p0, ulong o0) { p0[o0 + get_global_id(0)] += 1; }";
+    bd_binding bindings[PARTS];
+    bd_dispatch dispatches[PARTS];
+    for (int i = 0; i < PARTS; i++) {
+        const uint64_t part = (uint64_t)(i * 7919 % PARTS);
+        bindings[i] = (bd_binding){ .buffer = buffer, .offset = part * STEP, .size = 2 * STEP, .written = true };
+        dispatches[i] = (bd_dispatch){ &kernel, source, &bindings[i], 1 };
+    }
+    const bd_program_desc desc = { .dispatches = dispatches, .dispatch_count = PARTS };
+    bd_backend_program *program;
+    OK(backend->program_create(device, &desc, &program, &error));
+    OK(backend->program_run(device, program, 1, &error));
+    int values[STEP / sizeof(int)];
+    OK(backend->buffer_read(device, buffer, (PARTS - 1) * STEP, values, sizeof values, NULL, &error));
+    ck_assert_int_eq(values[0], 1);
+    ck_assert_int_eq(values[ITEMS], 0);
+    backend->program_destroy(device, program);
     backend->buffer_destroy(device, buffer);
     close_device();
 }
@@ -298,6 +329,7 @@ int main(void)
     tcase_add_loop_test(tests, buffers_hold_what_is_written, 0, devices);
     tcase_add_loop_test(tests, too_large_a_buffer_is_refused, 0, devices);
     tcase_add_loop_test(tests, program_runs_in_order, 0, devices);
+    tcase_add_loop_test(tests, overlapping_parts_end_well, 0, devices);
     tcase_add_loop_test(tests, broken_source_is_told_with_its_log, 0, devices);
     tcase_add_loop_test(tests, damaged_binary_is_compiled_again, 0, devices);
     suite_add_tcase(suite, tests);

@@ -64,10 +64,11 @@ static void run(const char *body, int items, const char *in_type, const void *in
     else
         snprintf(defines, sizeof defines,
                  "#undef BD_KHR_FP16\n#undef BD_HALF_BUILTIN\n#undef BD_ROUND_BY_STEPS\n#undef BD_EXACT_DIVIDE\n");
-    int length = snprintf(function, sizeof function,
-                          "__kernel void binade(__global const %s *in, __global %s *out)\n"
-                          "{\n    size_t i = get_global_id(0), n = get_global_size(0);\n%s}\n",
-                          in_type, out_type, body);
+    int length =
+        snprintf(function, sizeof function,
+                 "__kernel void binade(__global const %s *in, __global %s *out, ulong in_first, ulong out_first)\n"
+                 "{\n    size_t i = get_global_id(0), n = get_global_size(0);\n%s}\n",
+                 in_type, out_type, body);
     ck_assert_int_lt(length, sizeof function);
     char *source = malloc(strlen(defines) + strlen(prelude) + sizeof function);
     sprintf(source, "%s%s%s", defines, prelude, function);

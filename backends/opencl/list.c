@@ -9,7 +9,7 @@
 /* From extensions of NVIDIA and AMD (cl_nv_device_attribute_query, cl_amd_device_attribute_query). */
 #define DEVICE_WARP_SIZE_NV 0x4003
 #define DEVICE_WAVEFRONT_WIDTH_AMD 0x4043
-/* Pointers that fit in the smallest CL_DEVICE_MAX_PARAMETER_SIZE of a full profile, 1024 bytes, are twice as many. */
+/* Each is a pointer and an offset: so many fill the smallest CL_DEVICE_MAX_PARAMETER_SIZE of a full profile, 1024. */
 #define MAX_BINDINGS 64
 /* NVIDIA's limit in the second and third dimension; other drivers have none below size_t. */
 #define MAX_GROUPS_YZ 65535

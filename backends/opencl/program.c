@@ -5,13 +5,6 @@
 #include <string.h>
 #include <time.h>
 
-/* A part of a buffer as kernels see it; dispatches that bind the same part share it. */
-typedef struct region {
-    const bd_buffer *buffer;
-    uint64_t offset, size;
-    cl_mem memory; /* retained */
-} region;
-
 typedef struct compiled {
     bd_cache_key key; /* of the source */
     cl_program program;
@@ -28,8 +21,6 @@ struct bd_backend_program {
     int launch_count;
     compiled *programs;
     int program_count;
-    region *regions;
-    int region_count;
 };
 
 /* Equal kernels have equal text, so a step of many layers has few programs. */
@@ -47,30 +38,6 @@ static bd_status find_program(opencl_device *device, bd_backend_program *recorde
     if (status == BD_OK)
         recorded->programs[recorded->program_count++] = (compiled){ key, *program };
     return status;
-}
-
-static bd_status find_region(bd_backend_program *recorded, const bd_binding *binding, cl_mem *memory, bd_error *error)
-{
-    for (int i = 0; i < recorded->region_count; ++i) {
-        const region *known = &recorded->regions[i];
-        if (known->buffer == binding->buffer && known->offset == binding->offset && known->size == binding->size) {
-            *memory = known->memory;
-            return BD_OK;
-        }
-    }
-    cl_int code;
-    if (binding->offset == 0 && binding->size == binding->buffer->size) {
-        *memory = binding->buffer->memory;
-        code = clRetainMemObject(*memory);
-    } else {
-        cl_buffer_region part = { binding->offset, binding->size };
-        *memory =
-            clCreateSubBuffer(binding->buffer->memory, CL_MEM_READ_WRITE, CL_BUFFER_CREATE_TYPE_REGION, &part, &code);
-    }
-    if (code != CL_SUCCESS)
-        return opencl_fail(error, code, "binding a part of a buffer");
-    recorded->regions[recorded->region_count++] = (region){ binding->buffer, binding->offset, binding->size, *memory };
-    return BD_OK;
 }
 
 static bd_status record(opencl_device *device, bd_backend_program *recorded, const bd_program_desc *desc,
@@ -91,15 +58,15 @@ static bd_status record(opencl_device *device, bd_backend_program *recorded, con
     if (code != CL_SUCCESS)
         return opencl_fail(error, code, dispatch->kernel->name);
     ++recorded->launch_count;
-    for (int i = 0; i < dispatch->binding_count; ++i) {
-        cl_mem memory;
-        status = find_region(recorded, &dispatch->bindings[i], &memory, error);
-        if (status != BD_OK)
-            return status;
-        code = clSetKernelArg(next->kernel, (cl_uint)i, sizeof memory, &memory);
-        if (code != CL_SUCCESS)
-            return opencl_fail(error, code, dispatch->kernel->name);
+    for (int i = 0; code == CL_SUCCESS && i < dispatch->binding_count; ++i) {
+        const bd_binding *binding = &dispatch->bindings[i];
+        cl_ulong first = binding->offset / bd_format_size(binding->format);
+        code = clSetKernelArg(next->kernel, (cl_uint)i, sizeof(cl_mem), &binding->buffer->memory);
+        if (code == CL_SUCCESS)
+            code = clSetKernelArg(next->kernel, (cl_uint)(dispatch->binding_count + i), sizeof first, &first);
     }
+    if (code != CL_SUCCESS)
+        return opencl_fail(error, code, dispatch->kernel->name);
     for (int i = 0; i < 3; ++i) {
         next->local[i] = dispatch->kernel->local[i];
         next->global[i] = (size_t)dispatch->kernel->groups[i] * dispatch->kernel->local[i];
@@ -110,17 +77,14 @@ static bd_status record(opencl_device *device, bd_backend_program *recorded, con
 bd_status opencl_program_create(bd_device *base, const bd_program_desc *desc, bd_backend_program **program,
                                 bd_error *error)
 {
-    size_t dispatches = (size_t)desc->dispatch_count, bindings = 0;
-    for (size_t i = 0; i < dispatches; ++i)
-        bindings += (size_t)desc->dispatches[i].binding_count;
+    size_t dispatches = (size_t)desc->dispatch_count;
     bd_backend_program *recorded = calloc(1, sizeof *recorded);
     if (recorded) { /* one more of each, since calloc(0) may be NULL */
         recorded->launches = calloc(dispatches + 1, sizeof *recorded->launches);
         recorded->programs = calloc(dispatches + 1, sizeof *recorded->programs);
-        recorded->regions = calloc(bindings + 1, sizeof *recorded->regions);
     }
     bd_status status = BD_OK;
-    if (!recorded || !recorded->launches || !recorded->programs || !recorded->regions)
+    if (!recorded || !recorded->launches || !recorded->programs)
         status = bd_fail(error, BD_ERROR_MEMORY, "no memory to record %zu dispatches", dispatches);
     for (int i = 0; status == BD_OK && i < desc->dispatch_count; ++i) {
         status = record(opencl_of(base), recorded, desc, &desc->dispatches[i], error);
@@ -145,11 +109,8 @@ void opencl_program_destroy(bd_device *base, bd_backend_program *program)
             clReleaseKernel(program->launches[i].kernel);
     for (int i = 0; i < program->program_count; ++i)
         clReleaseProgram(program->programs[i].program);
-    for (int i = 0; i < program->region_count; ++i)
-        clReleaseMemObject(program->regions[i].memory);
     free(program->launches);
     free(program->programs);
-    free(program->regions);
     free(program);
 }
 

@@ -57,7 +57,7 @@ static void print_taps(bd_text *macros, const bd_window *w, const bd_shape *x, c
     bd_text_append(macros, "#define A_INDEX(o, i) ((o).x + (i).x)\n");
     if (w->pad[0][0] || w->pad[0][1] || w->pad[1][0] || w->pad[1][1]) {
         /* What lies before the image wraps around and is too large. */
-        bd_text_append(macros, "#define A_VALID(o, i) ((o).y + (i).y < %lluu && (o).z + (i).z < %lluu)\n", height, width);
+        bd_text_append(macros, "#define A_VALID(o, i) BD_BOTH((o).y + (i).y < %lluu, (o).z + (i).z < %lluu)\n", height, width);
         bd_text_append(macros, "#define A_RUN_OUTSIDE(o, i) ((o).y + (i).y >= %lluu)\n", height);
         if (x->dim[2] >= w->size[1])
             bd_text_append(macros, "#define A_RUN_INSIDE(o, i) ((o).y + (i).y < %lluu && (o).z <= %lluu)\n", height,
@@ -82,8 +82,8 @@ static void print_taps_back(bd_text *macros, const bd_window *w, const bd_shape 
     bd_text_append(macros, "#define A_ICTX(i) BD_UINT4((i) %% %lluu, (i) / %lluu, (i) / %lluu %% %lluu, 0u)\n", channels,
                    taps * channels, channels, taps);
     bd_text_append(macros,
-                   "#define A_VALID(o, i) ((o).y - (i).y < %lluu && (o).z - (i).z < %lluu && "
-                   "((o).y - (i).y) %% %lluu == 0u && ((o).z - (i).z) %% %lluu == 0u)\n",
+                   "#define A_VALID(o, i) BD_BOTH(BD_BOTH((o).y - (i).y < %lluu, (o).z - (i).z < %lluu), "
+                   "BD_BOTH(((o).y - (i).y) %% %lluu == 0u, ((o).z - (i).z) %% %lluu == 0u))\n",
                    height * sy, width * sx, sy, sx);
     bd_text_append(macros, "#define A_RUN_INSIDE(o, i) A_VALID(o, i)\n#define A_RUN_OUTSIDE(o, i) true\n");
     bd_text_append(macros, "#define A_INDEX(o, i) ((o).x + (i).x + (((o).y - (i).y) / %lluu * %lluu + ((o).z - (i).z) / %lluu) * %lluu)\n",

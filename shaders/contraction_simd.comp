@@ -64,7 +64,7 @@
 #else
 #define DEPTH B_ALONG_K
 #endif
-// What lies past the end is read where something is, and counts as 0.
+// What lies past the end is read where something is, and counts as 0: chosen by mix(), since ?: becomes a branch.
 #if RAGGED
 #define AT_K(k, width) min(k, last - uint(width))
 #define PAST(k) ((k) >= last)
@@ -99,11 +99,11 @@ void main()
                 const uint k = first + step + u;
                 const uvec4 column = A_COLUMN(AT_K(k, A_ALONG_K));
                 [[unroll]] for (uint r = 0u; r < ITEM_M; r += A_ALONG_M) {
-                    const bool inside = VALID(row[r], column) && !PAST(k);
+                    const bool inside = BD_BOTH(VALID(row[r], column), !PAST(k));
                     const uint at = INDEX(row[r], column);
-                    const vec4 texel = A_TEXEL(inside ? at : 0u);
+                    const vec4 texel = A_TEXEL(mix(0u, at, inside));
                     [[unroll]] for (uint e = 0u; e < A_WIDTH; e++)
-                        a[r + e % A_ALONG_M][u + e % A_ALONG_K] = inside ? texel[e] : 0.0f;
+                        a[r + e % A_ALONG_M][u + e % A_ALONG_K] = mix(0.0f, texel[e], inside);
                 }
             }
             [[unroll]] for (uint u = 0u; u < DEPTH; u += B_ALONG_K) {
@@ -111,7 +111,7 @@ void main()
                 [[unroll]] for (uint j = 0u; j < ITEM_N; j += B_ALONG_N) {
                     const vec4 texel = B_TEXEL(B_INDEX(z, AT_K(k, B_ALONG_K), min(OF_N(j), N - B_ALONG_N)));
                     [[unroll]] for (uint e = 0u; e < B_WIDTH; e++)
-                        b[j + e % B_ALONG_N][u + e % B_ALONG_K] = PAST(k) ? 0.0f : texel[e];
+                        b[j + e % B_ALONG_N][u + e % B_ALONG_K] = mix(texel[e], 0.0f, PAST(k));
                 }
             }
             [[unroll]] for (uint u = 0u; u < DEPTH; u++)

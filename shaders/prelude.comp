@@ -42,6 +42,10 @@
 #define BD_UINT(x) uint(x)
 #define BD_INT(x) int(x)
 #define BD_UINT4(x, y, z, w) uvec4(x, y, z, w)
+// && and || branch, and so does ?: now and then. SwiftShader's compiler takes twice the time and memory for each branch in a
+// row: where many may stand in unrolled loops, conditions are joined by these and values chosen by mix().
+#define BD_BOTH(a, b) bool(uint(a) & uint(b))
+#define BD_EITHER(a, b) bool(uint(a) | uint(b))
 #define BD_AS_FLOAT(x) uintBitsToFloat(x)
 #define BD_AS_UINT(x) floatBitsToUint(x)
 #define BD_INFINITY uintBitsToFloat(0x7f800000u)
@@ -83,7 +87,7 @@ float bd_round_f16(float x)
     precise float c = uintBitsToFloat(exponent + (13u << 23));
     precise float sum = uintBitsToFloat(bits & 0x7fffffffu) + c;
     precise float magnitude = sum - c;
-    magnitude = magnitude >= 65536.0f ? BD_INFINITY : magnitude; // keeps NaN
+    magnitude = mix(magnitude, BD_INFINITY, magnitude >= 65536.0f); // keeps NaN
     return uintBitsToFloat(floatBitsToUint(magnitude) | (bits & 0x80000000u));
 #endif
 }
@@ -261,12 +265,12 @@ float bd_abs(float x)
 
 float bd_max(float a, float b)
 {
-    return (bd_is_nan(a) || a > b) ? a : b;
+    return mix(b, a, BD_EITHER(bd_is_nan(a), a > b));
 }
 
 float bd_min(float a, float b)
 {
-    return (bd_is_nan(a) || a < b) ? a : b;
+    return mix(b, a, BD_EITHER(bd_is_nan(a), a < b));
 }
 
 float bd_nonfinite(float x)

@@ -20,6 +20,9 @@
 /* SwiftShader's registers are this narrow: it compiles five times slower, and gains nothing from more. */
 #define NARROW_LANES    4
 #define NARROW_MULTIPLY 64
+/* Rounding a product and a sum to halves by integers is so much more code than one multiplication; SwiftShader takes 0.2 s for
+ * eight of them in a row, and minutes for sixteen. */
+#define HALF_SUM_CODE 16
 #define MOST_STEP     8
 
 typedef struct operand {
@@ -79,6 +82,8 @@ static problem describe(const bd_plan *plan, const bd_kernel *kernel, const bd_t
     const int64_t depth_a = p.a.along_k ? p.a.width : 1, depth_b = p.b.along_k ? p.b.width : 1;
     p.depth = depth_a > depth_b ? depth_a : depth_b;
     p.most_multiply = p.lanes > NARROW_LANES ? MOST_MULTIPLY : NARROW_MULTIPLY;
+    if (node->accumulator == BD_F16 && !(target->half.arithmetic && target->half.arithmetic_exact))
+        p.most_multiply /= HALF_SUM_CODE;
     return p;
 }
 
@@ -117,7 +122,7 @@ static bd_tile best_tile(const problem *p)
     for (uint32_t lanes_n = 1; lanes_n <= p->lanes; lanes_n *= 2)
         for (uint32_t item_m = wide_m; item_m <= 16; item_m += wide_m)
             for (uint32_t item_n = wide_n; item_n <= 16 && item_m * item_n <= MOST_SUMS; item_n += wide_n) {
-                if (item_m * item_n * p->depth > p->most_multiply)
+                if (best.m && item_m * item_n * p->depth > p->most_multiply)
                     break;
                 const bd_tile tile = { .kind = BD_TILE_SIMD,
                                        .m = p->lanes / lanes_n * item_m,

@@ -7,15 +7,16 @@
 #define COST_FETCH    5.0 /* of a texel, however wide, by lanes that lie side by side or at one place */
 #define COST_APART    9.0 /* by lanes whose texels lie a row apart */
 #define COST_MULTIPLY 0.5 /* and add */
-#define COST_TURN     1.0 /* each sum, through the execution mask, in a turn of the loop */
+#define COST_TURN     0.3 /* each sum, through the execution mask, in a turn of the loop */
 #define COST_STORE    15.0
 #define COST_COLUMN   15.0 /* a convolution's context of k, by divisions */
 #define COST_INSIDE   4.0  /* whether a tap lies inside the image, for each fetch */
 
-/* What is unrolled must be compiled, a millisecond a multiplication: worth it if a thousand runs gain as much. */
-#define COST_COMPILE 1000.0
+/* What is unrolled must be compiled: worth it if a thousand runs gain as much. */
+#define COST_COMPILE_SUM      3500.0 /* with its store */
+#define COST_COMPILE_MULTIPLY 250.0
 
-#define MOST_SUMS     72 /* of an invocation */
+#define MOST_SUMS     96 /* of an invocation */
 #define MOST_MULTIPLY 288
 /* SwiftShader's registers are this narrow: it compiles five times slower, and gains nothing from more. */
 #define NARROW_LANES    4
@@ -111,7 +112,8 @@ static double cost(const problem *p, const bd_tile *t)
         turn += fetches_a * COST_INSIDE + (double)(step / (p->a.along_k ? p->a.width : 1)) * COST_COLUMN;
     const int64_t groups = ceil_divide(p->c.m, t->m) * ceil_divide(p->c.n, t->n) * p->c.batch * p->chunks;
     const double group = (double)ceil_divide(p->chunk, step) * turn + (double)sums * COST_STORE;
-    return (double)ceil_divide(groups, p->units) * group + (double)(sums * step) * COST_COMPILE;
+    const double compile = (double)sums * (COST_COMPILE_SUM + (double)step * COST_COMPILE_MULTIPLY);
+    return (double)ceil_divide(groups, p->units) * group + compile;
 }
 
 static bd_tile best_tile(const problem *p)

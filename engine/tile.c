@@ -137,10 +137,10 @@ static bd_tile vector_tile(const bd_contraction *c, int64_t chunks, const bd_tar
     vector_item(c->n, &tile);
     const int64_t units = target->limits.compute_units, numbers = target->limits.shared_bytes / (int64_t)sizeof(float);
     const int64_t length = larger(ceil_divide(c->k, chunks), 1);
-    int64_t n = smaller(round_up(c->n, tile.item_n), 64), m = 132, k = length;
+    int64_t n = smaller(round_up(larger(c->n, 1), tile.item_n), 64), m = 132, k = length;
     if (ceil_divide(c->m, m) * ceil_divide(c->n, n) * c->batch * chunks < 8 * units)
         m = 60; /* smaller pieces spread better */
-    m = smaller(m / tile.item_m * tile.item_m, round_up(c->m, tile.item_m));
+    m = smaller(m / tile.item_m * tile.item_m, round_up(larger(c->m, 1), tile.item_m));
     /* Panels of at most 400 steps stay in the second-level cache. */
     for (int64_t panels = ceil_divide(length, 400); k > 1 && (k > 400 || vector_shared(m, n, k, k < length) > numbers); panels++)
         k = smaller(round_up(ceil_divide(length, panels), 8), k - 1);

@@ -64,6 +64,8 @@ int main(int argc, char **argv)
     setlocale(LC_CTYPE, ""); /* only which characters the terminal shows; numbers keep their point */
     /* A file that grows beyond a limit (ulimit -f) is a failed write like another, to be told of and survived. */
     (void)signal(SIGXFSZ, SIG_IGN);
+    /* PoCL compiles a kernel twice, for its binary and again for the first launch, unless told that one will do. */
+    setenv("POCL_WORK_GROUP_SPECIALIZATION", "0", false);
     int result = run(argc, argv);
     /* A full disk behind stdout shows itself here at the latest. */
     if (fflush(stdout) || ferror(stdout)) {

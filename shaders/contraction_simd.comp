@@ -114,9 +114,10 @@ void main()
                         b[j + e % B_ALONG_N][u + e % B_ALONG_K] = mix(texel[e], 0.0f, PAST(k));
                 }
             }
-            [[unroll]] for (uint u = 0u; u < DEPTH; u++)
-                [[unroll]] for (uint r = 0u; r < ITEM_M; r++)
-                    [[unroll]] for (uint j = 0u; j < ITEM_N; j++)
+            // u innermost: there are more sums than registers, and each is loaded and stored once for DEPTH products.
+            [[unroll]] for (uint r = 0u; r < ITEM_M; r++)
+                [[unroll]] for (uint j = 0u; j < ITEM_N; j++)
+                    [[unroll]] for (uint u = 0u; u < DEPTH; u++)
                         sum[r][j] = ACCUMULATE(sum[r][j], a[r][u], b[j][u]);
         }
     [[unroll]] for (uint r = 0u; r < ITEM_M; r++)

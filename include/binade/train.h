@@ -37,6 +37,7 @@ typedef enum bd_event_kind { BD_TRAIN_START, BD_TRAIN_PROGRESS, BD_TRAIN_EPOCH, 
 typedef struct bd_train_event {
     bd_event_kind kind;
     int64_t epoch, epochs, step, steps; /* epoch: the running one, from 1, or how many are done; step: steps done so far */
+    int64_t steps_per_epoch;
     double train_loss, train_accuracy;  /* since the last event of this kind's interval; NaN if unknown */
     double test_loss, test_accuracy;    /* EPOCH and DONE; NaN if not evaluated */
     double images_per_second;           /* training only, evaluation aside */
@@ -60,6 +61,7 @@ typedef struct bd_train_params {
     bd_precision precision;
     bd_optimizer optimizer;
     int64_t batch, epochs;
+    int64_t max_steps; /* end after so many steps in all, even within an epoch; 0: after the epochs */
     uint64_t seed;
     bool continue_on_nan;
     bool no_fusion;

@@ -101,8 +101,8 @@ static void head(FILE *file, const comparison *self)
     html_print(file, "<p class=\"soft\">%s: %s training and %s test images of %dx%dx%d, %d classes. %s. ", d->name,
                app_thousands(train, (double)d->train.count), app_thousands(test, (double)d->test.count), (int)d->height,
                (int)d->width, (int)d->channels, (int)d->classes, self->description);
-    html_print(file, "%.3g epoch%s, %d seed%s. Begun %s%s.</p>\n", self->length, self->length <= 1 ? "" : "s", (int)self->seeds,
-               self->seeds == 1 ? "" : "s", self->started,
+    html_print(file, "%.3g epoch%s, %d seed%s. Begun %s%s.</p>\n", self->length, self->length <= 1 ? "" : "s",
+               (int)self->seeds, self->seeds == 1 ? "" : "s", self->started,
                self->finished ? "" : "; not finished: what is missing here was not run");
     tiles(file, self);
 }

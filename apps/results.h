@@ -51,7 +51,7 @@ typedef struct comparison {
     json_t *options;       /* the same for programs */
     const char *command;   /* the command line that made this */
     int64_t epochs, seeds;
-    double length; /* in epochs: less than `epochs` where steps are limited */
+    double length;           /* in epochs: less than `epochs` where steps are limited */
     bd_device_info *devices; /* those that are compared */
     size_t device_count;
     const char **models, **precisions;

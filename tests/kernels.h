@@ -16,8 +16,8 @@ typedef struct session {
     bool verbose; /* a line a case */
 
     const char *group;
-    int passed, failed;  /* of the group */
-    double worst;        /* largest error over its bound, in the group */
+    int passed, failed; /* of the group */
+    double worst;       /* largest error over its bound, in the group */
     char worst_case[160];
 } session;
 

@@ -101,9 +101,10 @@ void test_gradients(session *s)
         const char *name;
         forward_function forward;
     } cases[] = {
-        { "linear", linear },   { "batched product", batched }, { "convolution", convolution },
-        { "strided convolution", strided_convolution },         { "average", average },
-        { "views", views },     { "embedding", embedding },     { "products", products },
+        { "linear", linear },           { "batched product", batched },
+        { "convolution", convolution }, { "strided convolution", strided_convolution },
+        { "average", average },         { "views", views },
+        { "embedding", embedding },     { "products", products },
     };
     const format_set each[] = { fp32, fp16 };
     for (int f = 0; f < 2; f++) {

@@ -3,8 +3,9 @@
 
 #define ERROR_CODES(ROW)                                                                                               \
     ROW(CL_DEVICE_NOT_FOUND)                                                                                           \
-    ROW(CL_DEVICE_NOT_AVAILABLE) ROW(CL_COMPILER_NOT_AVAILABLE) ROW(CL_MEM_OBJECT_ALLOCATION_FAILURE) ROW(             \
-        CL_OUT_OF_RESOURCES) ROW(CL_OUT_OF_HOST_MEMORY) ROW(CL_PROFILING_INFO_NOT_AVAILABLE) ROW(CL_MEM_COPY_OVERLAP)  \
+    ROW(CL_DEVICE_NOT_AVAILABLE)                                                                                       \
+    ROW(CL_COMPILER_NOT_AVAILABLE) ROW(CL_MEM_OBJECT_ALLOCATION_FAILURE) ROW(CL_OUT_OF_RESOURCES) ROW(                 \
+        CL_OUT_OF_HOST_MEMORY) ROW(CL_PROFILING_INFO_NOT_AVAILABLE) ROW(CL_MEM_COPY_OVERLAP)                           \
         ROW(CL_BUILD_PROGRAM_FAILURE) ROW(CL_MAP_FAILURE) ROW(CL_MISALIGNED_SUB_BUFFER_OFFSET) ROW(                    \
             CL_EXEC_STATUS_ERROR_FOR_EVENTS_IN_WAIT_LIST) ROW(CL_COMPILE_PROGRAM_FAILURE) ROW(CL_LINKER_NOT_AVAILABLE) \
             ROW(CL_LINK_PROGRAM_FAILURE) ROW(CL_INVALID_VALUE) ROW(CL_INVALID_DEVICE_TYPE) ROW(CL_INVALID_PLATFORM)    \

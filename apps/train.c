@@ -228,7 +228,7 @@ static void finish(session *self)
 static const char examples[] =
     "  binade train                                  the MLP on Fashion-MNIST in FP32, on the first device\n"
     "  binade train --model lenet --precision mixed --device vulkan:0\n"
-    "  binade train --model mlp:784-300-100-10 --optimizer adamw --schedule cosine --epochs 20\n"
+    "  binade train --model mlp:784-300-100-10 --optimizer adamw --warmup 500 --epochs 20\n"
     "  binade train --precision 'fp16,acc=f16;linear3:w=f32'   FP16 sums too, but the last layer's weights in FP32\n"
     "  binade train --output runs/a                  Ctrl-C saves; then go on with\n"
     "  binade train --output runs/a --resume runs/a/checkpoint.safetensors\n"

@@ -52,7 +52,7 @@ void training_options_init(training_options *options, option_row rows[TRAINING_R
         OPTION_IN("beta2", NUMBER, &o->beta2, "X", 0, 0.999999, "adam, adamw: decay of the mean square (0.999)"),
         OPTION_IN("epsilon", NUMBER, &o->epsilon, "X", 0, 1, "adam, adamw: added to the root (1e-8; in fp16 use 1e-4)"),
         OPTION_IN("clip", NUMBER, &o->clip, "X", 0, FLT_MAX, "scale gradients down to this norm (0: never)"),
-        OPTION("schedule", CHOICE, &o->schedule, "constant|step|cosine", "of the learning rate (constant)"),
+        OPTION("schedule", CHOICE, &o->schedule, "constant|step|cosine", "of the learning rate (cosine)"),
         OPTION_IN("warmup", INTEGER, &o->warmup, "STEPS", 0, 1e9, "raise the learning rate from 0 over STEPS (0)"),
         OPTION_IN("step-epochs", INTEGER, &o->step_epochs, "N", 1, 1e6, "schedule step: epochs between changes (30)"),
         OPTION_IN("step-factor", NUMBER, &o->step_factor, "X", 0, 1e3, "schedule step: factor at a change (0.1)"),

@@ -23,7 +23,7 @@ void bd_train_params_init(bd_train_params *params)
                        .beta1 = 0.9f,
                        .beta2 = 0.999f,
                        .epsilon = 1e-8f,
-                       .schedule = BD_SCHEDULE_CONSTANT,
+                       .schedule = BD_SCHEDULE_COSINE,
                        .step_epochs = 30,
                        .step_factor = 0.1f },
         .batch = 256,

@@ -81,6 +81,7 @@ bd_train_params fixture_params(const bd_dataset *dataset, const char *precision)
     params.batch = FIXTURE_BATCH;
     params.epochs = 3;
     params.optimizer.rate = 0.1f;
+    params.optimizer.schedule = BD_SCHEDULE_CONSTANT;
     must(bd_precision_parse(precision, &params.precision, &error), &error);
     return params;
 }

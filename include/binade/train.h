@@ -78,7 +78,7 @@ typedef struct bd_train_params {
     void *user;
 } bd_train_params;
 
-/* SGD, rate 0.05, momentum 0.9, batch 256, 5 epochs, seed 1, fp32. */
+/* SGD, rate 0.05 along a cosine to 0, momentum 0.9, batch 256, 5 epochs, seed 1, fp32. */
 BD_API void bd_train_params_init(bd_train_params *params);
 
 typedef struct bd_trainer bd_trainer;

@@ -27,7 +27,7 @@ static void matmul(session *s, format_set f, product_shape p)
         bd_tensor a = operand(&c, p.batch, p.m, p.k, p.transpose_a, fills[i]);
         bd_tensor b = operand(&c, p.batch, p.k, p.n, p.transpose_b, fills[i]);
         bd_tensor y = bd_matmul(c.graph, a, b, p.transpose_a, p.transpose_b);
-        case_output(&c, y, fills[i] == FILL_WHOLE ? bit_identical : sum_of(p.k, 0));
+        case_output(&c, y, fills[i] == FILL_WHOLE ? equal_value : sum_of(p.k, 0));
     }
     case_run(&c);
 }
@@ -47,7 +47,7 @@ static void matmul_fused(session *s, format_set f, int64_t m, int64_t n, int64_t
         bd_tensor product = bd_matmul(g, bd_relu(g, bd_cast(g, x, BD_ROLE_ACTIVATION)), w, false, false);
         bd_tensor y = bd_relu(g, bd_add(g, product, bd_broadcast(g, bias, BD_SHAPE(m, n))));
         /* two roundings on the way: of the cast input, and of the product */
-        case_output(&c, y, fills[i] == FILL_WHOLE ? bit_identical : sum_of(k, 2));
+        case_output(&c, y, fills[i] == FILL_WHOLE ? equal_value : sum_of(k, 2));
     }
     case_run(&c);
 }
@@ -120,10 +120,10 @@ static void convolve(session *s, format_set f, const convolution *v)
         bd_shape y_shape = bd_tensor_shape(c.graph, y);
         int64_t pixels = y_shape.dim[0] * y_shape.dim[1] * y_shape.dim[2];
         bd_tensor dy = case_input(&c, f.value, y_shape, fills[i]);
-        case_output(&c, y, whole ? bit_identical : sum_of(forward_terms(v), 0));
+        case_output(&c, y, whole ? equal_value : sum_of(forward_terms(v), 0));
         case_output(&c, bd_conv2d_data(c.graph, dy, weight, *w, x_shape),
-                    whole ? bit_identical : sum_of(data_terms(v), 0));
-        case_output(&c, bd_conv2d_weight(c.graph, x, dy, *w, weight_shape), whole ? bit_identical : sum_of(pixels, 0));
+                    whole ? equal_value : sum_of(data_terms(v), 0));
+        case_output(&c, bd_conv2d_weight(c.graph, x, dy, *w, weight_shape), whole ? equal_value : sum_of(pixels, 0));
     }
     case_run(&c);
 }

@@ -15,7 +15,7 @@ static void reduce(session *s, format_set f, bd_shape shape, int first, int coun
     for (int i = first; i < first + count; i++)
         terms *= shape.dim[i];
     bd_tensor whole = case_input(&c, f.value, shape, FILL_WHOLE), x = case_input(&c, f.value, shape, FILL_UNIFORM);
-    case_output(&c, bd_sum(c.graph, whole, first, count, false), bit_identical);
+    case_output(&c, bd_sum(c.graph, whole, first, count, false), equal_value);
     case_output(&c, bd_sum(c.graph, x, first, count, true), sum_of(terms, 0));
     /* Nothing has no largest; and a maximum does not depend on the accumulator. */
     if (terms > 0 && f.accumulator == BD_F32) {

@@ -159,7 +159,7 @@ def test_usage_errors(place):
             (train + ['--optimizer', 'lion'], ['lion', 'sgd|adam|adamw']),
             (train + ['--optimizer', 'adam', '--momentum', '0.5'], ['--momentum', '--optimizer sgd']),
             (train + ['--beta1', '0.5'], ['--beta1', 'adam']),
-            (train + ['--final-lr', '0.5'], ['--final-lr', 'cosine']),
+            (train + ['--schedule', 'constant', '--final-lr', '0.5'], ['--final-lr', 'cosine']),
             (train + ['--schedule', 'linear'], ['linear', 'constant|step|cosine']),
             (train + ['--gemm', 'best'], ['auto|own|library']),
             (train + ['--on-nan', 'ignore'], ['stop|continue']),

@@ -605,6 +605,36 @@ def test_documentation(place):
             assert not unknown, f'{name}: binade {command} has no {unknown}'
 
 
+def complete(*words):
+    """What bash's completion offers for a line; words as bash splits them, at '=' too."""
+    script = ('. "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _binade; '
+              '[ ${#COMPREPLY[@]} = 0 ] || printf "%s\\n" "${COMPREPLY[@]}"')
+    done = subprocess.run(['bash', '-c', script, 'bash', str(pathlib.Path(BINADE).parent / 'binade.bash'), *words],
+                          capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+def test_manual_and_completions(place):
+    """Made from the option tables: each option is in each of them, and bash completes values too."""
+    folder = pathlib.Path(BINADE).parent
+    whole = {name: (folder / name).read_text() for name in ('binade.1', 'binade.bash', '_binade', 'binade.fish')}
+    for command in ('devices', 'train', 'compare'):
+        table = json.loads(run(command, '--describe')[0])
+        assert table['command'] == command and table['options']
+        assert f'binade\\-{command}' in whole['binade.1']
+        page = (folder / f'binade-{command}.1').read_text()
+        assert page.startswith('.TH BINADE-' + command.upper()) and 'EXIT STATUS' in page
+        offered = complete('binade', command, '--')
+        for option in table['options']:
+            assert '\\-\\-' + option['name'].replace('-', '\\-') + '\\fR' in page, f'{command} --{option["name"]}: no page'
+            assert '--' + option['name'] in offered, f'{command} --{option["name"]}: not in bash'
+            assert f"'--{option['name']}" in whole['_binade'] and f"-l {option['name']} " in whole['binade.fish']
+    assert complete('binade', 'tr') == ['train']
+    assert complete('binade', 'train', '--optimizer', '=', 'a') == ['adam', 'adamw']
+    assert complete('binade', 'train', '--optimizer', '=') == ['sgd', 'adam', 'adamw']
+    assert complete('binade', 'train', '--on-nan', 's') == ['stop']
+
+
 def test_example(place):
     """The library's example trains; on the data set that is installed."""
     if not pathlib.Path('/usr/share/datasets/fashion-mnist').exists():

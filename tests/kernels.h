@@ -47,8 +47,8 @@ typedef struct test_tolerance {
 
 static const test_tolerance bit_identical = { .kind = TOLERANCE_NONE };
 
-/* Of equal zeros either will do: in a maximum the order of comparisons is the kernel's, and a driver may drop the zero that
- * a sum starts from (rusticl does), which is all that makes a sum of -0 be 0. */
+/* Of equal zeros either will do: in a maximum the order of comparisons is the kernel's, and OpenCL C leaves the compiler the
+ * sign of a sum that cancels (rusticl stores some of these as -0 in F16, and as 0 in F32). */
 static const test_tolerance equal_value = { .kind = TOLERANCE_NEAR };
 
 static inline test_tolerance within_ulps(double ulps)

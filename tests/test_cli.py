@@ -12,6 +12,7 @@ import fcntl
 import gzip
 import html.parser
 import json
+import math
 import os
 import pathlib
 import pty
@@ -251,6 +252,79 @@ def test_train_plain(place):
     assert err.count('epoch ') == 2 and '\x1b' not in err and '\r' not in err
     out, err = run(*place.tiny('--quiet'))
     assert 'test accuracy' in out and not err
+
+
+def crc32c(data):
+    crc = 0xffffffff
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82f63b78 if crc & 1 else 0)
+    return crc ^ 0xffffffff
+
+
+def read_records(data):
+    """A TensorFlow record file's records; their checksums must be right."""
+    masked = lambda part: (((c := crc32c(part)) >> 15 | c << 17) + 0xa282ead8) & 0xffffffff
+    while data:
+        length, check = struct.unpack_from('<QI', data)
+        assert check == masked(data[:8])
+        record = data[12:12 + length]
+        assert struct.unpack_from('<I', data, 12 + length)[0] == masked(record)
+        yield record
+        data = data[16 + length:]
+
+
+def fields(message):
+    """(number, value) of a protocol buffer message: varints and fixed ones as integers, the rest as bytes."""
+    def varint():
+        nonlocal at
+        value = shift = 0
+        while True:
+            value |= (message[at] & 0x7f) << shift
+            shift, at = shift + 7, at + 1
+            if message[at - 1] < 0x80:
+                return value
+    at = 0
+    while at < len(message):
+        key = varint()
+        size = {1: 8, 5: 4}.get(key & 7)
+        if key & 7 == 0:
+            yield key >> 3, varint()
+            continue
+        size = varint() if size is None else size
+        yield key >> 3, message[at:at + size]
+        at += size
+
+
+def test_tensorboard(place):
+    """Event files hold what metrics.jsonl does; TensorBoard's own reader agrees where it is installed."""
+    assert crc32c(b'123456789') == 0xe3069283 # the CRC's published check value
+    run(*place.tiny('--tensorboard', '--quiet'))
+    files = list(place.output.glob('events.out.tfevents.*'))
+    assert len(files) == 1
+    first, *events = [dict(fields(record)) for record in read_records(files[0].read_bytes())]
+    assert first[3] == b'brain.Event:2'
+    told = []
+    for event in events:
+        for _, scalar in fields(event[5]):
+            scalar = dict(fields(scalar))
+            told.append((event[2], scalar[1].decode(), struct.unpack('<f', scalar[2])[0]))
+    lines = [json.loads(line) for line in (place.output / 'metrics.jsonl').read_text().splitlines()]
+    wanted = [(e['step'], tag, e[name]) for e in lines for kind, tag, name in
+              (('progress', 'loss/train', 'train_loss'), ('progress', 'learning_rate', 'learning_rate'),
+               ('epoch', 'loss/test', 'test_loss'), ('epoch', 'accuracy/test', 'test_accuracy')) if e['event'] == kind]
+    assert len(wanted) > 4
+    for step, tag, value in wanted:
+        assert any(s == step and t == tag and math.isclose(v, value, rel_tol=1e-6, abs_tol=1e-7) for s, t, v in told), (step, tag)
+    try:
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    except ImportError:
+        return
+    board = EventAccumulator(str(place.output))
+    board.Reload()
+    theirs = [(e.step, tag, e.value) for tag in board.Tags()['scalars'] for e in board.Scalars(tag)]
+    assert sorted(theirs) == sorted(told)
 
 
 def test_default_output(place):

@@ -12,7 +12,7 @@ typedef struct command {
     bench bench;
     const char *device, *precision, *suite, *shape, *transpose, *output, *compare;
     int format;
-    bool quiet;
+    bool json, quiet;
     json_t *earlier; /* of --compare */
 } command;
 
@@ -50,11 +50,12 @@ static bd_status add_suite(command *self, const char *item, bd_error *error)
         suites[i] |= named;
         found |= named;
     }
-    return found ? BD_OK
-                 : bd_fail(error, BD_ERROR_ARGUMENT,
-                           "--suite %s: no such suite; there are peak, bandwidth, launch, gemm, conv, reduce, attention, "
-                           "train and all",
-                           item);
+    return found
+               ? BD_OK
+               : bd_fail(error, BD_ERROR_ARGUMENT,
+                         "--suite %s: no such suite; there are peak, bandwidth, launch, gemm, conv, reduce, attention, "
+                         "train and all",
+                         item);
 }
 
 static bd_status add_transpose(command *self, const char *item, bd_error *error)
@@ -171,7 +172,7 @@ static void on_row(void *user, const bench_row *row)
 static bd_status write_result(command *self, bd_error *error)
 {
     static void (*const writers[FORMATS])(FILE *, const void *) = {
-        bench_write_table, bench_write_csv, bench_write_json, bench_write_jsonl,
+        bench_write_table,    bench_write_csv, bench_write_json, bench_write_jsonl,
         bench_write_markdown, bench_write_sql, bench_write_html,
     };
     if (self->output)
@@ -253,8 +254,9 @@ static const char examples[] =
 
 int command_bench(int argc, char **argv)
 {
-    command self = { .device = "all", .precision = "fp32,fp16,fp16-strict,mixed", .suite = "all",
-                     .transpose = "nn,nt,tn" };
+    command self = {
+        .device = "all", .precision = "fp32,fp16,fp16-strict,mixed", .suite = "all", .transpose = "nn,nt,tn"
+    };
     bench_settings *s = &self.bench.settings;
     s->reps = 10;
     s->warmup_ms = 200;
@@ -264,7 +266,7 @@ int command_bench(int argc, char **argv)
         OPTION("device", TEXT, &self.device, "LIST", "ids, joined by commas, or all but the reference (all)"),
         OPTION("precision", TEXT, &self.precision, "LIST", "policies, joined by commas (fp32,fp16,fp16-strict,mixed)"),
         OPTION("shape", TEXT, &self.shape, "LIST",
-               "sizes joined by x, such as 512x512x784; a size may be first-last+step or first-last*factor"),
+               "sizes joined by x, such as 512x512x784 or train:64; each may be first-last+step or first-last*factor"),
         OPTION("transpose", TEXT, &self.transpose, "LIST", "of the products in gemm: nn, nt, tn, tt (nn,nt,tn)"),
         OPTION_IN("reps", INTEGER, &s->reps, "N", 1, 10000, "samples of each row (10)"),
         OPTION_IN("max-time", NUMBER, &s->max_seconds, "SECONDS", 0.01, 3600,
@@ -278,17 +280,23 @@ int command_bench(int argc, char **argv)
           .target = &self.format,
           .argument = "table|csv|json|jsonl|md|sql|html",
           .help = "json keeps every sample; jsonl prints each row as it is done (table)" },
+        OPTION("json", FLAG, &self.json, NULL, "the same as --format json"),
         OPTION("output", TEXT, &self.output, "FILE", "write there instead of stdout"),
         OPTION("compare", TEXT, &self.compare, "FILE", "an earlier json: print ratios and mark changes beyond noise"),
         OPTION("quiet", FLAG, &self.quiet, NULL, "no progress"),
     };
-    option_table table = { "bench", "[OPTION]...",
-                           "Measures devices, and the engine's kernels on them, and checks their results.", examples,
-                           rows, sizeof(rows) / sizeof(rows[0]) };
+    option_table table = {
+        "bench",  "[OPTION]...", "Measures devices, and the engine's kernels on them, and checks their results.",
+        examples, rows,          sizeof(rows) / sizeof(rows[0])
+    };
     bool help = false, good = true;
     bd_error error = { 0 };
     bd_status status = options_parse(&table, argc, argv, &help, &error);
     s->policies_given = options_given(&table, "precision");
+    if (!status && self.json && options_given(&table, "format") && self.format != JSON)
+        status = bd_fail(&error, BD_ERROR_ARGUMENT, "--json and another --format: one of them");
+    if (self.json)
+        self.format = JSON;
     if (!status && !help) {
         progress_init(&self.bench.progress, "", self.quiet);
         status = run(&self, &good, &error);

@@ -40,10 +40,10 @@ typedef struct bench_summary {
 
 /* What a row's number is. */
 typedef enum bench_unit {
-    BENCH_GFLOPS,   /* row.flops over the time */
-    BENCH_GBYTES,   /* row.bytes over the time */
-    BENCH_MICROS,   /* the time of one of row.count things; less is better */
-    BENCH_IMAGES,   /* row.count a run, over the time */
+    BENCH_GFLOPS, /* row.flops over the time */
+    BENCH_GBYTES, /* row.bytes over the time */
+    BENCH_MICROS, /* the time of one of row.count things; less is better */
+    BENCH_IMAGES, /* row.count a run, over the time */
 } bench_unit;
 
 typedef enum bench_change { BENCH_SAME, BENCH_FASTER, BENCH_SLOWER } bench_change;
@@ -71,16 +71,22 @@ typedef struct bench_shape {
     int rank;
 } bench_shape;
 
+typedef struct bench_given_shape {
+    bench_shape shape;
+    bool named; /* for `suite` alone; else for all that take so many sizes */
+    bench_suite suite;
+} bench_given_shape;
+
 typedef struct bench_settings {
     int64_t reps, warmup_ms;
     float max_seconds, delay_seconds;
-    bool suites[BENCH_SUITES];   /* those to run */
-    bool asked[BENCH_SUITES];    /* those named; others may run since these need their numbers */
-    bool transposes[4];          /* nn, nt, tn, tt */
-    bd_precision *policies;      /* owned */
+    bool suites[BENCH_SUITES]; /* those to run */
+    bool asked[BENCH_SUITES];  /* those named; others may run since these need their numbers */
+    bool transposes[4];        /* nn, nt, tn, tt */
+    bd_precision *policies;    /* owned */
     size_t policy_count;
-    bool policies_given;         /* by hand: none is left out for being like another */
-    bench_shape *shapes;         /* owned */
+    bool policies_given;       /* by hand: none is left out for being like another */
+    bench_given_shape *shapes; /* owned */
     size_t shape_count;
 } bench_settings;
 
@@ -91,7 +97,7 @@ typedef struct bench {
     bench_row **rows; /* owned */
     size_t row_count;
     char started[32];
-    char compared[256];                           /* the file of --compare, or "" */
+    char compared[256];                               /* the file of --compare, or "" */
     void (*on_row)(void *user, const bench_row *row); /* when a row is done; may be NULL */
     void *user;
     progress progress;
@@ -155,8 +161,8 @@ bd_status bench_train(bench *self, bd_error *error);
 
 /* ---- shapes (bench_shape.c) ---- */
 
-/* Parses "512,256x512x784,128-4096*2": sizes joined by x, each a number or a range. BD_ERROR_ARGUMENT if one fits none
- * of the suites. */
+/* Parses "512,256x512x784,128-4096*2,train:64": sizes joined by x, each a number or a range, and perhaps the suite that is
+ * meant. BD_ERROR_ARGUMENT if one fits none of the suites. */
 bd_status bench_parse_shapes(const char *text, bench_settings *settings, bd_error *error);
 /* May a suite take a shape of so many sizes? */
 bool bench_takes(bench_suite suite, int rank);

@@ -6,7 +6,7 @@
 #include <string.h>
 
 enum {
-    ELEMENT = 16,        /* bytes that a work-item moves at once */
+    ELEMENT = 16, /* bytes that a work-item moves at once */
     LOCAL = 256,
     PARTS = 16,          /* elements that a work-item of the read kernel sums */
     MOST_GROUPS = 65535, /* that every device can launch in a dimension */
@@ -45,9 +45,8 @@ static bd_status create_program(transfer *t, bd_error *error)
         { t->raw.buffers[0], 0, t->bytes, false, BD_ACCESS_BUFFER, BD_U32 },
         { t->raw.buffers[1], 0, t->out_bytes, true, BD_ACCESS_BUFFER, BD_U32 },
     };
-    const bench_launching launching = {
-        "bench_memory", defines, local, { (uint32_t)(groups / rows), (uint32_t)rows }, bindings, 2, 1
-    };
+    const bench_launching launching = { "bench_memory", defines, local, { (uint32_t)(groups / rows), (uint32_t)rows },
+                                        bindings,       2,       1 };
     return bench_raw_program(&t->raw, &launching, error);
 }
 
@@ -112,7 +111,7 @@ static bd_status measure(bench *self, transfer *t, bench_row *row, bd_error *err
         status = create_program(t, error);
     if (status)
         return status;
-    row->bytes = t->kind == COPY ? 2.0 * (double)t->bytes
+    row->bytes = t->kind == COPY   ? 2.0 * (double)t->bytes
                  : t->kind == READ ? (double)(t->bytes + t->out_bytes)
                                    : (double)t->bytes;
     const bench_work by_kernel = { bench_raw_run, bench_raw_clock, &t->raw }, by_host = { move, NULL, t };

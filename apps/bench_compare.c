@@ -64,7 +64,8 @@ void bench_compare(bench *self, const json_t *document, const char *path)
             spread_before = number(earlier, "wall_spread");
         row->before = before;
         row->ratio = bench_less_is_better(row->unit) ? before / now : now / before;
-        const double noise = fmax(least_noise, (isfinite(spread) ? spread : 0) + (isfinite(spread_before) ? spread_before : 0));
+        const double noise =
+            fmax(least_noise, (isfinite(spread) ? spread : 0) + (isfinite(spread_before) ? spread_before : 0));
         if (row->ratio > 1 + noise)
             row->change = BENCH_FASTER;
         else if (row->ratio < 1 / (1 + noise))

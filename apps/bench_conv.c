@@ -112,12 +112,12 @@ static sum weight_gradient(const convolution *c, const double *x, const double *
 
 static bool right(const bench_check *check, int64_t i, const void *user)
 {
-    static sum (*const passes[PASSES])(const convolution *, const double *, const double *, int64_t) = {
-        forward, data_gradient, weight_gradient
-    };
+    static sum (*const passes[PASSES])(const convolution *, const double *, const double *,
+                                       int64_t) = { forward, data_gradient, weight_gradient };
     const convolution *c = user;
     const sum s = passes[c->pass](c, check->operands[0], check->operands[1], i);
-    return bench_within(check->value, check->result[i], s.value, bench_gamma(s.terms, check->accumulator) * s.magnitude);
+    return bench_within(check->value, check->result[i], s.value,
+                        bench_gamma(s.terms, check->accumulator) * s.magnitude);
 }
 
 /* ---- the rows ---- */
@@ -153,7 +153,7 @@ static bd_status run_shape(bench *self, const bench_shape *shape, bd_error *erro
         return BD_OK;
     bd_status status = BD_OK;
     for (int p = 0; p < PASSES; p++) {
-        const convolution c = { size[0], size[1], size[2], size[3], size[4],
+        const convolution c = { size[0], size[1], size[2],         size[3],         size[4],
                                 kernel,  pad,     size[1] + grown, size[2] + grown, (pass)p };
         for (size_t i = 0; i < self->settings.policy_count && !status && !app_interrupted(); i++)
             if (!bench_repeats(self, i, false))
@@ -166,8 +166,8 @@ bd_status bench_conv(bench *self, bd_error *error)
 {
     /* LeNet's two, those of a ResNet for small images, and two of VGG. */
     static const bench_shape gpu[] = {
-        { { 256, 28, 28, 1, 6, 5 }, 6 },    { { 256, 14, 14, 6, 16, 5 }, 6 },  { { 256, 32, 32, 16, 16, 3 }, 6 },
-        { { 256, 16, 16, 32, 32, 3 }, 6 },  { { 256, 8, 8, 64, 64, 3 }, 6 },   { { 256, 32, 32, 64, 64, 3 }, 6 },
+        { { 256, 28, 28, 1, 6, 5 }, 6 },   { { 256, 14, 14, 6, 16, 5 }, 6 }, { { 256, 32, 32, 16, 16, 3 }, 6 },
+        { { 256, 16, 16, 32, 32, 3 }, 6 }, { { 256, 8, 8, 64, 64, 3 }, 6 },  { { 256, 32, 32, 64, 64, 3 }, 6 },
         { { 256, 8, 8, 256, 256, 3 }, 6 },
     };
     static const bench_shape cpu[] = {
@@ -177,8 +177,9 @@ bd_status bench_conv(bench *self, bd_error *error)
     const bool is_cpu = self->device->info.type == BD_DEVICE_CPU;
     bench_shape *shapes;
     size_t count;
-    bd_status status = bench_shapes(self, BENCH_CONV, is_cpu ? cpu : gpu,
-                                    is_cpu ? sizeof cpu / sizeof *cpu : sizeof gpu / sizeof *gpu, &shapes, &count, error);
+    bd_status status =
+        bench_shapes(self, BENCH_CONV, is_cpu ? cpu : gpu, is_cpu ? sizeof cpu / sizeof *cpu : sizeof gpu / sizeof *gpu,
+                     &shapes, &count, error);
     for (size_t i = 0; i < count && !status && !app_interrupted(); i++)
         status = run_shape(self, &shapes[i], error);
     free(shapes);

@@ -35,9 +35,9 @@ static bd_status run_one(bench *self, const product *p, const char *orientation,
                          bd_error *error)
 {
     const bd_precision *policy = &self->settings.policies[policy_index];
-    bench_row *row = bench_add(self, BENCH_GEMM, gemm == BD_GEMM_LIBRARY ? "clblast" : "own", policy->name, error,
-                               "matmul %s %lldx%lldx%lld", orientation, (long long)p->m, (long long)p->n,
-                               (long long)p->k);
+    bench_row *row =
+        bench_add(self, BENCH_GEMM, gemm == BD_GEMM_LIBRARY ? "clblast" : "own", policy->name, error,
+                  "matmul %s %lldx%lldx%lld", orientation, (long long)p->m, (long long)p->n, (long long)p->k);
     if (!row)
         return BD_ERROR_MEMORY;
     row->unit = BENCH_GFLOPS;

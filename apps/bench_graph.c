@@ -87,10 +87,10 @@ static bd_status build(graph_run *run, const bd_precision *policy, const bench_c
         operands[i] = bd_variable(run->graph, operand_names[i], BD_ROLE_ACTIVATION, BD_F32, c->operands[i], random);
     const bd_tensor value = c->build(run->graph, operands, c->user);
     if (value != BD_NONE)
-        bd_assign(run->graph,
-                  bd_variable(run->graph, "/result", BD_ROLE_ACTIVATION, BD_F32, bd_tensor_shape(run->graph, value),
-                              zeros),
-                  value);
+        bd_assign(
+            run->graph,
+            bd_variable(run->graph, "/result", BD_ROLE_ACTIVATION, BD_F32, bd_tensor_shape(run->graph, value), zeros),
+            value);
     status = bd_graph_status(run->graph, error);
     return status ? status : bd_graph_apply_precision(run->graph, policy, error);
 }
@@ -108,7 +108,8 @@ static bool possible(const bench *self, bench_row *row, const bench_case *c, con
     for (int i = 0; i < plan->kernel_count; i++)
         library |= plan->kernels[i].class == BD_KERNEL_LIBRARY;
     if (c->gemm == BD_GEMM_LIBRARY && !library)
-        bench_set(row, BENCH_UNSUPPORTED, "CLBlast does not do this here: its formats must all be one, which the driver has");
+        bench_set(row, BENCH_UNSUPPORTED,
+                  "CLBlast does not do this here: its formats must all be one, which the driver has");
     return row->status == BENCH_OK;
 }
 

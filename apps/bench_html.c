@@ -12,9 +12,10 @@
 #include <string.h>
 
 /* What the report of `compare` has no need of. */
-static const char style[] = ".roof{stroke:var(--ink);stroke-width:1.5}.bars b{grid-column:1/-1;font-weight:500;margin-top:6px}"
-                            ".bars i.noisy{opacity:.55}td.t{overflow-wrap:anywhere}\n"
-                            "@media(max-width:700px){td.t:first-child{grid-column:1/-1}td.bad{grid-column:1/-1}}\n";
+static const char style[] =
+    ".roof{stroke:var(--ink);stroke-width:1.5}.bars b{grid-column:1/-1;font-weight:500;margin-top:6px}"
+    ".bars i.noisy{opacity:.55}td.t{overflow-wrap:anywhere}\n"
+    "@media(max-width:700px){td.t:first-child{grid-column:1/-1}td.bad{grid-column:1/-1}}\n";
 
 /* Suites that a roofline shows, each with a style of its own. */
 static const bench_suite plotted[] = { BENCH_GEMM, BENCH_CONV, BENCH_REDUCE, BENCH_ATTENTION, BENCH_TRAIN };
@@ -53,15 +54,17 @@ static void head(FILE *file, const bench *self)
           file);
     fputs(report_style, file);
     fputs(style, file);
-    html_print(file, "</style></head><body>\n<h1>Devices measured</h1>\n<p class=\"soft\">Binade %s, commit %s, %s. "
-                     "%d rows: %d ok",
+    html_print(file,
+               "</style></head><body>\n<h1>Devices measured</h1>\n<p class=\"soft\">Binade %s, commit %s, %s. "
+               "%d rows: %d ok",
                BD_VERSION, BENCH_COMMIT, self->started, (int)self->row_count, (int)counts[BENCH_OK]);
     html_print(file, " (%d noisy)", (int)noisy);
     for (int s = BENCH_UNSUPPORTED; s <= BENCH_WRONG; s++)
         if (counts[s])
             html_print(file, ", %d %s", (int)counts[s], bench_status_names[s]);
-    fputs(". Results are checked against sums in double precision: what is wrong is shown as wrong, never as fast.</p>\n",
-          file);
+    fputs(
+        ". Results are checked against sums in double precision: what is wrong is shown as wrong, never as fast.</p>\n",
+        file);
 }
 
 static void device_cards(FILE *file, const bench *self)
@@ -69,8 +72,9 @@ static void device_cards(FILE *file, const bench *self)
     fputs("<div class=\"grid2\">\n", file);
     for (size_t d = 0; d < self->device_count; d++) {
         const bd_device_info *info = &self->devices[d];
-        html_print(file, "<div class=\"card\"><h3>%s<small>%s</small></h3><dl><dt>Driver</dt><dd>%s</dd><dt>Type</dt>"
-                         "<dd>%s</dd><dt>FP16</dt><dd>%s</dd><dt>Matrix units</dt><dd>%s</dd></dl></div>\n",
+        html_print(file,
+                   "<div class=\"card\"><h3>%s<small>%s</small></h3><dl><dt>Driver</dt><dd>%s</dd><dt>Type</dt>"
+                   "<dd>%s</dd><dt>FP16</dt><dd>%s</dd><dt>Matrix units</dt><dd>%s</dd></dl></div>\n",
                    info->id, info->name, info->driver, describe_type(info->type), describe_arithmetic(&info->half),
                    info->matrix_units[0] ? info->matrix_units : "none");
     }
@@ -106,7 +110,8 @@ static size_t gather_points(const bench *self, size_t device, const char *policy
         if (!(row->flops > 0) || !(row->bytes > 0) || !(seconds > 0))
             continue;
         snprintf(names[count], sizeof names[count], "%s, %s", row->name, row->variant);
-        points[count] = (roofline_point){ row->flops / row->bytes, 1e-9 * row->flops / seconds, point_style, names[count] };
+        points[count] =
+            (roofline_point){ row->flops / row->bytes, 1e-9 * row->flops / seconds, point_style, names[count] };
         count++;
     }
     return count;
@@ -116,7 +121,8 @@ static void rooflines(FILE *file, const bench *self)
 {
     roofline_point *points = calloc(self->row_count + 1, sizeof *points);
     char(*names)[160] = calloc(self->row_count + 1, sizeof *names);
-    fputs("<h2>Rooflines</h2>\n<p class=\"soft\">A dot is a benchmark: how fast it computes, over how much it computes for "
+    fputs("<h2>Rooflines</h2>\n<p class=\"soft\">A dot is a benchmark: how fast it computes, over how much it computes "
+          "for "
           "each byte that it must read or write at least. The lines are what the device reached in the suites peak and "
           "bandwidth. A dot above the slope had its data in a cache.</p>\n<ul class=\"legend\">",
           file);
@@ -195,7 +201,8 @@ static void bars_of(FILE *file, const bench *self, size_t index)
 
 static void bars(FILE *file, const bench *self)
 {
-    fputs("<h2>Side by side</h2>\n<p class=\"soft\">Each benchmark on every device. A pale bar is noisy: the quartiles of its "
+    fputs("<h2>Side by side</h2>\n<p class=\"soft\">Each benchmark on every device. A pale bar is noisy: the quartiles "
+          "of its "
           "samples lie more than 5% of the median apart.</p>\n",
           file);
     for (int s = 0; s < BENCH_SUITES; s++) {
@@ -205,8 +212,9 @@ static void bars(FILE *file, const bench *self)
             if (row->suite != (bench_suite)s || !first_of_its_kind(self, i) || !isfinite(bench_value(row)))
                 continue;
             if (!open)
-                html_print(file, "<h3>%s<small>%s, %s is better</small></h3><div class=\"card bars\">", bench_suite_names[s],
-                           bench_unit_names[row->unit], bench_less_is_better(row->unit) ? "less" : "more");
+                html_print(file, "<h3>%s<small>%s, %s is better</small></h3><div class=\"card bars\">",
+                           bench_suite_names[s], bench_unit_names[row->unit],
+                           bench_less_is_better(row->unit) ? "less" : "more");
             open = true;
             bars_of(file, self, i);
         }
@@ -243,20 +251,24 @@ static void table_row(FILE *file, const bench *self, const bench_row *row)
     cell(file, "spread", text);
     snprintf(text, sizeof text, isfinite(share) ? "%.0f%%" : "-", 100 * share);
     cell(file, "of peak", text);
-    snprintf(text, sizeof text, "%.2f×%s", row->ratio, row->change == BENCH_FASTER ? " faster" : row->change == BENCH_SLOWER ? " slower" : "");
+    snprintf(text, sizeof text, "%.2f×%s", row->ratio,
+             row->change == BENCH_FASTER   ? " faster"
+             : row->change == BENCH_SLOWER ? " slower"
+                                           : "");
     cell(file, self->compared[0] ? "ratio" : "status",
-         isfinite(row->ratio)  ? text
-         : self->compared[0]   ? "-"
-         : bench_noisy(row)    ? "noisy"
-                               : "ok");
+         isfinite(row->ratio) ? text
+         : self->compared[0]  ? "-"
+         : bench_noisy(row)   ? "noisy"
+                              : "ok");
     fputs("</tr>\n", file);
 }
 
 static void table(FILE *file, const bench *self)
 {
-    html_print(file, "<h2>All rows</h2>\n<div class=\"rows\"><table><thead><tr><th class=\"t\">benchmark</th>"
-                     "<th class=\"t\">device</th><th class=\"t\">by</th><th>ms</th><th>value</th><th>spread</th><th>of "
-                     "peak</th><th>%s</th></tr></thead><tbody>\n",
+    html_print(file,
+               "<h2>All rows</h2>\n<div class=\"rows\"><table><thead><tr><th class=\"t\">benchmark</th>"
+               "<th class=\"t\">device</th><th class=\"t\">by</th><th>ms</th><th>value</th><th>spread</th><th>of "
+               "peak</th><th>%s</th></tr></thead><tbody>\n",
                self->compared[0] ? "ratio" : "status");
     for (size_t i = 0; i < self->row_count; i++)
         table_row(file, self, self->rows[i]);
@@ -273,7 +285,8 @@ void bench_write_html(FILE *file, const void *user)
     rooflines(file, self);
     bars(file, self);
     table(file, self);
-    html_print(file, "<footer class=\"soft\">Made by <code>binade bench</code>: %d samples a row at most, after %d ms of "
-                     "warm-up. Times are medians, by the device's clock where it has one.</footer>\n</body></html>\n",
+    html_print(file,
+               "<footer class=\"soft\">Made by <code>binade bench</code>: %d samples a row at most, after %d ms of "
+               "warm-up. Times are medians, by the device's clock where it has one.</footer>\n</body></html>\n",
                (int)self->settings.reps, (int)self->settings.warmup_ms);
 }

@@ -71,8 +71,8 @@ static bd_status check(launching *l, int dispatches, bench_row *row, bd_error *e
     bd_status status = BD_OK;
     for (int i = 0; i < (l->kind == DEPENDENT ? 1 : dispatches) && !status; i++) {
         uint32_t counter = 0;
-        status = l->raw.device->backend->buffer_read(l->raw.device, l->raw.buffers[0], (uint64_t)i * l->stride, &counter,
-                                                     WORD, NULL, error);
+        status = l->raw.device->backend->buffer_read(l->raw.device, l->raw.buffers[0], (uint64_t)i * l->stride,
+                                                     &counter, WORD, NULL, error);
         if (!status && counter != right) {
             bench_set(row, BENCH_WRONG, "dispatch %d counts %u, and %u is right", i, counter, right);
             break;
@@ -90,8 +90,9 @@ static bd_status measure(bench *self, launching *l, int dispatches, bench_row *r
     if (status)
         return status;
     for (int i = 0; i < dispatches; i++)
-        bindings[i] = (bd_binding){ l->raw.buffers[0], l->kind == DEPENDENT ? 0 : (uint64_t)i * l->stride, WORD, true,
-                                    BD_ACCESS_BUFFER, BD_U32 };
+        bindings[i] = (bd_binding){
+            l->raw.buffers[0], l->kind == DEPENDENT ? 0 : (uint64_t)i * l->stride, WORD, true, BD_ACCESS_BUFFER, BD_U32
+        };
     const bench_launching how = { "bench_launch", "", 1, { 1, 1 }, bindings, 1, dispatches };
     status = bench_raw_program(&l->raw, &how, error);
     if (status)

@@ -117,7 +117,8 @@ void bench_write_jsonl(FILE *file, const void *user)
 /* ---- csv (RFC 4180) and sql ---- */
 
 /* Calls `put` for each value of a row, or for each column's name. */
-static void each_field(FILE *file, json_t *row, bool names, void (*put)(FILE *file, const char *name, const json_t *value))
+static void each_field(FILE *file, json_t *row, bool names,
+                       void (*put)(FILE *file, const char *name, const json_t *value))
 {
     const char *name;
     json_t *value;

@@ -5,9 +5,11 @@
 #include <stdlib.h>
 
 enum {
-    CHAINS = 8, STEPS = 16, PERIOD = 16, /* of cl/bench_fma.cl */
-    GPU_ITEMS = 1 << 18,      /* at least: enough to fill a large GPU whose driver does not tell its size */
-    ITEMS_A_UNIT = 2048,      /* what an NVIDIA multiprocessor holds, as many as any GPU's */
+    CHAINS = 8,
+    STEPS = 16,
+    PERIOD = 16,         /* of cl/bench_fma.cl */
+    GPU_ITEMS = 1 << 18, /* at least: enough to fill a large GPU whose driver does not tell its size */
+    ITEMS_A_UNIT = 2048, /* what an NVIDIA multiprocessor holds, as many as any GPU's */
     CPU_ITEMS_A_UNIT = 512,
     MOST_ROUNDS = 1 << 20,
 };
@@ -28,14 +30,14 @@ static bd_status set_rounds(peak *p, uint32_t rounds, bd_error *error)
     } a = { factor }, b = { addend };
     const uint32_t parameters[] = { rounds, a.bits, b.bits, 0 };
     p->rounds = rounds;
-    return p->raw.device->backend->buffer_write(p->raw.device, p->raw.buffers[0], 0, parameters, sizeof parameters, NULL,
-                                                error);
+    return p->raw.device->backend->buffer_write(p->raw.device, p->raw.buffers[0], 0, parameters, sizeof parameters,
+                                                NULL, error);
 }
 
 static bd_status create(peak *p, bd_error *error)
 {
-    const uint32_t local = (uint32_t)fmin(p->raw.device->target.is_cpu ? 64 : 256,
-                                          p->raw.device->info.limits.max_workgroup_items);
+    const uint32_t local =
+        (uint32_t)fmin(p->raw.device->target.is_cpu ? 64 : 256, p->raw.device->info.limits.max_workgroup_items);
     const uint64_t size = (uint64_t)p->items * sizeof(float);
     char defines[96];
     snprintf(defines, sizeof defines, "#define BD_WIDTH %u\n#define BD_HALVES %d\n", p->width, p->halves);
@@ -113,8 +115,8 @@ static bd_status run_one(bench *self, const char *name, uint32_t width, bool hal
     const bd_device *device = self->device;
     const uint32_t units = device->info.limits.compute_units;
     peak p = { .raw = { .device = self->device }, .width = width, .halves = halves };
-    p.items = device->target.is_cpu ? units * CPU_ITEMS_A_UNIT
-                                    : (uint32_t)fmax(GPU_ITEMS, (double)units * ITEMS_A_UNIT);
+    p.items =
+        device->target.is_cpu ? units * CPU_ITEMS_A_UNIT : (uint32_t)fmax(GPU_ITEMS, (double)units * ITEMS_A_UNIT);
     bd_error failure = { 0 };
     bd_status status = BD_OK;
     if (!bench_raw_possible(self, row))

@@ -53,15 +53,16 @@ bd_status bench_raw_program(bench_raw *raw, const bench_launching *launching, bd
     snprintf(kernel.name, sizeof kernel.name, "%s", launching->name);
     raw->dispatches = launching->dispatches;
     raw->nanoseconds = calloc(count, sizeof *raw->nanoseconds);
-    bd_status status = BD_OK;
-    if (!source || !dispatches || !raw->nanoseconds)
-        status = bd_fail(error, BD_ERROR_MEMORY, "no memory for %zu dispatches", count);
-    for (int i = 0; !status && i < launching->dispatches; i++)
-        dispatches[i] = (bd_dispatch){ &kernel, source, launching->bindings + i * launching->binding_count,
-                                       launching->binding_count };
-    const bd_program_desc desc = { .dispatches = dispatches, .dispatch_count = launching->dispatches };
-    if (!status)
+    bd_status status = BD_ERROR_MEMORY;
+    if (source && dispatches && raw->nanoseconds) {
+        for (int i = 0; i < launching->dispatches; i++)
+            dispatches[i] = (bd_dispatch){ &kernel, source, launching->bindings + i * launching->binding_count,
+                                           launching->binding_count };
+        const bd_program_desc desc = { .dispatches = dispatches, .dispatch_count = launching->dispatches };
         status = device->backend->program_create(device, &desc, &raw->program, error);
+    } else {
+        bd_fail(error, status, "no memory for %zu dispatches", count);
+    }
     free(dispatches);
     free(source);
     return status;

@@ -97,8 +97,8 @@ bd_status bench_reduce(bench *self, bd_error *error)
     static const bench_shape defaults[] = { { { 4096, 1024 }, 2 }, { { 256, 16384 }, 2 }, { { 65536, 10 }, 2 } };
     bench_shape *shapes;
     size_t count;
-    bd_status status = bench_shapes(self, BENCH_REDUCE, defaults, sizeof defaults / sizeof *defaults, &shapes, &count,
-                                    error);
+    bd_status status =
+        bench_shapes(self, BENCH_REDUCE, defaults, sizeof defaults / sizeof *defaults, &shapes, &count, error);
     for (size_t i = 0; i < count; i++)
         for (int kind = 0; kind < REDUCTIONS; kind++) {
             const reducing r = { (reduction)kind, shapes[i].size[0], shapes[i].size[1] };
@@ -168,9 +168,9 @@ static bool right_attention(const bench_check *check, int64_t i, const void *use
 static bd_status run_attention(bench *self, const bench_shape *shape, const bd_precision *policy, bd_error *error)
 {
     const attention a = { shape->size[0] * shape->size[1], shape->size[2], shape->size[3] };
-    bench_row *row = bench_add(self, BENCH_ATTENTION, "own", policy->name, error, "attention %lldx%lldx%lldx%lld",
-                               (long long)shape->size[0], (long long)shape->size[1], (long long)a.length,
-                               (long long)a.depth);
+    bench_row *row =
+        bench_add(self, BENCH_ATTENTION, "own", policy->name, error, "attention %lldx%lldx%lldx%lld",
+                  (long long)shape->size[0], (long long)shape->size[1], (long long)a.length, (long long)a.depth);
     if (!row)
         return BD_ERROR_MEMORY;
     row->unit = BENCH_GFLOPS;
@@ -193,8 +193,8 @@ bd_status bench_attention(bench *self, bd_error *error)
     static const bench_shape cpu[] = { { { 8, 4, 65, 64 }, 4 }, { { 1, 4, 256, 64 }, 4 } };
     bench_shape *shapes;
     size_t count;
-    bd_status status =
-        bench_shapes(self, BENCH_ATTENTION, self->device->info.type == BD_DEVICE_CPU ? cpu : gpu, 2, &shapes, &count, error);
+    bd_status status = bench_shapes(self, BENCH_ATTENTION, self->device->info.type == BD_DEVICE_CPU ? cpu : gpu, 2,
+                                    &shapes, &count, error);
     for (size_t i = 0; i < count; i++)
         for (size_t p = 0; p < self->settings.policy_count && !status && !app_interrupted(); p++)
             if (!bench_repeats(self, p, true))

@@ -7,12 +7,24 @@
 #include <string.h>
 #include <time.h>
 
-const char *const bench_suite_names[BENCH_SUITES] = { "peak", "bandwidth", "launch", "gemm",
+const char *const bench_suite_names[BENCH_SUITES] = { "peak", "bandwidth", "launch",    "gemm",
                                                       "conv", "reduce",    "attention", "train" };
 const char *const bench_status_names[] = { "ok", "unsupported", "skipped", "failed", "wrong" };
 const char *const bench_unit_names[] = { "GFLOP/s", "GB/s", "us", "images/s" };
 
 static const double noisy_spread = 0.05;
+
+/* What runs now, in the terminal's last line, which the next row overwrites. */
+static void show(bench *self, const bench_row *row)
+{
+    char text[512];
+    if (self->progress.quiet || !self->progress.terminal)
+        return;
+    snprintf(text, sizeof text, "%s  %s  %s  %s", self->devices[row->device].id, row->name, row->variant, row->policy);
+    fprintf(stderr, "\r\033[K%.79s", text); /* a line that wraps could not be taken back */
+    fflush(stderr);
+    self->progress.drawn = true;
+}
 
 bench_row *bench_add(bench *self, bench_suite suite, const char *variant, const char *policy, bd_error *error,
                      const char *name, ...)
@@ -39,9 +51,7 @@ bench_row *bench_add(bench *self, bench_suite suite, const char *variant, const 
     struct tm parts;
     if (gmtime_r(&now, &parts))
         strftime(row->time, sizeof row->time, "%Y-%m-%dT%H:%M:%SZ", &parts);
-    if (self->progress.terminal)
-        progress_say(&self->progress, "%s  %s  %s  %s", self->devices[row->device].id, row->name, row->variant,
-                     row->policy);
+    show(self, row);
     return row;
 }
 

@@ -58,11 +58,11 @@ static bool take_range(const char **at, range *result)
     return take_number(at, &result->step) && result->last >= result->first && (!result->factor || result->step > 1);
 }
 
-static bd_status add(bench_settings *settings, const bench_shape *shape, bd_error *error)
+static bd_status add(bench_settings *settings, const bench_given_shape *shape, bd_error *error)
 {
     if (settings->shape_count == MOST_SHAPES)
         return bd_fail(error, BD_ERROR_ARGUMENT, "--shape: more than %d shapes", MOST_SHAPES);
-    bench_shape *grown = realloc(settings->shapes, (settings->shape_count + 1) * sizeof *grown);
+    bench_given_shape *grown = realloc(settings->shapes, (settings->shape_count + 1) * sizeof *grown);
     if (!grown)
         return bd_fail(error, BD_ERROR_MEMORY, "no memory for shapes");
     settings->shapes = grown;
@@ -71,33 +71,36 @@ static bd_status add(bench_settings *settings, const bench_shape *shape, bd_erro
 }
 
 /* Every combination of the ranges' values, the last size changing first. */
-static bd_status add_all(bench_settings *settings, const range *ranges, int rank, bd_error *error)
+static bd_status add_all(bench_settings *settings, const range *ranges, bench_given_shape given, bd_error *error)
 {
-    bench_shape shape = { .rank = rank };
+    const int rank = given.shape.rank;
+    int64_t *size = given.shape.size;
     for (int i = 0; i < rank; i++)
-        shape.size[i] = ranges[i].first;
+        size[i] = ranges[i].first;
     for (;;) {
-        bd_status status = add(settings, &shape, error);
+        bd_status status = add(settings, &given, error);
         if (status)
             return status;
         int i = rank - 1;
         for (; i >= 0; i--) {
-            shape.size[i] = ranges[i].factor ? shape.size[i] * ranges[i].step : shape.size[i] + ranges[i].step;
-            if (shape.size[i] <= ranges[i].last)
+            size[i] = ranges[i].factor ? size[i] * ranges[i].step : size[i] + ranges[i].step;
+            if (size[i] <= ranges[i].last)
                 break;
-            shape.size[i] = ranges[i].first;
+            size[i] = ranges[i].first;
         }
         if (i < 0)
             return BD_OK;
     }
 }
 
-static bd_status check_taken(const bench_settings *settings, const char *item, int rank, bd_error *error)
+static bd_status check_taken(const bench_settings *settings, const char *item, const bench_given_shape *given,
+                             bd_error *error)
 {
+    const int rank = given->shape.rank;
     char known[256] = "";
     size_t length = 0;
     for (int s = 0; s < BENCH_SUITES; s++) {
-        if (!settings->asked[s] || !kinds[s].rank)
+        if (!settings->asked[s] || !kinds[s].rank || (given->named && given->suite != (bench_suite)s))
             continue;
         if (bench_takes((bench_suite)s, rank))
             return BD_OK;
@@ -109,10 +112,26 @@ static bd_status check_taken(const bench_settings *settings, const char *item, i
                    rank == 1 ? "" : "s", length ? known : "name one with --suite");
 }
 
+/* "train:" before the sizes. */
+static const char *take_suite(const char *item, bench_given_shape *given)
+{
+    const char *colon = strchr(item, ':');
+    for (int s = 0; colon && s < BENCH_SUITES; s++) {
+        const size_t length = strlen(bench_suite_names[s]);
+        if (length != (size_t)(colon - item) || strncmp(item, bench_suite_names[s], length) != 0)
+            continue;
+        given->named = true;
+        given->suite = (bench_suite)s;
+        return colon + 1;
+    }
+    return item;
+}
+
 static bd_status parse_item(const char *item, bench_settings *settings, bd_error *error)
 {
     range ranges[MOST_SIZES];
-    const char *at = item;
+    bench_given_shape given = { 0 };
+    const char *at = take_suite(item, &given);
     int rank = 0;
     bool good = true;
     while (good && rank < MOST_SIZES) {
@@ -124,10 +143,11 @@ static bd_status parse_item(const char *item, bench_settings *settings, bd_error
     if (!good || *at)
         return bd_fail(error, BD_ERROR_ARGUMENT,
                        "--shape %s: up to %d sizes joined by 'x' are needed, each a number, first-last+step or "
-                       "first-last*factor",
+                       "first-last*factor; before them may stand a suite and ':'",
                        item, MOST_SIZES);
-    bd_status status = check_taken(settings, item, rank, error);
-    return status ? status : add_all(settings, ranges, rank, error);
+    given.shape.rank = rank;
+    bd_status status = check_taken(settings, item, &given, error);
+    return status ? status : add_all(settings, ranges, given, error);
 }
 
 bd_status bench_parse_shapes(const char *text, bench_settings *settings, bd_error *error)
@@ -158,8 +178,9 @@ bd_status bench_shapes(const bench *self, bench_suite suite, const bench_shape *
     if (!*shapes)
         return bd_fail(error, BD_ERROR_MEMORY, "no memory for shapes");
     for (size_t i = 0; i < most; i++) {
-        bench_shape shape = given ? s->shapes[i] : defaults[i];
-        if (!bench_takes(suite, shape.rank))
+        bench_shape shape = given ? s->shapes[i].shape : defaults[i];
+        const bool for_another = given && s->shapes[i].named && s->shapes[i].suite != suite;
+        if (!bench_takes(suite, shape.rank) || for_another)
             continue;
         while (shape.rank < kinds[suite].rank)
             shape.size[shape.rank++] = shape.size[0];

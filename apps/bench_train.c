@@ -45,8 +45,13 @@ static bd_status make_images(bd_examples *examples, int64_t count, bd_error *err
 
 static bd_status make_dataset(bd_dataset *dataset, int64_t count, bd_error *error)
 {
-    *dataset = (bd_dataset){ .name = "made-up images", .height = SIDE, .width = SIDE, .channels = 1,
-                             .classes = CLASSES, .mean = 0.16f, .deviation = 0.2f };
+    *dataset = (bd_dataset){ .name = "made-up images",
+                             .height = SIDE,
+                             .width = SIDE,
+                             .channels = 1,
+                             .classes = CLASSES,
+                             .mean = 0.16f,
+                             .deviation = 0.2f };
     return make_images(&dataset->train, count, error);
 }
 
@@ -94,7 +99,8 @@ static void common_params(bd_train_params *params, const model *m, const bd_data
     params->continue_on_nan = true; /* a diverging loss is no slower */
 }
 
-static bd_status measure(training *t, const model *m, const bd_dataset *data, const bd_precision *policy, bd_error *error)
+static bd_status measure(training *t, const model *m, const bd_dataset *data, const bd_precision *policy,
+                         bd_error *error)
 {
     bench_row *row = t->row;
     const size_t reps = (size_t)t->bench->settings.reps;
@@ -176,8 +182,8 @@ static bd_status check(training *t, const model *m, const bd_precision *policy, 
 
 /* ---- rows ---- */
 
-static bd_status run_one(bench *self, const char *name, int64_t batch, const bd_dataset *data, const bd_precision *policy,
-                         bd_error *error)
+static bd_status run_one(bench *self, const char *name, int64_t batch, const bd_dataset *data,
+                         const bd_precision *policy, bd_error *error)
 {
     model m;
     bd_status status = model_parse(name, &m, error);
@@ -185,7 +191,8 @@ static bd_status run_one(bench *self, const char *name, int64_t batch, const bd_
         status = model_fit(&m, data, error);
     if (status)
         return status;
-    bench_row *row = bench_add(self, BENCH_TRAIN, "engine", policy->name, error, "%s batch %lld", name, (long long)batch);
+    bench_row *row =
+        bench_add(self, BENCH_TRAIN, "engine", policy->name, error, "%s batch %lld", name, (long long)batch);
     if (!row)
         return BD_ERROR_MEMORY;
     row->unit = BENCH_IMAGES;

@@ -42,19 +42,22 @@ static void axes(FILE *file, const axis *x, const axis *y)
 {
     for (int p = y->from; p <= y->to; p++) {
         const double at = place(y, pow(10, p));
-        fprintf(file, "<line class=\"grid\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/>", LEFT, WIDTH - RIGHT, at, at);
+        fprintf(file, "<line class=\"grid\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/>", LEFT, WIDTH - RIGHT, at,
+                at);
         fprintf(file, "<text class=\"tick\" text-anchor=\"end\" x=\"%d\" y=\"%.1f\">", LEFT - 6, at + 4);
         tick_text(file, p);
         fputs("</text>", file);
     }
     for (int p = x->from; p <= x->to; p++) {
         const double at = place(x, pow(10, p));
-        fprintf(file, "<line class=\"grid\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%d\" y2=\"%d\"/>", at, at, TOP, HEIGHT - BOTTOM);
+        fprintf(file, "<line class=\"grid\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%d\" y2=\"%d\"/>", at, at, TOP,
+                HEIGHT - BOTTOM);
         fprintf(file, "<text class=\"tick\" text-anchor=\"middle\" x=\"%.1f\" y=\"%d\">", at, HEIGHT - BOTTOM + 16);
         tick_text(file, p);
         fputs("</text>", file);
     }
-    fprintf(file, "<text class=\"tick\" text-anchor=\"end\" x=\"%d\" y=\"%d\">FLOP a byte</text>", WIDTH - RIGHT, HEIGHT - 4);
+    fprintf(file, "<text class=\"tick\" text-anchor=\"end\" x=\"%d\" y=\"%d\">FLOP a byte</text>", WIDTH - RIGHT,
+            HEIGHT - 4);
     fprintf(file, "<text class=\"tick\" x=\"0\" y=\"%d\">GFLOP/s</text>\n", HEIGHT - 4);
 }
 
@@ -70,7 +73,8 @@ static void roofs(FILE *file, const roofline *self, const axis *x, const axis *y
             html_print(file, "<path class=\"roof\" d=\"M%.1f %.1fL%.1f %.1f\"><title>memory: %.1f GB/s</title></path>",
                        place(x, begin), place(y, begin * self->bandwidth), place(x, ridge),
                        place(y, ridge * self->bandwidth), self->bandwidth);
-        html_print(file, "<text class=\"label\" x=\"%d\" y=\"%d\">%.3g GB/s</text>", LEFT + 6, TOP + 14, self->bandwidth);
+        html_print(file, "<text class=\"label\" x=\"%d\" y=\"%d\">%.3g GB/s</text>", LEFT + 6, TOP + 14,
+                   self->bandwidth);
     }
     if (self->peak > 0) {
         const double at = place(y, self->peak);
@@ -105,8 +109,9 @@ void roofline_draw(FILE *file, const roofline *self)
     roofs(file, self, &x, &y);
     for (size_t i = 0; i < self->count; i++) {
         const roofline_point *p = &self->points[i];
-        html_print(file, "<g class=\"s%d\"><circle cx=\"%.1f\" cy=\"%.1f\" r=\"4.5\"><title>%s: %.3g GFLOP/s, %.3g FLOP a "
-                         "byte</title></circle></g>\n",
+        html_print(file,
+                   "<g class=\"s%d\"><circle cx=\"%.1f\" cy=\"%.1f\" r=\"4.5\"><title>%s: %.3g GFLOP/s, %.3g FLOP a "
+                   "byte</title></circle></g>\n",
                    p->style, place(&x, p->intensity), place(&y, p->speed), p->name, p->speed, p->intensity);
     }
     fputs("</svg></figure>\n", file);

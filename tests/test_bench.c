@@ -104,22 +104,40 @@ END_TEST
 
 START_TEST(ranges_of_shapes)
 {
-    bench_settings s = { .asked = { [BENCH_GEMM] = true } };
+    bench_settings s = { .asked = { [BENCH_GEMM] = true, [BENCH_TRAIN] = true } };
     bd_error error = { 0 };
-    ck_assert_int_eq(bench_parse_shapes("64,1-3+1x8x2-16*2", &s, &error), BD_OK);
-    ck_assert_uint_eq(s.shape_count, 1 + 3 * 4);
-    ck_assert_int_eq(s.shapes[0].rank, 1);
-    ck_assert_int_eq(s.shapes[12].size[0], 3);
-    ck_assert_int_eq(s.shapes[12].size[1], 8);
-    ck_assert_int_eq(s.shapes[12].size[2], 16);
+    ck_assert_int_eq(bench_parse_shapes("64,1-3+1x8x2-16*2,train:7", &s, &error), BD_OK);
+    ck_assert_uint_eq(s.shape_count, 1 + 3 * 4 + 1);
+    ck_assert(!s.shapes[0].named && s.shapes[13].named);
+    ck_assert_int_eq(s.shapes[13].suite, BENCH_TRAIN);
+    ck_assert_int_eq(s.shapes[0].shape.rank, 1);
+    ck_assert_int_eq(s.shapes[12].shape.size[0], 3);
+    ck_assert_int_eq(s.shapes[12].shape.size[1], 8);
+    ck_assert_int_eq(s.shapes[12].shape.size[2], 16);
     free(s.shapes);
 }
 END_TEST
 
 START_TEST(bad_shapes_are_refused)
 {
-    static const char *const bad[] = { "",      "x",     "8x",    "8x8", "-8",      "0",         "8-4+1", "8-16",
-                                       "8-16*1", "8-16+0", "8 ", "1x2x3x4x5x6x7", "99999999999999999999", "8,,8" };
+    static const char *const bad[] = { "",
+                                       "x",
+                                       "8x",
+                                       "8x8",
+                                       "-8",
+                                       "0",
+                                       "8-4+1",
+                                       "8-16",
+                                       "8-16*1",
+                                       "8-16+0",
+                                       "8 ",
+                                       "train:8",
+                                       "gem:8",
+                                       "gemm:",
+                                       ":8",
+                                       "1x2x3x4x5x6x7",
+                                       "99999999999999999999",
+                                       "8,,8" };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         bench_settings s = { .asked = { [BENCH_GEMM] = true } };
         bd_error error = { 0 };
@@ -136,8 +154,8 @@ START_TEST(changes_beyond_noise_are_marked)
     static const struct {
         const char *before, *spread;
         bench_change change;
-    } cases[] = { { "10.4", "0", BENCH_SAME },   { "9", "0", BENCH_FASTER },    { "11", "0", BENCH_SLOWER },
-                  { "9", "0.2", BENCH_SAME },    { "11", "0.2", BENCH_SAME },   { "5", "0.2", BENCH_FASTER } };
+    } cases[] = { { "10.4", "0", BENCH_SAME }, { "9", "0", BENCH_FASTER },  { "11", "0", BENCH_SLOWER },
+                  { "9", "0.2", BENCH_SAME },  { "11", "0.2", BENCH_SAME }, { "5", "0.2", BENCH_FASTER } };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         bd_error error = { 0 };
         bench self = { .devices = calloc(1, sizeof(bd_device_info)), .device_count = 1 };
@@ -148,10 +166,11 @@ START_TEST(changes_beyond_noise_are_marked)
         row->wall.seconds[0] = 1;
         row->wall.count = 1;
         char text[400];
-        snprintf(text, sizeof text,
-                 "{\"rows\": [{\"suite\": \"gemm\", \"name\": \"it\", \"variant\": \"own\", \"policy\": \"fp32\", "
-                 "\"backend\": \"\", \"device_name\": \"\", \"unit\": \"GFLOP/s\", \"value\": %s, \"wall_spread\": %s}]}",
-                 cases[i].before, cases[i].spread);
+        snprintf(
+            text, sizeof text,
+            "{\"rows\": [{\"suite\": \"gemm\", \"name\": \"it\", \"variant\": \"own\", \"policy\": \"fp32\", "
+            "\"backend\": \"\", \"device_name\": \"\", \"unit\": \"GFLOP/s\", \"value\": %s, \"wall_spread\": %s}]}",
+            cases[i].before, cases[i].spread);
         json_t *document = json_loads(text, JSON_DECODE_INT_AS_REAL, NULL);
         bench_compare(&self, document, "before.json");
         ck_assert_msg(row->change == cases[i].change, "case %zu: %d", i, (int)row->change);

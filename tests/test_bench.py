@@ -133,7 +133,7 @@ def test_sql():
 
 
 def test_json():
-    document = json.loads(bench(*REDUCE, '-o', 'json'))
+    document = json.loads(bench(*REDUCE, '--json'))
     assert document['format_version'] == 1 and document['kind'] == 'bench'
     assert document['settings']['reps'] == 3 and document['settings']['warmup_ms'] == 200
     assert document['devices'][0]['id'] == 'reference'
@@ -226,6 +226,7 @@ def test_bad_options():
             (['--reps', '0'], '--reps'),
             (['--max-time', 'x'], '--max-time'),
             (['-o', 'xml'], 'table|csv'),
+            (['--json', '-o', 'csv'], '--json'),
             (['--what'], '--what'),
             (['extra'], 'extra')):
         bench(*arguments, status=2, stderr=message)

@@ -15,7 +15,8 @@
 static const char style[] =
     ".roof{stroke:var(--ink);stroke-width:1.5}.bars b{grid-column:1/-1;font-weight:500;margin-top:6px}"
     ".bars i.noisy{opacity:.55}td.t{overflow-wrap:anywhere}\n"
-    "@media(max-width:700px){td.t:first-child{grid-column:1/-1}td.bad{grid-column:1/-1}}\n";
+    "@media(max-width:700px){td.t:first-child,td.bad,td.soft{grid-column:1/-1}"
+    "td.t:nth-child(n+2){font-weight:400}td.t:nth-child(3){grid-column:span 2}}\n";
 
 /* Suites that a roofline shows, each with a style of its own. */
 static const bench_suite plotted[] = { BENCH_GEMM, BENCH_CONV, BENCH_REDUCE, BENCH_ATTENTION, BENCH_TRAIN };
@@ -235,7 +236,7 @@ static void table_row(FILE *file, const bench *self, const bench_row *row)
     const bench_summary time = bench_summarize(bench_best_samples(row));
     const double share = bench_share(row);
     char text[64];
-    html_print(file, "<tr><td class=\"t\">%s</td><td class=\"t\">%s</td><td class=\"t\">%s %s</td>", row->name,
+    html_print(file, "<tr><td class=\"t\">%s</td><td class=\"t\"><div>%s</div></td><td class=\"t\">%s %s</td>", row->name,
                self->devices[row->device].id, row->variant, row->policy);
     if (row->status != BENCH_OK) {
         html_print(file, "<td class=\"%s\" colspan=\"5\">%s: %s</td></tr>\n",

@@ -142,7 +142,7 @@ static bd_status run_all(bench *self, bd_error *error)
     for (size_t d = 0; d < self->device_count && !status && !app_interrupted(); d++) {
         self->device_index = d;
         status = bd_device_open(self->devices[d].id, &self->device, error);
-        for (int s = 0; s < BENCH_SUITES && !status && !app_interrupted(); s++) {
+        for (int s = 0; s < BENCH_SUITES && !status && !bench_stopped(self); s++) {
             if (!self->settings.suites[s])
                 continue;
             status = runners[s](self, error);

@@ -102,7 +102,7 @@ typedef struct bench {
     void *user;
     progress progress;
     /* while it runs */
-    bd_device *device;
+    bd_device *device; /* NULL when it is lost */
     size_t device_index;
 } bench;
 
@@ -115,9 +115,12 @@ extern const char *const bench_unit_names[];
 /* A new row of the device that runs; NULL without memory, with `error` set. */
 bench_row *bench_add(bench *self, bench_suite suite, const char *variant, const char *policy, bd_error *error,
                      const char *name, ...) BD_PRINTF(6, 7);
-/* The row is done. `status` and `error` are how it went; an engine's BD_ERROR_UNSUPPORTED is no failure. A status that the
+/* The row is done, and what it had on the device is freed. After a failure the device is opened again, since it may be lost;
+ * self->device is NULL where that fails, and only then. `status` and `error` are how it went; an engine's BD_ERROR_UNSUPPORTED is no failure. A status that the
  * row has already (skipped, wrong) stays. */
 void bench_end(bench *self, bench_row *row, bd_status status, const bd_error *error);
+/* Ctrl-C, or the device is gone: no more rows. */
+bool bench_stopped(const bench *self);
 void bench_set(bench_row *row, bench_status status, const char *reason, ...) BD_PRINTF(3, 4);
 bench_summary bench_summarize(const bench_samples *samples);
 /* The samples that its number is made of: the device's clock where there is one. */

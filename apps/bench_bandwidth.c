@@ -164,7 +164,7 @@ bd_status bench_bandwidth(bench *self, bd_error *error)
     bd_status status = bench_shapes(self, BENCH_BANDWIDTH, &usual, 1, &shapes, &count, error);
     for (size_t i = 0; i < count; i++) {
         bytes = ((uint64_t)shapes[i].size[0] + GRAIN - 1) / GRAIN * GRAIN; /* whole groups */
-        for (int kind = 0; kind < MOVEMENTS && !status && !app_interrupted(); kind++)
+        for (int kind = 0; kind < MOVEMENTS && !status && !bench_stopped(self); kind++)
             status = run_one(self, (movement)kind, bytes, error);
     }
     free(shapes);

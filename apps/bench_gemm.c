@@ -59,7 +59,7 @@ static bd_status run_one(bench *self, const product *p, const char *orientation,
 static bd_status run_both(bench *self, const product *p, const char *orientation, size_t policy, bd_error *error)
 {
     bd_status status = run_one(self, p, orientation, policy, BD_GEMM_OWN, error);
-    if (!status && self->device->target.library_f32 && !app_interrupted())
+    if (!status && !bench_stopped(self) && self->device->target.library_f32)
         status = run_one(self, p, orientation, policy, BD_GEMM_LIBRARY, error);
     return status;
 }
@@ -73,7 +73,7 @@ static bd_status run_shape(bench *self, const bench_shape *shape, bd_error *erro
         if (!s->transposes[t])
             continue;
         const product p = { shape->size[0], shape->size[1], shape->size[2], { t >> 1, t & 1 } };
-        for (size_t i = 0; i < s->policy_count && !status && !app_interrupted(); i++)
+        for (size_t i = 0; i < s->policy_count && !status && !bench_stopped(self); i++)
             if (!bench_repeats(self, i, false))
                 status = run_both(self, &p, orientations[t], i, error);
     }
@@ -82,16 +82,16 @@ static bd_status run_shape(bench *self, const bench_shape *shape, bd_error *erro
 
 bd_status bench_gemm(bench *self, bd_error *error)
 {
-    /* A layer of the MLP, and squares; a CPU takes seconds for the larger ones. */
+    /* A layer of the MLP, and squares; a CPU takes seconds for the larger ones in FP16 alone. */
     static const bench_shape defaults[] = {
         { { 256, 512, 784 }, 3 },    { { 512, 512, 512 }, 3 },    { { 1024, 1024, 1024 }, 3 },
         { { 2048, 2048, 2048 }, 3 }, { { 4096, 4096, 4096 }, 3 },
     };
-    const size_t count = self->device->info.type == BD_DEVICE_CPU ? 3 : sizeof defaults / sizeof *defaults;
+    const size_t count = self->device->info.type == BD_DEVICE_CPU ? 2 : sizeof defaults / sizeof *defaults;
     bench_shape *shapes;
     size_t shape_count;
     bd_status status = bench_shapes(self, BENCH_GEMM, defaults, count, &shapes, &shape_count, error);
-    for (size_t i = 0; i < shape_count && !status && !app_interrupted(); i++)
+    for (size_t i = 0; i < shape_count && !status && !bench_stopped(self); i++)
         status = run_shape(self, &shapes[i], error);
     free(shapes);
     return status;

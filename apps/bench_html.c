@@ -236,8 +236,8 @@ static void table_row(FILE *file, const bench *self, const bench_row *row)
     const bench_summary time = bench_summarize(bench_best_samples(row));
     const double share = bench_share(row);
     char text[64];
-    html_print(file, "<tr><td class=\"t\">%s</td><td class=\"t\"><div>%s</div></td><td class=\"t\">%s %s</td>", row->name,
-               self->devices[row->device].id, row->variant, row->policy);
+    html_print(file, "<tr><td class=\"t\">%s</td><td class=\"t\"><div>%s</div></td><td class=\"t\">%s %s</td>",
+               row->name, self->devices[row->device].id, row->variant, row->policy);
     if (row->status != BENCH_OK) {
         html_print(file, "<td class=\"%s\" colspan=\"5\">%s: %s</td></tr>\n",
                    row->status == BENCH_FAILED || row->status == BENCH_WRONG ? "bad" : "soft t",

@@ -108,7 +108,7 @@ static bd_status measure(bench *self, launching *l, int dispatches, bench_row *r
 bd_status bench_launch(bench *self, bd_error *error)
 {
     static const char *const names[] = { "dispatch, independent", "dispatch, dependent", "enqueue", "round trip" };
-    for (int kind = 0; kind < KINDS && !app_interrupted(); kind++) {
+    for (int kind = 0; kind < KINDS && !bench_stopped(self); kind++) {
         bench_row *row = bench_add(self, BENCH_LAUNCH, "raw", "", error, "%s", names[kind]);
         if (!row)
             return BD_ERROR_MEMORY;

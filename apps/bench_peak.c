@@ -149,11 +149,17 @@ bd_status bench_peak(bench *self, bd_error *error)
     char units[256] = "the device reports no matrix units";
     if (self->device->info.matrix_units[0])
         snprintf(units, sizeof units, "the engine does not use them yet: %s", self->device->info.matrix_units);
-    bd_status status = run_one(self, "fp32", wide ? 8 : 1, false, error);
-    if (!status)
-        status = run_one(self, "fp16 scalar", 1, true, error);
-    if (!status)
-        status = run_one(self, "fp16 vector", wide ? 8 : 2, true, error);
+    static const struct {
+        const char *name;
+        bool halves, vector;
+    } formats[] = { { "fp32", false, false }, { "fp16 scalar", true, false }, { "fp16 vector", true, true } };
+    bd_status status = BD_OK;
+    for (size_t i = 0; i < sizeof formats / sizeof *formats && !status && !bench_stopped(self); i++) {
+        /* A CPU's vectors are the kernel's where the language has them; a GPU's halves come in pairs. */
+        const bool spread = formats[i].vector || !formats[i].halves;
+        const uint32_t width = wide && spread ? 8 : formats[i].vector ? 2 : 1;
+        status = run_one(self, formats[i].name, width, formats[i].halves, error);
+    }
     if (!status)
         status = missing(self, "bf16", "the engine has no BF16 yet", error);
     if (!status)

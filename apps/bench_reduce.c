@@ -94,15 +94,16 @@ static bd_status run_reduction(bench *self, const reducing *r, const bd_precisio
 bd_status bench_reduce(bench *self, bd_error *error)
 {
     /* The last is a classifier's softmax and loss. */
-    static const bench_shape defaults[] = { { { 4096, 1024 }, 2 }, { { 256, 16384 }, 2 }, { { 65536, 10 }, 2 } };
+    static const bench_shape defaults[] = { { { 256, 16384 }, 2 }, { { 4096, 1024 }, 2 }, { { 65536, 10 }, 2 } };
+    const size_t skipped = self->device->info.type == BD_DEVICE_CPU; /* the first: such a device is slow enough */
     bench_shape *shapes;
     size_t count;
-    bd_status status =
-        bench_shapes(self, BENCH_REDUCE, defaults, sizeof defaults / sizeof *defaults, &shapes, &count, error);
+    bd_status status = bench_shapes(self, BENCH_REDUCE, defaults + skipped,
+                                    sizeof defaults / sizeof *defaults - skipped, &shapes, &count, error);
     for (size_t i = 0; i < count; i++)
         for (int kind = 0; kind < REDUCTIONS; kind++) {
             const reducing r = { (reduction)kind, shapes[i].size[0], shapes[i].size[1] };
-            for (size_t p = 0; p < self->settings.policy_count && !status && !app_interrupted(); p++)
+            for (size_t p = 0; p < self->settings.policy_count && !status && !bench_stopped(self); p++)
                 if (!bench_repeats(self, p, true))
                     status = run_reduction(self, &r, &self->settings.policies[p], error);
         }
@@ -196,7 +197,7 @@ bd_status bench_attention(bench *self, bd_error *error)
     bd_status status = bench_shapes(self, BENCH_ATTENTION, self->device->info.type == BD_DEVICE_CPU ? cpu : gpu, 2,
                                     &shapes, &count, error);
     for (size_t i = 0; i < count; i++)
-        for (size_t p = 0; p < self->settings.policy_count && !status && !app_interrupted(); p++)
+        for (size_t p = 0; p < self->settings.policy_count && !status && !bench_stopped(self); p++)
             if (!bench_repeats(self, p, true))
                 status = run_attention(self, &shapes[i], &self->settings.policies[p], error);
     free(shapes);

@@ -70,8 +70,17 @@ void bench_end(bench *self, bench_row *row, bd_status status, const bd_error *er
         bench_set(row, status == BD_ERROR_UNSUPPORTED ? BENCH_UNSUPPORTED : BENCH_FAILED, "%s", error->message);
     if (row->status == BENCH_OK && !row->wall.count)
         bench_set(row, BENCH_SKIPPED, "interrupted");
+    if (row->status == BENCH_FAILED) {
+        bd_device_close(&self->device);
+        bd_device_open(self->devices[row->device].id, &self->device, NULL);
+    }
     if (self->on_row)
         self->on_row(self->user, row);
+}
+
+bool bench_stopped(const bench *self)
+{
+    return app_interrupted() || !self->device;
 }
 
 static int compare_doubles(const void *a, const void *b)

@@ -85,7 +85,7 @@ static bool should_stop(void *user)
     const bench_settings *s = &t->bench->settings;
     const size_t done = t->row->wall.count;
     const bool late = t->warm > 0 && bench_now() - t->warm > s->max_seconds;
-    return app_interrupted() || done >= (size_t)s->reps || (done >= LEAST_SAMPLES && late);
+    return bench_stopped(t->bench) || done >= (size_t)s->reps || (done >= LEAST_SAMPLES && late);
 }
 
 static void common_params(bd_train_params *params, const model *m, const bd_dataset *data, const bd_precision *policy)
@@ -217,7 +217,7 @@ bd_status bench_train(bench *self, bd_error *error)
         status = bench_shapes(self, BENCH_TRAIN, &usual, 1, &shapes, &count, error);
     for (size_t i = 0; i < count; i++)
         for (int m = 0; m < 2; m++)
-            for (size_t p = 0; p < self->settings.policy_count && !status && !app_interrupted(); p++)
+            for (size_t p = 0; p < self->settings.policy_count && !status && !bench_stopped(self); p++)
                 status = run_one(self, names[m], shapes[i].size[0], &data, &self->settings.policies[p], error);
     free(shapes);
     free_dataset(&data);

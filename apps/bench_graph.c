@@ -109,7 +109,7 @@ static bool possible(const bench *self, bench_row *row, const bench_case *c, con
         library |= plan->kernels[i].class == BD_KERNEL_LIBRARY;
     if (c->gemm == BD_GEMM_LIBRARY && !library)
         bench_set(row, BENCH_UNSUPPORTED,
-                  "CLBlast does not do this here: its formats must all be one, which the driver has");
+                  "CLBlast sums in the format of its operands, and has FP16 only where the driver has");
     return row->status == BENCH_OK;
 }
 

@@ -68,7 +68,8 @@ static bench_status run_row(double factor, uint64_t memory)
     self.devices = calloc(1, sizeof *self.devices);
     self.device_count = 1;
     ck_assert_int_eq(bd_precision_parse("fp16", &policy, &error), BD_OK);
-    ck_assert_int_eq(bd_device_open("reference", &self.device, &error), BD_OK);
+    /* Not by its name, for which every driver would be loaded; without a cache, which it has no use for. */
+    ck_assert_int_eq(bd_reference_backend()->open(0, NULL, &self.device, &error), BD_OK);
     self.device->info.limits.memory_bytes = memory;
     const bench_case c = {
         .operand_count = 1, .operands = { BD_SHAPE(1000) }, .build = twice, .right = times, .user = &factor

@@ -131,8 +131,9 @@ bool bench_noisy(const bench_row *row);
 bool bench_less_is_better(bench_unit unit);
 /* Part of the measured peak, 1 for all of it; NaN if it is not known. */
 double bench_share(const bench_row *row);
-/* The best number of the device's rows of a suite whose name is `name`; 0 if there is none. */
-double bench_find(const bench *self, size_t device, bench_suite suite, const char *name);
+/* What the device's row of the suite peak called `name` reached in its quickest sample, in GFLOP/s: a ceiling is not what is
+ * usual. 0 if there is none. */
+double bench_ceiling(const bench *self, size_t device, const char *name);
 /* The peak that a policy's sums can reach on the device that runs, in GFLOP/s; 0 if not measured. */
 double bench_peak_of(const bench *self, const bd_precision *policy);
 void bench_finish(bench *self);

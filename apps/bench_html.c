@@ -138,7 +138,7 @@ static void rooflines(FILE *file, const bench *self)
             roofline picture = { .title = title, .points = points, .bandwidth = best_bandwidth(self, d) };
             picture.count = gather_points(self, d, policy, points, names, &picture.peak);
             if (!(picture.peak > 0))
-                picture.peak = bench_find(self, d, BENCH_PEAK, "fp32");
+                picture.peak = bench_ceiling(self, d, "fp32");
             snprintf(title, sizeof title, "%s, %s", self->devices[d].id, policy);
             if (picture.count)
                 roofline_draw(file, &picture);

@@ -124,9 +124,8 @@ bool bench_less_is_better(bench_unit unit)
     return unit == BENCH_MICROS;
 }
 
-double bench_value(const bench_row *row)
+static double value_of(const bench_row *row, double seconds)
 {
-    const double seconds = bench_summarize(bench_best_samples(row)).median;
     if (row->status != BENCH_OK || !(seconds > 0))
         return NAN;
     switch (row->unit) {
@@ -136,6 +135,11 @@ double bench_value(const bench_row *row)
     case BENCH_IMAGES: return row->count / seconds;
     }
     return NAN;
+}
+
+double bench_value(const bench_row *row)
+{
+    return value_of(row, bench_summarize(bench_best_samples(row)).median);
 }
 
 bool bench_noisy(const bench_row *row)
@@ -148,27 +152,30 @@ double bench_share(const bench_row *row)
     return row->peak > 0 && row->unit == BENCH_GFLOPS ? bench_value(row) / row->peak : NAN;
 }
 
-double bench_find(const bench *self, size_t device, bench_suite suite, const char *name)
+double bench_ceiling(const bench *self, size_t device, const char *name)
 {
-    double best = 0;
     for (size_t i = 0; i < self->row_count; i++) {
         const bench_row *row = self->rows[i];
-        if (row->device != device || row->suite != suite || strcmp(row->name, name) != 0)
+        if (row->device != device || row->suite != BENCH_PEAK || strcmp(row->name, name) != 0 ||
+            row->status != BENCH_OK)
             continue;
-        const double value = bench_value(row);
-        best = value > best ? value : best;
+        const bench_samples *samples = bench_best_samples(row);
+        double least = INFINITY;
+        for (size_t s = 0; s < samples->count; s++)
+            least = fmin(least, samples->seconds[s]);
+        return value_of(row, least);
     }
-    return best;
+    return 0;
 }
 
 double bench_peak_of(const bench *self, const bd_precision *policy)
 {
-    const double single = bench_find(self, self->device_index, BENCH_PEAK, "fp32");
+    const double single = bench_ceiling(self, self->device_index, "fp32");
     if (bd_precision_format(policy, BD_ROLE_ACCUMULATOR, NULL) != BD_F16)
         return single;
     /* Where there is no half arithmetic, halves are computed in FP32 and rounded. */
-    return fmax(single, fmax(bench_find(self, self->device_index, BENCH_PEAK, "fp16 scalar"),
-                             bench_find(self, self->device_index, BENCH_PEAK, "fp16 vector")));
+    return fmax(single, fmax(bench_ceiling(self, self->device_index, "fp16 scalar"),
+                             bench_ceiling(self, self->device_index, "fp16 vector")));
 }
 
 void bench_finish(bench *self)

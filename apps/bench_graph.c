@@ -81,7 +81,7 @@ static bd_status build(graph_run *run, const bd_precision *policy, const bench_c
     bd_status status = bd_graph_create(&run->graph, error);
     if (status)
         return status;
-    bd_tensor operands[BENCH_OPERANDS];
+    bd_tensor operands[BENCH_OPERANDS] = { BD_NONE, BD_NONE, BD_NONE };
     const bd_init random = { BD_INIT_UNIFORM, 1 }, zeros = { BD_INIT_CONSTANT, 0 };
     for (int i = 0; i < c->operand_count; i++)
         operands[i] = bd_variable(run->graph, operand_names[i], BD_ROLE_ACTIVATION, BD_F32, c->operands[i], random);
@@ -150,7 +150,7 @@ static bd_status check_result(const graph_run *run, bench_row *row, const bd_pre
     double *values[BENCH_OPERANDS + 1] = { 0 };
     bool good = true;
     for (int i = 0; i <= c->operand_count && good; i++) {
-        int64_t count;
+        int64_t count = 0;
         values[i] = read_values(run, i < c->operand_count ? operand_names[i] : "/result", &count, error);
         good = values[i] != NULL;
         if (i < c->operand_count)

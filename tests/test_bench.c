@@ -175,7 +175,7 @@ START_TEST(changes_beyond_noise_are_marked)
         json_t *document = json_loads(text, JSON_DECODE_INT_AS_REAL, NULL);
         bench_compare(&self, document, "before.json");
         ck_assert_msg(row->change == cases[i].change, "case %zu: %d", i, (int)row->change);
-        ck_assert_double_eq_tol(row->ratio, 10 / atof(cases[i].before), 1e-12);
+        ck_assert_double_eq_tol(row->ratio, 10 / strtod(cases[i].before, NULL), 1e-12);
         json_decref(document);
         bench_finish(&self);
     }

@@ -130,7 +130,10 @@ void chart_lines(FILE *file, const chart *self, const chart_series *series, size
         fputs("<p class=\"none\">no values</p></figure>\n", file);
         return;
     }
-    axis x = { .to = self->x_max, .step = fmax(1, nice_step(self->x_max, 6)), .first = LEFT, .length = inner_width };
+    const double step = nice_step(self->x_max, 6);
+    axis x = {
+        .to = self->x_max, .step = self->x_max < 2 ? step : fmax(1, step), .first = LEFT, .length = inner_width
+    };
     html_print(file, "<svg viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"%s\">\n", WIDTH, HEIGHT, self->title);
     y_axis(file, &y, self->percent);
     x_axis(file, &x, self->x_title);

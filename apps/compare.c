@@ -262,6 +262,10 @@ static bd_status gather(session *self, bd_error *error)
     results->dataset = self->dataset;
     results->command = self->command;
     results->epochs = o->epochs;
+    results->length = (double)o->epochs;
+    const double limit = (double)o->max_steps / (double)(self->dataset->train.count / o->batch);
+    if (o->max_steps && limit < results->length)
+        results->length = limit;
     results->seeds = self->seeds;
     time_t now = time(NULL);
     struct tm parts;

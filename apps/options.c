@@ -1,5 +1,6 @@
 #include "options.h"
 #include <errno.h>
+#include <jansson.h>
 #include <math.h>
 #include <popt.h>
 #include <stdio.h>
@@ -72,6 +73,24 @@ static void print_help(poptContext context, const option_table *table)
     printf("\nExamples:\n%s", table->examples);
 }
 
+/* The table as JSON, from which the manual pages and the shells' completions are made. */
+static bd_status describe(const option_table *table, bd_error *error)
+{
+    static const char *const kinds[] = { "flag", "text", "integer", "number", "choice" };
+    json_t *options = json_array();
+    for (size_t i = 0; i < table->count; i++) {
+        const option_row *row = &table->rows[i];
+        json_array_append_new(options, json_pack("{s:s, s:s, s:s?, s:s}", "name", row->name, "kind", kinds[row->kind],
+                                                 "argument", row->argument, "help", row->help));
+    }
+    json_t *whole = json_pack("{s:s, s:s, s:s, s:s, s:o}", "command", table->command, "usage", table->usage, "about",
+                              table->about, "examples", table->examples, "options", options);
+    int result = whole ? json_dumpf(whole, stdout, JSON_INDENT(1)) : -1;
+    json_decref(whole);
+    putchar('\n');
+    return result ? bd_fail(error, BD_ERROR_MEMORY, "cannot describe the options") : BD_OK;
+}
+
 static bd_status parse_all(poptContext context, option_table *table, bool *help, bd_error *error)
 {
     int value;
@@ -97,7 +116,9 @@ static bd_status parse_all(poptContext context, option_table *table, bool *help,
 
 bd_status options_parse(option_table *table, int argc, char **argv, bool *help, bd_error *error)
 {
-    *help = false;
+    *help = argc == 2 && !strcmp(argv[1], "--describe");
+    if (*help)
+        return describe(table, error);
     struct poptOption *options = calloc(table->count + 2, sizeof(*options));
     if (!options)
         return bd_fail(error, BD_ERROR_MEMORY, "no memory for the options");

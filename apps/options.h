@@ -47,8 +47,8 @@ typedef struct option_table {
     size_t count;
 } option_table;
 
-/* Fills the targets. `*help` is set when --help was named: the help was printed on stdout and there is nothing more
- * to do. An argument that is not an option is an error. */
+/* Fills the targets. `*help` is set when --help was named (or --describe, for the makers of manual pages): it was
+ * printed on stdout and there is nothing more to do. An argument that is not an option is an error. */
 bd_status options_parse(option_table *table, int argc, char **argv, bool *help, bd_error *error);
 void options_finish(option_table *table);
 

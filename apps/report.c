@@ -101,7 +101,7 @@ static void head(FILE *file, const comparison *self)
     html_print(file, "<p class=\"soft\">%s: %s training and %s test images of %dx%dx%d, %d classes. %s. ", d->name,
                app_thousands(train, (double)d->train.count), app_thousands(test, (double)d->test.count), (int)d->height,
                (int)d->width, (int)d->channels, (int)d->classes, self->description);
-    html_print(file, "%d epoch%s, %d seed%s. Begun %s%s.</p>\n", (int)self->epochs, self->epochs == 1 ? "" : "s",
+    html_print(file, "%.3g epoch%s, %d seed%s. Begun %s%s.</p>\n", self->length, self->length <= 1 ? "" : "s",
                (int)self->seeds, self->seeds == 1 ? "" : "s", self->started,
                self->finished ? "" : "; not finished: what is missing here was not run");
     tiles(file, self);
@@ -222,7 +222,7 @@ static void add_points(chart_series *series, const run_result *run, enum what wh
                 (chart_point){ run->training.points[i].epoch, run->training.points[i].loss };
     if (what == TEST_ACCURACY)
         for (int64_t i = 0; i < run->epoch_count; i++)
-            series->points[series->count++] = (chart_point){ (double)(i + 1), run->epochs[i].test_accuracy };
+            series->points[series->count++] = (chart_point){ run->epochs[i].epoch, run->epochs[i].test_accuracy };
     if (what == LAST_ACCURACY && run->state == RUN_DONE)
         series->points[series->count++] = (chart_point){ (double)run->seed, run->last.test_accuracy };
 }
@@ -248,8 +248,8 @@ static void chart_of(FILE *file, const comparison *self, const combination *firs
         const char *id = first->device->id;
         char title[128];
         /* A network that guesses has the loss log(classes): what is twice as bad has diverged and leaves the chart. */
-        chart loss = { title, "epoch", (double)self->epochs, 2 * log((double)self->dataset->classes), false, false };
-        chart accuracy = { title, "epoch", (double)self->epochs, INFINITY, true, true };
+        chart loss = { title, "epoch", self->length, 2 * log((double)self->dataset->classes), false, false };
+        chart accuracy = { title, "epoch", self->length, INFINITY, true, true };
         snprintf(title, sizeof(title), "%s: %s", id,
                  what == TRAINING_LOSS   ? "training loss"
                  : what == TEST_ACCURACY ? "test accuracy"

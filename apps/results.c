@@ -29,11 +29,11 @@ static void curve_add(curve *self, double epoch, double loss)
 void run_record(run_result *run, const bd_train_event *event)
 {
     if (event->kind == BD_TRAIN_PROGRESS && event->steps > 0)
-        curve_add(&run->training, (double)event->step / (double)event->steps * (double)event->epochs,
-                  event->train_loss);
+        curve_add(&run->training, (double)event->step / (double)event->steps_per_epoch, event->train_loss);
     if (event->kind == BD_TRAIN_EPOCH && run->epoch_count < event->epochs)
         run->epochs[run->epoch_count++] =
-            (epoch_result){ event->train_loss, event->train_accuracy, event->test_loss, event->test_accuracy };
+            (epoch_result){ (double)event->step / (double)event->steps_per_epoch, event->train_loss,
+                            event->train_accuracy, event->test_loss, event->test_accuracy };
     run->last = *event;
     run->last.checkpoint = NULL; /* good during the call only */
 }
@@ -192,8 +192,8 @@ static json_t *run_json(const run_result *run)
     json_t *epochs = json_array(), *points = json_array();
     for (int64_t i = 0; i < run->epoch_count; i++) {
         const epoch_result *r = &run->epochs[i];
-        json_array_append_new(epochs, json_pack("{s:I, s:o, s:o, s:o, s:o}", "epoch", (json_int_t)(i + 1), "train_loss",
-                                                json_number(r->train_loss), "train_accuracy",
+        json_array_append_new(epochs, json_pack("{s:o, s:o, s:o, s:o, s:o}", "epoch", json_number(r->epoch),
+                                                "train_loss", json_number(r->train_loss), "train_accuracy",
                                                 json_number(r->train_accuracy), "test_loss", json_number(r->test_loss),
                                                 "test_accuracy", json_number(r->test_accuracy)));
     }

@@ -23,6 +23,7 @@ typedef struct curve {
 } curve;
 
 typedef struct epoch_result {
+    double epoch; /* its end: a whole number but for a last one that was cut short */
     double train_loss, train_accuracy, test_loss, test_accuracy;
 } epoch_result;
 
@@ -50,6 +51,7 @@ typedef struct comparison {
     json_t *options;       /* the same for programs */
     const char *command;   /* the command line that made this */
     int64_t epochs, seeds;
+    double length;           /* in epochs: less than `epochs` where steps are limited */
     bd_device_info *devices; /* those that are compared */
     size_t device_count;
     const char **models, **precisions;

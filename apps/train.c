@@ -4,6 +4,7 @@
 #include "metrics.h"
 #include "models/models.h"
 #include "progress.h"
+#include "tensorboard.h"
 #include "training.h"
 #include <ctype.h>
 #include <math.h>
@@ -13,13 +14,14 @@
 typedef struct session {
     training_options options;
     const char *checkpoint, *resume;
-    bool dry_run;
+    bool dry_run, wants_board;
     model model;
     bd_dataset *dataset;
     bd_device *device;
     char *output_path, *checkpoint_path; /* owned */
     bd_train_params params;
     metrics record;
+    tensorboard board;
     progress progress;
     bd_status record_status; /* of the first failed write of the record */
     bd_error record_error;
@@ -55,6 +57,8 @@ static void on_event(void *user, const bd_train_event *event)
         print_json(json);
     if (!self->record_status)
         self->record_status = metrics_write(&self->record, event, json, &self->record_error);
+    if (!self->record_status)
+        self->record_status = tensorboard_write(&self->board, event, &self->record_error);
     json_decref(json);
 }
 
@@ -124,6 +128,8 @@ static bd_status train(session *self, bd_error *error)
     /* Only now: a run that cannot start leaves the record of the one before it. */
     if (!status)
         status = metrics_open(&self->record, self->output_path, self->resume != NULL, error);
+    if (!status && self->wants_board)
+        status = tensorboard_open(&self->board, self->output_path, error);
     if (!status)
         status = bd_trainer_run(trainer, &result, error);
     progress_clear(&self->progress);
@@ -219,6 +225,7 @@ static bd_status run(session *self, bd_error *error)
 static void finish(session *self)
 {
     metrics_close(&self->record);
+    tensorboard_close(&self->board);
     bd_device_close(&self->device);
     bd_dataset_close(&self->dataset);
     free(self->output_path);
@@ -228,7 +235,7 @@ static void finish(session *self)
 static const char examples[] =
     "  binade train                                  the MLP on Fashion-MNIST in FP32, on the first device\n"
     "  binade train --model lenet --precision mixed --device vulkan:0\n"
-    "  binade train --model mlp:784-300-100-10 --optimizer adamw --schedule cosine --epochs 20\n"
+    "  binade train --model mlp:784-300-100-10 --optimizer adamw --warmup 500 --epochs 20\n"
     "  binade train --precision 'fp16,acc=f16;linear3:w=f32'   FP16 sums too, but the last layer's weights in FP32\n"
     "  binade train --output runs/a                  Ctrl-C saves; then go on with\n"
     "  binade train --output runs/a --resume runs/a/checkpoint.safetensors\n"
@@ -237,7 +244,7 @@ static const char examples[] =
 
 int command_train(int argc, char **argv)
 {
-    enum { OWN_ROWS = 10 };
+    enum { OWN_ROWS = 11 };
     session self = { 0 };
     training_options *o = &self.options;
     option_row rows[OWN_ROWS + TRAINING_ROWS] = {
@@ -248,6 +255,7 @@ int command_train(int argc, char **argv)
         OPTION("output", TEXT, &o->output, "DIR", "folder of the run (runs/MODEL-PRECISION-DEVICE)"),
         OPTION("checkpoint", TEXT, &self.checkpoint, "FILE", "where to save (DIR/checkpoint.safetensors)"),
         OPTION("resume", TEXT, &self.resume, "FILE", "go on from a checkpoint"),
+        OPTION("tensorboard", FLAG, &self.wants_board, NULL, "write an event file for TensorBoard into DIR too"),
         OPTION("dry-run", FLAG, &self.dry_run, NULL, "print what a step will be and what it needs; train nothing"),
         OPTION("json", FLAG, &o->json, NULL, "print one JSON object a line: start, progress, epoch, done"),
         OPTION("quiet", FLAG, &o->quiet, NULL, "no progress, only the result"),

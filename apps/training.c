@@ -40,6 +40,8 @@ void training_options_init(training_options *options, option_row rows[TRAINING_R
     const option_row table[TRAINING_ROWS] = {
         OPTION_IN("batch", INTEGER, &o->batch, "N", 1, 1 << 20, "images a step (256)"),
         OPTION_IN("epochs", INTEGER, &o->epochs, "N", 1, 1e6, "passes over the training images (5)"),
+        OPTION_IN("max-steps", INTEGER, &o->max_steps, "N", 0, 4294967295.0,
+                  "end after N steps, even within an epoch (0: after the epochs)"),
         OPTION_IN("seed", INTEGER, &o->seed, "N", 0, 9007199254740992.0, "of first weights and order of images (1)"),
         OPTION("optimizer", CHOICE, &o->optimizer, "sgd|adam|adamw", "what updates the weights (sgd)"),
         OPTION_IN("lr", NUMBER, &o->rate, "X", 0, 1e6, "learning rate (sgd: 0.05, adam and adamw: 0.001)"),
@@ -50,7 +52,7 @@ void training_options_init(training_options *options, option_row rows[TRAINING_R
         OPTION_IN("beta2", NUMBER, &o->beta2, "X", 0, 0.999999, "adam, adamw: decay of the mean square (0.999)"),
         OPTION_IN("epsilon", NUMBER, &o->epsilon, "X", 0, 1, "adam, adamw: added to the root (1e-8; in fp16 use 1e-4)"),
         OPTION_IN("clip", NUMBER, &o->clip, "X", 0, FLT_MAX, "scale gradients down to this norm (0: never)"),
-        OPTION("schedule", CHOICE, &o->schedule, "constant|step|cosine", "of the learning rate (constant)"),
+        OPTION("schedule", CHOICE, &o->schedule, "constant|step|cosine", "of the learning rate (cosine)"),
         OPTION_IN("warmup", INTEGER, &o->warmup, "STEPS", 0, 1e9, "raise the learning rate from 0 over STEPS (0)"),
         OPTION_IN("step-epochs", INTEGER, &o->step_epochs, "N", 1, 1e6, "schedule step: epochs between changes (30)"),
         OPTION_IN("step-factor", NUMBER, &o->step_factor, "X", 0, 1e3, "schedule step: factor at a change (0.1)"),
@@ -112,6 +114,7 @@ void training_params(const training_options *options, bd_train_params *params)
     };
     params->batch = options->batch;
     params->epochs = options->epochs;
+    params->max_steps = options->max_steps;
     params->seed = (uint64_t)options->seed;
     params->gemm = options->gemm;
     params->no_fusion = options->no_fusion;
@@ -120,12 +123,12 @@ void training_params(const training_options *options, bd_train_params *params)
 
 json_t *training_json(const training_options *o)
 {
-    json_t *object =
-        json_pack("{s:I, s:I, s:s, s:o, s:o, s:o, s:s, s:I, s:s, s:b}", "batch", (json_int_t)o->batch, "epochs",
-                  (json_int_t)o->epochs, "optimizer", optimizer_names[o->optimizer], "learning_rate",
-                  json_float(o->rate), "weight_decay", json_float(o->weight_decay), "clip_norm", json_float(o->clip),
-                  "schedule", schedule_names[o->schedule], "warmup_steps", (json_int_t)o->warmup, "gemm",
-                  gemm_names[o->gemm], "fusion", !o->no_fusion);
+    json_t *object = json_pack("{s:I, s:I, s:I, s:s, s:o, s:o, s:o, s:s, s:I, s:s, s:b}", "batch", (json_int_t)o->batch,
+                               "epochs", (json_int_t)o->epochs, "max_steps", (json_int_t)o->max_steps, "optimizer",
+                               optimizer_names[o->optimizer], "learning_rate", json_float(o->rate), "weight_decay",
+                               json_float(o->weight_decay), "clip_norm", json_float(o->clip), "schedule",
+                               schedule_names[o->schedule], "warmup_steps", (json_int_t)o->warmup, "gemm",
+                               gemm_names[o->gemm], "fusion", !o->no_fusion);
     if (o->optimizer == BD_OPTIMIZER_SGD) {
         json_object_set_new(object, "momentum", json_float(o->momentum));
         json_object_set_new(object, "nesterov", json_boolean(o->nesterov));

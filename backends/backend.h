@@ -73,7 +73,8 @@ typedef struct bd_backend {
     /* Enqueues `repeats` runs one after another and returns without waiting for them. */
     bd_status (*program_run)(bd_device *device, bd_backend_program *program, uint32_t repeats, bd_error *error);
     /* Optional. Runs once, waits, and gives each dispatch's time in nanoseconds (dispatch_count values). */
-    bd_status (*program_profile)(bd_device *device, bd_backend_program *program, uint64_t *nanoseconds, bd_error *error);
+    bd_status (*program_profile)(bd_device *device, bd_backend_program *program, uint64_t *nanoseconds,
+                                 bd_error *error);
 
     /* Has it happened? A failed queue counts as done and gives its error in event_wait. */
     bool (*event_done)(bd_device *device, bd_event *event);

@@ -12,8 +12,9 @@
 
 enum { MAX_ATTEMPTS = 100 };
 
-bd_status bd_atomic_file_open(bd_atomic_file *file, const char *path, bd_error *error) {
-    *file = (bd_atomic_file){.descriptor = -1, .path = strdup(path)};
+bd_status bd_atomic_file_open(bd_atomic_file *file, const char *path, bd_error *error)
+{
+    *file = (bd_atomic_file){ .descriptor = -1, .path = strdup(path) };
     bd_status status = file->path ? BD_OK : bd_fail(error, BD_ERROR_MEMORY, "out of memory");
     /* A name that is taken is a leftover of a process that was killed, or another thread's: try the next. */
     for (int attempt = 0; attempt < MAX_ATTEMPTS && !status && file->descriptor < 0; attempt++) {
@@ -32,12 +33,13 @@ bd_status bd_atomic_file_open(bd_atomic_file *file, const char *path, bd_error *
     if (status) {
         free(file->path);
         free(file->temporary);
-        *file = (bd_atomic_file){.descriptor = -1};
+        *file = (bd_atomic_file){ .descriptor = -1 };
     }
     return status;
 }
 
-bd_status bd_atomic_file_write(bd_atomic_file *file, const void *data, size_t size, bd_error *error) {
+bd_status bd_atomic_file_write(bd_atomic_file *file, const void *data, size_t size, bd_error *error)
+{
     const char *bytes = data;
     while (size > 0) {
         ssize_t written = write(file->descriptor, bytes, size);
@@ -52,7 +54,8 @@ bd_status bd_atomic_file_write(bd_atomic_file *file, const void *data, size_t si
 }
 
 /* Makes the new name last through a power failure. */
-static bd_status sync_folder(const char *path, bd_error *error) {
+static bd_status sync_folder(const char *path, bd_error *error)
+{
     char *copy = strdup(path);
     if (!copy)
         return bd_fail(error, BD_ERROR_MEMORY, "out of memory");
@@ -66,7 +69,8 @@ static bd_status sync_folder(const char *path, bd_error *error) {
     return failed ? bd_fail(error, BD_ERROR_FILE, "%s: cannot sync its folder: %s", path, strerror(reason)) : BD_OK;
 }
 
-bd_status bd_atomic_file_close(bd_atomic_file *file, bd_status status, bd_error *error) {
+bd_status bd_atomic_file_close(bd_atomic_file *file, bd_status status, bd_error *error)
+{
     if (!status && fsync(file->descriptor) != 0)
         status = bd_fail(error, BD_ERROR_FILE, "%s: cannot write: %s", file->path, strerror(errno));
     if (close(file->descriptor) != 0 && !status)
@@ -79,6 +83,6 @@ bd_status bd_atomic_file_close(bd_atomic_file *file, bd_status status, bd_error 
         status = sync_folder(file->path, error);
     free(file->path);
     free(file->temporary);
-    *file = (bd_atomic_file){.descriptor = -1};
+    *file = (bd_atomic_file){ .descriptor = -1 };
     return status;
 }

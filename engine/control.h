@@ -22,22 +22,22 @@
 
 /* name, and whether the word is a float */
 #define BD_CONTROL_WORDS(ROW)                                                                                          \
-    ROW(STEP, 0)        /* steps tried so far */                                                                       \
+    ROW(STEP, 0) /* steps tried so far */                                                                              \
     ROW(SEED_LOW, 0)                                                                                                   \
     ROW(SEED_HIGH, 0)                                                                                                  \
-    ROW(POSITION, 0)    /* of the batch's first row in the permutation */                                              \
-    ROW(BATCH, 0)       /* rows a batch */                                                                             \
-    ROW(COUNT, 0)       /* rows of the permutation that are valid */                                                   \
-    ROW(SCALING, 0)     /* bd_scaling */                                                                               \
-    ROW(SCALE, 1)       /* of the loss */                                                                              \
-    ROW(UNSCALE, 1)     /* 1 / SCALE of this step */                                                                   \
+    ROW(POSITION, 0) /* of the batch's first row in the permutation */                                                 \
+    ROW(BATCH, 0)    /* rows a batch */                                                                                \
+    ROW(COUNT, 0)    /* rows of the permutation that are valid */                                                      \
+    ROW(SCALING, 0)  /* bd_scaling */                                                                                  \
+    ROW(SCALE, 1)    /* of the loss */                                                                                 \
+    ROW(UNSCALE, 1)  /* 1 / SCALE of this step */                                                                      \
     ROW(GROWTH, 1)                                                                                                     \
     ROW(BACKOFF, 1)                                                                                                    \
     ROW(GROWTH_INTERVAL, 0)                                                                                            \
     ROW(GOOD_STEPS, 0)                                                                                                 \
     ROW(OVERFLOWS, 0)                                                                                                  \
-    ROW(APPLY, 0)       /* 1: the optimizer updates */                                                                 \
-    ROW(APPLIED, 0)     /* updates made */                                                                             \
+    ROW(APPLY, 0)   /* 1: the optimizer updates */                                                                     \
+    ROW(APPLIED, 0) /* updates made */                                                                                 \
     ROW(RATE, 1)                                                                                                       \
     ROW(RATE_COUNT, 0)                                                                                                 \
     ROW(BETA1, 1)                                                                                                      \
@@ -48,7 +48,7 @@
     ROW(HALT, 0)                                                                                                       \
     ROW(NAN_COUNT, 0)                                                                                                  \
     ROW(NAN_STEP, 0)                                                                                                   \
-    ROW(LOSS_SUM, 1)    /* metrics: sums since the host last cleared them */         \
+    ROW(LOSS_SUM, 1) /* metrics: sums since the host last cleared them */                                              \
     ROW(CORRECT, 1)                                                                                                    \
     ROW(SAMPLES, 1)
 
@@ -56,7 +56,7 @@ enum bd_control_word {
 #define BD_CONTROL_ROW(NAME, is_float) BD_CONTROL_##NAME,
     BD_CONTROL_WORDS(BD_CONTROL_ROW)
 #undef BD_CONTROL_ROW
-    BD_CONTROL_WORD_COUNT
+        BD_CONTROL_WORD_COUNT
 };
 
 #define BD_CONTROL_BYTES 256 /* BD_CONTROL_WORD_COUNT words, room to grow */

@@ -19,13 +19,15 @@ static const char *const file_names[FILE_COUNT] = {
 };
 enum { MAX_CLASSES = 255 };
 
-static void free_paths(char *paths[FILE_COUNT]) {
+static void free_paths(char *paths[FILE_COUNT])
+{
     for (int i = 0; i < FILE_COUNT; i++)
         free(paths[i]);
 }
 
 /* "FOLDER/NAME" if it is there, else "FOLDER/NAME.gz". */
-static bd_status find_file(const char *folder, const char *name, char **path, bd_error *error) {
+static bd_status find_file(const char *folder, const char *name, char **path, bd_error *error)
+{
     if (asprintf(path, "%s/%s.gz", folder, name) < 0) {
         *path = NULL;
         return bd_fail(error, BD_ERROR_MEMORY, "out of memory");
@@ -41,7 +43,8 @@ static bd_status find_file(const char *folder, const char *name, char **path, bd
                    name);
 }
 
-static bd_status find_in_folder(const char *folder, char *paths[FILE_COUNT], bd_error *error) {
+static bd_status find_in_folder(const char *folder, char *paths[FILE_COUNT], bd_error *error)
+{
     if (access(folder, F_OK) != 0)
         return bd_fail(error, BD_ERROR_FILE,
                        "%s: no such folder; a data set is 'fashion-mnist', a folder of IDX files, or four files joined "
@@ -53,7 +56,8 @@ static bd_status find_in_folder(const char *folder, char *paths[FILE_COUNT], bd_
     return status;
 }
 
-static bd_status split_paths(const char *name, char *paths[FILE_COUNT], bd_error *error) {
+static bd_status split_paths(const char *name, char *paths[FILE_COUNT], bd_error *error)
+{
     const char *part = name;
     for (int i = 0; i < FILE_COUNT; i++) {
         size_t length = strcspn(part, ",");
@@ -69,7 +73,8 @@ static bd_status split_paths(const char *name, char *paths[FILE_COUNT], bd_error
     return BD_OK;
 }
 
-static bd_status find_paths(const char *name, char *paths[FILE_COUNT], bd_error *error) {
+static bd_status find_paths(const char *name, char *paths[FILE_COUNT], bd_error *error)
+{
     if (strchr(name, ','))
         return split_paths(name, paths, error);
     if (strcmp(name, "fashion-mnist") != 0)
@@ -85,7 +90,8 @@ static bd_status find_paths(const char *name, char *paths[FILE_COUNT], bd_error 
     return find_in_folder(FASHION_MNIST_FOLDER, paths, error);
 }
 
-static bd_status read_images(const char *path, bd_examples *examples, int64_t size[3], bd_error *error) {
+static bd_status read_images(const char *path, bd_examples *examples, int64_t size[3], bd_error *error)
+{
     int rank;
     int64_t dim[4];
     bd_status status = bd_idx_read(path, &rank, dim, &examples->images, error);
@@ -104,7 +110,8 @@ static bd_status read_images(const char *path, bd_examples *examples, int64_t si
     return BD_OK;
 }
 
-static bd_status read_labels(const char *path, const char *images_path, bd_examples *examples, bd_error *error) {
+static bd_status read_labels(const char *path, const char *images_path, bd_examples *examples, bd_error *error)
+{
     int rank;
     int64_t dim[4];
     bd_status status = bd_idx_read(path, &rank, dim, &examples->labels, error);
@@ -120,7 +127,8 @@ static bd_status read_labels(const char *path, const char *images_path, bd_examp
 
 /* Every label must be below `limit`; returns the number of classes that they span. */
 static bd_status check_labels(const char *path, const bd_examples *examples, int64_t limit, const char *limit_is,
-                              int64_t *classes, bd_error *error) {
+                              int64_t *classes, bd_error *error)
+{
     *classes = 0;
     for (int64_t i = 0; i < examples->count; i++) {
         if (examples->labels[i] >= limit)
@@ -133,8 +141,9 @@ static bd_status check_labels(const char *path, const bd_examples *examples, int
 }
 
 /* Exact sums over a histogram. A data set without contrast gets a deviation of 1. */
-static void measure(bd_dataset *dataset) {
-    int64_t histogram[256] = {0};
+static void measure(bd_dataset *dataset)
+{
+    int64_t histogram[256] = { 0 };
     int64_t bytes = dataset->train.count * dataset->height * dataset->width * dataset->channels;
     for (int64_t i = 0; i < bytes; i++)
         histogram[dataset->train.images[i]]++;
@@ -149,7 +158,8 @@ static void measure(bd_dataset *dataset) {
     dataset->deviation = deviation > 0 ? (float)(deviation / 255) : 1;
 }
 
-static bd_status read_all(bd_dataset *dataset, char *paths[FILE_COUNT], bd_error *error) {
+static bd_status read_all(bd_dataset *dataset, char *paths[FILE_COUNT], bd_error *error)
+{
     int64_t size[3], test_size[3], test_classes;
     bd_status status;
     if ((status = read_images(paths[TRAIN_IMAGES], &dataset->train, size, error)) ||
@@ -173,7 +183,8 @@ static bd_status read_all(bd_dataset *dataset, char *paths[FILE_COUNT], bd_error
 }
 
 /* The last component of a folder's path; of four paths, that of the first one. */
-static void set_name(bd_dataset *dataset, const char *name) {
+static void set_name(bd_dataset *dataset, const char *name)
+{
     size_t length = strcspn(name, ",");
     while (length > 1 && name[length - 1] == '/')
         length--;
@@ -183,8 +194,9 @@ static void set_name(bd_dataset *dataset, const char *name) {
     snprintf(dataset->name, sizeof dataset->name, "%.*s", (int)(length - first), name + first);
 }
 
-bd_status bd_dataset_open(const char *name, bd_dataset **dataset, bd_error *error) {
-    char *paths[FILE_COUNT] = {NULL};
+bd_status bd_dataset_open(const char *name, bd_dataset **dataset, bd_error *error)
+{
+    char *paths[FILE_COUNT] = { NULL };
     *dataset = NULL;
     if (!name || !*name)
         return bd_fail(error, BD_ERROR_ARGUMENT, "no data set named; try 'fashion-mnist'");
@@ -202,7 +214,8 @@ bd_status bd_dataset_open(const char *name, bd_dataset **dataset, bd_error *erro
     return status;
 }
 
-void bd_dataset_close(bd_dataset **dataset) {
+void bd_dataset_close(bd_dataset **dataset)
+{
     if (!dataset || !*dataset)
         return;
     free((*dataset)->train.images);

@@ -166,7 +166,8 @@ static const char *remap(bd_emitter *emitter, const char *index, const int64_t *
     for (int d = 0; d < rank; d++) {
         if (dims[d] == 1)
             continue;
-        if (count && stride[count - 1] == strides[d] * dims[d]) { /* one longer dimension, as also for strides 0 and 0 */
+        if (count &&
+            stride[count - 1] == strides[d] * dims[d]) { /* one longer dimension, as also for strides 0 and 0 */
             dim[count - 1] *= dims[d];
             stride[count - 1] = strides[d];
         } else {
@@ -288,7 +289,8 @@ static const char *load(bd_emitter *emitter, bd_tensor node, const char *index)
     if (source->access == BD_ACCESS_TEXEL1)
         bd_text_append(&emitter->text, "BD_VALUE %s = BD_FETCH(t%d, %s);\n", name, operand, index);
     else if (source->access != BD_ACCESS_BUFFER)
-        bd_text_append(&emitter->text, "BD_VALUE %s = BD_FETCH%d(t%d, %s);\n", name, (int)source->access, operand, index);
+        bd_text_append(&emitter->text, "BD_VALUE %s = BD_FETCH%d(t%d, %s);\n", name, (int)source->access, operand,
+                       index);
     else if (source->parts > 1)
         bd_text_append(&emitter->text, "BD_VALUE %s = load_b%d(%s);\n", name, operand, index);
     else
@@ -335,8 +337,18 @@ static const char *half_operator(bd_op op)
 static bool keeps_format(bd_op op)
 {
     switch (op) {
-    case BD_OP_CAST: case BD_OP_NEG: case BD_OP_ABS: case BD_OP_SIGN: case BD_OP_FLOOR: case BD_OP_RELU: case BD_OP_NONFINITE:
-    case BD_OP_MAX: case BD_OP_MIN: case BD_OP_LESS: case BD_OP_EQUAL: case BD_OP_SELECT: return true;
+    case BD_OP_CAST:
+    case BD_OP_NEG:
+    case BD_OP_ABS:
+    case BD_OP_SIGN:
+    case BD_OP_FLOOR:
+    case BD_OP_RELU:
+    case BD_OP_NONFINITE:
+    case BD_OP_MAX:
+    case BD_OP_MIN:
+    case BD_OP_LESS:
+    case BD_OP_EQUAL:
+    case BD_OP_SELECT: return true;
     default: return false;
     }
 }
@@ -430,11 +442,13 @@ static const char *batch(bd_emitter *emitter, const bd_node *node, const char *i
     int order = bd_kernel_operand(emitter->kernel, node->inputs[1]);
     int control = bd_kernel_operand(emitter->kernel, node->inputs[2]);
     const char *at = row > 1 ? bd_emit_index(emitter, "%s / %lluu", index, row) : index;
-    const char *position = bd_emit_index(emitter, "min(%s + %s, %lluu)", control_word(emitter, control, BD_CONTROL_POSITION), at,
-                                         (unsigned long long)graph->nodes[node->inputs[1]].shape.dim[0] - 1);
+    const char *position =
+        bd_emit_index(emitter, "min(%s + %s, %lluu)", control_word(emitter, control, BD_CONTROL_POSITION), at,
+                      (unsigned long long)graph->nodes[node->inputs[1]].shape.dim[0] - 1);
     const char *source = bd_emit_index(emitter, "min(%s, %lluu)", word(emitter, order, position),
                                        (unsigned long long)data->shape.dim[0] - 1);
-    const char *element = row > 1 ? bd_emit_index(emitter, "%s * %lluu + %s %% %lluu", source, row, index, row) : source;
+    const char *element =
+        row > 1 ? bd_emit_index(emitter, "%s * %lluu + %s %% %lluu", source, row, index, row) : source;
     return bd_emit_value(emitter, node->inputs[0], element);
 }
 
@@ -449,7 +463,8 @@ static const char *gather(bd_emitter *emitter, const bd_node *node, const char *
     /* Clamped in float first: a float outside of uint's range has no defined conversion. */
     const char *source = bd_emit_index(emitter, "BD_UINT(clamp(%s, 0.0f, %llu.0f))", value, rows - 1);
     source = bd_emit_index(emitter, "min(%s, %lluu)", source, rows - 1);
-    const char *element = row > 1 ? bd_emit_index(emitter, "%s * %lluu + %s %% %lluu", source, row, index, row) : source;
+    const char *element =
+        row > 1 ? bd_emit_index(emitter, "%s * %lluu + %s %% %lluu", source, row, index, row) : source;
     return bd_emit_value(emitter, node->inputs[0], element);
 }
 
@@ -463,15 +478,16 @@ static const char *scatter_add(bd_emitter *emitter, const bd_node *node, const c
     const char *mine = row > 1 ? bd_emit_index(emitter, "%s / %lluu", index, row) : index;
     const char *within = row > 1 ? bd_emit_index(emitter, "%s %% %lluu", index, row) : "0u";
     const char *loop = fresh(emitter, 'k');
-    bd_text_append(&emitter->text, "BD_VALUE %s = 0.0f;\nfor (uint %s = 0u; %s < %lluu; %s++) {\n", name, loop, loop, count,
-                   loop);
+    bd_text_append(&emitter->text, "BD_VALUE %s = 0.0f;\nfor (uint %s = 0u; %s < %lluu; %s++) {\n", name, loop, loop,
+                   count, loop);
     int mark = bd_emit_open(emitter);
     const char *target = bd_emit_value(emitter, node->inputs[1], loop);
-    bd_text_append(&emitter->text, "if (min(BD_UINT(clamp(%s, 0.0f, %llu.0f)), %lluu) == %s) {\n", target, rows - 1, rows - 1,
-                   mine);
+    bd_text_append(&emitter->text, "if (min(BD_UINT(clamp(%s, 0.0f, %llu.0f)), %lluu) == %s) {\n", target, rows - 1,
+                   rows - 1, mine);
     const char *at = bd_emit_index(emitter, "%s * %lluu + %s", loop, row, within);
     const char *value = bd_emit_value(emitter, node->inputs[0], at);
-    bd_text_append(&emitter->text, "%s = BD_ADD_%s(%s, %s);\n}\n}\n", name, bd_format_name(node->accumulator), name, value);
+    bd_text_append(&emitter->text, "%s = BD_ADD_%s(%s, %s);\n}\n}\n", name, bd_format_name(node->accumulator), name,
+                   value);
     bd_emit_close(emitter, mark);
     bd_emit_round(emitter, node->format, name);
     return name;
@@ -492,22 +508,24 @@ static void coordinates(bd_emitter *emitter, const bd_shape *shape, const char *
 
 /* for-loops over a window's taps with the input's row `y` and column `x` as int, guarded to lie inside the image;
  * the two closing braces are the caller's. */
-static void window_loops(bd_emitter *emitter, const bd_window *window, const bd_shape *input, const char *oy, const char *ox,
-                         const char *suffix)
+static void window_loops(bd_emitter *emitter, const bd_window *window, const bd_shape *input, const char *oy,
+                         const char *ox, const char *suffix)
 {
     bd_text_append(&emitter->text,
                    "for (int ky%s = 0; ky%s < %d; ky%s++) for (int kx%s = 0; kx%s < %d; kx%s++) {\n"
                    "const int y%s = BD_INT(%s) * %d - %d + ky%s, x%s = BD_INT(%s) * %d - %d + kx%s;\n"
                    "if (y%s >= 0 && y%s < %d && x%s >= 0 && x%s < %d) {\n",
-                   suffix, suffix, (int)window->size[0], suffix, suffix, suffix, (int)window->size[1], suffix, suffix, oy,
-                   (int)window->stride[0], (int)window->pad[0][0], suffix, suffix, ox, (int)window->stride[1],
-                   (int)window->pad[1][0], suffix, suffix, suffix, (int)input->dim[1], suffix, suffix, (int)input->dim[2]);
+                   suffix, suffix, (int)window->size[0], suffix, suffix, suffix, (int)window->size[1], suffix, suffix,
+                   oy, (int)window->stride[0], (int)window->pad[0][0], suffix, suffix, ox, (int)window->stride[1],
+                   (int)window->pad[1][0], suffix, suffix, suffix, (int)input->dim[1], suffix, suffix,
+                   (int)input->dim[2]);
 }
 
-static const char *nhwc(bd_emitter *emitter, const bd_shape *shape, const char *n, const char *y, const char *x, const char *c)
+static const char *nhwc(bd_emitter *emitter, const bd_shape *shape, const char *n, const char *y, const char *x,
+                        const char *c)
 {
-    return bd_emit_index(emitter, "((%s * %uu + BD_UINT(%s)) * %uu + BD_UINT(%s)) * %uu + %s", n, (unsigned)shape->dim[1], y,
-                         (unsigned)shape->dim[2], x, (unsigned)shape->dim[3], c);
+    return bd_emit_index(emitter, "((%s * %uu + BD_UINT(%s)) * %uu + BD_UINT(%s)) * %uu + %s", n,
+                         (unsigned)shape->dim[1], y, (unsigned)shape->dim[2], x, (unsigned)shape->dim[3], c);
 }
 
 /* The windows lie inside the image, so taps need no guard. */
@@ -520,13 +538,13 @@ static bool windows_inside(const bd_window *window, const bd_shape *input, const
 }
 
 /* The index of tap (ky, kx) of the window at (oy, ox), which must lie inside. */
-static const char *tap_index(bd_emitter *emitter, const bd_window *window, const bd_shape *input, const char *n, const char *oy,
-                             const char *ox, const char *c, int ky, int kx)
+static const char *tap_index(bd_emitter *emitter, const bd_window *window, const bd_shape *input, const char *n,
+                             const char *oy, const char *ox, const char *c, int ky, int kx)
 {
     const unsigned width = (unsigned)input->dim[2], channels = (unsigned)input->dim[3];
-    const char *corner = bd_emit_index(emitter, "((%s * %uu + %s * %uu) * %uu + %s * %uu) * %uu + %s", n,
-                                       (unsigned)input->dim[1], oy, (unsigned)window->stride[0], width, ox,
-                                       (unsigned)window->stride[1], channels, c);
+    const char *corner =
+        bd_emit_index(emitter, "((%s * %uu + %s * %uu) * %uu + %s * %uu) * %uu + %s", n, (unsigned)input->dim[1], oy,
+                      (unsigned)window->stride[0], width, ox, (unsigned)window->stride[1], channels, c);
     const unsigned offset = ((unsigned)ky * width + (unsigned)kx) * channels;
     return offset ? bd_emit_index(emitter, "%s + %uu", corner, offset) : corner;
 }
@@ -545,8 +563,8 @@ static const char *pool(bd_emitter *emitter, const bd_node *node, const char *in
     if (inside) {
         for (int ky = 0; ky < window->size[0]; ky++)
             for (int kx = 0; kx < window->size[1]; kx++) {
-                const char *value = bd_emit_value(emitter, node->inputs[0],
-                                                  tap_index(emitter, window, input, at[0], at[1], at[2], at[3], ky, kx));
+                const char *value = bd_emit_value(
+                    emitter, node->inputs[0], tap_index(emitter, window, input, at[0], at[1], at[2], at[3], ky, kx));
                 if (maximum)
                     bd_text_append(text, "%s = bd_max(%s, %s);\n", name, name, value);
                 else
@@ -600,15 +618,16 @@ static const char *pool_grad_apart(bd_emitter *emitter, const bd_node *node, bd_
     const char *name = fresh(emitter, 'v');
     char won[32], earlier[64];
     snprintf(won, sizeof won, "won%s", name);
-    bd_text_append(text, "uint %s = BD_UINT(%s < %uu) & BD_UINT(%s < %uu);\n", won, k[0], (unsigned)window->size[0], k[1],
-                   (unsigned)window->size[1]);
+    bd_text_append(text, "uint %s = BD_UINT(%s < %uu) & BD_UINT(%s < %uu);\n", won, k[0], (unsigned)window->size[0],
+                   k[1], (unsigned)window->size[1]);
     if (node->op == BD_OP_MAX_POOL_GRAD) {
         const char *mine = bd_emit_value(emitter, node->inputs[0], index);
         const char *tap = bd_emit_index(emitter, "%s * %uu + %s", k[0], (unsigned)window->size[1], k[1]);
         for (int ky = 0; ky < window->size[0]; ky++)
             for (int kx = 0; kx < window->size[1]; kx++) {
-                const char *other = bd_emit_value(
-                    emitter, node->inputs[0], tap_index(emitter, window, &node->shape, at[0], o[0], o[1], at[3], ky, kx));
+                const char *other =
+                    bd_emit_value(emitter, node->inputs[0],
+                                  tap_index(emitter, window, &node->shape, at[0], o[0], o[1], at[3], ky, kx));
                 snprintf(earlier, sizeof earlier, "%uu < %s", (unsigned)(ky * window->size[1] + kx), tap);
                 lose_to(text, won, other, mine, earlier);
             }
@@ -641,16 +660,17 @@ static const char *pool_grad(bd_emitter *emitter, const bd_node *node, const cha
     bd_text_append(text, "BD_VALUE %s = 0.0f;\n", name);
     int mark = bd_emit_open(emitter);
     /* Output row oy covers input row y if y + pad - oy * stride lies in [0, size). */
-    bd_text_append(text,
-                   "for (int ky%s = 0; ky%s < %d; ky%s++) for (int kx%s = 0; kx%s < %d; kx%s++) {\n"
-                   "const int py%s = BD_INT(%s) + %d - ky%s, px%s = BD_INT(%s) + %d - kx%s;\n"
-                   "if (py%s >= 0 && py%s %% %d == 0 && py%s / %d < %d && px%s >= 0 && px%s %% %d == 0 && px%s / %d < %d) {\n"
-                   "const uint oy%s = BD_UINT(py%s / %d), ox%s = BD_UINT(px%s / %d);\n",
-                   name, name, (int)window->size[0], name, name, name, (int)window->size[1], name, /* loops */
-                   name, at[1], (int)window->pad[0][0], name, name, at[2], (int)window->pad[1][0], name, /* py px */
-                   name, name, (int)window->stride[0], name, (int)window->stride[0], (int)pooled->dim[1], name, name,
-                   (int)window->stride[1], name, (int)window->stride[1], (int)pooled->dim[2], /* if */
-                   name, name, (int)window->stride[0], name, name, (int)window->stride[1]);
+    bd_text_append(
+        text,
+        "for (int ky%s = 0; ky%s < %d; ky%s++) for (int kx%s = 0; kx%s < %d; kx%s++) {\n"
+        "const int py%s = BD_INT(%s) + %d - ky%s, px%s = BD_INT(%s) + %d - kx%s;\n"
+        "if (py%s >= 0 && py%s %% %d == 0 && py%s / %d < %d && px%s >= 0 && px%s %% %d == 0 && px%s / %d < %d) {\n"
+        "const uint oy%s = BD_UINT(py%s / %d), ox%s = BD_UINT(px%s / %d);\n",
+        name, name, (int)window->size[0], name, name, name, (int)window->size[1], name,       /* loops */
+        name, at[1], (int)window->pad[0][0], name, name, at[2], (int)window->pad[1][0], name, /* py px */
+        name, name, (int)window->stride[0], name, (int)window->stride[0], (int)pooled->dim[1], name, name,
+        (int)window->stride[1], name, (int)window->stride[1], (int)pooled->dim[2], /* if */
+        name, name, (int)window->stride[0], name, name, (int)window->stride[1]);
     char oy[24], ox[24], inner[24], y[40], x[40], won[32], earlier[40];
     snprintf(oy, sizeof oy, "oy%s", name);
     snprintf(ox, sizeof ox, "ox%s", name);
@@ -672,13 +692,15 @@ static const char *pool_grad(bd_emitter *emitter, const bd_node *node, const cha
         bd_emit_close(emitter, scope);
         bd_text_append(text, "if (%s != 0u) {\n", won);
         const char *share = bd_emit_value(emitter, dy, nhwc(emitter, pooled, at[0], oy, ox, at[3]));
-        bd_text_append(text, "%s = BD_ADD_%s(%s, %s);\n}\n}\n}\n", name, bd_format_name(node->accumulator), name, share);
+        bd_text_append(text, "%s = BD_ADD_%s(%s, %s);\n}\n}\n}\n", name, bd_format_name(node->accumulator), name,
+                       share);
     } else {
         const char *share = bd_emit_value(emitter, dy, nhwc(emitter, pooled, at[0], oy, ox, at[3]));
         /* taps of that window inside the image */
         bd_text_append(text,
                        "const int top%s = max(BD_INT(oy%s) * %d - %d, 0), left%s = max(BD_INT(ox%s) * %d - %d, 0);\n"
-                       "const int bottom%s = min(BD_INT(oy%s) * %d - %d + %d, %d), right%s = min(BD_INT(ox%s) * %d - %d + %d, %d);\n"
+                       "const int bottom%s = min(BD_INT(oy%s) * %d - %d + %d, %d), right%s = min(BD_INT(ox%s) * %d - "
+                       "%d + %d, %d);\n"
                        "%s = BD_ADD_%s(%s, BD_DIV(%s, BD_FLOAT((bottom%s - top%s) * (right%s - left%s))));\n}\n}\n",
                        name, name, (int)window->stride[0], (int)window->pad[0][0], name, name, (int)window->stride[1],
                        (int)window->pad[1][0], name, name, (int)window->stride[0], (int)window->pad[0][0],
@@ -717,7 +739,8 @@ static const char *source(bd_emitter *emitter, const bd_node *node, const char *
         int control = control_operand(emitter);
         name = fresh(emitter, 'v');
         bd_text_append(text, "BD_VALUE %s = bd_uniform(%s, %s, %s, %uu, %s);\n", name,
-                       control_word(emitter, control, BD_CONTROL_SEED_LOW), control_word(emitter, control, BD_CONTROL_SEED_HIGH),
+                       control_word(emitter, control, BD_CONTROL_SEED_LOW),
+                       control_word(emitter, control, BD_CONTROL_SEED_HIGH),
                        control_word(emitter, control, BD_CONTROL_STEP), node->attr.stream, index);
         bd_emit_round(emitter, node->format, name);
         return name;
@@ -766,8 +789,10 @@ const char *bd_emit_value(bd_emitter *emitter, bd_tensor tensor, const char *ind
         case BD_OP_BATCH: name = batch(emitter, node, index); break;
         case BD_OP_GATHER: name = gather(emitter, node, index); break;
         case BD_OP_SCATTER_ADD: name = scatter_add(emitter, node, index); break;
-        case BD_OP_MAX_POOL: case BD_OP_AVG_POOL: name = pool(emitter, node, index); break;
-        case BD_OP_MAX_POOL_GRAD: case BD_OP_AVG_POOL_GRAD: name = pool_grad(emitter, node, index); break;
+        case BD_OP_MAX_POOL:
+        case BD_OP_AVG_POOL: name = pool(emitter, node, index); break;
+        case BD_OP_MAX_POOL_GRAD:
+        case BD_OP_AVG_POOL_GRAD: name = pool_grad(emitter, node, index); break;
         case BD_OP_ASSIGN: name = bd_emit_value(emitter, node->inputs[1], index); break;
         default:
             name = bd_op_get_info(node->op)->class == BD_CLASS_ELEMENTWISE ? elementwise(emitter, node, index)
@@ -787,6 +812,6 @@ void bd_emit_store(bd_emitter *emitter, bd_tensor tensor, const char *index, con
     if (emitter->kernel->operands[operand].parts > 1)
         bd_text_append(&emitter->text, "store_b%d(%s, %s);\n", operand, index, value);
     else
-        bd_text_append(&emitter->text, "BD_STORE_%s(b%d, %s, %s);\n", bd_format_name(graph->nodes[target].format), operand,
-                       index, value);
+        bd_text_append(&emitter->text, "BD_STORE_%s(b%d, %s, %s);\n", bd_format_name(graph->nodes[target].format),
+                       operand, index, value);
 }

@@ -93,7 +93,7 @@ void bd_format_decode(bd_format format, const void *storage, double *values, siz
 #define DECODE(type, convert)                                                                                          \
     for (size_t i = 0; i < count; i++) {                                                                               \
         type element;                                                                                                  \
-        memcpy(&element, (const unsigned char *)storage + i * sizeof element, sizeof element);                          \
+        memcpy(&element, (const unsigned char *)storage + i * sizeof element, sizeof element);                         \
         values[i] = convert(element);                                                                                  \
     }                                                                                                                  \
     break
@@ -112,7 +112,7 @@ void bd_format_encode(bd_format format, const double *values, void *storage, siz
 #define ENCODE(type, convert)                                                                                          \
     for (size_t i = 0; i < count; i++) {                                                                               \
         type element = (type)convert;                                                                                  \
-        memcpy((unsigned char *)storage + i * sizeof element, &element, sizeof element);                                \
+        memcpy((unsigned char *)storage + i * sizeof element, &element, sizeof element);                               \
     }                                                                                                                  \
     break
     switch (format) {

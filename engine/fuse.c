@@ -24,10 +24,10 @@ typedef struct fuser {
     const bd_graph *graph;
     const bd_target *target;
     const bd_compile_options *options;
-    int *order;     /* of each kernel */
-    bool *floating; /* nodes */
-    bd_space *space;   /* nodes, within their kernel */
-    int *consumers; /* nodes: how many nodes read them, views aside */
+    int *order;      /* of each kernel */
+    bool *floating;  /* nodes */
+    bd_space *space; /* nodes, within their kernel */
+    int *consumers;  /* nodes: how many nodes read them, views aside */
     int kernel_capacity, next_order, next_front;
     bd_emitter *emitter; /* for questions about indices */
     bool failed;
@@ -422,7 +422,8 @@ static bool library_can(const fuser *f, bd_tensor tensor)
             return false;
         while (f->graph->nodes[input].op == BD_OP_RESHAPE)
             input = f->graph->nodes[input].inputs[0];
-        if (class_of(f, input) == BD_CLASS_VIEW || (bd_is_inline(f->graph, input) && f->graph->nodes[input].op != BD_OP_VARIABLE))
+        if (class_of(f, input) == BD_CLASS_VIEW ||
+            (bd_is_inline(f->graph, input) && f->graph->nodes[input].op != BD_OP_VARIABLE))
             return false;
     }
     bd_contraction c = bd_contraction_of(f->graph, tensor);

@@ -23,7 +23,8 @@ typedef struct idx_reader {
 } idx_reader;
 
 /* Reads up to `size` bytes; *got is less only at the end of the file. */
-static bd_status read_bytes(const idx_reader *reader, void *data, size_t size, size_t *got) {
+static bd_status read_bytes(const idx_reader *reader, void *data, size_t size, size_t *got)
+{
     *got = 0;
     while (*got < size) {
         size_t wanted = size - *got < FIRST_ALLOCATION ? size - *got : FIRST_ALLOCATION;
@@ -47,7 +48,8 @@ static bd_status read_bytes(const idx_reader *reader, void *data, size_t size, s
     return BD_OK;
 }
 
-static bd_status read_header(const idx_reader *reader, int *rank, int64_t dim[4], size_t *total) {
+static bd_status read_header(const idx_reader *reader, int *rank, int64_t dim[4], size_t *total)
+{
     unsigned char header[4 + 4 * IDX_MAX_RANK];
     size_t got;
     bd_status status = read_bytes(reader, header, 4, &got);
@@ -80,7 +82,8 @@ static bd_status read_header(const idx_reader *reader, int *rank, int64_t dim[4]
 }
 
 /* Reads exactly `total` bytes and checks that nothing follows. */
-static bd_status read_elements(const idx_reader *reader, size_t total, uint8_t **data) {
+static bd_status read_elements(const idx_reader *reader, size_t total, uint8_t **data)
+{
     uint8_t *bytes = NULL;
     size_t capacity = 0, have = 0;
     do {
@@ -120,9 +123,10 @@ static bd_status read_elements(const idx_reader *reader, size_t total, uint8_t *
     return BD_OK;
 }
 
-bd_status bd_idx_read(const char *path, int *rank, int64_t dim[4], uint8_t **data, bd_error *error) {
+bd_status bd_idx_read(const char *path, int *rank, int64_t dim[4], uint8_t **data, bd_error *error)
+{
     errno = 0;
-    idx_reader reader = {path, gzopen(path, "rb"), error};
+    idx_reader reader = { path, gzopen(path, "rb"), error };
     if (!reader.file) {
         if (errno)
             return bd_fail(error, BD_ERROR_FILE, "%s: %s", path, strerror(errno));

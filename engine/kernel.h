@@ -62,13 +62,13 @@ typedef struct bd_extent {
 
 typedef struct bd_kernel {
     bd_kernel_class class;
-    char name[96]; /* what it does and for which layer: "contraction fc1 matmul+add+relu" */
+    char name[96];    /* what it does and for which layer: "contraction fc1 matmul+add+relu" */
     bd_tensor anchor; /* the contraction or first reduction; else BD_NONE */
     bd_tensor *nodes; /* evaluated here, in graph order; owned */
     bd_space *spaces; /* of each of them; owned */
     int node_count;
-    int64_t elements; /* of BD_SPACE_ELEMENT */
-    bd_extent extent; /* reductions */
+    int64_t elements;     /* of BD_SPACE_ELEMENT */
+    bd_extent extent;     /* reductions */
     bd_operand *operands; /* in binding order; owned */
     int operand_count;
     bd_tile tile; /* contractions */
@@ -77,7 +77,11 @@ typedef struct bd_kernel {
 } bd_kernel;
 
 /* Where a stored node lives. */
-enum { BD_STORAGE_NONE = -3, BD_STORAGE_PACK = -2 /* memory of this program alone */, BD_STORAGE_ARENA = -1 /* 0 and up: a variable, by node number */ };
+enum {
+    BD_STORAGE_NONE = -3,
+    BD_STORAGE_PACK = -2 /* memory of this program alone */,
+    BD_STORAGE_ARENA = -1 /* 0 and up: a variable, by node number */
+};
 typedef struct bd_storage {
     int32_t place;
     uint64_t offset, size; /* bytes */
@@ -89,9 +93,9 @@ typedef enum bd_gemm { BD_GEMM_AUTO, BD_GEMM_OWN, BD_GEMM_LIBRARY } bd_gemm;
 typedef struct bd_target {
     bd_limits limits;
     bd_half_support half;
-    bool is_cpu;          /* a CPU driver: wide-vector tiles, few large work-groups */
-    bool vector_types;    /* OpenCL: float8, float16 */
-    bool nvidia;          /* inline PTX */
+    bool is_cpu;                   /* a CPU driver: wide-vector tiles, few large work-groups */
+    bool vector_types;             /* OpenCL: float8, float16 */
+    bool nvidia;                   /* inline PTX */
     bool library_f32, library_f16; /* the backend's GEMM library works in these */
     /* Operands of up to so many elements are read as texels, in a kernel up to texel_bindings; 0: as buffers. A CPU driver's
      * texel fetch may take a tenth of its storage buffers' loads. */
@@ -110,7 +114,8 @@ typedef struct bd_plan {
     int32_t *kernel_of;   /* one a node: the kernel that evaluates it; -1: inlined where it is read, or a variable */
     bd_storage *storage;  /* one a node */
     uint64_t arena_bytes; /* planned peak of everything that is neither a variable nor a pack */
-    uint64_t pack_bytes;  /* of the packs: apart, because their gaps keep zeros that another program must not overwrite */
+    /* Of the packs: apart, because their gaps keep zeros that another program must not overwrite. */
+    uint64_t pack_bytes;
     uint64_t variable_bytes; /* of the variables that the graph uses, each once, data sets aside */
     uint64_t dataset_bytes;  /* inputs of BATCH */
     uint64_t flops, bytes;   /* of one run */

@@ -107,8 +107,9 @@ bd_status bd_plan_memory(bd_plan *plan, const bd_target *target, bd_error *error
             uint64_t bytes;
             if (!node_bytes(node, &bytes)) {
                 char text[96];
-                status = bd_fail(error, BD_ERROR_UNSUPPORTED, "layer '%s': a tensor of %s has more elements than 2^32 - 1",
-                                 bd_node_layer(graph, t), bd_shape_text(&node->shape, text, sizeof text));
+                status =
+                    bd_fail(error, BD_ERROR_UNSUPPORTED, "layer '%s': a tensor of %s has more elements than 2^32 - 1",
+                            bd_node_layer(graph, t), bd_shape_text(&node->shape, text, sizeof text));
                 goto done;
             }
             plan->storage[t].size = bytes ? bytes : bd_format_size(node->format);
@@ -147,8 +148,8 @@ bd_status bd_plan_memory(bd_plan *plan, const bd_target *target, bd_error *error
     for (bd_tensor t = 0; t < graph->node_count; t++)
         if (plan->storage[t].size && pack_of[t] != BD_NONE) {
             plan->storage[t].place = BD_STORAGE_PACK;
-            plan->storage[t].offset = plan->storage[pack_of[t]].offset +
-                                      (uint64_t)pack_offset[t] * bd_format_size(graph->nodes[t].format);
+            plan->storage[t].offset =
+                plan->storage[pack_of[t]].offset + (uint64_t)pack_offset[t] * bd_format_size(graph->nodes[t].format);
         }
     /* Variables: each base once; data sets and their order apart. */
     for (bd_tensor t = 0; t < graph->node_count; t++)

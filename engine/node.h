@@ -51,12 +51,12 @@ typedef enum bd_op {
     /* views and movement */
     BD_OP_BROADCAST, /* input's dims align from the right */
     BD_OP_RESHAPE,
-    BD_OP_PERMUTE,     /* attr.axes */
-    BD_OP_SLICE,       /* attr.range: axis, first (count is the shape's) */
-    BD_OP_PAD,         /* attr.range: axis, first = zeros before */
-    BD_OP_CONCAT,      /* attr.axis, any number of inputs */
-    BD_OP_PACK,        /* any number of inputs laid out flat in one vector, input i at element attr.pack[i]; gaps are 0 */
-    BD_OP_GATHER,      /* table, index */
+    BD_OP_PERMUTE, /* attr.axes */
+    BD_OP_SLICE,   /* attr.range: axis, first (count is the shape's) */
+    BD_OP_PAD,     /* attr.range: axis, first = zeros before */
+    BD_OP_CONCAT,  /* attr.axis, any number of inputs */
+    BD_OP_PACK,    /* any number of inputs laid out flat in one vector, input i at element attr.pack[i]; gaps are 0 */
+    BD_OP_GATHER,  /* table, index */
     BD_OP_SCATTER_ADD, /* values, index; rows are shape.dim[0] */
     /* reductions: attr.reduce */
     BD_OP_SUM,
@@ -128,8 +128,8 @@ typedef struct bd_node {
         } matmul;
         bd_window window;
         struct {
-            uint32_t word;  /* enum bd_control_word */
-            bool is_float;  /* else a whole number, converted */
+            uint32_t word; /* enum bd_control_word */
+            bool is_float; /* else a whole number, converted */
         } control;
         int64_t *pack; /* owned; element offsets, one an input */
         struct {
@@ -150,7 +150,7 @@ struct bd_graph {
     int32_t node_count, node_capacity;
     char **layers; /* owned; layers[0] is "" */
     int32_t layer_count, layer_capacity;
-    int32_t layer; /* current */
+    int32_t layer;        /* current */
     int32_t *open_layers; /* owned; the layers around the current one, as pushed */
     int32_t open_count, open_capacity;
     bd_role role; /* current */

@@ -12,9 +12,15 @@
 void bd_target_default(bd_target *target)
 {
     *target = (bd_target){
-        .limits = { .max_buffer_bytes = UINT64_MAX, .max_binding_bytes = UINT32_MAX, .max_bindings = 64,
-                    .buffer_alignment = 256, .max_workgroup_items = 256, .max_workgroup_size = { 256, 256, 64 },
-                    .max_workgroup_count = { 65535, 65535, 65535 }, .shared_bytes = 32768, .subgroup_size = 32,
+        .limits = { .max_buffer_bytes = UINT64_MAX,
+                    .max_binding_bytes = UINT32_MAX,
+                    .max_bindings = 64,
+                    .buffer_alignment = 256,
+                    .max_workgroup_items = 256,
+                    .max_workgroup_size = { 256, 256, 64 },
+                    .max_workgroup_count = { 65535, 65535, 65535 },
+                    .shared_bytes = 32768,
+                    .subgroup_size = 32,
                     .compute_units = 16 },
         .half = { .storage = true, .arithmetic = true, .arithmetic_exact = true, .conversion_exact = true },
     };
@@ -41,7 +47,8 @@ static void launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *targ
     case BD_KERNEL_ROWS: {
         /* Lanes share a row, in local[0]; rows of a group are in local[1]. Short rows take one lane each. */
         int64_t length = (e->length + e->chunks - 1) / e->chunks, rows = e->outer * e->chunks;
-        kernel->local[0] = length <= (target->is_cpu && rows >= 4 ? 1024 : 32) ? 1 : power_of_two_up_to(most, length / 4);
+        kernel->local[0] =
+            length <= (target->is_cpu && rows >= 4 ? 1024 : 32) ? 1 : power_of_two_up_to(most, length / 4);
         kernel->local[1] = power_of_two_up_to(most / kernel->local[0], rows);
         bd_spread_groups(target, kernel, ((uint64_t)rows + kernel->local[1] - 1) / kernel->local[1]);
         break;
@@ -58,7 +65,8 @@ static void launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *targ
         break;
     }
     case BD_KERNEL_CONTRACTION: bd_contraction_launch(plan, kernel, target); break;
-    case BD_KERNEL_CONTROL: case BD_KERNEL_LIBRARY: kernel->groups[0] = kernel->groups[1] = kernel->groups[2] = 1; break;
+    case BD_KERNEL_CONTROL:
+    case BD_KERNEL_LIBRARY: kernel->groups[0] = kernel->groups[1] = kernel->groups[2] = 1; break;
     }
 }
 
@@ -119,7 +127,8 @@ static void count_work(const bd_plan *plan, bd_kernel *kernel)
 /* Reads operands as texels where the device is better at that; the launch may have chosen four to a texel already. */
 static void choose_accesses(const bd_plan *plan, bd_kernel *kernel, const bd_target *target)
 {
-    uint32_t left = kernel->class == BD_KERNEL_CONTROL || kernel->class == BD_KERNEL_LIBRARY ? 0 : target->texel_bindings;
+    uint32_t left =
+        kernel->class == BD_KERNEL_CONTROL || kernel->class == BD_KERNEL_LIBRARY ? 0 : target->texel_bindings;
     for (int i = 0; i < kernel->operand_count; i++)
         left -= kernel->operands[i].access != BD_ACCESS_BUFFER;
     for (int i = 0; i < kernel->operand_count && left; i++) {
@@ -140,7 +149,8 @@ static uint32_t cut_operands(const bd_plan *plan, bd_kernel *kernel, const bd_ta
     uint32_t bindings = 0;
     for (int i = 0; i < kernel->operand_count; i++) {
         bd_operand *operand = &kernel->operands[i];
-        const uint64_t size = plan->storage[operand->node].size, element = bd_format_size(plan->graph->nodes[operand->node].format);
+        const uint64_t size = plan->storage[operand->node].size,
+                       element = bd_format_size(plan->graph->nodes[operand->node].format);
         operand->part_elements = (uint32_t)(size / element);
         if (operand->access != BD_ACCESS_BUFFER && !operand->written) {
             operand->parts = 0;
@@ -158,7 +168,8 @@ static void name_kernel(const bd_plan *plan, bd_kernel *kernel)
     static const char *const classes[] = { "pointwise", "rows", "columns", "contraction", "control", "library" };
     const bd_graph *graph = plan->graph;
     bd_tensor main = kernel->anchor != BD_NONE ? kernel->anchor : kernel->nodes[kernel->node_count - 1];
-    int length = snprintf(kernel->name, sizeof kernel->name, "%s %s", classes[kernel->class], bd_node_layer(graph, main));
+    int length =
+        snprintf(kernel->name, sizeof kernel->name, "%s %s", classes[kernel->class], bd_node_layer(graph, main));
     for (int i = 0; i < kernel->node_count && length > 0 && length < (int)sizeof kernel->name; i++)
         length += snprintf(kernel->name + length, sizeof kernel->name - (size_t)length, "%s%s", i ? "+" : " ",
                            bd_op_get_info(graph->nodes[kernel->nodes[i]].op)->name);
@@ -188,8 +199,8 @@ static void drop_empty_kernels(bd_plan *plan)
     plan->kernel_count = kept;
 }
 
-bd_status bd_plan_create(const bd_graph *graph, const bd_target *target, const bd_compile_options *options, bd_plan **result,
-                         bd_error *error)
+bd_status bd_plan_create(const bd_graph *graph, const bd_target *target, const bd_compile_options *options,
+                         bd_plan **result, bd_error *error)
 {
     *result = NULL;
     bd_plan *plan = calloc(1, sizeof *plan);
@@ -212,8 +223,8 @@ bd_status bd_plan_create(const bd_graph *graph, const bd_target *target, const b
         choose_accesses(plan, kernel, target);
         const uint32_t bindings = cut_operands(plan, kernel, target);
         if (bindings > target->limits.max_bindings)
-            status = bd_fail(error, BD_ERROR_UNSUPPORTED, "kernel '%s' needs %u buffers, this device allows %u", kernel->name,
-                             bindings, target->limits.max_bindings);
+            status = bd_fail(error, BD_ERROR_UNSUPPORTED, "kernel '%s' needs %u buffers, this device allows %u",
+                             kernel->name, bindings, target->limits.max_bindings);
         plan->flops += kernel->flops;
         plan->bytes += kernel->bytes_read + kernel->bytes_written;
     }

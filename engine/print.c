@@ -54,49 +54,49 @@ void bd_print_pointwise(bd_printer *printer)
 
 void bd_print_control(bd_printer *printer)
 {
-    static const char rule[] =
-        "#define GET(word) BD_AS_FLOAT(BLOCK[word])\n"
-        "#define SET(word, value) BLOCK[word] = BD_AS_UINT(value)\n"
-        "if (BLOCK[HALT] == 0u) {\n"
-        "    const uint valid = BLOCK[POSITION] < BLOCK[COUNT] ? min(BLOCK[BATCH], BLOCK[COUNT] - BLOCK[POSITION]) : 0u;\n"
-        "    SET(LOSS_SUM, GET(LOSS_SUM) + LOSS);\n"
-        "    SET(CORRECT, GET(CORRECT) + RIGHT);\n"
-        "    SET(SAMPLES, GET(SAMPLES) + BD_FLOAT(valid));\n"
-        "}\n"
-        "BD_VALUE unscale = BD_DIV(1.0f, GET(SCALE));\n"
-        "SET(UNSCALE, unscale);\n"
-        "const bool over = NONFINITE != 0.0f;\n"
-        "if (bd_nonfinite(LOSS) != 0.0f) {\n"
-        "    BLOCK[NAN_COUNT] += 1u;\n"
-        "    if (BLOCK[NAN_COUNT] == 1u) BLOCK[NAN_STEP] = BLOCK[STEP];\n"
-        "    if (BLOCK[STOP_ON_NAN] != 0u) BLOCK[HALT] = 1u;\n"
-        "}\n"
-        "const bool halt = BLOCK[HALT] != 0u;\n"
-        "const bool apply = !over && !halt;\n"
-        "BLOCK[APPLY] = apply ? 1u : 0u;\n"
-        "if (BLOCK[SCALING] == 2u && !halt) {\n"
-        "    if (over) {\n"
-        "        SET(SCALE, GET(SCALE) * GET(BACKOFF));\n"
-        "        BLOCK[GOOD_STEPS] = 0u;\n"
-        "    } else {\n"
-        "        BLOCK[GOOD_STEPS] += 1u;\n"
-        "        if (BLOCK[GOOD_STEPS] == BLOCK[GROWTH_INTERVAL]) {\n"
-        "            SET(SCALE, GET(SCALE) * GET(GROWTH));\n"
-        "            BLOCK[GOOD_STEPS] = 0u;\n"
-        "        }\n"
-        "    }\n"
-        "}\n"
-        "if (over) BLOCK[OVERFLOWS] += 1u;\n"
-        "SET(RATE, RATES[min(BLOCK[STEP], BLOCK[RATE_COUNT] - 1u)]);\n"
-        "if (apply) {\n"
-        "    BLOCK[APPLIED] += 1u;\n"
-        "    SET(BETA1_POWER, GET(BETA1_POWER) * GET(BETA1));\n"
-        "    SET(BETA2_POWER, GET(BETA2_POWER) * GET(BETA2));\n"
-        "}\n"
-        "if (!halt) {\n"
-        "    BLOCK[STEP] += 1u;\n"
-        "    BLOCK[POSITION] += BLOCK[BATCH];\n"
-        "}\n";
+    static const char rule[] = "#define GET(word) BD_AS_FLOAT(BLOCK[word])\n"
+                               "#define SET(word, value) BLOCK[word] = BD_AS_UINT(value)\n"
+                               "if (BLOCK[HALT] == 0u) {\n"
+                               "    const uint valid = BLOCK[POSITION] < BLOCK[COUNT] ? min(BLOCK[BATCH], BLOCK[COUNT] "
+                               "- BLOCK[POSITION]) : 0u;\n"
+                               "    SET(LOSS_SUM, GET(LOSS_SUM) + LOSS);\n"
+                               "    SET(CORRECT, GET(CORRECT) + RIGHT);\n"
+                               "    SET(SAMPLES, GET(SAMPLES) + BD_FLOAT(valid));\n"
+                               "}\n"
+                               "BD_VALUE unscale = BD_DIV(1.0f, GET(SCALE));\n"
+                               "SET(UNSCALE, unscale);\n"
+                               "const bool over = NONFINITE != 0.0f;\n"
+                               "if (bd_nonfinite(LOSS) != 0.0f) {\n"
+                               "    BLOCK[NAN_COUNT] += 1u;\n"
+                               "    if (BLOCK[NAN_COUNT] == 1u) BLOCK[NAN_STEP] = BLOCK[STEP];\n"
+                               "    if (BLOCK[STOP_ON_NAN] != 0u) BLOCK[HALT] = 1u;\n"
+                               "}\n"
+                               "const bool halt = BLOCK[HALT] != 0u;\n"
+                               "const bool apply = !over && !halt;\n"
+                               "BLOCK[APPLY] = apply ? 1u : 0u;\n"
+                               "if (BLOCK[SCALING] == 2u && !halt) {\n"
+                               "    if (over) {\n"
+                               "        SET(SCALE, GET(SCALE) * GET(BACKOFF));\n"
+                               "        BLOCK[GOOD_STEPS] = 0u;\n"
+                               "    } else {\n"
+                               "        BLOCK[GOOD_STEPS] += 1u;\n"
+                               "        if (BLOCK[GOOD_STEPS] == BLOCK[GROWTH_INTERVAL]) {\n"
+                               "            SET(SCALE, GET(SCALE) * GET(GROWTH));\n"
+                               "            BLOCK[GOOD_STEPS] = 0u;\n"
+                               "        }\n"
+                               "    }\n"
+                               "}\n"
+                               "if (over) BLOCK[OVERFLOWS] += 1u;\n"
+                               "SET(RATE, RATES[min(BLOCK[STEP], BLOCK[RATE_COUNT] - 1u)]);\n"
+                               "if (apply) {\n"
+                               "    BLOCK[APPLIED] += 1u;\n"
+                               "    SET(BETA1_POWER, GET(BETA1_POWER) * GET(BETA1));\n"
+                               "    SET(BETA2_POWER, GET(BETA2_POWER) * GET(BETA2));\n"
+                               "}\n"
+                               "if (!halt) {\n"
+                               "    BLOCK[STEP] += 1u;\n"
+                               "    BLOCK[POSITION] += BLOCK[BATCH];\n"
+                               "}\n";
     _Static_assert(BD_SCALING_DYNAMIC == 2, "the rule above names it by its number");
     const bd_node *step = &printer->plan->graph->nodes[printer->kernel->nodes[0]];
     printer->skeleton = "pointwise";
@@ -125,12 +125,15 @@ static void declare_parts(const bd_operand *operand, const char *format, int num
         bd_text_append(declarations, "layout(set = 0, binding = %d) %sbuffer Buffer%d_%u { BD_TYPE_%s b%d_%u[]; };\n",
                        binding + (int)part, access, number, part, format, number, part);
     for (int store = 0; store < (operand->written ? 2 : 1); store++) {
-        bd_text_append(declarations, store ? "void store_b%d(uint i, float v)\n{\n" : "float load_b%d(uint i)\n{\n", number);
+        bd_text_append(declarations, store ? "void store_b%d(uint i, float v)\n{\n" : "float load_b%d(uint i)\n{\n",
+                       number);
         for (uint32_t part = 0; part < operand->parts; part++) {
             if (part + 1 < operand->parts)
-                bd_text_append(declarations, "    if (i < %lluu)\n    ", (unsigned long long)operand->part_elements * (part + 1));
-            bd_text_append(declarations, store ? "    { BD_STORE_%s(b%d_%u, i - %lluu, v); return; }\n" :
-                                                 "    return BD_LOAD_%s(b%d_%u, i - %lluu);\n",
+                bd_text_append(declarations, "    if (i < %lluu)\n    ",
+                               (unsigned long long)operand->part_elements * (part + 1));
+            bd_text_append(declarations,
+                           store ? "    { BD_STORE_%s(b%d_%u, i - %lluu, v); return; }\n"
+                                 : "    return BD_LOAD_%s(b%d_%u, i - %lluu);\n",
                            format, number, part, (unsigned long long)operand->part_elements * part);
         }
         bd_text_append(declarations, "}\n");
@@ -148,11 +151,12 @@ static void declare_buffers(const bd_printer *printer, bd_text *declarations)
         if (operand->parts > 1)
             declare_parts(operand, format, i, binding, declarations);
         else if (operand->parts == 1)
-            bd_text_append(declarations, "layout(set = 0, binding = %d) %sbuffer Buffer%d { BD_TYPE_%s b%d[]; };\n", binding,
-                           operand->written ? "" : "readonly ", i, format, i);
+            bd_text_append(declarations, "layout(set = 0, binding = %d) %sbuffer Buffer%d { BD_TYPE_%s b%d[]; };\n",
+                           binding, operand->written ? "" : "readonly ", i, format, i);
         binding += (int)operand->parts;
         if (operand->access != BD_ACCESS_BUFFER)
-            bd_text_append(declarations, "layout(set = 0, binding = %d) uniform BD_TEXELS_%s t%d;\n", binding++, format, i);
+            bd_text_append(declarations, "layout(set = 0, binding = %d) uniform BD_TEXELS_%s t%d;\n", binding++, format,
+                           i);
     }
 }
 
@@ -231,11 +235,13 @@ bd_status bd_kernel_source(const bd_plan *plan, const bd_kernel *kernel, const b
     char prelude[32], skeleton[48];
     const bool opencl = dialect == BD_DIALECT_OPENCL;
     snprintf(prelude, sizeof prelude, opencl ? "cl/prelude.cl" : "shaders/prelude.comp");
-    snprintf(skeleton, sizeof skeleton, opencl ? "cl/%s.cl" : "shaders/%s.comp", printer.skeleton ? printer.skeleton : "");
+    snprintf(skeleton, sizeof skeleton, opencl ? "cl/%s.cl" : "shaders/%s.comp",
+             printer.skeleton ? printer.skeleton : "");
     const char *prelude_text = bd_embedded_text(prelude), *skeleton_text = bd_embedded_text(skeleton);
     bd_status status = BD_OK;
     if (!prelude_text || !skeleton_text) {
-        status = bd_fail(error, BD_ERROR_UNSUPPORTED, "kernel '%s': this build has no skeleton %s", kernel->name, skeleton);
+        status =
+            bd_fail(error, BD_ERROR_UNSUPPORTED, "kernel '%s': this build has no skeleton %s", kernel->name, skeleton);
     } else {
         bd_text_append_raw(&text, prelude_text, strlen(prelude_text));
         if (printer.macros.data)

@@ -9,9 +9,9 @@ typedef struct bd_printer {
     const bd_kernel *kernel;
     const bd_target *target;
     bd_dialect dialect;
-    bd_text macros;      /* #define lines that the skeleton is configured by */
-    bd_emitter *emitter; /* writes the body */
-    int *pass;           /* reductions: in which pass each of the kernel's nodes has its value */
+    bd_text macros;       /* #define lines that the skeleton is configured by */
+    bd_emitter *emitter;  /* writes the body */
+    int *pass;            /* reductions: in which pass each of the kernel's nodes has its value */
     const char *skeleton; /* "pointwise": cl/pointwise.cl, shaders/pointwise.comp */
 } bd_printer;
 

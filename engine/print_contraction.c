@@ -25,13 +25,14 @@ static void print_images(bd_printer *printer)
     bd_text *macros = &printer->macros;
     bd_text_append(macros, "#define IMAGES %uu\n#define IN_ROWS %uu\n#define IN_COLUMNS %uu\n#define CHANNELS %uu\n",
                    (unsigned)in->dim[0], (unsigned)in->dim[1], (unsigned)in->dim[2], (unsigned)in->dim[3]);
-    bd_text_append(macros, "#define OUT_ROWS %uu\n#define OUT_COLUMNS %uu\n#define WINDOW_ROWS %uu\n#define WINDOW_COLUMNS %uu\n",
-                   (unsigned)out->dim[1], (unsigned)out->dim[2], (unsigned)window->size[0], (unsigned)window->size[1]);
+    bd_text_append(
+        macros, "#define OUT_ROWS %uu\n#define OUT_COLUMNS %uu\n#define WINDOW_ROWS %uu\n#define WINDOW_COLUMNS %uu\n",
+        (unsigned)out->dim[1], (unsigned)out->dim[2], (unsigned)window->size[0], (unsigned)window->size[1]);
     for (int d = 0; d < 2; d++) {
         const unsigned stride = (unsigned)window->stride[d];
         const int pad = (int)(back ? window->size[d] - 1 - window->pad[d][0] : window->pad[d][0]);
-        bd_text_append(macros, "#define STRIDE_%c %uu\n#define DILATE_%c %u\n#define PAD_%c %d\n", "YX"[d], back ? 1 : stride,
-                       "YX"[d], back ? stride : 1, "YX"[d], pad);
+        bd_text_append(macros, "#define STRIDE_%c %uu\n#define DILATE_%c %u\n#define PAD_%c %d\n", "YX"[d],
+                       back ? 1 : stride, "YX"[d], back ? stride : 1, "YX"[d], pad);
     }
     bd_text_append(macros, "#define FLIP %d\n#define TILE_IMAGES %uu\n#define TILE_ROWS %uu\n#define UNROLL %d\n", back,
                    tile->images, tile->rows,
@@ -55,7 +56,8 @@ void bd_print_contraction(bd_printer *printer)
     bd_print_operands(printer);
     if (tile->kind == BD_TILE_VECTOR_CONV || tile->kind == BD_TILE_VECTOR_WEIGHT)
         print_images(printer);
-    bd_text_append(macros, "#define TILE_M %uu\n#define TILE_N %uu\n#define TILE_K %uu\n#define ITEM_M %uu\n#define ITEM_N %uu\n",
-                   tile->m, tile->n, tile->k, tile->item_m, tile->item_n);
+    bd_text_append(
+        macros, "#define TILE_M %uu\n#define TILE_N %uu\n#define TILE_K %uu\n#define ITEM_M %uu\n#define ITEM_N %uu\n",
+        tile->m, tile->n, tile->k, tile->item_m, tile->item_n);
     printer->skeleton = skeletons[tile->kind];
 }

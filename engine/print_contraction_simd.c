@@ -10,10 +10,11 @@ static void print_texels(bd_printer *printer, char operand, bd_tensor input)
     const int number = bd_kernel_operand(printer->kernel, input);
     const bd_access access = number < 0 ? BD_ACCESS_BUFFER : printer->kernel->operands[number].access;
     if (access >= BD_ACCESS_TEXEL2)
-        bd_text_append(&printer->macros, "#define %c_WIDTH %d\n#define %c_TEXEL(x) texelFetch(t%d, int((x) / %du))\n", operand,
-                       (int)access, operand, number, (unsigned)access);
+        bd_text_append(&printer->macros, "#define %c_WIDTH %d\n#define %c_TEXEL(x) texelFetch(t%d, int((x) / %du))\n",
+                       operand, (int)access, operand, number, (unsigned)access);
     else
-        bd_text_append(&printer->macros, "#define %c_WIDTH 1\n#define %c_TEXEL(x) vec4(%c_GET(x))\n", operand, operand, operand);
+        bd_text_append(&printer->macros, "#define %c_WIDTH 1\n#define %c_TEXEL(x) vec4(%c_GET(x))\n", operand, operand,
+                       operand);
 }
 
 void bd_print_contraction_simd(bd_printer *printer)
@@ -26,7 +27,8 @@ void bd_print_contraction_simd(bd_printer *printer)
     printer->skeleton = "contraction_simd";
     bd_print_operands(printer);
     bd_text_append(&printer->macros,
-                   "#define LANES %u\n#define LANES_N %u\n#define ITEM_M %u\n#define ITEM_N %u\n#define STEP %uu\n#define RAGGED %d\n",
+                   "#define LANES %u\n#define LANES_N %u\n#define ITEM_M %u\n#define ITEM_N %u\n#define STEP "
+                   "%uu\n#define RAGGED %d\n",
                    printer->kernel->local[0], tile->n / tile->item_n, tile->item_m, tile->item_n, tile->k, ragged);
     print_texels(printer, 'A', node->inputs[0]);
     print_texels(printer, 'B', node->inputs[1]);

@@ -46,18 +46,22 @@ static void print_taps(bd_text *macros, const bd_window *w, const bd_shape *x, c
     const whole rows = divisor(pixels->dim[1]), columns = divisor(pixels->dim[2]);
     const whole run = divisor(w->size[1]) * channels;
     char y[96], at[96];
-    snprintf(y, sizeof y, "(o) / %lluu %% %lluu * %lluu - %lluu", columns, rows, (whole)w->stride[0], (whole)w->pad[0][0]);
+    snprintf(y, sizeof y, "(o) / %lluu %% %lluu * %lluu - %lluu", columns, rows, (whole)w->stride[0],
+             (whole)w->pad[0][0]);
     snprintf(at, sizeof at, "(o) %% %lluu * %lluu - %lluu", columns, (whole)w->stride[1], (whole)w->pad[1][0]);
     bd_text_append(macros, "#define A_INNER_K %d\n#define A_PLAIN 0\n#define A_RUN %lluu\n", inner_k, run);
     bd_text_append(macros,
                    "#define A_OCTX(z, o) BD_UINT4((((o) / %lluu * %lluu + %s) * %lluu + %s) * %lluu, %s, %s, 0u)\n",
                    rows * columns, height, y, width, at, channels, y, at);
-    bd_text_append(macros, "#define A_ICTX(i) BD_UINT4((i) / %lluu * %lluu + (i) %% %lluu, (i) / %lluu, (i) %% %lluu / %lluu, 0u)\n",
-                   run, width * channels, run, run, run, channels);
+    bd_text_append(
+        macros,
+        "#define A_ICTX(i) BD_UINT4((i) / %lluu * %lluu + (i) %% %lluu, (i) / %lluu, (i) %% %lluu / %lluu, 0u)\n", run,
+        width * channels, run, run, run, channels);
     bd_text_append(macros, "#define A_INDEX(o, i) ((o).x + (i).x)\n");
     if (w->pad[0][0] || w->pad[0][1] || w->pad[1][0] || w->pad[1][1]) {
         /* What lies before the image wraps around and is too large. */
-        bd_text_append(macros, "#define A_VALID(o, i) BD_BOTH((o).y + (i).y < %lluu, (o).z + (i).z < %lluu)\n", height, width);
+        bd_text_append(macros, "#define A_VALID(o, i) BD_BOTH((o).y + (i).y < %lluu, (o).z + (i).z < %lluu)\n", height,
+                       width);
         bd_text_append(macros, "#define A_RUN_OUTSIDE(o, i) ((o).y + (i).y >= %lluu)\n", height);
         if (x->dim[2] >= w->size[1])
             bd_text_append(macros, "#define A_RUN_INSIDE(o, i) ((o).y + (i).y < %lluu && (o).z <= %lluu)\n", height,
@@ -65,7 +69,8 @@ static void print_taps(bd_text *macros, const bd_window *w, const bd_shape *x, c
         else
             bd_text_append(macros, "#define A_RUN_INSIDE(o, i) false\n");
     } else {
-        bd_text_append(macros, "#define A_VALID(o, i) true\n#define A_RUN_INSIDE(o, i) true\n#define A_RUN_OUTSIDE(o, i) false\n");
+        bd_text_append(
+            macros, "#define A_VALID(o, i) true\n#define A_RUN_INSIDE(o, i) true\n#define A_RUN_OUTSIDE(o, i) false\n");
     }
 }
 
@@ -76,18 +81,21 @@ static void print_taps_back(bd_text *macros, const bd_window *w, const bd_shape 
     const whole rows = divisor(pixels->dim[1]), columns = divisor(pixels->dim[2]), taps = divisor(w->size[1]);
     const whole sy = (whole)w->stride[0], sx = (whole)w->stride[1];
     bd_text_append(macros, "#define A_INNER_K 1\n#define A_PLAIN 0\n#define A_RUN %lluu\n", channels);
-    bd_text_append(macros, "#define A_OCTX(z, o) BD_UINT4((o) / %lluu * %lluu, (o) / %lluu %% %lluu + %lluu, (o) %% %lluu + %lluu, 0u)\n",
-                   rows * columns, height * width * channels, columns, rows, (whole)w->pad[0][0], columns,
-                   (whole)w->pad[1][0]);
-    bd_text_append(macros, "#define A_ICTX(i) BD_UINT4((i) %% %lluu, (i) / %lluu, (i) / %lluu %% %lluu, 0u)\n", channels,
-                   taps * channels, channels, taps);
+    bd_text_append(
+        macros,
+        "#define A_OCTX(z, o) BD_UINT4((o) / %lluu * %lluu, (o) / %lluu %% %lluu + %lluu, (o) %% %lluu + %lluu, 0u)\n",
+        rows * columns, height * width * channels, columns, rows, (whole)w->pad[0][0], columns, (whole)w->pad[1][0]);
+    bd_text_append(macros, "#define A_ICTX(i) BD_UINT4((i) %% %lluu, (i) / %lluu, (i) / %lluu %% %lluu, 0u)\n",
+                   channels, taps * channels, channels, taps);
     bd_text_append(macros,
                    "#define A_VALID(o, i) BD_BOTH(BD_BOTH((o).y - (i).y < %lluu, (o).z - (i).z < %lluu), "
                    "BD_BOTH(((o).y - (i).y) %% %lluu == 0u, ((o).z - (i).z) %% %lluu == 0u))\n",
                    height * sy, width * sx, sy, sx);
     bd_text_append(macros, "#define A_RUN_INSIDE(o, i) A_VALID(o, i)\n#define A_RUN_OUTSIDE(o, i) true\n");
-    bd_text_append(macros, "#define A_INDEX(o, i) ((o).x + (i).x + (((o).y - (i).y) / %lluu * %lluu + ((o).z - (i).z) / %lluu) * %lluu)\n",
-                   sy, width, sx, channels);
+    bd_text_append(
+        macros,
+        "#define A_INDEX(o, i) ((o).x + (i).x + (((o).y - (i).y) / %lluu * %lluu + ((o).z - (i).z) / %lluu) * %lluu)\n",
+        sy, width, sx, channels);
 }
 
 /* The function that gives an element. Eights of an operand that is a buffer as it is are loaded at once. */
@@ -101,18 +109,22 @@ static void print_value(bd_printer *printer, char operand, bd_tensor input)
         stored = graph->nodes[stored].inputs[0];
     const int number = bd_kernel_operand(printer->kernel, stored);
     const bd_format format = graph->nodes[stored].format;
-    const bool plain = number >= 0 && printer->kernel->operands[number].parts == 1 && (format == BD_F32 || format == BD_F16);
+    const bool plain =
+        number >= 0 && printer->kernel->operands[number].parts == 1 && (format == BD_F32 || format == BD_F16);
     if (opencl && plain)
-        bd_text_append(&printer->macros, "#define %c_GET8(x) BD_LOAD8_%s(b%d, x)\n", operand, bd_format_name(format), number);
+        bd_text_append(&printer->macros, "#define %c_GET8(x) BD_LOAD8_%s(b%d, x)\n", operand, bd_format_name(format),
+                       number);
     else if (opencl)
         bd_text_append(&printer->macros,
                        "#define %c_GET8(x) (float8)(%c_GET(x), %c_GET((x) + 1u), %c_GET((x) + 2u), %c_GET((x) + 3u), "
                        "%c_GET((x) + 4u), %c_GET((x) + 5u), %c_GET((x) + 6u), %c_GET((x) + 7u))\n",
                        operand, operand, operand, operand, operand, operand, operand, operand, operand);
-    bd_text_append(&printer->macros, opencl ? "#define %c_GET(x) value_%c(BD_BUFFERS, x)\n" : "#define %c_GET(x) value_%c(x)\n",
-                   operand, operand);
+    bd_text_append(&printer->macros,
+                   opencl ? "#define %c_GET(x) value_%c(BD_BUFFERS, x)\n" : "#define %c_GET(x) value_%c(x)\n", operand,
+                   operand);
     bd_text_append(bd_emitter_text(emitter),
-                   opencl ? "static inline float value_%c(BD_ARGUMENTS, const uint x)\n{\n" : "float value_%c(const uint x)\n{\n",
+                   opencl ? "static inline float value_%c(BD_ARGUMENTS, const uint x)\n{\n"
+                          : "float value_%c(const uint x)\n{\n",
                    operand);
     const int mark = bd_emit_open(emitter);
     const char *value = bd_emit_value(emitter, input, "x");
@@ -156,7 +168,8 @@ void bd_print_operands(bd_printer *printer)
     bd_text *macros = &printer->macros;
     bd_text_append(macros, "#define BATCH %lluu\n#define M %lluu\n#define N %lluu\n#define K %lluu\n", (whole)c.batch,
                    (whole)c.m, (whole)c.n, (whole)c.k);
-    bd_text_append(macros, "#define CHUNKS %lluu\n#define CHUNK %lluu\n", (whole)chunks, divisor((c.k + chunks - 1) / chunks));
+    bd_text_append(macros, "#define CHUNKS %lluu\n#define CHUNK %lluu\n", (whole)chunks,
+                   divisor((c.k + chunks - 1) / chunks));
     switch (node->op) {
     case BD_OP_CONV2D: print_taps(macros, &node->attr.window, a, &node->shape, true); break;
     case BD_OP_CONV2D_WEIGHT: print_taps(macros, &node->attr.window, a, b, false); break;
@@ -164,17 +177,21 @@ void bd_print_operands(bd_printer *printer)
     default: print_matmul(macros, node, &c);
     }
     if (node->op == BD_OP_CONV2D_DATA) /* [ky, kx, n, channel] */
-        bd_text_append(macros, "#define B_INNER_N 0\n#define B_INDEX(z, k, n) (((k) / %lluu * %lluu + (n)) * %lluu + (k) %% %lluu)\n",
-                       divisor(b->dim[3]), (whole)c.n, divisor(b->dim[3]), divisor(b->dim[3]));
+        bd_text_append(
+            macros,
+            "#define B_INNER_N 0\n#define B_INDEX(z, k, n) (((k) / %lluu * %lluu + (n)) * %lluu + (k) %% %lluu)\n",
+            divisor(b->dim[3]), (whole)c.n, divisor(b->dim[3]), divisor(b->dim[3]));
     else if (node->op != BD_OP_MATMUL)
         bd_text_append(macros, "#define B_INNER_N 1\n#define B_INDEX(z, k, n) ((k) * %lluu + (n))\n", (whole)c.n);
     /* A sum in halves rounds at each product and each addition. */
-    const bool halves = graph->nodes[node->inputs[0]].format == BD_F16 && graph->nodes[node->inputs[1]].format == BD_F16;
+    const bool halves =
+        graph->nodes[node->inputs[0]].format == BD_F16 && graph->nodes[node->inputs[1]].format == BD_F16;
     bd_text_append(macros, "#define ACCUMULATE(sum, a, b) %s\n#define ACCUMULATE8(sum, a, b) %s\n",
                    node->accumulator != BD_F16 ? "fma(a, b, sum)"
                    : halves                    ? "BD_ADD_f16(sum, BD_MUL_f16(a, b))"
                                                : "BD_ADD_f16(sum, bd_round_f16((a) * (b)))",
-                   node->accumulator != BD_F16 ? "fma(a, b, sum)" : "bd_round_f16_8((sum) + bd_round_f16_8((a) * (b)))");
+                   node->accumulator != BD_F16 ? "fma(a, b, sum)"
+                                               : "bd_round_f16_8((sum) + bd_round_f16_8((a) * (b)))");
     print_value(printer, 'A', node->inputs[0]);
     print_value(printer, 'B', node->inputs[1]);
     print_store(printer, &c);

@@ -68,8 +68,7 @@ static void start_loop(bd_printer *printer, const char *element)
 }
 
 /* One pass: every reduction that is ready in it. Its value is known at the index `result` afterwards. */
-static void print_pass(bd_printer *printer, int number, const char *element, const char *result,
-                       bool store_elements)
+static void print_pass(bd_printer *printer, int number, const char *element, const char *result, bool store_elements)
 {
     const bd_graph *graph = printer->plan->graph;
     const bd_kernel *kernel = printer->kernel;
@@ -91,7 +90,8 @@ static void print_pass(bd_printer *printer, int number, const char *element, con
             accumulation a = accumulate(graph, kernel->nodes[i]);
             const char *value = bd_emit_value(emitter, graph->nodes[a.node].inputs[0], index);
             if (graph->nodes[a.node].op == BD_OP_ARGMAX) /* the first NaN counts as the largest */
-                bd_text_append(text, "if (!(%s <= %s) && %s == %s || r == first + lane) { %s = %s; %s = BD_FLOAT(r); }\n",
+                bd_text_append(text,
+                               "if (!(%s <= %s) && %s == %s || r == first + lane) { %s = %s; %s = BD_FLOAT(r); }\n",
                                value, a.name, a.name, a.name, a.name, value, a.at);
             else
                 bd_text_append(text, "%s = %s(%s, %s);\n", a.name, a.combine, a.name, value);
@@ -107,8 +107,8 @@ static void print_pass(bd_printer *printer, int number, const char *element, con
             if (node->op == BD_OP_ARGMAX) {
                 /* the largest of all lanes, then the smallest place where it stands */
                 bd_text_append(text, "BD_VALUE best%s = %s;\nBD_REDUCE(bd_max, best%s);\n", a.name, a.name, a.name);
-                bd_text_append(text, "if (%s < best%s || (best%s != best%s && %s == %s)) %s = BD_FLOAT(BD_LENGTH);\n", a.name,
-                               a.name, a.name, a.name, a.name, a.name, a.at);
+                bd_text_append(text, "if (%s < best%s || (best%s != best%s && %s == %s)) %s = BD_FLOAT(BD_LENGTH);\n",
+                               a.name, a.name, a.name, a.name, a.name, a.name, a.at);
                 bd_text_append(text, "BD_REDUCE(bd_min, %s);\n%s = %s;\n", a.at, a.name, a.at);
             } else {
                 bd_text_append(text, "BD_REDUCE(%s, %s);\n", a.combine, a.name);
@@ -154,8 +154,8 @@ void bd_print_rows(bd_printer *printer)
     const int *pass = printer->pass;
     printer->skeleton = "rows";
     extent_macros(printer);
-    bd_text_append(&printer->macros, "#define BD_LANES %u\n#define BD_ROWS %u\n#define BD_ROW_COUNT %lluu\n", kernel->local[0],
-                   kernel->local[1], (unsigned long long)(e->outer * e->chunks));
+    bd_text_append(&printer->macros, "#define BD_LANES %u\n#define BD_ROWS %u\n#define BD_ROW_COUNT %lluu\n",
+                   kernel->local[0], kernel->local[1], (unsigned long long)(e->outer * e->chunks));
     char row_of[48], rest_of[48];
     snprintf(row_of, sizeof row_of, "i / %lluu", (unsigned long long)e->length);
     snprintf(rest_of, sizeof rest_of, "i %% %lluu", (unsigned long long)e->length);

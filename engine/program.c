@@ -21,7 +21,8 @@ static bd_status bind(const bd_program *program, bd_tensor node, bd_binding *bin
     if (storage->place == BD_STORAGE_ARENA || storage->place == BD_STORAGE_PACK) {
         uint64_t size = (storage->size + 3) / 4 * 4; /* whole words; both are aligned further */
         *binding = (bd_binding){ .buffer = storage->place == BD_STORAGE_ARENA ? bd_store_arena(store) : program->packs,
-                                 .offset = storage->offset, .size = size };
+                                 .offset = storage->offset,
+                                 .size = size };
         return BD_OK;
     }
     const bd_store_entry *entry = bd_store_find(store, plan->graph->nodes[node].attr.variable.name);

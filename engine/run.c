@@ -152,9 +152,10 @@ static void emit(run *r, bd_event_kind kind, const tally *sums, const uint32_t *
 {
     const bd_trainer *trainer = r->trainer;
     const bd_train_params *p = &trainer->params;
-    const int64_t done = trainer->steps_per_epoch ? r->step / trainer->steps_per_epoch : 0;
     bd_train_event event = { .kind = kind };
     bd_trainer_describe(trainer, &event);
+    /* The last epoch may be a part of one. */
+    const int64_t done = r->step == trainer->steps ? event.epochs : r->step / trainer->steps_per_epoch;
     event.epoch = kind == BD_TRAIN_PROGRESS ? (r->step - 1) / trainer->steps_per_epoch + 1 : done;
     event.step = r->step;
     event.train_loss = ratio(sums->loss, sums->samples);
@@ -169,7 +170,7 @@ static void emit(run *r, bd_event_kind kind, const tally *sums, const uint32_t *
     double steps_left = (double)(trainer->steps - r->step);
     if (steps_left > 0)
         event.eta_seconds = steps_left * (double)p->batch * ratio(r->all.seconds, r->all.samples) +
-                            (double)(p->epochs - done) * r->evaluation_seconds;
+                            (double)(event.epochs - done) * r->evaluation_seconds;
     event.loss_scale = bd_control_float(control, BD_CONTROL_SCALE);
     event.rate = bd_control_float(control, BD_CONTROL_RATE);
     event.overflows = control[BD_CONTROL_OVERFLOWS];
@@ -328,10 +329,12 @@ static bool wants_stop(const run *r)
 static bd_status run_epoch(run *r, int64_t epoch, int64_t first, bool *stopped, bd_error *error)
 {
     const bd_trainer *trainer = r->trainer;
+    const int64_t left = trainer->steps - epoch * trainer->steps_per_epoch;
+    const int64_t end = left < trainer->steps_per_epoch ? left : trainer->steps_per_epoch;
     int64_t step = first;
     bd_status status = begin_epoch(r, epoch, first * trainer->params.batch, error);
-    while (!status && step < trainer->steps_per_epoch && !r->halted && !(*stopped = wants_stop(r))) {
-        int64_t steps = trainer->steps_per_epoch - step;
+    while (!status && step < end && !r->halted && !(*stopped = wants_stop(r))) {
+        int64_t steps = end - step;
         steps = steps < r->interval_steps ? steps : r->interval_steps;
         status = enqueue(r, step * trainer->params.batch, steps, error);
         step += steps;
@@ -370,9 +373,9 @@ static bd_status interrupt(run *r, bd_error *error)
 static bd_status run_epochs(run *r, bd_error *error)
 {
     bd_trainer *trainer = r->trainer;
-    const int64_t epochs = trainer->params.epochs, length = trainer->steps_per_epoch;
+    const int64_t length = trainer->steps_per_epoch;
     bd_status status = BD_OK;
-    for (int64_t epoch = r->step / length; epoch < epochs && !status; epoch++) {
+    for (int64_t epoch = r->step / length; epoch * length < trainer->steps && !status; epoch++) {
         bool stopped = false;
         status = run_epoch(r, epoch, r->step % length, &stopped, error);
         bd_trainer_measure(trainer);

@@ -24,8 +24,8 @@ static const struct {
     const char *name;
     size_t size;
 } types[BD_SAFE_TYPE_COUNT] = {
-    [BD_SAFE_F32] = {"F32", 4}, [BD_SAFE_F16] = {"F16", 2}, [BD_SAFE_U8] = {"U8", 1},
-    [BD_SAFE_U32] = {"U32", 4}, [BD_SAFE_I64] = {"I64", 8},
+    [BD_SAFE_F32] = { "F32", 4 }, [BD_SAFE_F16] = { "F16", 2 }, [BD_SAFE_U8] = { "U8", 1 },
+    [BD_SAFE_U32] = { "U32", 4 }, [BD_SAFE_I64] = { "I64", 8 },
 };
 
 struct bd_safetensors {
@@ -35,15 +35,18 @@ struct bd_safetensors {
     size_t count;
 };
 
-const char *bd_safe_type_name(bd_safe_type type) {
+const char *bd_safe_type_name(bd_safe_type type)
+{
     return types[type].name;
 }
 
-size_t bd_safe_type_size(bd_safe_type type) {
+size_t bd_safe_type_size(bd_safe_type type)
+{
     return types[type].size;
 }
 
-bd_safe_type bd_safe_type_of(bd_format format) {
+bd_safe_type bd_safe_type_of(bd_format format)
+{
     switch (format) {
     case BD_F32: return BD_SAFE_F32;
     case BD_F16: return BD_SAFE_F16;
@@ -55,7 +58,8 @@ bd_safe_type bd_safe_type_of(bd_format format) {
 }
 
 /* Bytes of a tensor's data; false on overflow or a negative dimension. */
-static bool tensor_bytes(bd_safe_type type, const bd_shape *shape, uint64_t *bytes) {
+static bool tensor_bytes(bd_safe_type type, const bd_shape *shape, uint64_t *bytes)
+{
     int64_t elements = bd_shape_elements(shape);
     return elements >= 0 && !__builtin_mul_overflow((uint64_t)elements, types[type].size, bytes) && *bytes <= INT64_MAX;
 }
@@ -63,7 +67,8 @@ static bool tensor_bytes(bd_safe_type type, const bd_shape *shape, uint64_t *byt
 /* ---- writing ---- */
 
 /* Orders tensors by falling element size; equal ones keep their order. */
-static void sort_by_alignment(const bd_safe_tensor *tensors, size_t count, const bd_safe_tensor **sorted) {
+static void sort_by_alignment(const bd_safe_tensor *tensors, size_t count, const bd_safe_tensor **sorted)
+{
     size_t done = 0;
     for (size_t size = 8; size > 0; size /= 2)
         for (size_t i = 0; i < count; i++)
@@ -72,7 +77,8 @@ static void sort_by_alignment(const bd_safe_tensor *tensors, size_t count, const
 }
 
 /* Takes over `value`, as json_object_set_new does; a name given twice fails. */
-static bool add_unique(json_t *object, const char *key, json_t *value) {
+static bool add_unique(json_t *object, const char *key, json_t *value)
+{
     if (json_object_get(object, key)) {
         json_decref(value);
         return false;
@@ -81,7 +87,8 @@ static bool add_unique(json_t *object, const char *key, json_t *value) {
 }
 
 static bd_status make_header(const char *path, const bd_safe_tensor *const *tensors, size_t count,
-                             const bd_safe_text *metadata, size_t metadata_count, char **text, bd_error *error) {
+                             const bd_safe_text *metadata, size_t metadata_count, char **text, bd_error *error)
+{
     json_t *header = json_object();
     json_t *strings = json_object();
     bd_status status = header && strings ? BD_OK : bd_fail(error, BD_ERROR_MEMORY, "out of memory");
@@ -119,7 +126,8 @@ static bd_status make_header(const char *path, const bd_safe_tensor *const *tens
 }
 
 static bd_status write_content(bd_atomic_file *file, const char *header, const bd_safe_tensor *const *tensors,
-                               size_t count, bd_error *error) {
+                               size_t count, bd_error *error)
+{
     static const char spaces[] = "        ";
     size_t length = strlen(header);
     size_t padding = (DATA_ALIGNMENT - length % DATA_ALIGNMENT) % DATA_ALIGNMENT;
@@ -139,7 +147,8 @@ static bd_status write_content(bd_atomic_file *file, const char *header, const b
 }
 
 bd_status bd_safetensors_write(const char *path, const bd_safe_tensor *tensors, size_t count,
-                               const bd_safe_text *metadata, size_t metadata_count, bd_error *error) {
+                               const bd_safe_text *metadata, size_t metadata_count, bd_error *error)
+{
     const bd_safe_tensor **sorted = calloc(count ? count : 1, sizeof *sorted);
     if (!sorted)
         return bd_fail(error, BD_ERROR_MEMORY, "out of memory");
@@ -163,7 +172,8 @@ typedef struct safe_extent {
     size_t tensor;
 } safe_extent;
 
-static int compare_extents(const void *a, const void *b) {
+static int compare_extents(const void *a, const void *b)
+{
     const safe_extent *x = a, *y = b;
     if (x->begin != y->begin)
         return x->begin < y->begin ? -1 : 1;
@@ -173,7 +183,8 @@ static int compare_extents(const void *a, const void *b) {
 }
 
 /* A JSON whole number that is not negative. */
-static bool get_count(const json_t *value, uint64_t *count) {
+static bool get_count(const json_t *value, uint64_t *count)
+{
     if (!json_is_integer(value) || json_integer_value(value) < 0)
         return false;
     *count = (uint64_t)json_integer_value(value);
@@ -181,7 +192,8 @@ static bool get_count(const json_t *value, uint64_t *count) {
 }
 
 static bd_status read_tensor(const char *path, const char *name, const json_t *entry, bd_safe_tensor *tensor,
-                             safe_extent *extent, bd_error *error) {
+                             safe_extent *extent, bd_error *error)
+{
     if (!json_is_object(entry) || json_object_size(entry) != 3)
         return bd_fail(error, BD_ERROR_DATA, "%s: tensor '%s' wants exactly dtype, shape and data_offsets", path, name);
 
@@ -220,7 +232,8 @@ static bd_status read_tensor(const char *path, const char *name, const json_t *e
 
 /* Tensors must follow one another without a gap, from the first byte of the data to the last. */
 static bd_status check_extents(const char *path, const bd_safe_tensor *tensors, const safe_extent *extents,
-                               size_t count, uint64_t data_bytes, bd_error *error) {
+                               size_t count, uint64_t data_bytes, bd_error *error)
+{
     uint64_t end = 0;
     for (size_t i = 0; i < count; i++) {
         const char *name = tensors[extents[i].tensor].name;
@@ -240,12 +253,14 @@ static bd_status check_extents(const char *path, const bd_safe_tensor *tensors, 
     return BD_OK;
 }
 
-static bd_status check_metadata(const char *path, const json_t *metadata, bd_error *error) {
+static bd_status check_metadata(const char *path, const json_t *metadata, bd_error *error)
+{
     const char *key;
     json_t *value;
     if (!json_is_object(metadata))
         return bd_fail(error, BD_ERROR_DATA, "%s: %s is not an object", path, METADATA_KEY);
-    json_object_foreach((json_t *)metadata, key, value) {
+    json_object_foreach((json_t *)metadata, key, value)
+    {
         if (!json_is_string(value))
             return bd_fail(error, BD_ERROR_DATA, "%s: metadata '%s' is not a string", path, key);
     }
@@ -253,7 +268,8 @@ static bd_status check_metadata(const char *path, const json_t *metadata, bd_err
 }
 
 static bd_status read_tensors(bd_safetensors *file, const char *path, const unsigned char *data, uint64_t data_bytes,
-                              bd_error *error) {
+                              bd_error *error)
+{
     size_t entries = json_object_size(file->header);
     bd_safe_tensor *tensors = calloc(entries + 1, sizeof *tensors);
     safe_extent *extents = calloc(entries + 1, sizeof *extents);
@@ -265,7 +281,8 @@ static bd_status read_tensors(bd_safetensors *file, const char *path, const unsi
     size_t count = 0;
     const char *name;
     json_t *entry;
-    json_object_foreach(file->header, name, entry) {
+    json_object_foreach(file->header, name, entry)
+    {
         if (status)
             break;
         if (strcmp(name, METADATA_KEY) == 0) {
@@ -291,7 +308,8 @@ static bd_status read_tensors(bd_safetensors *file, const char *path, const unsi
 }
 
 /* Takes over `bytes`. */
-static bd_status parse(const char *path, unsigned char *bytes, size_t size, bd_safetensors **file, bd_error *error) {
+static bd_status parse(const char *path, unsigned char *bytes, size_t size, bd_safetensors **file, bd_error *error)
+{
     *file = NULL;
     bd_safetensors *parsed = calloc(1, sizeof *parsed);
     if (!parsed) {
@@ -326,8 +344,8 @@ static bd_status parse(const char *path, unsigned char *bytes, size_t size, bd_s
     return status;
 }
 
-bd_status bd_safetensors_parse(const char *path, const void *bytes, size_t size, bd_safetensors **file,
-                               bd_error *error) {
+bd_status bd_safetensors_parse(const char *path, const void *bytes, size_t size, bd_safetensors **file, bd_error *error)
+{
     *file = NULL;
     unsigned char *copy = malloc(size ? size : 1);
     if (!copy)
@@ -336,8 +354,8 @@ bd_status bd_safetensors_parse(const char *path, const void *bytes, size_t size,
     return parse(path, copy, size, file, error);
 }
 
-static bd_status read_descriptor(const char *path, int descriptor, unsigned char **bytes, size_t *size,
-                                 bd_error *error) {
+static bd_status read_descriptor(const char *path, int descriptor, unsigned char **bytes, size_t *size, bd_error *error)
+{
     struct stat info;
     if (fstat(descriptor, &info) != 0)
         return bd_fail(error, BD_ERROR_FILE, "%s: %s", path, strerror(errno));
@@ -362,7 +380,8 @@ static bd_status read_descriptor(const char *path, int descriptor, unsigned char
     return BD_OK;
 }
 
-bd_status bd_safetensors_read(const char *path, bd_safetensors **file, bd_error *error) {
+bd_status bd_safetensors_read(const char *path, bd_safetensors **file, bd_error *error)
+{
     *file = NULL;
     int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (descriptor < 0)
@@ -374,7 +393,8 @@ bd_status bd_safetensors_read(const char *path, bd_safetensors **file, bd_error 
     return status ? status : parse(path, bytes, size, file, error);
 }
 
-void bd_safetensors_close(bd_safetensors **file) {
+void bd_safetensors_close(bd_safetensors **file)
+{
     if (!file || !*file)
         return;
     json_decref((*file)->header);
@@ -384,21 +404,25 @@ void bd_safetensors_close(bd_safetensors **file) {
     *file = NULL;
 }
 
-size_t bd_safetensors_count(const bd_safetensors *file) {
+size_t bd_safetensors_count(const bd_safetensors *file)
+{
     return file->count;
 }
 
-const bd_safe_tensor *bd_safetensors_at(const bd_safetensors *file, size_t index) {
+const bd_safe_tensor *bd_safetensors_at(const bd_safetensors *file, size_t index)
+{
     return &file->tensors[index];
 }
 
-const bd_safe_tensor *bd_safetensors_find(const bd_safetensors *file, const char *name) {
+const bd_safe_tensor *bd_safetensors_find(const bd_safetensors *file, const char *name)
+{
     for (size_t i = 0; i < file->count; i++)
         if (strcmp(file->tensors[i].name, name) == 0)
             return &file->tensors[i];
     return NULL;
 }
 
-const char *bd_safetensors_metadata(const bd_safetensors *file, const char *key) {
+const char *bd_safetensors_metadata(const bd_safetensors *file, const char *key)
+{
     return json_string_value(json_object_get(json_object_get(file->header, METADATA_KEY), key));
 }

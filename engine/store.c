@@ -67,7 +67,8 @@ bd_status bd_store_reserve_arena(bd_store *store, uint64_t bytes, bd_error *erro
     if (store->arena)
         return bytes <= store->arena_bytes
                    ? BD_OK
-                   : bd_fail(error, BD_ERROR_ARGUMENT, "the arena holds %llu bytes, a program needs %llu: reserve the largest first",
+                   : bd_fail(error, BD_ERROR_ARGUMENT,
+                             "the arena holds %llu bytes, a program needs %llu: reserve the largest first",
                              (unsigned long long)store->arena_bytes, (unsigned long long)bytes);
     if (bytes == 0)
         return BD_OK;
@@ -121,7 +122,8 @@ static uint64_t hash_name(const char *name)
 static void uniforms(uint64_t seed, uint64_t name, uint64_t element, double u[2])
 {
     const uint32_t key[2] = { (uint32_t)seed, (uint32_t)(seed >> 32) };
-    const uint32_t counter[4] = { (uint32_t)element, (uint32_t)(element >> 32), (uint32_t)name, (uint32_t)(name >> 32) };
+    const uint32_t counter[4] = { (uint32_t)element, (uint32_t)(element >> 32), (uint32_t)name,
+                                  (uint32_t)(name >> 32) };
     uint32_t words[4];
     bd_philox(key, counter, words);
     u[0] = words[0] * 0x1p-32;
@@ -143,7 +145,8 @@ void bd_init_values(const char *variable, const bd_init *init, uint64_t seed, do
     }
 }
 
-static bd_status initialise(bd_store *store, const bd_store_entry *entry, const bd_init *init, uint64_t seed, bd_error *error)
+static bd_status initialise(bd_store *store, const bd_store_entry *entry, const bd_init *init, uint64_t seed,
+                            bd_error *error)
 {
     const uint64_t elements = (uint64_t)bd_shape_elements(&entry->shape);
     if (elements == 0 || (init->kind == BD_INIT_CONSTANT && init->bound == 0.0f)) /* buffers begin with zeros */
@@ -192,7 +195,8 @@ static bd_status add_variable(bd_store *store, const bd_graph *graph, bd_tensor 
         const bd_store_entry *base = bd_store_find(store, graph->nodes[node->attr.variable.base].attr.variable.name);
         uint64_t offset = (uint64_t)node->attr.variable.base_offset * bd_format_size(node->format);
         if (!base || base->format != node->format || offset + entry_bytes(&entry) > base->binding.size)
-            return bd_fail(error, BD_ERROR_ARGUMENT, "variable '%s' does not lie within its base", node->attr.variable.name);
+            return bd_fail(error, BD_ERROR_ARGUMENT, "variable '%s' does not lie within its base",
+                           node->attr.variable.name);
         entry.is_part = true;
         entry.binding = (bd_binding){ .buffer = base->binding.buffer,
                                       .offset = base->binding.offset + offset,
@@ -261,8 +265,8 @@ bd_status bd_store_write_part(bd_store *store, const char *name, uint64_t offset
     return store->device->backend->buffer_write(store->device, b.buffer, b.offset + offset, data, size, event, error);
 }
 
-bd_status bd_store_read_part(bd_store *store, const char *name, uint64_t offset, void *data, uint64_t size, bd_event **event,
-                             bd_error *error)
+bd_status bd_store_read_part(bd_store *store, const char *name, uint64_t offset, void *data, uint64_t size,
+                             bd_event **event, bd_error *error)
 {
     bd_binding b;
     bd_status status = locate(store, name, offset, size, &b, error);
@@ -281,8 +285,8 @@ bd_status bd_store_write(bd_store *store, const char *name, const void *data, ui
     return bd_store_write_part(store, name, 0, data, size, NULL, error);
 }
 
-static bd_status values_storage(bd_store *store, const char *name, size_t count, const bd_store_entry **entry, void **storage,
-                                bd_error *error)
+static bd_status values_storage(bd_store *store, const char *name, size_t count, const bd_store_entry **entry,
+                                void **storage, bd_error *error)
 {
     *entry = bd_store_find(store, name);
     if (!*entry || (uint64_t)bd_shape_elements(&(*entry)->shape) != count)

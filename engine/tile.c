@@ -83,13 +83,19 @@ static int64_t group_count(const bd_contraction *c, const bd_tile *tile)
 
 int bd_group_tiles(const bd_contraction *c, const bd_target *target, bd_tile tiles[BD_GROUP_TILES])
 {
-    static const bd_tile all[BD_GROUP_TILES] = { /* the largest first */
+    static const bd_tile all[BD_GROUP_TILES] = {
+        /* the largest first */
         { .kind = BD_TILE_GROUP, .m = 128, .n = 128, .k = 8, .item_m = 8, .item_n = 8 },
         { .kind = BD_TILE_GROUP, .m = 128, .n = 64, .k = 16, .item_m = 8, .item_n = 4 },
         { .kind = BD_TILE_GROUP, .m = 64, .n = 64, .k = 16, .item_m = 4, .item_n = 4 },
         { .kind = BD_TILE_GROUP, .m = 64, .n = 32, .k = 16, .item_m = 4, .item_n = 4 },
         { .kind = BD_TILE_GROUP, .m = 32, .n = 32, .k = 16, .item_m = 4, .item_n = 4 },
-        { .kind = BD_TILE_GROUP, .m = 4, .n = 4, .k = 4, .item_m = 4, .item_n = 4 }, /* one work-item: every device has it */
+        { .kind = BD_TILE_GROUP,
+          .m = 4,
+          .n = 4,
+          .k = 4,
+          .item_m = 4,
+          .item_n = 4 }, /* one work-item: every device has it */
     };
     int count = 0;
     for (int i = 0; i < BD_GROUP_TILES; i++) {
@@ -100,7 +106,8 @@ int bd_group_tiles(const bd_contraction *c, const bd_target *target, bd_tile til
     /* In front: the largest that gives every processor work to do and is not mostly idle. */
     int best = count - 1;
     for (int i = count - 1; i >= 0; i--)
-        if (group_count(c, &tiles[i]) >= 2 * (int64_t)target->limits.compute_units && c->n * 2 > tiles[i].n && c->m * 2 > tiles[i].m)
+        if (group_count(c, &tiles[i]) >= 2 * (int64_t)target->limits.compute_units && c->n * 2 > tiles[i].n &&
+            c->m * 2 > tiles[i].m)
             best = i;
     const bd_tile chosen = tiles[best];
     for (int i = best; i > 0; i--)
@@ -142,7 +149,8 @@ static bd_tile vector_tile(const bd_contraction *c, int64_t chunks, const bd_tar
         m = 60; /* smaller pieces spread better */
     m = smaller(m / tile.item_m * tile.item_m, round_up(larger(c->m, 1), tile.item_m));
     /* Panels of at most 400 steps stay in the second-level cache. */
-    for (int64_t panels = ceil_divide(length, 400); k > 1 && (k > 400 || vector_shared(m, n, k, k < length) > numbers); panels++)
+    for (int64_t panels = ceil_divide(length, 400); k > 1 && (k > 400 || vector_shared(m, n, k, k < length) > numbers);
+         panels++)
         k = smaller(round_up(ceil_divide(length, panels), 8), k - 1);
     while (m > tile.item_m && vector_shared(m, n, k, k < length) > numbers)
         m -= tile.item_m;
@@ -160,7 +168,8 @@ static int64_t padded(const bd_node *node, int axis, int64_t count)
 }
 
 /* A tile of contraction_vector_conv.cl; false where local memory cannot hold one. */
-static bool conv_tile(const bd_graph *graph, const bd_node *node, const bd_contraction *c, const bd_target *target, bd_tile *tile)
+static bool conv_tile(const bd_graph *graph, const bd_node *node, const bd_contraction *c, const bd_target *target,
+                      bd_tile *tile)
 {
     const int64_t channels = graph->nodes[node->inputs[0]].shape.dim[3], images = node->shape.dim[0];
     const int64_t all_rows = node->shape.dim[1], columns = node->shape.dim[2];
@@ -180,14 +189,16 @@ static bool conv_tile(const bd_graph *graph, const bd_node *node, const bd_contr
     if (left < 0 || band > left)
         return false;
     /* Several small images share one copy of the weights, but not so many that a processor has too few groups. */
-    int64_t together = rows < all_rows ? 1 : smaller(ceil_divide(512, rows * columns), images / (8 * target->limits.compute_units));
+    int64_t together =
+        rows < all_rows ? 1 : smaller(ceil_divide(512, rows * columns), images / (8 * target->limits.compute_units));
     together = larger(smaller(together, left / band), 1);
     tile->n = (uint32_t)n, tile->rows = (uint32_t)rows, tile->images = (uint32_t)together;
     return true;
 }
 
 /* A tile of contraction_vector_weight.cl, but for its images; false where local memory cannot hold one. */
-static bool weight_tile(const bd_graph *graph, const bd_node *node, const bd_contraction *c, const bd_target *target, bd_tile *tile)
+static bool weight_tile(const bd_graph *graph, const bd_node *node, const bd_contraction *c, const bd_target *target,
+                        bd_tile *tile)
 {
     const bd_shape *x = &graph->nodes[node->inputs[0]].shape, *dy = &graph->nodes[node->inputs[1]].shape;
     const int64_t numbers = target->limits.shared_bytes / (int64_t)sizeof(float);

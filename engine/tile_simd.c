@@ -4,27 +4,27 @@
 
 /* Nanoseconds for one vector register of 8 lanes, measured with Mesa 22.3's lavapipe on a server CPU; only their proportions
  * matter. */
-#define COST_FETCH    5.0 /* of a texel, however wide, by lanes that lie side by side or at one place */
-#define COST_APART    9.0 /* by lanes whose texels lie a row apart */
+#define COST_FETCH 5.0    /* of a texel, however wide, by lanes that lie side by side or at one place */
+#define COST_APART 9.0    /* by lanes whose texels lie a row apart */
 #define COST_MULTIPLY 0.5 /* and add */
-#define COST_TURN     0.3 /* each sum, through the execution mask, in a turn of the loop */
-#define COST_STORE    15.0
-#define COST_COLUMN   15.0 /* a convolution's context of k, by divisions */
-#define COST_INSIDE   4.0  /* whether a tap lies inside the image, for each fetch */
+#define COST_TURN 0.3     /* each sum, through the execution mask, in a turn of the loop */
+#define COST_STORE 15.0
+#define COST_COLUMN 15.0 /* a convolution's context of k, by divisions */
+#define COST_INSIDE 4.0  /* whether a tap lies inside the image, for each fetch */
 
 /* What is unrolled must be compiled: worth it if a thousand runs gain as much. */
-#define COST_COMPILE_SUM      3500.0 /* with its store */
+#define COST_COMPILE_SUM 3500.0 /* with its store */
 #define COST_COMPILE_MULTIPLY 250.0
 
-#define MOST_SUMS     96 /* of an invocation */
+#define MOST_SUMS 96 /* of an invocation */
 #define MOST_MULTIPLY 288
 /* SwiftShader's registers are this narrow: it compiles five times slower, and gains nothing from more. */
-#define NARROW_LANES    4
+#define NARROW_LANES 4
 #define NARROW_MULTIPLY 64
 /* Rounding a product and a sum to halves by integers is so much more code than one multiplication; SwiftShader takes 0.2 s for
  * eight of them in a row, and minutes for sixteen. */
 #define HALF_SUM_CODE 16
-#define MOST_STEP     8
+#define MOST_STEP 8
 
 typedef struct operand {
     int number;    /* of the kernel's operand; -1: not one as it is read */
@@ -73,8 +73,10 @@ static problem describe(const bd_plan *plan, const bd_kernel *kernel, const bd_t
     p.lanes = target->limits.subgroup_size;
     p.units = target->limits.compute_units ? target->limits.compute_units : 1;
     const bd_shape *a = &graph->nodes[node->inputs[0]].shape, *b = &graph->nodes[node->inputs[1]].shape;
-    const bool along_k[2] = { node->op == BD_OP_MATMUL ? !node->attr.matmul.transpose[0] : node->op != BD_OP_CONV2D_WEIGHT,
-                              node->op == BD_OP_MATMUL ? node->attr.matmul.transpose[1] : node->op == BD_OP_CONV2D_DATA };
+    const bool along_k[2] = {
+        node->op == BD_OP_MATMUL ? !node->attr.matmul.transpose[0] : node->op != BD_OP_CONV2D_WEIGHT,
+        node->op == BD_OP_MATMUL ? node->attr.matmul.transpose[1] : node->op == BD_OP_CONV2D_DATA
+    };
     p.convolution = node->op != BD_OP_MATMUL;
     p.a = read_operand(plan, kernel, node->inputs[0], a->dim[a->rank - 1], along_k[0], &p, target);
     p.b = read_operand(plan, kernel, node->inputs[1], b->dim[b->rank - 1], along_k[1], &p, target);
@@ -103,9 +105,11 @@ static int64_t choose_step(const problem *p, int64_t sums)
 static double cost(const problem *p, const bd_tile *t)
 {
     const int64_t sums = t->item_m * t->item_n, step = t->k;
-    const double fetches_a = (double)(t->item_m * step / p->a.width), fetches_b = (double)(t->item_n * step / p->b.width);
+    const double fetches_a = (double)(t->item_m * step / p->a.width),
+                 fetches_b = (double)(t->item_n * step / p->b.width);
     /* The lanes of a matmul lie in different rows of an operand whose elements follow each other along k. */
-    const bool apart_a = !p->convolution && p->a.along_k && t->m > t->item_m, apart_b = p->b.along_k && t->n > t->item_n;
+    const bool apart_a = !p->convolution && p->a.along_k && t->m > t->item_m,
+               apart_b = p->b.along_k && t->n > t->item_n;
     double turn = fetches_a * (apart_a ? COST_APART : COST_FETCH) + fetches_b * (apart_b ? COST_APART : COST_FETCH) +
                   (double)sums * ((double)step * COST_MULTIPLY + COST_TURN);
     if (p->convolution)
@@ -158,7 +162,8 @@ bool bd_simd_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *tar
     read_wide(kernel, &p.b);
     kernel->tile = best_tile(&p);
     kernel->local[0] = p.lanes;
-    bd_spread_groups(target, kernel,
-                     (uint64_t)(ceil_divide(p.c.m, kernel->tile.m) * ceil_divide(p.c.n, kernel->tile.n) * p.c.batch * p.chunks));
+    bd_spread_groups(
+        target, kernel,
+        (uint64_t)(ceil_divide(p.c.m, kernel->tile.m) * ceil_divide(p.c.n, kernel->tile.n) * p.c.batch * p.chunks));
     return true;
 }

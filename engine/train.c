@@ -23,7 +23,7 @@ void bd_train_params_init(bd_train_params *params)
                        .beta1 = 0.9f,
                        .beta2 = 0.999f,
                        .epsilon = 1e-8f,
-                       .schedule = BD_SCHEDULE_CONSTANT,
+                       .schedule = BD_SCHEDULE_COSINE,
                        .step_epochs = 30,
                        .step_factor = 0.1f },
         .batch = 256,
@@ -61,6 +61,9 @@ static bd_status check_params(const bd_train_params *p, bd_error *error)
     if (p->epochs < 1 || __builtin_mul_overflow(data->train.count / p->batch, p->epochs, &steps) || steps > UINT32_MAX)
         return bd_fail(error, BD_ERROR_ARGUMENT, "epochs %lld: wanted at least 1, and at most 2^32 steps in all",
                        (long long)p->epochs);
+    if (p->max_steps < 0)
+        return bd_fail(error, BD_ERROR_ARGUMENT, "at most %lld steps: wanted a number, or 0 for all epochs",
+                       (long long)p->max_steps);
     if (p->report_steps < 0 || p->dataset_device_bytes < 0)
         return bd_fail(error, BD_ERROR_ARGUMENT, "a negative interval or memory limit");
     const bd_precision *policy = &p->precision;
@@ -168,6 +171,8 @@ static bd_status make_plans(bd_trainer *trainer, bd_error *error)
     const bd_limits *limits = &trainer->target.limits;
     trainer->steps_per_epoch = p->dataset->train.count / p->batch;
     trainer->steps = trainer->steps_per_epoch * p->epochs;
+    if (p->max_steps && p->max_steps < trainer->steps)
+        trainer->steps = p->max_steps;
     trainer->train.source.rates = bd_schedule_length(&p->optimizer, trainer->steps);
     trainer->test.source.rates = 1;
     uint64_t most = p->dataset_device_bytes ? (uint64_t)p->dataset_device_bytes : limits->memory_bytes / DATASET_SHARE;
@@ -300,8 +305,8 @@ static bd_status make_state(bd_trainer *trainer, bd_error *error)
     if (status)
         return status;
     if (trainer->state.control[BD_CONTROL_STEP] > trainer->steps)
-        return bd_fail(error, BD_ERROR_ARGUMENT, "%s: was saved after step %u, %lld epochs end at step %lld", p->resume,
-                       trainer->state.control[BD_CONTROL_STEP], (long long)p->epochs, (long long)trainer->steps);
+        return bd_fail(error, BD_ERROR_ARGUMENT, "%s: was saved after step %u, this run ends at step %lld", p->resume,
+                       trainer->state.control[BD_CONTROL_STEP], (long long)trainer->steps);
     set_control(trainer->state.control, trainer);
     return bd_store_write(trainer->store, "control", trainer->state.control, sizeof trainer->state.control, error);
 }

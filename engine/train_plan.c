@@ -10,8 +10,9 @@
 void bd_trainer_describe(const bd_trainer *trainer, bd_train_event *event)
 {
     const bd_plan *plan = bd_stage_plan(&trainer->train);
-    event->epochs = trainer->params.epochs;
     event->steps = trainer->steps;
+    event->steps_per_epoch = trainer->steps_per_epoch;
+    event->epochs = (trainer->steps + trainer->steps_per_epoch - 1) / trainer->steps_per_epoch;
     event->dispatches_per_step = plan->kernel_count;
     event->flops_per_step = plan->flops;
     event->bytes_per_step = plan->bytes;

@@ -10,11 +10,11 @@
 #include <string.h>
 #include <time.h>
 
-#define MOST_SECONDS  3.0
-#define LEAST_FLOPS   5e7  /* less work is a launch's time, whatever the tile */
-#define WARM_SECONDS  0.2  /* GPUs that were idle run slowly at first */
-#define REPEATS       5
-#define SAMPLES       64   /* results that are checked */
+#define MOST_SECONDS 3.0
+#define LEAST_FLOPS 5e7  /* less work is a launch's time, whatever the tile */
+#define WARM_SECONDS 0.2 /* GPUs that were idle run slowly at first */
+#define REPEATS 5
+#define SAMPLES 64              /* results that are checked */
 #define MOST_ELEMENTS (1 << 26) /* of an operand */
 
 /* What is remembered; a library's tile is all zeros. */
@@ -196,7 +196,8 @@ static uint64_t measure(session *s, trial *t, const bd_graph *graph, const bd_ti
     const bd_target *target = &s->device->target;
     const bd_compile_options options = { .gemm = tile ? BD_GEMM_OWN : BD_GEMM_LIBRARY };
     bool found = false;
-    if (bd_store_create(s->device, &store, NULL) == BD_OK && bd_plan_create(graph, target, &options, &plan, NULL) == BD_OK) {
+    if (bd_store_create(s->device, &store, NULL) == BD_OK &&
+        bd_plan_create(graph, target, &options, &plan, NULL) == BD_OK) {
         plan->tuned = true;
         for (int k = 0; k < plan->kernel_count; k++) {
             bd_kernel *kernel = &plan->kernels[k];
@@ -211,7 +212,8 @@ static uint64_t measure(session *s, trial *t, const bd_graph *graph, const bd_ti
         nanoseconds = time_program(s, program);
         const size_t count = (size_t)(t->c.batch * t->c.m * t->c.n);
         double *y = malloc(count * sizeof *y);
-        if (!y || !read_operands(t, store) || bd_store_read_values(store, "y", y, count, NULL) != BD_OK || !results_right(t, y))
+        if (!y || !read_operands(t, store) || bd_store_read_values(store, "y", y, count, NULL) != BD_OK ||
+            !results_right(t, y))
             nanoseconds = 0;
         free(y);
     }
@@ -246,8 +248,12 @@ static void apply(const session *s, bd_kernel *kernel, const choice *chosen)
         kernel->groups[0] = kernel->groups[1] = kernel->groups[2] = 1;
         return;
     }
-    kernel->tile = (bd_tile){ .kind = BD_TILE_GROUP, .m = chosen->m, .n = chosen->n, .k = chosen->k,
-                              .item_m = chosen->item_m, .item_n = chosen->item_n };
+    kernel->tile = (bd_tile){ .kind = BD_TILE_GROUP,
+                              .m = chosen->m,
+                              .n = chosen->n,
+                              .k = chosen->k,
+                              .item_m = chosen->item_m,
+                              .item_n = chosen->item_n };
     bd_group_launch(s->plan, kernel, &s->device->target);
 }
 
@@ -260,8 +266,12 @@ static choice choice_of(const bd_tile *tile)
 static choice choose(session *s, const bd_kernel *kernel, const bd_tile *tiles, int count, bool library)
 {
     const bd_graph *graph = s->plan->graph;
-    const bd_node *node = &graph->nodes[kernel->anchor], *a = &graph->nodes[node->inputs[0]], *b = &graph->nodes[node->inputs[1]];
-    trial t = { .node = node, .c = bd_contraction_of(graph, kernel->anchor), .a = a->shape, .b = b->shape,
+    const bd_node *node = &graph->nodes[kernel->anchor], *a = &graph->nodes[node->inputs[0]],
+                  *b = &graph->nodes[node->inputs[1]];
+    trial t = { .node = node,
+                .c = bd_contraction_of(graph, kernel->anchor),
+                .a = a->shape,
+                .b = b->shape,
                 .formats = { a->format, b->format } };
     choice best = choice_of(&tiles[0]);
     if (now() - s->started > MOST_SECONDS || 2.0 * (double)(t.c.batch * t.c.m * t.c.n) * (double)t.c.k < LEAST_FLOPS ||
@@ -290,18 +300,20 @@ static bd_cache_key choice_key(const session *s, const bd_kernel *kernel, bool l
     const bd_node *a = &graph->nodes[node->inputs[0]], *b = &graph->nodes[node->inputs[1]];
     const bd_device_info *info = &s->device->info;
     char problem[640], shapes[2][128];
-    int length = snprintf(problem, sizeof problem, "%s %s by %s %s%s to %s in %s, %lld parts, library %d", bd_op_get_info(node->op)->name,
-                          bd_shape_text(&a->shape, shapes[0], sizeof shapes[0]), bd_shape_text(&b->shape, shapes[1], sizeof shapes[1]),
-                          bd_format_name(a->format), bd_format_name(b->format), bd_format_name(node->format),
-                          bd_format_name(node->accumulator), (long long)node->chunks, library);
+    int length = snprintf(problem, sizeof problem, "%s %s by %s %s%s to %s in %s, %lld parts, library %d",
+                          bd_op_get_info(node->op)->name, bd_shape_text(&a->shape, shapes[0], sizeof shapes[0]),
+                          bd_shape_text(&b->shape, shapes[1], sizeof shapes[1]), bd_format_name(a->format),
+                          bd_format_name(b->format), bd_format_name(node->format), bd_format_name(node->accumulator),
+                          (long long)node->chunks, library);
     if (node->op == BD_OP_MATMUL) {
         snprintf(problem + length, sizeof problem - (size_t)length, " %d%d", node->attr.matmul.transpose[0],
                  node->attr.matmul.transpose[1]);
     } else {
         for (int d = 0; d < 2; d++) {
             const bd_window *w = &node->attr.window;
-            length += snprintf(problem + length, sizeof problem - (size_t)length, " %lld %lld %lld %lld", (long long)w->size[d],
-                               (long long)w->stride[d], (long long)w->pad[d][0], (long long)w->pad[d][1]);
+            length += snprintf(problem + length, sizeof problem - (size_t)length, " %lld %lld %lld %lld",
+                               (long long)w->size[d], (long long)w->stride[d], (long long)w->pad[d][0],
+                               (long long)w->pad[d][1]);
         }
     }
     const char *const parts[] = { info->backend, info->name, info->driver, BD_VERSION, problem };

@@ -8,6 +8,7 @@ Rounds alternate between the two, so that whatever else the machine does meets b
 """
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import tempfile
@@ -78,6 +79,7 @@ def main():
         found = json.loads(subprocess.run([options.binade, 'devices', '--json'], check=True, text=True,
                                           stdout=subprocess.PIPE).stdout)['devices']
         devices = [device['id'] for device in found if device['backend'] != 'reference']
+    torch.set_num_threads(os.cpu_count()) # Debian's build begins with one
     print(f'PyTorch {torch.__version__}, {torch.get_num_threads()} threads; batch {BATCH}, FP32, median of '
           f'{options.rounds} rounds')
     print(f'{"model":8}{"device":12}{"binade img/s":>14}{"torch img/s":>14}{"ratio":>8}')

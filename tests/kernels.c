@@ -71,7 +71,8 @@ int main(int argc, const char **argv)
     const struct poptOption options[] = {
         { "device", 'd', POPT_ARG_STRING, &device, 0, "the device to test (reference)", "DEVICE" },
         { "seed", 's', POPT_ARG_LONGLONG, &seed, 0, "of all random numbers (1)", "NUMBER" },
-        { "filter", 'f', POPT_ARG_STRING, &filter, 0, "only cases whose \"group: name\" holds one of these", "TEXT|TEXT..." },
+        { "filter", 'f', POPT_ARG_STRING, &filter, 0, "only cases whose \"group: name\" holds one of these",
+          "TEXT|TEXT..." },
         { "no-fusion", 0, POPT_ARG_NONE, &no_fusion, 0, "every node a kernel of its own", NULL },
         { "verbose", 'v', POPT_ARG_NONE, &verbose, 0, "a line a case", NULL },
         POPT_AUTOHELP POPT_TABLEEND,

@@ -16,8 +16,8 @@ typedef struct session {
     bool verbose; /* a line a case */
 
     const char *group;
-    int passed, failed;  /* of the group */
-    double worst;        /* largest error over its bound, in the group */
+    int passed, failed; /* of the group */
+    double worst;       /* largest error over its bound, in the group */
     char worst_case[160];
 } session;
 
@@ -47,7 +47,8 @@ typedef struct test_tolerance {
 
 static const test_tolerance bit_identical = { .kind = TOLERANCE_NONE };
 
-/* Of equal zeros a maximum over several elements may be either: the order of comparisons is the kernel's. */
+/* Of equal zeros either will do: in a maximum the order of comparisons is the kernel's, and OpenCL C leaves the compiler the
+ * sign of a sum that cancels (rusticl stores some of these as -0 in F16, and as 0 in F32). */
 static const test_tolerance equal_value = { .kind = TOLERANCE_NEAR };
 
 static inline test_tolerance within_ulps(double ulps)

@@ -134,7 +134,8 @@ static bd_status run_benchmark(session *s, const benchmark *b, const char *polic
     bd_tensor value = b->build(graph, b->size);
     if (value != BD_NONE) {
         bd_init zeros = { BD_INIT_CONSTANT, 0 };
-        bd_assign(graph, bd_variable(graph, "/result", BD_ROLE_ACTIVATION, BD_F32, bd_tensor_shape(graph, value), zeros),
+        bd_assign(graph,
+                  bd_variable(graph, "/result", BD_ROLE_ACTIVATION, BD_F32, bd_tensor_shape(graph, value), zeros),
                   value);
     }
     double each;

@@ -103,10 +103,10 @@ static double special_value(const test_case *c, bd_format format, uint32_t strea
         0xbc00, 0x3c01, 0x3bff, 0x6800, 0x6801, 0x1000, 0x1001, 0x9001, 0x3555, 0x4248, 0x7800, 0x0200, 0x5801, 0x1400,
     };
     static const uint32_t floats[] = {
-        0x00000000, 0x80000000, 0x7f800000, 0xff800000, 0x7fc00000, 0x00000001, 0x80000001, 0x007fffff, 0x00800000,
-        0x80800000, 0x7f7fffff, 0xff7fffff, 0x3f800000, 0xbf800000, 0x3f800001, 0x3f7fffff, 0x4b800000, 0x4b800001,
-        0x33800000, 0x33800001, 0x34000000, 0x3eaaaaab, 0x40490fdb, 0x20000000, 0x1f800000, 0x5f800000, 0x477fe000,
-        0x477ff000, 0x38800000, 0x33000000, 0x33000001, 0x387fe000,
+        0x00000000, 0x80000000, 0x7f800000, 0xff800000, 0x7fc00000, 0x00000001, 0x80000001, 0x007fffff,
+        0x00800000, 0x80800000, 0x7f7fffff, 0xff7fffff, 0x3f800000, 0xbf800000, 0x3f800001, 0x3f7fffff,
+        0x4b800000, 0x4b800001, 0x33800000, 0x33800001, 0x34000000, 0x3eaaaaab, 0x40490fdb, 0x20000000,
+        0x1f800000, 0x5f800000, 0x477fe000, 0x477ff000, 0x38800000, 0x33000000, 0x33000001, 0x387fe000,
     };
     uint32_t choice = case_random_bits(c, stream, i), bits = case_random_bits(c, stream + 1, i);
     double value;
@@ -128,8 +128,7 @@ static double fill_value(const test_case *c, bd_format format, fill_kind fill, u
     case FILL_UNIFORM: return 2 * case_random(c, stream, i) - 1;
     case FILL_POSITIVE: return 0.5 + 1.5 * case_random(c, stream, i);
     case FILL_WHOLE: return (double)(case_random_bits(c, stream, i) % 5) - 2;
-    case FILL_WIDE:
-        return (case_random_bits(c, stream, i) & 1 ? -1 : 1) * exp2(120 * case_random(c, stream, i) - 60);
+    case FILL_WIDE: return (case_random_bits(c, stream, i) & 1 ? -1 : 1) * exp2(120 * case_random(c, stream, i) - 60);
     case FILL_SPECIAL: return special_value(c, format, stream, i);
     }
     return 0;

@@ -204,16 +204,21 @@ static bd_status judge(test_case *c, const judgement *j, bd_error *error)
         const case_compared *output = &c->outputs[o];
         const bd_node *node = bd_node_at(c->graph, output->value);
         for (int64_t i = 0; i < output->count; i++) {
-            element e = { output->result[i], value_or(j->values[VIEW_ROUNDED][o], i),
-                          value_or(j->values[VIEW_EXACT][o], i), value_or(j->values[VIEW_MAGNITUDE][o], i),
-                          value_or(j->values[VIEW_FLUSHED][o], i), node->format, c->formats.accumulator,
+            element e = { output->result[i],
+                          value_or(j->values[VIEW_ROUNDED][o], i),
+                          value_or(j->values[VIEW_EXACT][o], i),
+                          value_or(j->values[VIEW_MAGNITUDE][o], i),
+                          value_or(j->values[VIEW_FLUSHED][o], i),
+                          node->format,
+                          c->formats.accumulator,
                           flushes };
             if (!is_good(&output->tolerance, &e))
-                return bd_fail(error, BD_ERROR_DATA, "output %d (%s), element %lld of %lld is %.9g, the reference says %.9g%s",
-                               o, bd_op_get_info(node->op)->name, (long long)i, (long long)output->count, e.result,
-                               output->tolerance.kind == TOLERANCE_ULPS || output->tolerance.kind == TOLERANCE_SUM
-                                   ? e.exact : e.rounded,
-                               output->tolerance.kind == TOLERANCE_NONE ? "" : ": outside of its bound");
+                return bd_fail(
+                    error, BD_ERROR_DATA, "output %d (%s), element %lld of %lld is %.9g, the reference says %.9g%s", o,
+                    bd_op_get_info(node->op)->name, (long long)i, (long long)output->count, e.result,
+                    output->tolerance.kind == TOLERANCE_ULPS || output->tolerance.kind == TOLERANCE_SUM ? e.exact
+                                                                                                        : e.rounded,
+                    output->tolerance.kind == TOLERANCE_NONE ? "" : ": outside of its bound");
             double ratio = used(&output->tolerance, &e);
             if (ratio > s->worst) {
                 s->worst = ratio;

@@ -27,7 +27,7 @@ static void matmul(session *s, format_set f, product_shape p)
         bd_tensor a = operand(&c, p.batch, p.m, p.k, p.transpose_a, fills[i]);
         bd_tensor b = operand(&c, p.batch, p.k, p.n, p.transpose_b, fills[i]);
         bd_tensor y = bd_matmul(c.graph, a, b, p.transpose_a, p.transpose_b);
-        case_output(&c, y, fills[i] == FILL_WHOLE ? bit_identical : sum_of(p.k, 0));
+        case_output(&c, y, fills[i] == FILL_WHOLE ? equal_value : sum_of(p.k, 0));
     }
     case_run(&c);
 }
@@ -47,7 +47,7 @@ static void matmul_fused(session *s, format_set f, int64_t m, int64_t n, int64_t
         bd_tensor product = bd_matmul(g, bd_relu(g, bd_cast(g, x, BD_ROLE_ACTIVATION)), w, false, false);
         bd_tensor y = bd_relu(g, bd_add(g, product, bd_broadcast(g, bias, BD_SHAPE(m, n))));
         /* two roundings on the way: of the cast input, and of the product */
-        case_output(&c, y, fills[i] == FILL_WHOLE ? bit_identical : sum_of(k, 2));
+        case_output(&c, y, fills[i] == FILL_WHOLE ? equal_value : sum_of(k, 2));
     }
     case_run(&c);
 }
@@ -56,10 +56,10 @@ void test_matmul(session *s)
 {
     const format_set each[] = { fp32, fp16, fp16_strict };
     static const product_shape products[] = {
-        { 1, 1, 1, 1, false, false },       { 1, 3, 5, 7, false, false },     { 1, 17, 19, 23, false, false },
-        { 1, 64, 64, 32, false, false },    { 1, 63, 65, 31, false, false },  { 1, 65, 127, 129, false, false },
+        { 1, 1, 1, 1, false, false },       { 1, 3, 5, 7, false, false },      { 1, 17, 19, 23, false, false },
+        { 1, 64, 64, 32, false, false },    { 1, 63, 65, 31, false, false },   { 1, 65, 127, 129, false, false },
         { 1, 129, 255, 257, false, false }, { 1, 256, 10, 512, false, false }, { 1, 1, 257, 384, false, false },
-        { 1, 257, 1, 67, false, false },    { 1, 5, 3, 0, false, false },     { 1, 0, 3, 5, false, false },
+        { 1, 257, 1, 67, false, false },    { 1, 5, 3, 0, false, false },      { 1, 0, 3, 5, false, false },
         { 3, 17, 9, 33, false, false },     { 2, 64, 33, 16, false, false },
     };
     for (int f = 0; f < 3; f++) {
@@ -104,24 +104,26 @@ static void convolve(session *s, format_set f, const convolution *v)
     const bd_window *w = &v->window;
     test_case c;
     if (!case_begin(&c, s, f, "%lldx%lldx%lldx%lld to %lld, %lldx%lld step %lld,%lld pad %lld%lld,%lld%lld",
-                    (long long)v->images, (long long)v->height, (long long)v->width, (long long)v->in, (long long)v->out,
-                    (long long)w->size[0], (long long)w->size[1], (long long)w->stride[0], (long long)w->stride[1],
-                    (long long)w->pad[0][0], (long long)w->pad[0][1], (long long)w->pad[1][0], (long long)w->pad[1][1]))
+                    (long long)v->images, (long long)v->height, (long long)v->width, (long long)v->in,
+                    (long long)v->out, (long long)w->size[0], (long long)w->size[1], (long long)w->stride[0],
+                    (long long)w->stride[1], (long long)w->pad[0][0], (long long)w->pad[0][1], (long long)w->pad[1][0],
+                    (long long)w->pad[1][1]))
         return;
     bd_shape x_shape = BD_SHAPE(v->images, v->height, v->width, v->in);
     bd_shape weight_shape = BD_SHAPE(w->size[0], w->size[1], v->in, v->out);
     const fill_kind fills[] = { FILL_WHOLE, FILL_UNIFORM };
     for (int i = 0; i < 2; i++) {
         bool whole = fills[i] == FILL_WHOLE;
-        bd_tensor x = case_input(&c, f.value, x_shape, fills[i]), weight = case_input(&c, f.value, weight_shape, fills[i]);
+        bd_tensor x = case_input(&c, f.value, x_shape, fills[i]),
+                  weight = case_input(&c, f.value, weight_shape, fills[i]);
         bd_tensor y = bd_conv2d(c.graph, x, weight, *w);
         bd_shape y_shape = bd_tensor_shape(c.graph, y);
         int64_t pixels = y_shape.dim[0] * y_shape.dim[1] * y_shape.dim[2];
         bd_tensor dy = case_input(&c, f.value, y_shape, fills[i]);
-        case_output(&c, y, whole ? bit_identical : sum_of(forward_terms(v), 0));
+        case_output(&c, y, whole ? equal_value : sum_of(forward_terms(v), 0));
         case_output(&c, bd_conv2d_data(c.graph, dy, weight, *w, x_shape),
-                    whole ? bit_identical : sum_of(data_terms(v), 0));
-        case_output(&c, bd_conv2d_weight(c.graph, x, dy, *w, weight_shape), whole ? bit_identical : sum_of(pixels, 0));
+                    whole ? equal_value : sum_of(data_terms(v), 0));
+        case_output(&c, bd_conv2d_weight(c.graph, x, dy, *w, weight_shape), whole ? equal_value : sum_of(pixels, 0));
     }
     case_run(&c);
 }
@@ -135,7 +137,7 @@ void test_convolutions(session *s)
         { 2, 7, 7, 6, 16, { { 5, 5 }, { 1, 1 }, { { 0, 0 }, { 0, 0 } } } },
         { 3, 9, 7, 3, 16, { { 3, 3 }, { 1, 1 }, { { 1, 1 }, { 1, 1 } } } },
         { 2, 8, 8, 16, 3, { { 3, 3 }, { 2, 2 }, { { 1, 1 }, { 1, 1 } } } },
-        { 2, 8, 9, 6, 5, { { 1, 1 }, { 2, 2 }, { { 0, 0 }, { 0, 0 } } } }, /* a projection that skips pixels */
+        { 2, 8, 9, 6, 5, { { 1, 1 }, { 2, 2 }, { { 0, 0 }, { 0, 0 } } } },  /* a projection that skips pixels */
         { 1, 9, 11, 3, 7, { { 2, 3 }, { 3, 2 }, { { 1, 0 }, { 0, 2 } } } }, /* nothing alike */
         { 2, 4, 4, 33, 65, { { 3, 3 }, { 1, 1 }, { { 1, 1 }, { 1, 1 } } } },
     };

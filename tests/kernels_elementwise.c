@@ -141,14 +141,17 @@ static void division_and_power(session *s, format_set f)
     if (!case_begin(&c, s, f, "division and power"))
         return;
     bd_format format = f.value;
-    bd_tensor a = case_input(&c, format, BD_SHAPE(20011), FILL_WIDE), b = case_input(&c, format, BD_SHAPE(20011), FILL_WIDE);
+    bd_tensor a = case_input(&c, format, BD_SHAPE(20011), FILL_WIDE),
+              b = case_input(&c, format, BD_SHAPE(20011), FILL_WIDE);
     bd_tensor base = case_input(&c, format, BD_SHAPE(20011), FILL_POSITIVE);
     bd_tensor exponent = bd_mul(c.graph, case_input(&c, format, BD_SHAPE(20011), FILL_UNIFORM),
                                 bd_constant(c.graph, BD_SHAPE(20011), 16));
     case_output(&c, bd_div(c.graph, a, b), quotient_tolerance(f));
     case_output(&c, bd_pow(c.graph, base, exponent), within_ulps(POW_ULPS));
-    case_output(&c, bd_pow(c.graph, case_input(&c, format, BD_SHAPE(1009), FILL_WHOLE),
-                           case_input(&c, format, BD_SHAPE(1009), FILL_WHOLE)), within_ulps(POW_ULPS));
+    case_output(&c,
+                bd_pow(c.graph, case_input(&c, format, BD_SHAPE(1009), FILL_WHOLE),
+                       case_input(&c, format, BD_SHAPE(1009), FILL_WHOLE)),
+                within_ulps(POW_ULPS));
     case_run(&c);
 }
 

@@ -59,13 +59,15 @@ static void concatenations(session *s, format_set f)
     if (!case_begin(&c, s, f, "concat and pack"))
         return;
     bd_graph *g = c.graph;
-    bd_tensor a = special(&c, BD_SHAPE(3, 5, 2)), b = special(&c, BD_SHAPE(1, 5, 2)), d = special(&c, BD_SHAPE(3, 4, 2));
+    bd_tensor a = special(&c, BD_SHAPE(3, 5, 2)), b = special(&c, BD_SHAPE(1, 5, 2)),
+              d = special(&c, BD_SHAPE(3, 4, 2));
     bd_tensor e = special(&c, BD_SHAPE(3, 5, 1)), flat = special(&c, BD_SHAPE(131));
     case_output(&c, bd_concat(g, (bd_tensor[]){ a, b, a }, 3, 0), bit_identical);
     case_output(&c, bd_concat(g, (bd_tensor[]){ d, a }, 2, 1), bit_identical);
     case_output(&c, bd_concat(g, (bd_tensor[]){ e, a, e }, 3, 2), bit_identical);
     /* Parts begin at multiples of 256 bytes, as the training step lays gradients out. */
-    case_output(&c, bd_pack(g, (bd_tensor[]){ bd_neg(g, a), bd_neg(g, flat) }, (int64_t[]){ 0, 128 }, 2, 384), bit_identical);
+    case_output(&c, bd_pack(g, (bd_tensor[]){ bd_neg(g, a), bd_neg(g, flat) }, (int64_t[]){ 0, 128 }, 2, 384),
+                bit_identical);
     case_run(&c);
 }
 

@@ -10,10 +10,10 @@ static void pool(session *s, format_set f, const pooled *p)
 {
     const bd_window *w = &p->window;
     test_case c;
-    if (!case_begin(&c, s, f, "%lldx%lldx%lldx%lld, %lldx%lld step %lld,%lld pad %lld%lld,%lld%lld", (long long)p->images,
-                    (long long)p->height, (long long)p->width, (long long)p->channels, (long long)w->size[0],
-                    (long long)w->size[1], (long long)w->stride[0], (long long)w->stride[1], (long long)w->pad[0][0],
-                    (long long)w->pad[0][1], (long long)w->pad[1][0], (long long)w->pad[1][1]))
+    if (!case_begin(&c, s, f, "%lldx%lldx%lldx%lld, %lldx%lld step %lld,%lld pad %lld%lld,%lld%lld",
+                    (long long)p->images, (long long)p->height, (long long)p->width, (long long)p->channels,
+                    (long long)w->size[0], (long long)w->size[1], (long long)w->stride[0], (long long)w->stride[1],
+                    (long long)w->pad[0][0], (long long)w->pad[0][1], (long long)w->pad[1][0], (long long)w->pad[1][1]))
         return;
     bd_graph *g = c.graph;
     bd_shape shape = BD_SHAPE(p->images, p->height, p->width, p->channels);
@@ -47,7 +47,7 @@ void test_pooling(session *s)
         { 2, 7, 9, 16, { { 3, 3 }, { 2, 2 }, { { 1, 1 }, { 1, 1 } } } },
         { 3, 5, 5, 3, { { 3, 3 }, { 1, 1 }, { { 1, 1 }, { 1, 1 } } } },
         { 1, 7, 11, 1, { { 2, 3 }, { 3, 2 }, { { 1, 0 }, { 0, 2 } } } },
-        { 2, 8, 8, 5, { { 2, 2 }, { 3, 3 }, { { 0, 0 }, { 0, 0 } } } }, /* pixels that no window covers */
+        { 2, 8, 8, 5, { { 2, 2 }, { 3, 3 }, { { 0, 0 }, { 0, 0 } } } },  /* pixels that no window covers */
         { 3, 7, 7, 17, { { 7, 7 }, { 7, 7 }, { { 0, 0 }, { 0, 0 } } } }, /* the whole image */
     };
     for (int f = 0; f < 3; f++)

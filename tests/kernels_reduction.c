@@ -15,7 +15,7 @@ static void reduce(session *s, format_set f, bd_shape shape, int first, int coun
     for (int i = first; i < first + count; i++)
         terms *= shape.dim[i];
     bd_tensor whole = case_input(&c, f.value, shape, FILL_WHOLE), x = case_input(&c, f.value, shape, FILL_UNIFORM);
-    case_output(&c, bd_sum(c.graph, whole, first, count, false), bit_identical);
+    case_output(&c, bd_sum(c.graph, whole, first, count, false), equal_value);
     case_output(&c, bd_sum(c.graph, x, first, count, true), sum_of(terms, 0));
     /* Nothing has no largest; and a maximum does not depend on the accumulator. */
     if (terms > 0 && f.accumulator == BD_F32) {
@@ -96,11 +96,12 @@ static double softmax_relative(softmax_errors e)
 
 static test_tolerance softmax_tolerance(format_set f, int64_t terms)
 {
-    double device = softmax_relative(errors_of(f, terms, true)), reference = softmax_relative(errors_of(f, terms, false));
+    double device = softmax_relative(errors_of(f, terms, true)),
+           reference = softmax_relative(errors_of(f, terms, false));
     return (test_tolerance){ .kind = TOLERANCE_NEAR,
-                        .relative = (device + reference) / (1 - reference),
-                        /* subnormal exponentials and results, on both sides */
-                        .absolute = 2 * format_least(f.statistic) + format_least(f.value) };
+                             .relative = (device + reference) / (1 - reference),
+                             /* subnormal exponentials and results, on both sides */
+                             .absolute = 2 * format_least(f.statistic) + format_least(f.value) };
 }
 
 /* log(sum e) - (x - max x)[label]: the sum's relative error is the logarithm's absolute one; the logarithm is between 0 and
@@ -110,8 +111,8 @@ static test_tolerance cross_entropy_tolerance(format_set f, int64_t terms)
     double u = format_roundoff(f.statistic), logarithm = log((double)terms) + 1;
     double sums = -log1p(-errors_of(f, terms, true).sum) - log1p(-errors_of(f, terms, false).sum);
     return (test_tolerance){ .kind = TOLERANCE_NEAR,
-                        .relative = 2 * u / (1 - u),
-                        .absolute = sums + (2 * u + 3 * 0x1p-23) * logarithm + format_least(f.statistic) };
+                             .relative = 2 * u / (1 - u),
+                             .absolute = sums + (2 * u + 3 * 0x1p-23) * logarithm + format_least(f.statistic) };
 }
 
 static void softmax(session *s, format_set f, int64_t rows, int64_t classes)

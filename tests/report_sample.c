@@ -24,6 +24,7 @@ static void learn(run_result *run, double goodness, double images_per_second, ui
     double shift = 0.004 * noise(&state);
     bd_train_event event = { .epochs = EPOCHS,
                              .steps = STEPS,
+                             .steps_per_epoch = STEPS / EPOCHS,
                              .step_ms = 256e3 / images_per_second,
                              .images_per_second = images_per_second,
                              .planned_device_bytes = bytes,
@@ -128,6 +129,7 @@ int main(int argc, char **argv)
         .options = json_object(),
         .command = hostile ? "binade compare --model '<&>'" : "binade compare --epochs 5 --seeds 3",
         .epochs = EPOCHS,
+        .length = EPOCHS,
         .seeds = SEEDS,
         .devices = devices,
         .device_count = 2,

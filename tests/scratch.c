@@ -11,25 +11,30 @@
 
 static char folder[] = "/tmp/binade-test-XXXXXX";
 
-void scratch_create(void) {
+void scratch_create(void)
+{
     snprintf(folder, sizeof folder, "/tmp/binade-test-XXXXXX");
     ck_assert_ptr_nonnull(mkdtemp(folder));
 }
 
-static int remove_one(const char *path, const struct stat *info, int type, struct FTW *walk) {
+static int remove_one(const char *path, const struct stat *info, int type, struct FTW *walk)
+{
     (void)info, (void)type, (void)walk;
     return remove(path);
 }
 
-void scratch_remove(void) {
+void scratch_remove(void)
+{
     nftw(folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
 }
 
-const char *scratch_folder(void) {
+const char *scratch_folder(void)
+{
     return folder;
 }
 
-const char *scratch_path(const char *name) {
+const char *scratch_path(const char *name)
+{
     static char paths[8][256];
     static unsigned next;
     char *path = paths[next++ % 8];
@@ -37,21 +42,24 @@ const char *scratch_path(const char *name) {
     return path;
 }
 
-void scratch_write(const char *name, const void *data, size_t size) {
+void scratch_write(const char *name, const void *data, size_t size)
+{
     FILE *file = fopen(scratch_path(name), "wb");
     ck_assert_ptr_nonnull(file);
     ck_assert_uint_eq(fwrite(data, 1, size, file), size);
     ck_assert_int_eq(fclose(file), 0);
 }
 
-void scratch_write_gz(const char *name, const void *data, size_t size) {
+void scratch_write_gz(const char *name, const void *data, size_t size)
+{
     gzFile file = gzopen(scratch_path(name), "wb");
     ck_assert_ptr_nonnull(file);
     ck_assert_uint_eq(gzfwrite(data, 1, size, file), size);
     ck_assert_int_eq(gzclose(file), Z_OK);
 }
 
-uint8_t *scratch_read(const char *name, size_t *size) {
+uint8_t *scratch_read(const char *name, size_t *size)
+{
     FILE *file = fopen(scratch_path(name), "rb");
     ck_assert_ptr_nonnull(file);
     ck_assert_int_eq(fseek(file, 0, SEEK_END), 0);
@@ -65,7 +73,8 @@ uint8_t *scratch_read(const char *name, size_t *size) {
     return data;
 }
 
-int scratch_count(void) {
+int scratch_count(void)
+{
     DIR *opened = opendir(folder);
     ck_assert_ptr_nonnull(opened);
     int count = -2; /* "." and ".." */

@@ -12,6 +12,7 @@ import fcntl
 import gzip
 import html.parser
 import json
+import math
 import os
 import pathlib
 import pty
@@ -159,7 +160,7 @@ def test_usage_errors(place):
             (train + ['--optimizer', 'lion'], ['lion', 'sgd|adam|adamw']),
             (train + ['--optimizer', 'adam', '--momentum', '0.5'], ['--momentum', '--optimizer sgd']),
             (train + ['--beta1', '0.5'], ['--beta1', 'adam']),
-            (train + ['--final-lr', '0.5'], ['--final-lr', 'cosine']),
+            (train + ['--schedule', 'constant', '--final-lr', '0.5'], ['--final-lr', 'cosine']),
             (train + ['--schedule', 'linear'], ['linear', 'constant|step|cosine']),
             (train + ['--gemm', 'best'], ['auto|own|library']),
             (train + ['--on-nan', 'ignore'], ['stop|continue']),
@@ -251,6 +252,79 @@ def test_train_plain(place):
     assert err.count('epoch ') == 2 and '\x1b' not in err and '\r' not in err
     out, err = run(*place.tiny('--quiet'))
     assert 'test accuracy' in out and not err
+
+
+def crc32c(data):
+    crc = 0xffffffff
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82f63b78 if crc & 1 else 0)
+    return crc ^ 0xffffffff
+
+
+def read_records(data):
+    """A TensorFlow record file's records; their checksums must be right."""
+    masked = lambda part: (((c := crc32c(part)) >> 15 | c << 17) + 0xa282ead8) & 0xffffffff
+    while data:
+        length, check = struct.unpack_from('<QI', data)
+        assert check == masked(data[:8])
+        record = data[12:12 + length]
+        assert struct.unpack_from('<I', data, 12 + length)[0] == masked(record)
+        yield record
+        data = data[16 + length:]
+
+
+def fields(message):
+    """(number, value) of a protocol buffer message: varints and fixed ones as integers, the rest as bytes."""
+    def varint():
+        nonlocal at
+        value = shift = 0
+        while True:
+            value |= (message[at] & 0x7f) << shift
+            shift, at = shift + 7, at + 1
+            if message[at - 1] < 0x80:
+                return value
+    at = 0
+    while at < len(message):
+        key = varint()
+        size = {1: 8, 5: 4}.get(key & 7)
+        if key & 7 == 0:
+            yield key >> 3, varint()
+            continue
+        size = varint() if size is None else size
+        yield key >> 3, message[at:at + size]
+        at += size
+
+
+def test_tensorboard(place):
+    """Event files hold what metrics.jsonl does; TensorBoard's own reader agrees where it is installed."""
+    assert crc32c(b'123456789') == 0xe3069283 # the CRC's published check value
+    run(*place.tiny('--tensorboard', '--quiet'))
+    files = list(place.output.glob('events.out.tfevents.*'))
+    assert len(files) == 1
+    first, *events = [dict(fields(record)) for record in read_records(files[0].read_bytes())]
+    assert first[3] == b'brain.Event:2'
+    told = []
+    for event in events:
+        for _, scalar in fields(event[5]):
+            scalar = dict(fields(scalar))
+            told.append((event[2], scalar[1].decode(), struct.unpack('<f', scalar[2])[0]))
+    lines = [json.loads(line) for line in (place.output / 'metrics.jsonl').read_text().splitlines()]
+    wanted = [(e['step'], tag, e[name]) for e in lines for kind, tag, name in
+              (('progress', 'loss/train', 'train_loss'), ('progress', 'learning_rate', 'learning_rate'),
+               ('epoch', 'loss/test', 'test_loss'), ('epoch', 'accuracy/test', 'test_accuracy')) if e['event'] == kind]
+    assert len(wanted) > 4
+    for step, tag, value in wanted:
+        assert any(s == step and t == tag and math.isclose(v, value, rel_tol=1e-6, abs_tol=1e-7) for s, t, v in told), (step, tag)
+    try:
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    except ImportError:
+        return
+    board = EventAccumulator(str(place.output))
+    board.Reload()
+    theirs = [(e.step, tag, e.value) for tag in board.Tags()['scalars'] for e in board.Scalars(tag)]
+    assert sorted(theirs) == sorted(told)
 
 
 def test_default_output(place):
@@ -603,6 +677,36 @@ def test_documentation(place):
         for command, rest in re.findall(r'\bbinade (devices|train|compare)\b([^\n`#]*)', text):
             unknown = set(re.findall(r'(?<![\w-])--[a-z][a-z0-9-]*', rest)) - known[command]
             assert not unknown, f'{name}: binade {command} has no {unknown}'
+
+
+def complete(*words):
+    """What bash's completion offers for a line; words as bash splits them, at '=' too."""
+    script = ('. "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _binade; '
+              '[ ${#COMPREPLY[@]} = 0 ] || printf "%s\\n" "${COMPREPLY[@]}"')
+    done = subprocess.run(['bash', '-c', script, 'bash', str(pathlib.Path(BINADE).parent / 'binade.bash'), *words],
+                          capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+def test_manual_and_completions(place):
+    """Made from the option tables: each option is in each of them, and bash completes values too."""
+    folder = pathlib.Path(BINADE).parent
+    whole = {name: (folder / name).read_text() for name in ('binade.1', 'binade.bash', '_binade', 'binade.fish')}
+    for command in ('devices', 'train', 'compare'):
+        table = json.loads(run(command, '--describe')[0])
+        assert table['command'] == command and table['options']
+        assert f'binade\\-{command}' in whole['binade.1']
+        page = (folder / f'binade-{command}.1').read_text()
+        assert page.startswith('.TH BINADE-' + command.upper()) and 'EXIT STATUS' in page
+        offered = complete('binade', command, '--')
+        for option in table['options']:
+            assert '\\-\\-' + option['name'].replace('-', '\\-') + '\\fR' in page, f'{command} --{option["name"]}: no page'
+            assert '--' + option['name'] in offered, f'{command} --{option["name"]}: not in bash'
+            assert f"'--{option['name']}" in whole['_binade'] and f"-l {option['name']} " in whole['binade.fish']
+    assert complete('binade', 'tr') == ['train']
+    assert complete('binade', 'train', '--optimizer', '=', 'a') == ['adam', 'adamw']
+    assert complete('binade', 'train', '--optimizer', '=') == ['sgd', 'adam', 'adamw']
+    assert complete('binade', 'train', '--on-nan', 's') == ['stop']
 
 
 def test_example(place):

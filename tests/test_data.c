@@ -14,9 +14,10 @@ static const char IMAGES[] = "train-images-idx3-ubyte", LABELS[] = "train-labels
 static const char TEST_IMAGES[] = "t10k-images-idx3-ubyte", TEST_LABELS[] = "t10k-labels-idx1-ubyte";
 
 /* Builds an IDX file in `bytes`; element i is i * step (mod 256). Returns its size. */
-static size_t make_idx(uint8_t *bytes, int rank, const uint32_t *dim, int step) {
+static size_t make_idx(uint8_t *bytes, int rank, const uint32_t *dim, int step)
+{
     size_t used = 0, elements = 1;
-    memcpy(bytes, (uint8_t[]){0, 0, 8, (uint8_t)rank}, 4);
+    memcpy(bytes, (uint8_t[]){ 0, 0, 8, (uint8_t)rank }, 4);
     used = 4;
     for (int i = 0; i < rank; i++) {
         for (int shift = 24; shift >= 0; shift -= 8)
@@ -29,17 +30,19 @@ static size_t make_idx(uint8_t *bytes, int rank, const uint32_t *dim, int step) 
 }
 
 /* Writes a data set of 6 + 4 images of 3x2, labels 0 1 2 ... */
-static void write_good(void) {
+static void write_good(void)
+{
     uint8_t bytes[256];
-    scratch_write_gz("train-images-idx3-ubyte.gz", bytes, make_idx(bytes, 3, (uint32_t[]){6, 3, 2}, 7));
-    scratch_write(LABELS, bytes, make_idx(bytes, 1, (uint32_t[]){6}, 1));
-    scratch_write(TEST_IMAGES, bytes, make_idx(bytes, 3, (uint32_t[]){4, 3, 2}, 5));
-    scratch_write_gz("t10k-labels-idx1-ubyte.gz", bytes, make_idx(bytes, 1, (uint32_t[]){4}, 1));
+    scratch_write_gz("train-images-idx3-ubyte.gz", bytes, make_idx(bytes, 3, (uint32_t[]){ 6, 3, 2 }, 7));
+    scratch_write(LABELS, bytes, make_idx(bytes, 1, (uint32_t[]){ 6 }, 1));
+    scratch_write(TEST_IMAGES, bytes, make_idx(bytes, 3, (uint32_t[]){ 4, 3, 2 }, 5));
+    scratch_write_gz("t10k-labels-idx1-ubyte.gz", bytes, make_idx(bytes, 1, (uint32_t[]){ 4 }, 1));
 }
 
 /* The data set of the folder must be refused with this status; the message must hold both texts. */
-static void expect_refused(bd_status status, const char *file, const char *why) {
-    bd_error error = {0};
+static void expect_refused(bd_status status, const char *file, const char *why)
+{
+    bd_error error = { 0 };
     bd_dataset *dataset = NULL;
     ck_assert_int_eq(bd_dataset_open(scratch_folder(), &dataset, &error), status);
     ck_assert_ptr_null(dataset);
@@ -49,15 +52,17 @@ static void expect_refused(bd_status status, const char *file, const char *why) 
     ck_assert_ptr_null(strchr(error.message, '\n'));
 }
 
-static void replace(const char *name, int rank, const uint32_t *dim, int step) {
+static void replace(const char *name, int rank, const uint32_t *dim, int step)
+{
     uint8_t bytes[512];
     scratch_write(name, bytes, make_idx(bytes, rank, dim, step));
 }
 
-START_TEST(folder_opens) {
+START_TEST(folder_opens)
+{
     write_good();
     bd_dataset *dataset = NULL;
-    bd_error error = {0};
+    bd_error error = { 0 };
     ck_assert_msg(bd_dataset_open(scratch_folder(), &dataset, &error) == BD_OK, "%s", error.message);
     ck_assert_int_eq(dataset->train.count, 6);
     ck_assert_int_eq(dataset->test.count, 4);
@@ -83,15 +88,16 @@ START_TEST(folder_opens) {
 }
 END_TEST
 
-START_TEST(four_paths_open) {
+START_TEST(four_paths_open)
+{
     write_good();
-    replace("images", 4, (uint32_t[]){6, 1, 3, 2}, 1);
-    replace("tests", 4, (uint32_t[]){4, 1, 3, 2}, 1);
+    replace("images", 4, (uint32_t[]){ 6, 1, 3, 2 }, 1);
+    replace("tests", 4, (uint32_t[]){ 4, 1, 3, 2 }, 1);
     char paths[2048];
     snprintf(paths, sizeof paths, "%s,%s,%s,%s.gz", scratch_path("images"), scratch_path(LABELS), scratch_path("tests"),
              scratch_path(TEST_LABELS));
     bd_dataset *dataset = NULL;
-    bd_error error = {0};
+    bd_error error = { 0 };
     ck_assert_msg(bd_dataset_open(paths, &dataset, &error) == BD_OK, "%s", error.message);
     ck_assert_int_eq(dataset->channels, 2);
     bd_dataset_close(&dataset);
@@ -103,11 +109,12 @@ START_TEST(four_paths_open) {
 }
 END_TEST
 
-START_TEST(environment_names_fashion_mnist) {
+START_TEST(environment_names_fashion_mnist)
+{
     write_good();
     ck_assert_int_eq(setenv("BINADE_DATA", scratch_folder(), 1), 0);
     bd_dataset *dataset = NULL;
-    bd_error error = {0};
+    bd_error error = { 0 };
     ck_assert_msg(bd_dataset_open("fashion-mnist", &dataset, &error) == BD_OK, "%s", error.message);
     ck_assert_str_eq(dataset->name, "fashion-mnist");
     ck_assert_int_eq(dataset->train.count, 6);
@@ -115,9 +122,10 @@ START_TEST(environment_names_fashion_mnist) {
 }
 END_TEST
 
-START_TEST(constant_images_have_deviation_one) {
+START_TEST(constant_images_have_deviation_one)
+{
     write_good();
-    replace(IMAGES, 3, (uint32_t[]){6, 3, 2}, 0);
+    replace(IMAGES, 3, (uint32_t[]){ 6, 3, 2 }, 0);
     bd_dataset *dataset = NULL;
     ck_assert_int_eq(bd_dataset_open(scratch_folder(), &dataset, NULL), BD_OK);
     ck_assert_double_eq(dataset->deviation, 1);
@@ -125,8 +133,9 @@ START_TEST(constant_images_have_deviation_one) {
 }
 END_TEST
 
-START_TEST(missing_files_are_refused) {
-    bd_error error = {0};
+START_TEST(missing_files_are_refused)
+{
+    bd_error error = { 0 };
     bd_dataset *dataset = NULL;
     ck_assert_int_eq(bd_dataset_open(scratch_path("nowhere"), &dataset, &error), BD_ERROR_FILE);
     ck_assert_ptr_nonnull(strstr(error.message, "nowhere"));
@@ -136,9 +145,10 @@ START_TEST(missing_files_are_refused) {
 }
 END_TEST
 
-START_TEST(truncated_files_are_refused) {
+START_TEST(truncated_files_are_refused)
+{
     uint8_t bytes[256];
-    size_t size = make_idx(bytes, 3, (uint32_t[]){4, 3, 2}, 5);
+    size_t size = make_idx(bytes, 3, (uint32_t[]){ 4, 3, 2 }, 5);
     for (size_t cut = 0; cut < size; cut++) {
         write_good();
         scratch_write(TEST_IMAGES, bytes, cut);
@@ -147,7 +157,8 @@ START_TEST(truncated_files_are_refused) {
 }
 END_TEST
 
-START_TEST(damaged_gz_is_refused) {
+START_TEST(damaged_gz_is_refused)
+{
     write_good();
     size_t size;
     uint8_t *bytes = scratch_read("train-images-idx3-ubyte.gz", &size);
@@ -162,10 +173,11 @@ START_TEST(damaged_gz_is_refused) {
 }
 END_TEST
 
-START_TEST(oversized_files_are_refused) {
-    uint8_t bytes[256] = {0};
+START_TEST(oversized_files_are_refused)
+{
+    uint8_t bytes[256] = { 0 };
     write_good();
-    size_t size = make_idx(bytes, 3, (uint32_t[]){4, 3, 2}, 5);
+    size_t size = make_idx(bytes, 3, (uint32_t[]){ 4, 3, 2 }, 5);
     scratch_write(TEST_IMAGES, bytes, size + 1);
     expect_refused(BD_ERROR_DATA, TEST_IMAGES, "longer than the 24 bytes");
     unlink(scratch_path(TEST_IMAGES));
@@ -174,12 +186,13 @@ START_TEST(oversized_files_are_refused) {
 }
 END_TEST
 
-START_TEST(boastful_headers_are_refused) {
+START_TEST(boastful_headers_are_refused)
+{
     uint8_t bytes[64];
     make_idx(bytes, 0, NULL, 0);
     /* 2^40 bytes that are not there must not be allocated; 2^96 must not overflow. */
     write_good();
-    memcpy(bytes, (uint8_t[]){0, 0, 8, 3, 0, 0, 1, 0, 0, 1, 0, 0, 0, 1, 0, 0, 9}, 17);
+    memcpy(bytes, (uint8_t[]){ 0, 0, 8, 3, 0, 0, 1, 0, 0, 1, 0, 0, 0, 1, 0, 0, 9 }, 17);
     scratch_write(TEST_IMAGES, bytes, 17);
     expect_refused(BD_ERROR_DATA, TEST_IMAGES, "truncated");
     memset(bytes + 4, 0xff, 12);
@@ -188,12 +201,13 @@ START_TEST(boastful_headers_are_refused) {
 }
 END_TEST
 
-START_TEST(wrong_magic_is_refused) {
-    static const uint8_t magics[][4] = {{1, 0, 8, 3}, {0, 1, 8, 3}, {0, 0, 0x0d, 3},
-                                        {0, 0, 8, 0}, {0, 0, 8, 5}, {'P', 'K', 3, 4}};
+START_TEST(wrong_magic_is_refused)
+{
+    static const uint8_t magics[][4] = { { 1, 0, 8, 3 }, { 0, 1, 8, 3 }, { 0, 0, 0x0d, 3 },
+                                         { 0, 0, 8, 0 }, { 0, 0, 8, 5 }, { 'P', 'K', 3, 4 } };
     for (size_t i = 0; i < sizeof magics / sizeof *magics; i++) {
         uint8_t bytes[256];
-        size_t size = make_idx(bytes, 3, (uint32_t[]){4, 3, 2}, 5);
+        size_t size = make_idx(bytes, 3, (uint32_t[]){ 4, 3, 2 }, 5);
         memcpy(bytes, magics[i], 4);
         write_good();
         scratch_write(TEST_IMAGES, bytes, size);
@@ -202,32 +216,34 @@ START_TEST(wrong_magic_is_refused) {
 }
 END_TEST
 
-START_TEST(what_does_not_match_is_refused) {
+START_TEST(what_does_not_match_is_refused)
+{
     write_good();
-    replace(LABELS, 1, (uint32_t[]){7}, 1);
+    replace(LABELS, 1, (uint32_t[]){ 7 }, 1);
     expect_refused(BD_ERROR_DATA, LABELS, "7 labels for the 6 images");
     write_good();
-    replace(LABELS, 3, (uint32_t[]){6, 1, 1}, 1);
+    replace(LABELS, 3, (uint32_t[]){ 6, 1, 1 }, 1);
     expect_refused(BD_ERROR_DATA, LABELS, "3 dimensions");
     write_good();
-    replace(TEST_IMAGES, 1, (uint32_t[]){4}, 1);
+    replace(TEST_IMAGES, 1, (uint32_t[]){ 4 }, 1);
     expect_refused(BD_ERROR_DATA, TEST_IMAGES, "1 dimensions");
     write_good();
-    replace(TEST_IMAGES, 3, (uint32_t[]){4, 2, 3}, 1);
+    replace(TEST_IMAGES, 3, (uint32_t[]){ 4, 2, 3 }, 1);
     expect_refused(BD_ERROR_DATA, TEST_IMAGES, "2x3x1");
     write_good();
-    replace(TEST_IMAGES, 3, (uint32_t[]){0, 3, 2}, 1);
+    replace(TEST_IMAGES, 3, (uint32_t[]){ 0, 3, 2 }, 1);
     expect_refused(BD_ERROR_DATA, TEST_IMAGES, "no images");
     write_good();
-    replace(LABELS, 1, (uint32_t[]){6}, 51);
+    replace(LABELS, 1, (uint32_t[]){ 6 }, 51);
     expect_refused(BD_ERROR_DATA, LABELS, "label 255");
     write_good();
-    replace(LABELS, 1, (uint32_t[]){6}, 0);
+    replace(LABELS, 1, (uint32_t[]){ 6 }, 0);
     expect_refused(BD_ERROR_DATA, TEST_LABELS, "label 1 at position 1");
 }
 END_TEST
 
-int main(void) {
+int main(void)
+{
     Suite *suite = suite_create("data");
     TCase *tests = tcase_create("idx");
     tcase_add_checked_fixture(tests, scratch_create, scratch_remove);

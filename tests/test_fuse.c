@@ -21,7 +21,8 @@ static bd_tensor mlp(bd_graph *graph, bd_tensor x, int64_t classes, bool trainin
 
 static bd_tensor lenet(bd_graph *graph, bd_tensor x, int64_t classes, bool training, const void *user)
 {
-    const bd_window same = { { 5, 5 }, { 1, 1 }, { { 2, 2 }, { 2, 2 } } }, valid = { { 5, 5 }, { 1, 1 }, { { 0, 0 }, { 0, 0 } } };
+    const bd_window same = { { 5, 5 }, { 1, 1 }, { { 2, 2 }, { 2, 2 } } },
+                    valid = { { 5, 5 }, { 1, 1 }, { { 0, 0 }, { 0, 0 } } };
     const bd_window pool = { { 2, 2 }, { 2, 2 }, { { 0, 0 }, { 0, 0 } } };
     (void)training, (void)user;
     x = bd_max_pool(graph, bd_relu(graph, bd_conv(graph, x, 6, same, true, "conv1")), pool);
@@ -34,12 +35,14 @@ static bd_tensor lenet(bd_graph *graph, bd_tensor x, int64_t classes, bool train
 /* Everything that fuses in another way: normalisation, dropout, averages, overlapping windows, gelu, tanh. */
 static bd_tensor mixture(bd_graph *graph, bd_tensor x, int64_t classes, bool training, const void *user)
 {
-    const bd_window conv = { { 3, 3 }, { 2, 2 }, { { 1, 1 }, { 0, 1 } } }, overlap = { { 3, 3 }, { 2, 2 }, { { 1, 1 }, { 1, 1 } } };
+    const bd_window conv = { { 3, 3 }, { 2, 2 }, { { 1, 1 }, { 0, 1 } } },
+                    overlap = { { 3, 3 }, { 2, 2 }, { { 1, 1 }, { 1, 1 } } };
     const bd_window average = { { 2, 2 }, { 1, 1 }, { { 0, 0 }, { 0, 0 } } };
     (void)user;
     x = bd_gelu(graph, bd_batch_norm(graph, bd_conv(graph, x, 5, conv, true, "conv"), training, 0.9f, 1e-5f, "norm"));
     x = bd_avg_pool(graph, bd_max_pool(graph, x, overlap), average);
-    x = bd_tanh(graph, bd_layer_norm(graph, bd_linear(graph, bd_flatten(graph, x), 19, true, "fc1"), 1e-5f, "layer_norm"));
+    x = bd_tanh(graph,
+                bd_layer_norm(graph, bd_linear(graph, bd_flatten(graph, x), 19, true, "fc1"), 1e-5f, "layer_norm"));
     x = bd_dropout(graph, x, 0.25f, training);
     return bd_linear(graph, x, classes, true, "fc2");
 }
@@ -55,8 +58,9 @@ static void set_up(setting *s, bd_model_function model, const char *precision, i
 {
     bd_error error;
     memset(s, 0, sizeof *s);
-    s->dataset = (bd_dataset){ .name = "made up", .height = side, .width = side, .channels = 1, .classes = 10, .mean = 0.3f,
-                               .deviation = 0.35f };
+    s->dataset = (bd_dataset){
+        .name = "made up", .height = side, .width = side, .channels = 1, .classes = 10, .mean = 0.3f, .deviation = 0.35f
+    };
     s->dataset.train.count = s->dataset.test.count = 4 * batch;
     bd_train_params_init(&s->params);
     s->params.model = model;
@@ -174,8 +178,8 @@ START_TEST(tensors_alive_together_never_overlap)
                 const bool packed = plan->graph->nodes[a].op == BD_OP_PACK || plan->graph->nodes[b].op == BD_OP_PACK;
                 if (packed || !lifetime(plan, b, &first[1], &last[1]) || first[0] > last[1] || first[1] > last[0])
                     continue;
-                ck_assert_msg(x->offset + x->size <= y->offset || y->offset + y->size <= x->offset, "nodes %d and %d", (int)a,
-                              (int)b);
+                ck_assert_msg(x->offset + x->size <= y->offset || y->offset + y->size <= x->offset, "nodes %d and %d",
+                              (int)a, (int)b);
             }
         }
         bd_plan_destroy(&plan);
@@ -199,7 +203,8 @@ START_TEST(every_kernel_reads_only_what_is_written_before)
                 if (operand->written || node->op == BD_OP_VARIABLE)
                     continue;
                 for (int part = 0; part < (node->op == BD_OP_PACK ? node->input_count : 1); part++) {
-                    bd_tensor source = node->op == BD_OP_PACK ? bd_view_base(plan->graph, node->inputs[part]) : operand->node;
+                    bd_tensor source =
+                        node->op == BD_OP_PACK ? bd_view_base(plan->graph, node->inputs[part]) : operand->node;
                     ck_assert_int_ge(plan->kernel_of[source], 0);
                     ck_assert_int_lt(plan->kernel_of[source], k);
                 }

@@ -115,9 +115,9 @@ static void step(harness *h, const double gradient[COUNT])
 #define ck_same(a, b) ck_assert_double_eq_tol(a, b, 1e-13)
 
 static const double start[COUNT] = { 1, -2, 0.5, 3, -0.25 };
-static const double gradients[3][COUNT] = {
-    { 0.5, -1, 2, 0, 0.125 }, { -0.25, 0.5, 1, 4, -3 }, { 1.5, 0.75, -2, 0.5, 0.0625 }
-};
+static const double gradients[3][COUNT] = { { 0.5, -1, 2, 0, 0.125 },
+                                            { -0.25, 0.5, 1, 4, -3 },
+                                            { 1.5, 0.75, -2, 0.5, 0.0625 } };
 static const float rates[3] = { 0.5f, 0.25f, 0.125f };
 
 static void put_start(harness *h)
@@ -128,8 +128,9 @@ static void put_start(harness *h)
 
 static void check_sgd(bool nesterov, float momentum, float decay, const char *policy)
 {
-    bd_optimizer optimizer = { .kind = BD_OPTIMIZER_SGD, .momentum = momentum, .nesterov = nesterov,
-                               .weight_decay = decay };
+    bd_optimizer optimizer = {
+        .kind = BD_OPTIMIZER_SGD, .momentum = momentum, .nesterov = nesterov, .weight_decay = decay
+    };
     harness h;
     setup(&h, &optimizer, policy, rates, 3);
     put_start(&h);
@@ -160,7 +161,9 @@ END_TEST
 
 static void check_adam(bd_optimizer_kind kind, float decay, const char *policy)
 {
-    bd_optimizer optimizer = { .kind = kind, .weight_decay = decay, .beta1 = 0.75f, .beta2 = 0.9375f, .epsilon = 1e-3f };
+    bd_optimizer optimizer = {
+        .kind = kind, .weight_decay = decay, .beta1 = 0.75f, .beta2 = 0.9375f, .epsilon = 1e-3f
+    };
     harness h;
     setup(&h, &optimizer, policy, rates, 3);
     put_start(&h);
@@ -223,8 +226,9 @@ START_TEST(overflow_skips_the_step)
 {
     const bd_optimizer_kind kinds[] = { BD_OPTIMIZER_SGD, BD_OPTIMIZER_ADAM };
     for (int k = 0; k < 2; k++) {
-        bd_optimizer optimizer = { .kind = kinds[k], .momentum = 0.9f, .beta1 = 0.75f, .beta2 = 0.9375f,
-                                   .epsilon = 1e-3f, .clip_norm = 1 };
+        bd_optimizer optimizer = {
+            .kind = kinds[k], .momentum = 0.9f, .beta1 = 0.75f, .beta2 = 0.9375f, .epsilon = 1e-3f, .clip_norm = 1
+        };
         harness skipping, clean;
         setup(&skipping, &optimizer, "mixed", rates, 1);
         setup(&clean, &optimizer, "mixed", rates, 1);
@@ -382,8 +386,9 @@ END_TEST
 
 START_TEST(feeds_respect_limits)
 {
-    const bd_dataset data = { .height = 10, .width = 10, .channels = 1, .train = { .count = 1000 },
-                              .test = { .count = 200 } };
+    const bd_dataset data = {
+        .height = 10, .width = 10, .channels = 1, .train = { .count = 1000 }, .test = { .count = 200 }
+    };
     bd_feed_shape train, test;
     bd_error error = { 0 };
     must(bd_feed_decide(&(bd_limits){ 0 }, 0, &data, 10, &train, &test, &error), &error);

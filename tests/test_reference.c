@@ -83,10 +83,13 @@ static void expect_values(bool exact, bd_tensor tensor, const double *expected, 
     free(values);
 }
 
-#define LIST(...) (const double[]){ __VA_ARGS__ }
+#define LIST(...)                                                                                                      \
+    (const double[])                                                                                                   \
+    {                                                                                                                  \
+        __VA_ARGS__                                                                                                    \
+    }
 #define VARIABLE(name, shape, ...) variable(name, BD_F32, shape, LIST(__VA_ARGS__))
-#define EXPECT(tensor, ...)                                                                                            \
-    expect_values(true, tensor, LIST(__VA_ARGS__), sizeof LIST(__VA_ARGS__) / sizeof(double))
+#define EXPECT(tensor, ...) expect_values(true, tensor, LIST(__VA_ARGS__), sizeof LIST(__VA_ARGS__) / sizeof(double))
 #define EXPECT_ROUNDED(tensor, ...)                                                                                    \
     expect_values(false, tensor, LIST(__VA_ARGS__), sizeof LIST(__VA_ARGS__) / sizeof(double))
 
@@ -315,7 +318,8 @@ END_TEST
 
 START_TEST(convolution_weight_in_parts)
 {
-    bd_tensor inputs[] = { VARIABLE("x", BD_SHAPE(1, 1, 3, 1), 1, 2, 3), VARIABLE("dy", BD_SHAPE(1, 1, 3, 1), 1, 10, 100) };
+    bd_tensor inputs[] = { VARIABLE("x", BD_SHAPE(1, 1, 3, 1), 1, 2, 3),
+                           VARIABLE("dy", BD_SHAPE(1, 1, 3, 1), 1, 10, 100) };
     bd_tensor parts;
     bd_node *node = bd_graph_append(graph, BD_OP_CONV2D_WEIGHT, BD_SHAPE(2, 1, 1, 1, 1), inputs, 2, &parts);
     node->attr.window = window(1, 1, 0, 0);
@@ -476,7 +480,7 @@ START_TEST(control_step_scales_the_loss)
     static const struct {
         double nonfinite, apply, unscale, scale, overflows;
     } steps[] = {
-        { 0, 1, 1.0 / 1024, 1024, 0 }, { 0, 1, 1.0 / 1024, 2048, 0 }, { 3, 0, 1.0 / 2048, 1024, 1 },
+        { 0, 1, 1.0 / 1024, 1024, 0 }, { 0, 1, 1.0 / 1024, 2048, 0 },  { 3, 0, 1.0 / 2048, 1024, 1 },
         { 0, 1, 1.0 / 1024, 1024, 1 }, { NAN, 0, 1.0 / 1024, 512, 2 }, { 0, 1, 1.0 / 512, 512, 2 },
         { 0, 1, 1.0 / 512, 1024, 2 },
     };
@@ -540,13 +544,37 @@ int main(void)
     TCase *tests = tcase_create("all");
     tcase_add_checked_fixture(tests, set_up, tear_down);
     const TTest *const all[] = {
-        unary, unary_transcendental, binary, elementwise_rounds_to_the_node, elementwise_operations_are_32_bit,
-        exact_rounds_nothing, views, permute_three_axes, pack_leaves_gaps_of_zeros, gather_clamps_and_scatter_adds,
-        empty_tensors, reductions, maximum_of_nan_is_nan, sums_round_once, sums_in_parts, matmul_transposes,
-        matmul_batch_and_parts, matmul_keeps_nan_of_zero_times_infinity, convolution, convolution_channels,
-        convolution_weight_in_parts, pooling, pooling_padding_counts_for_nothing, readers_see_old_values,
-        assign_rounds_to_the_variable, parts_lie_in_their_base, missing_variable_is_named, batch_and_valid,
-        random_numbers_are_philox, control_words_before_and_after_the_step, control_step_scales_the_loss,
+        unary,
+        unary_transcendental,
+        binary,
+        elementwise_rounds_to_the_node,
+        elementwise_operations_are_32_bit,
+        exact_rounds_nothing,
+        views,
+        permute_three_axes,
+        pack_leaves_gaps_of_zeros,
+        gather_clamps_and_scatter_adds,
+        empty_tensors,
+        reductions,
+        maximum_of_nan_is_nan,
+        sums_round_once,
+        sums_in_parts,
+        matmul_transposes,
+        matmul_batch_and_parts,
+        matmul_keeps_nan_of_zero_times_infinity,
+        convolution,
+        convolution_channels,
+        convolution_weight_in_parts,
+        pooling,
+        pooling_padding_counts_for_nothing,
+        readers_see_old_values,
+        assign_rounds_to_the_variable,
+        parts_lie_in_their_base,
+        missing_variable_is_named,
+        batch_and_valid,
+        random_numbers_are_philox,
+        control_words_before_and_after_the_step,
+        control_step_scales_the_loss,
         control_step_halts_on_nan,
     };
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)

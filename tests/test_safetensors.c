@@ -12,30 +12,29 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const float floats[6] = {1, -2, 3, 0.5f, 0, 9};
-static const uint16_t halves[3] = {0x3c00, 0xc000, 0x7c00};
-static const uint32_t words[2] = {7, 0xffffffff};
+static const float floats[6] = { 1, -2, 3, 0.5f, 0, 9 };
+static const uint16_t halves[3] = { 0x3c00, 0xc000, 0x7c00 };
+static const uint32_t words[2] = { 7, 0xffffffff };
 static const int64_t big = -5;
-static const uint8_t bytes5[5] = {1, 2, 3, 4, 5};
+static const uint8_t bytes5[5] = { 1, 2, 3, 4, 5 };
 static const bd_safe_tensor good[] = {
-    {"halves", BD_SAFE_F16, BD_SHAPE(3, 1), halves},
-    {"fc1/weight", BD_SAFE_F32, BD_SHAPE(2, 3), floats},
-    {"bytes", BD_SAFE_U8, BD_SHAPE(5), bytes5},
-    {"words", BD_SAFE_U32, BD_SHAPE(2), words},
-    {"big", BD_SAFE_I64, {0, {0}}, &big},
-    {"none", BD_SAFE_F32, BD_SHAPE(0, 4), floats},
+    { "halves", BD_SAFE_F16, BD_SHAPE(3, 1), halves }, { "fc1/weight", BD_SAFE_F32, BD_SHAPE(2, 3), floats },
+    { "bytes", BD_SAFE_U8, BD_SHAPE(5), bytes5 },      { "words", BD_SAFE_U32, BD_SHAPE(2), words },
+    { "big", BD_SAFE_I64, { 0, { 0 } }, &big },        { "none", BD_SAFE_F32, BD_SHAPE(0, 4), floats },
 };
 enum { GOOD_COUNT = sizeof good / sizeof *good };
-static const bd_safe_text metadata[] = {{"model", "mlp \"\xc3\xa9\"\n"}, {"epoch", "3"}};
+static const bd_safe_text metadata[] = { { "model", "mlp \"\xc3\xa9\"\n" }, { "epoch", "3" } };
 
-static void write_good(const char *name) {
-    bd_error error = {0};
+static void write_good(const char *name)
+{
+    bd_error error = { 0 };
     ck_assert_msg(bd_safetensors_write(scratch_path(name), good, GOOD_COUNT, metadata, 2, &error) == BD_OK, "%s",
                   error.message);
 }
 
-static void expect_good(const char *name) {
-    bd_error error = {0};
+static void expect_good(const char *name)
+{
+    bd_error error = { 0 };
     bd_safetensors *file = NULL;
     ck_assert_msg(bd_safetensors_read(scratch_path(name), &file, &error) == BD_OK, "%s", error.message);
     ck_assert_uint_eq(bd_safetensors_count(file), GOOD_COUNT);
@@ -60,7 +59,8 @@ static void expect_good(const char *name) {
     bd_safetensors_close(NULL);
 }
 
-START_TEST(written_files_read_back) {
+START_TEST(written_files_read_back)
+{
     write_good("file");
     expect_good("file");
     write_good("file");
@@ -75,7 +75,8 @@ START_TEST(written_files_read_back) {
 END_TEST
 
 /* An independent reading of the layout: what other programs rely on. */
-START_TEST(layout_is_the_published_one) {
+START_TEST(layout_is_the_published_one)
+{
     write_good("file");
     size_t size;
     uint8_t *data = scratch_read("file", &size);
@@ -91,12 +92,13 @@ START_TEST(layout_is_the_published_one) {
 }
 END_TEST
 
-START_TEST(bad_names_are_not_written) {
-    static const bd_safe_tensor twice[] = {{"a", BD_SAFE_U8, BD_SHAPE(5), bytes5},
-                                           {"a", BD_SAFE_U8, BD_SHAPE(5), bytes5}};
-    static const bd_safe_tensor reserved = {"__metadata__", BD_SAFE_U8, BD_SHAPE(5), bytes5};
-    static const bd_safe_tensor latin1 = {"\xe9", BD_SAFE_U8, BD_SHAPE(5), bytes5};
-    static const bd_safe_tensor huge = {"huge", BD_SAFE_F32, BD_SHAPE(INT64_MAX / 2), bytes5};
+START_TEST(bad_names_are_not_written)
+{
+    static const bd_safe_tensor twice[] = { { "a", BD_SAFE_U8, BD_SHAPE(5), bytes5 },
+                                            { "a", BD_SAFE_U8, BD_SHAPE(5), bytes5 } };
+    static const bd_safe_tensor reserved = { "__metadata__", BD_SAFE_U8, BD_SHAPE(5), bytes5 };
+    static const bd_safe_tensor latin1 = { "\xe9", BD_SAFE_U8, BD_SHAPE(5), bytes5 };
+    static const bd_safe_tensor huge = { "huge", BD_SAFE_F32, BD_SHAPE(INT64_MAX / 2), bytes5 };
     const char *path = scratch_path("file");
     ck_assert_int_eq(bd_safetensors_write(path, twice, 2, NULL, 0, NULL), BD_ERROR_ARGUMENT);
     ck_assert_int_eq(bd_safetensors_write(path, &reserved, 1, NULL, 0, NULL), BD_ERROR_ARGUMENT);
@@ -107,11 +109,12 @@ START_TEST(bad_names_are_not_written) {
 END_TEST
 
 /* A limit on the size of files stands for a full disk: write() fails half way, as it does with ENOSPC. */
-START_TEST(full_disk_leaves_the_old_file) {
+START_TEST(full_disk_leaves_the_old_file)
+{
     write_good("file");
     signal(SIGXFSZ, SIG_IGN);
-    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &(struct rlimit){100, RLIM_INFINITY}), 0);
-    bd_error error = {0};
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &(struct rlimit){ 100, RLIM_INFINITY }), 0);
+    bd_error error = { 0 };
     ck_assert_int_eq(bd_safetensors_write(scratch_path("file"), good, GOOD_COUNT, NULL, 0, &error), BD_ERROR_FILE);
     ck_assert_ptr_nonnull(strstr(error.message, scratch_path("file")));
     ck_assert_int_eq(scratch_count(), 1);
@@ -119,8 +122,9 @@ START_TEST(full_disk_leaves_the_old_file) {
 }
 END_TEST
 
-START_TEST(missing_folders_and_files_are_refused) {
-    bd_error error = {0};
+START_TEST(missing_folders_and_files_are_refused)
+{
+    bd_error error = { 0 };
     bd_safetensors *file;
     ck_assert_int_eq(bd_safetensors_write(scratch_path("no/file"), good, 1, NULL, 0, &error), BD_ERROR_FILE);
     ck_assert_ptr_nonnull(strstr(error.message, "no/file"));
@@ -131,7 +135,8 @@ START_TEST(missing_folders_and_files_are_refused) {
 }
 END_TEST
 
-START_TEST(truncated_files_are_refused) {
+START_TEST(truncated_files_are_refused)
+{
     write_good("file");
     size_t size;
     uint8_t *data = scratch_read("file", &size);
@@ -151,52 +156,54 @@ END_TEST
 static const struct {
     const char *header, *why;
 } bad_headers[] = {
-    {"", "header"},
-    {"[]", "not a JSON object"},
-    {"{", "header"},
-    {"{} x", "header"},
-    {"{\"a\":1}", "'a'"},
-    {"{}", "end at byte 0 of 16"},
-    {"{" TENSOR("a", "F32", "2,2", 0, 16) "," TENSOR("a", "F32", "2,2", 0, 16) "}", "duplicate"},
-    {"{\"a\":{\"dtype\":\"U8\",\"dtype\":\"U8\",\"shape\":[16],\"data_offsets\":[0,16]}}", "duplicate"},
-    {"{" TENSOR("a", "F32", "2", 0, 8) "," TENSOR("b", "F32", "2", 4, 12) "}", "overlaps"},
-    {"{" TENSOR("a", "F32", "2", 0, 8) "," TENSOR("b", "F32", "2", 0, 8) "}", "overlaps"},
-    {"{" TENSOR("a", "F32", "1", 0, 4) "," TENSOR("b", "F32", "2", 8, 16) "}", "belong to no tensor"},
-    {"{" TENSOR("a", "F32", "2", 0, 8) "}", "end at byte 8 of 16"},
-    {"{" TENSOR("a", "F32", "2,4", 0, 32) "}", "ends at byte 32 of 16"},
-    {"{" TENSOR("a", "F32", "3", 0, 16) "}", "do not fit"},
-    {"{" TENSOR("a", "F32", "4", 16, 0) "}", "do not fit"},
-    {"{" TENSOR("a", "F32", "4", -16, 0) "}", "data_offsets"},
-    {"{" TENSOR("a", "F32", "-4", 0, 16) "}", "no whole number"},
-    {"{" TENSOR("a", "F32", "4.0", 0, 16) "}", "no whole number"},
-    {"{" TENSOR("a", "F32", "9223372036854775807,9223372036854775807", 0, 16) "}", "do not fit"},
-    {"{" TENSOR("a", "F32", "4611686018427387908", 0, 16) "}", "do not fit"},
-    {"{" TENSOR("a", "F32", "99999999999999999999", 0, 16) "}", "header"},
-    {"{" TENSOR("a", "U8", "1,1,1,1,1,1,16", 0, 16) "}", "at most 6"},
-    {"{" TENSOR("a", "F8_E4M3", "16", 0, 16) "}", "F8_E4M3"},
-    {"{\"a\":{\"shape\":[4],\"data_offsets\":[0,16]}}", "exactly"},
-    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[4]}}", "exactly"},
-    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[4],\"offset\":[0,16]}}", "data_offsets"},
-    {"{\"a\":{\"dtype\":\"F32\",\"shape\":4,\"data_offsets\":[0,16]}}", "shape"},
-    {"{\"a\":{\"dtype\":1,\"shape\":[4],\"data_offsets\":[0,16]}}", "dtype"},
-    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0]}}", "data_offsets"},
-    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,16],\"x\":0}}", "exactly"},
-    {"{\"__metadata__\":{\"a\":1}," TENSOR("a", "F32", "4", 0, 16) "}", "not a string"},
-    {"{\"__metadata__\":[]," TENSOR("a", "F32", "4", 0, 16) "}", "not an object"},
+    { "", "header" },
+    { "[]", "not a JSON object" },
+    { "{", "header" },
+    { "{} x", "header" },
+    { "{\"a\":1}", "'a'" },
+    { "{}", "end at byte 0 of 16" },
+    { "{" TENSOR("a", "F32", "2,2", 0, 16) "," TENSOR("a", "F32", "2,2", 0, 16) "}", "duplicate" },
+    { "{\"a\":{\"dtype\":\"U8\",\"dtype\":\"U8\",\"shape\":[16],\"data_offsets\":[0,16]}}", "duplicate" },
+    { "{" TENSOR("a", "F32", "2", 0, 8) "," TENSOR("b", "F32", "2", 4, 12) "}", "overlaps" },
+    { "{" TENSOR("a", "F32", "2", 0, 8) "," TENSOR("b", "F32", "2", 0, 8) "}", "overlaps" },
+    { "{" TENSOR("a", "F32", "1", 0, 4) "," TENSOR("b", "F32", "2", 8, 16) "}", "belong to no tensor" },
+    { "{" TENSOR("a", "F32", "2", 0, 8) "}", "end at byte 8 of 16" },
+    { "{" TENSOR("a", "F32", "2,4", 0, 32) "}", "ends at byte 32 of 16" },
+    { "{" TENSOR("a", "F32", "3", 0, 16) "}", "do not fit" },
+    { "{" TENSOR("a", "F32", "4", 16, 0) "}", "do not fit" },
+    { "{" TENSOR("a", "F32", "4", -16, 0) "}", "data_offsets" },
+    { "{" TENSOR("a", "F32", "-4", 0, 16) "}", "no whole number" },
+    { "{" TENSOR("a", "F32", "4.0", 0, 16) "}", "no whole number" },
+    { "{" TENSOR("a", "F32", "9223372036854775807,9223372036854775807", 0, 16) "}", "do not fit" },
+    { "{" TENSOR("a", "F32", "4611686018427387908", 0, 16) "}", "do not fit" },
+    { "{" TENSOR("a", "F32", "99999999999999999999", 0, 16) "}", "header" },
+    { "{" TENSOR("a", "U8", "1,1,1,1,1,1,16", 0, 16) "}", "at most 6" },
+    { "{" TENSOR("a", "F8_E4M3", "16", 0, 16) "}", "F8_E4M3" },
+    { "{\"a\":{\"shape\":[4],\"data_offsets\":[0,16]}}", "exactly" },
+    { "{\"a\":{\"dtype\":\"F32\",\"shape\":[4]}}", "exactly" },
+    { "{\"a\":{\"dtype\":\"F32\",\"shape\":[4],\"offset\":[0,16]}}", "data_offsets" },
+    { "{\"a\":{\"dtype\":\"F32\",\"shape\":4,\"data_offsets\":[0,16]}}", "shape" },
+    { "{\"a\":{\"dtype\":1,\"shape\":[4],\"data_offsets\":[0,16]}}", "dtype" },
+    { "{\"a\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0]}}", "data_offsets" },
+    { "{\"a\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,16],\"x\":0}}", "exactly" },
+    { "{\"__metadata__\":{\"a\":1}," TENSOR("a", "F32", "4", 0, 16) "}", "not a string" },
+    { "{\"__metadata__\":[]," TENSOR("a", "F32", "4", 0, 16) "}", "not an object" },
 };
 
-static size_t make_file(uint8_t *data, const char *header, uint64_t header_bytes) {
+static size_t make_file(uint8_t *data, const char *header, uint64_t header_bytes)
+{
     memcpy(data, &header_bytes, 8);
     memcpy(data + 8, header, strlen(header));
     memset(data + 8 + strlen(header), 0, 16);
     return 8 + strlen(header) + 16;
 }
 
-START_TEST(bad_headers_are_refused) {
+START_TEST(bad_headers_are_refused)
+{
     uint8_t data[1024];
     size_t size = make_file(data, bad_headers[_i].header, strlen(bad_headers[_i].header));
     bd_safetensors *file;
-    bd_error error = {0};
+    bd_error error = { 0 };
     ck_assert_int_eq(bd_safetensors_parse("name.st", data, size, &file, &error), BD_ERROR_DATA);
     ck_assert_ptr_null(file);
     ck_assert_msg(strstr(error.message, "name.st") && strstr(error.message, bad_headers[_i].why), "%s: wanted '%s': %s",
@@ -205,10 +212,12 @@ START_TEST(bad_headers_are_refused) {
 }
 END_TEST
 
-START_TEST(bad_header_lengths_are_refused) {
+START_TEST(bad_header_lengths_are_refused)
+{
     static const char header[] = "{" TENSOR("a", "F32", "4", 0, 16) "}";
     const uint64_t lengths[] = {
-        0, 1, strlen(header) - 1, strlen(header) + 1, strlen(header) + 17, UINT64_MAX, UINT64_MAX - 7, INT64_MAX};
+        0, 1, strlen(header) - 1, strlen(header) + 1, strlen(header) + 17, UINT64_MAX, UINT64_MAX - 7, INT64_MAX
+    };
     uint8_t data[1024];
     bd_safetensors *file;
     for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
@@ -221,7 +230,8 @@ START_TEST(bad_header_lengths_are_refused) {
 }
 END_TEST
 
-int main(void) {
+int main(void)
+{
     Suite *suite = suite_create("safetensors");
     TCase *tests = tcase_create("files");
     tcase_add_checked_fixture(tests, scratch_create, scratch_remove);

@@ -370,6 +370,33 @@ START_TEST(dynamic_scaling_follows_gradscaler)
 }
 END_TEST
 
+/* An epoch and a half; then the rest of the second is what two whole epochs would have done. */
+START_TEST(steps_can_be_limited)
+{
+    bd_train_params params = fixture_params(dataset, "fp32");
+    params.epochs = 2;
+    params.checkpoint = scratch_path("whole");
+    bd_train_event whole = fixture_run(device, &params);
+    params.checkpoint = scratch_path("part");
+    params.max_steps = whole.steps_per_epoch + whole.steps_per_epoch / 2;
+    bd_train_event part = fixture_run(device, &params);
+    ck_assert_int_eq(part.step, params.max_steps);
+    ck_assert_int_eq(part.steps, params.max_steps);
+    ck_assert_int_eq(part.epoch, 2);
+    ck_assert(!isnan(part.test_accuracy));
+    params.max_steps = 0;
+    params.resume = scratch_path("part");
+    bd_train_event rest = fixture_run(device, &params);
+    ck_assert_int_eq(rest.step, whole.step);
+    ck_assert_double_eq(rest.test_loss, whole.test_loss);
+    params.max_steps = -1;
+    params.resume = NULL;
+    bd_trainer *trainer;
+    bd_error error = { 0 };
+    ck_assert_int_eq(bd_trainer_create(device, &params, &trainer, &error), BD_ERROR_ARGUMENT);
+}
+END_TEST
+
 START_TEST(skipped_steps_change_nothing)
 {
     bd_train_params params = fixture_params(dataset, "mixed,backoff=0.9");
@@ -648,6 +675,7 @@ int main(int argc, char **argv)
     tcase_add_test(tests, events_tell_the_run);
     tcase_add_test(tests, evaluation_counts_every_example_once);
     tcase_add_test(tests, dynamic_scaling_follows_gradscaler);
+    tcase_add_test(tests, steps_can_be_limited);
     tcase_add_test(tests, skipped_steps_change_nothing);
     tcase_add_test(tests, static_scaling_is_exact);
     tcase_add_test(tests, a_nan_names_its_layer);

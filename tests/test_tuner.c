@@ -23,7 +23,8 @@ static bd_tile run(double *result)
     const bd_shape shape = BD_SHAPE(SIDE, SIDE);
     bd_tensor a = bd_variable(graph, "/left", BD_ROLE_FIXED, BD_F32, shape, zero);
     bd_tensor b = bd_variable(graph, "/right", BD_ROLE_FIXED, BD_F32, shape, zero);
-    bd_assign(graph, bd_variable(graph, "/product", BD_ROLE_FIXED, BD_F32, shape, zero), bd_matmul(graph, a, b, false, true));
+    bd_assign(graph, bd_variable(graph, "/product", BD_ROLE_FIXED, BD_F32, shape, zero),
+              bd_matmul(graph, a, b, false, true));
     bd_precision precision;
     ck_assert_int_eq(bd_precision_parse("fp32", &precision, &error), BD_OK);
     ck_assert_msg(bd_graph_apply_precision(graph, &precision, &error) == BD_OK, "%s", error.message);

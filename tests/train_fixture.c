@@ -36,8 +36,13 @@ bd_dataset *fixture_dataset(void)
 {
     bd_dataset *dataset = calloc(1, sizeof *dataset);
     ck_assert_ptr_nonnull(dataset);
-    *dataset = (bd_dataset){ .name = "quadrants", .height = FIXTURE_SIDE, .width = FIXTURE_SIDE, .channels = 1,
-                             .classes = FIXTURE_CLASSES, .mean = 0.4f, .deviation = 0.2f };
+    *dataset = (bd_dataset){ .name = "quadrants",
+                             .height = FIXTURE_SIDE,
+                             .width = FIXTURE_SIDE,
+                             .channels = 1,
+                             .classes = FIXTURE_CLASSES,
+                             .mean = 0.4f,
+                             .deviation = 0.2f };
     dataset->train = make_examples(FIXTURE_TRAIN, 1);
     dataset->test = make_examples(FIXTURE_TEST, 2);
     return dataset;
@@ -76,6 +81,7 @@ bd_train_params fixture_params(const bd_dataset *dataset, const char *precision)
     params.batch = FIXTURE_BATCH;
     params.epochs = 3;
     params.optimizer.rate = 0.1f;
+    params.optimizer.schedule = BD_SCHEDULE_CONSTANT;
     must(bd_precision_parse(precision, &params.precision, &error), &error);
     return params;
 }

@@ -19,7 +19,7 @@ struct bd_event {
 };
 
 struct bd_backend_program {
-    bd_graph *graph; /* the plan's, which outlives the program */
+    bd_graph *graph;       /* the plan's, which outlives the program */
     bd_binding *variables; /* by node number; owned */
 };
 
@@ -38,8 +38,11 @@ static reference_device *own(bd_device *device)
 
 static bd_device_info describe(void)
 {
-    bd_device_info info = { .id = "reference", .backend = "reference", .vendor = "Binade",
-                            .name = "Reference interpreter in double precision", .type = BD_DEVICE_CPU };
+    bd_device_info info = { .id = "reference",
+                            .backend = "reference",
+                            .vendor = "Binade",
+                            .name = "Reference interpreter in double precision",
+                            .type = BD_DEVICE_CPU };
     snprintf(info.driver, sizeof info.driver, "host CPU, one thread");
     long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
     uint64_t memory = pages > 0 && page > 0 ? (uint64_t)pages * (uint64_t)page : 0;
@@ -80,9 +83,13 @@ static bd_status reference_open(size_t index, bd_cache *cache, bd_device **devic
     base->cache = cache;
     base->info = describe();
     /* True by construction: bd_round does every conversion. */
-    base->info.half = (bd_half_support){ .storage = true, .arithmetic = true, .arithmetic_exact = true,
-                                         .conversion_exact = true, .subnormals = true,
-                                         .rounding = BD_ROUNDING_NEAREST_EVEN, .subnormals_f32 = true };
+    base->info.half = (bd_half_support){ .storage = true,
+                                         .arithmetic = true,
+                                         .arithmetic_exact = true,
+                                         .conversion_exact = true,
+                                         .subnormals = true,
+                                         .rounding = BD_ROUNDING_NEAREST_EVEN,
+                                         .subnormals_f32 = true };
     bd_target_default(&base->target); /* its kernels are planned, counted and shown, but never printed */
     base->target.limits.memory_bytes = base->info.limits.memory_bytes;
     base->target.half = base->info.half;

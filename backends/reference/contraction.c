@@ -74,8 +74,8 @@ typedef struct convolution {
 
 static convolution describe(const bd_node *node, const bd_shape *x, const bd_shape *y)
 {
-    return (convolution){ node->attr.window, x->dim[0], x->dim[1], x->dim[2], x->dim[3], y->dim[1], y->dim[2],
-                          y->dim[3] };
+    return (
+        convolution){ node->attr.window, x->dim[0], x->dim[1], x->dim[2], x->dim[3], y->dim[1], y->dim[2], y->dim[3] };
 }
 
 /* One pair that meets: the pixel of x, the pixel of y, and the kernel's tap between them, each as a number. */
@@ -151,7 +151,8 @@ bd_status bd_evaluate_contraction(const bd_evaluation *evaluation, const bd_node
         return matmul(evaluation, node, result, error);
 
     const bd_shape *left = bd_input_shape(evaluation, node, 0), *right = bd_input_shape(evaluation, node, 1);
-    convolution_pass pass = { .left = bd_evaluated(evaluation, node, 0), .right = bd_evaluated(evaluation, node, 1),
+    convolution_pass pass = { .left = bd_evaluated(evaluation, node, 0),
+                              .right = bd_evaluated(evaluation, node, 1),
                               .result = result };
     if (node->op == BD_OP_CONV2D) {
         pass.c = describe(node, left, &node->shape);

@@ -19,9 +19,9 @@ static uint32_t as_word(float value)
     return word;
 }
 
-#define WORD(NAME)              block[BD_CONTROL_##NAME]
-#define FLOAT(NAME)             as_float(WORD(NAME))
-#define SET_FLOAT(NAME, value)  (WORD(NAME) = as_word(value))
+#define WORD(NAME) block[BD_CONTROL_##NAME]
+#define FLOAT(NAME) as_float(WORD(NAME))
+#define SET_FLOAT(NAME, value) (WORD(NAME) = as_word(value))
 
 /* PyTorch's GradScaler. */
 static void adapt_scale(uint32_t *block, bool over)

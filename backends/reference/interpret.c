@@ -168,7 +168,8 @@ bd_status bd_interpret(const bd_interpret_params *params, bd_error *error)
 {
     const bd_graph *graph = params->graph;
     size_t nodes = (size_t)graph->node_count;
-    interpreter run = { params, { graph, &params->access, calloc(nodes + 1, sizeof(double *)) },
+    interpreter run = { params,
+                        { graph, &params->access, calloc(nodes + 1, sizeof(double *)) },
                         calloc(nodes + 1, sizeof(int32_t)) };
     bd_status status;
     if (run.evaluation.values && run.uses) {

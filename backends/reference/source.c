@@ -22,8 +22,8 @@ static bd_status random_numbers(const bd_evaluation *evaluation, const bd_node *
     bd_tensor variable = bd_graph_find_variable(evaluation->graph, "control");
     if (variable == BD_NONE)
         return bd_fail(error, BD_ERROR_ARGUMENT, "random numbers need a variable called control, for seed and step");
-    bd_status status = evaluation->access->read(evaluation->access->user, variable, 0, BD_CONTROL_WORD_COUNT, control,
-                                                error);
+    bd_status status =
+        evaluation->access->read(evaluation->access->user, variable, 0, BD_CONTROL_WORD_COUNT, control, error);
     if (status != BD_OK)
         return status;
     uint32_t key[2] = { (uint32_t)control[BD_CONTROL_SEED_LOW], (uint32_t)control[BD_CONTROL_SEED_HIGH] };

@@ -11,7 +11,12 @@ extern "C" {
 typedef enum bd_device_type { BD_DEVICE_CPU, BD_DEVICE_INTEGRATED, BD_DEVICE_DISCRETE, BD_DEVICE_OTHER } bd_device_type;
 
 /* How a device rounds FP32 to FP16 when left to itself, found by running a kernel. */
-typedef enum bd_rounding { BD_ROUNDING_UNKNOWN, BD_ROUNDING_NEAREST_EVEN, BD_ROUNDING_TOWARD_ZERO, BD_ROUNDING_OTHER } bd_rounding;
+typedef enum bd_rounding {
+    BD_ROUNDING_UNKNOWN,
+    BD_ROUNDING_NEAREST_EVEN,
+    BD_ROUNDING_TOWARD_ZERO,
+    BD_ROUNDING_OTHER
+} bd_rounding;
 
 /* Every limit is 0 where unsupported or unknown. */
 typedef struct bd_limits {
@@ -30,13 +35,13 @@ typedef struct bd_limits {
 
 /* The truth about FP16. "probed" fields are the result of a kernel that ran when the device was opened. */
 typedef struct bd_half_support {
-    bool storage;            /* 16-bit elements can be read and written alone (else two are packed in a word) */
-    bool arithmetic;         /* the driver offers native half arithmetic */
-    bool arithmetic_exact;   /* probed: + - * native equal to compute in FP32 and round; else it is not used */
-    bool conversion_exact;   /* probed: the driver's FP32 -> FP16 conversion rounds to nearest even, all cases */
-    bool subnormals;         /* probed: FP16 subnormals survive the driver's own conversions and arithmetic */
-    bd_rounding rounding;    /* probed: of the driver's conversion */
-    bool subnormals_f32;     /* probed: FP32 subnormals survive sums and products */
+    bool storage;          /* 16-bit elements can be read and written alone (else two are packed in a word) */
+    bool arithmetic;       /* the driver offers native half arithmetic */
+    bool arithmetic_exact; /* probed: + - * native equal to compute in FP32 and round; else it is not used */
+    bool conversion_exact; /* probed: the driver's FP32 -> FP16 conversion rounds to nearest even, all cases */
+    bool subnormals;       /* probed: FP16 subnormals survive the driver's own conversions and arithmetic */
+    bd_rounding rounding;  /* probed: of the driver's conversion */
+    bool subnormals_f32;   /* probed: FP32 subnormals survive sums and products */
 } bd_half_support;
 
 typedef struct bd_device_info {

@@ -28,8 +28,7 @@ typedef struct bd_shape {
 } bd_shape;
 
 /* BD_SHAPE(256, 28, 28, 1) */
-#define BD_SHAPE(...)                                                                                                  \
-    ((bd_shape){ (int)(sizeof((int64_t[]){ __VA_ARGS__ }) / sizeof(int64_t)), { __VA_ARGS__ } })
+#define BD_SHAPE(...) ((bd_shape){ (int)(sizeof((int64_t[]){ __VA_ARGS__ }) / sizeof(int64_t)), { __VA_ARGS__ } })
 
 /* Elements of a shape; 1 for a scalar, 0 if a dimension is 0, -1 on overflow or a negative dimension. */
 BD_API int64_t bd_shape_elements(const bd_shape *shape);
@@ -94,8 +93,8 @@ BD_API bd_tensor bd_div(bd_graph *graph, bd_tensor a, bd_tensor b);
 BD_API bd_tensor bd_max(bd_graph *graph, bd_tensor a, bd_tensor b); /* NaN if either is */
 BD_API bd_tensor bd_min(bd_graph *graph, bd_tensor a, bd_tensor b); /* NaN if either is */
 BD_API bd_tensor bd_pow(bd_graph *graph, bd_tensor a, bd_tensor b);
-BD_API bd_tensor bd_less(bd_graph *graph, bd_tensor a, bd_tensor b);  /* 1 where a < b, else 0 */
-BD_API bd_tensor bd_equal(bd_graph *graph, bd_tensor a, bd_tensor b); /* 1 where a == b, else 0 */
+BD_API bd_tensor bd_less(bd_graph *graph, bd_tensor a, bd_tensor b);                        /* 1 where a < b, else 0 */
+BD_API bd_tensor bd_equal(bd_graph *graph, bd_tensor a, bd_tensor b);                       /* 1 where a == b, else 0 */
 BD_API bd_tensor bd_select(bd_graph *graph, bd_tensor condition, bd_tensor a, bd_tensor b); /* condition != 0 ? a : b */
 
 /* ---- movement ---- */
@@ -155,7 +154,7 @@ BD_API bd_tensor bd_batch_norm(bd_graph *graph, bd_tensor x, bool training, floa
 /* Over the last axis (Ba et al., arXiv:1607.06450). */
 BD_API bd_tensor bd_layer_norm(bd_graph *graph, bd_tensor x, float epsilon, const char *name);
 BD_API bd_tensor bd_dropout(bd_graph *graph, bd_tensor x, float rate, bool training);
-BD_API bd_tensor bd_gelu(bd_graph *graph, bd_tensor x); /* x/2 (1 + erf(x / sqrt 2)): Hendrycks, arXiv:1606.08415 */
+BD_API bd_tensor bd_gelu(bd_graph *graph, bd_tensor x);    /* x/2 (1 + erf(x / sqrt 2)): Hendrycks, arXiv:1606.08415 */
 BD_API bd_tensor bd_flatten(bd_graph *graph, bd_tensor x); /* [n, ...] -> [n, m] */
 BD_API bd_tensor bd_softmax(bd_graph *graph, bd_tensor x); /* over the last axis */
 /* logits [n, classes], labels [n] (class numbers as values) -> [n], role STATISTIC. */

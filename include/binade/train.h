@@ -24,23 +24,25 @@ typedef struct bd_optimizer {
     bool nesterov;      /* SGD */
     float weight_decay; /* L2 for SGD and Adam, decoupled for AdamW (Loshchilov and Hutter, arXiv:1711.05101) */
     float beta1, beta2, epsilon; /* Adam (Kingma and Ba, arXiv:1412.6980) */
-    float clip_norm;    /* 0: none; else gradients are scaled so that their norm is at most this (Pascanu et al., arXiv:1211.5063) */
+    /* 0: none; else gradients are scaled so that their norm is at most this (Pascanu et al., arXiv:1211.5063). */
+    float clip_norm;
     bd_schedule_kind schedule;
     int64_t warmup_steps; /* linear from 0, before any schedule */
     int64_t step_epochs;  /* STEP: multiply by step_factor every so many epochs */
     float step_factor;
-    float final_rate;     /* COSINE: where it ends (Loshchilov and Hutter, arXiv:1608.03983) */
+    float final_rate; /* COSINE: where it ends (Loshchilov and Hutter, arXiv:1608.03983) */
 } bd_optimizer;
 
 /* What a run can tell while it goes. All pointers are good during the call only. */
 typedef enum bd_event_kind { BD_TRAIN_START, BD_TRAIN_PROGRESS, BD_TRAIN_EPOCH, BD_TRAIN_DONE } bd_event_kind;
 typedef struct bd_train_event {
     bd_event_kind kind;
-    int64_t epoch, epochs, step, steps; /* epoch: the running one, from 1, or how many are done; step: steps done so far */
-    double train_loss, train_accuracy;  /* since the last event of this kind's interval; NaN if unknown */
-    double test_loss, test_accuracy;    /* EPOCH and DONE; NaN if not evaluated */
-    double images_per_second;           /* training only, evaluation aside */
-    double step_ms;                     /* median over the reporting intervals */
+    /* epoch: the running one, from 1, or how many are done; step: steps done so far */
+    int64_t epoch, epochs, step, steps, steps_per_epoch;
+    double train_loss, train_accuracy; /* since the last event of this kind's interval; NaN if unknown */
+    double test_loss, test_accuracy;   /* EPOCH and DONE; NaN if not evaluated */
+    double images_per_second;          /* training only, evaluation aside */
+    double step_ms;                    /* median over the reporting intervals */
     double seconds, eta_seconds;
     double loss_scale, rate;
     int64_t overflows; /* steps skipped so far */
@@ -60,28 +62,31 @@ typedef struct bd_train_params {
     bd_precision precision;
     bd_optimizer optimizer;
     int64_t batch, epochs;
+    int64_t max_steps; /* end after so many steps in all, even within an epoch; 0: after the epochs */
     uint64_t seed;
     bool continue_on_nan;
     bool no_fusion;
-    int gemm;                    /* bd_gemm: 0 let the tuner choose, 1 own kernels, 2 the library */
-    int64_t report_steps;        /* steps an interval; 0: chosen so that an interval takes about a quarter second */
-    int64_t dataset_device_bytes; /* most that the data set may take on the device before it is streamed; 0: a quarter of its memory */
-    const char *checkpoint;      /* file to write at the end of each epoch and on interruption; NULL: none */
-    const char *resume;          /* checkpoint to start from; NULL: none */
+    int gemm;             /* bd_gemm: 0 let the tuner choose, 1 own kernels, 2 the library */
+    int64_t report_steps; /* steps an interval; 0: chosen so that an interval takes about a quarter second */
+    /* Most that the data set may take on the device before it is streamed; 0: a quarter of its memory. */
+    int64_t dataset_device_bytes;
+    const char *checkpoint; /* file to write at the end of each epoch and on interruption; NULL: none */
+    const char *resume;     /* checkpoint to start from; NULL: none */
     void (*on_event)(void *user, const bd_train_event *event); /* may be NULL */
     void (*on_compile)(void *user, int done, int total);       /* may be NULL */
     bool (*should_stop)(void *user); /* asked between intervals; true: save, return BD_ERROR_INTERRUPTED; may be NULL */
     void *user;
 } bd_train_params;
 
-/* SGD, rate 0.05, momentum 0.9, batch 256, 5 epochs, seed 1, fp32. */
+/* SGD, rate 0.05 along a cosine to 0, momentum 0.9, batch 256, 5 epochs, seed 1, fp32. */
 BD_API void bd_train_params_init(bd_train_params *params);
 
 typedef struct bd_trainer bd_trainer;
 
 /* Builds and compiles; says before anything is allocated whether the planned memory fits. The data set must outlive the
  * trainer. `device` may be NULL for a plan only (bd_trainer_plan). */
-BD_API bd_status bd_trainer_create(bd_device *device, const bd_train_params *params, bd_trainer **trainer, bd_error *error);
+BD_API bd_status bd_trainer_create(bd_device *device, const bd_train_params *params, bd_trainer **trainer,
+                                   bd_error *error);
 BD_API void bd_trainer_destroy(bd_trainer **trainer);
 /* Trains to the last epoch. The last event's values go to `result` (may be NULL). On BD_ERROR_NUMERIC the message names the
  * step and the first layer with a value that is not finite. */
@@ -92,7 +97,8 @@ BD_API bd_status bd_trainer_evaluate(bd_trainer *trainer, double *loss, double *
  * rename, fsync of the folder. On failure the old file stays. */
 BD_API bd_status bd_trainer_save(bd_trainer *trainer, const char *path, bd_error *error);
 /* A parameter's values, in the order of its shape; `count` must be its number of elements. */
-BD_API bd_status bd_trainer_read(bd_trainer *trainer, const char *parameter, double *values, size_t count, bd_error *error);
+BD_API bd_status bd_trainer_read(bd_trainer *trainer, const char *parameter, double *values, size_t count,
+                                 bd_error *error);
 
 /* What a step will be, with no device needed: prints to `print` line by line, or fills `event`'s planned fields. */
 BD_API bd_status bd_trainer_plan(bd_trainer *trainer, bd_train_event *event,

@@ -5,7 +5,8 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
-int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
+{
     bd_safetensors *file;
     volatile uint8_t sink = 0;
     if (bd_safetensors_parse("fuzz", bytes, size, &file, NULL) != BD_OK)

@@ -17,6 +17,7 @@ enum app_exit { APP_DONE = 0, APP_FAILED = 1, APP_USAGE = 2, APP_INTERRUPTED = 1
 int command_devices(int argc, char **argv);
 int command_train(int argc, char **argv);
 int command_compare(int argc, char **argv);
+int command_bench(int argc, char **argv);
 
 /* Prints "binade: MESSAGE" on stderr, on one line and without control characters, and returns the exit status that
  * `status` asks for: APP_USAGE for BD_ERROR_ARGUMENT, APP_INTERRUPTED for BD_ERROR_INTERRUPTED, else APP_FAILED. */

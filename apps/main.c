@@ -14,6 +14,7 @@ static const struct {
     { "devices", command_devices, "what is here, and what each device can really do in FP16" },
     { "train", command_train, "train a model on a device in a precision" },
     { "compare", command_compare, "train in several precisions, on several devices, side by side" },
+    { "bench", command_bench, "how fast a device and the engine's kernels on it are, results checked" },
 };
 enum { COMMANDS = sizeof(commands) / sizeof(commands[0]) };
 
@@ -30,7 +31,8 @@ static void print_help(FILE *file)
           "Examples:\n"
           "  binade devices\n"
           "  binade train --precision mixed --device vulkan\n"
-          "  binade compare --precision fp32,fp16,mixed --device all\n\n"
+          "  binade compare --precision fp32,fp16,mixed --device all\n"
+          "  binade bench --suite peak,gemm --device vulkan\n\n"
           "Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted (after saving).\n",
           file);
 }
@@ -54,7 +56,7 @@ static int run(int argc, char **argv)
         if (!strcmp(name, commands[i].name))
             return commands[i].run(argc - 1, argv + 1);
     bd_error error = { 0 };
-    bd_fail(&error, BD_ERROR_ARGUMENT, "%s: no such command; there are devices, train and compare (binade --help)",
+    bd_fail(&error, BD_ERROR_ARGUMENT, "%s: no such command; there are devices, train, compare and bench (binade --help)",
             name);
     return app_report(BD_ERROR_ARGUMENT, &error);
 }

@@ -126,6 +126,7 @@ bd_status options_parse(option_table *table, int argc, char **argv, bool *help, 
         const option_row *row = &table->rows[i];
         options[i] = (struct poptOption){
             .longName = row->name,
+            .shortName = row->short_name,
             .argInfo = row->kind == OPTION_FLAG ? POPT_ARG_NONE : POPT_ARG_STRING,
             .val = FIRST_ROW_VALUE + (int)i,
             .descrip = row->help,

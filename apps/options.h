@@ -18,6 +18,7 @@ typedef enum option_kind {
 
 typedef struct option_row {
     const char *name;
+    char short_name; /* -o beside --format; 0 for none */
     option_kind kind;
     void *target;         /* keeps its value, the default, when the option is not named */
     const char *argument; /* as the help shows it: "DIR", "sgd|adam|adamw" */

@@ -1,0 +1,46 @@
+/* Benchmarks that are small graphs: built, compiled, measured and checked against sums in double precision. */
+#ifndef BINADE_APPS_BENCH_GRAPH_H
+#define BINADE_APPS_BENCH_GRAPH_H
+
+#include "bench.h"
+#include "engine/program.h"
+
+enum { BENCH_OPERANDS = 3 };
+
+/* What a check is given: the operands as the device holds them and the result, all as doubles, and the formats by which
+ * the graph was rounded. */
+typedef struct bench_check {
+    const double *operands[BENCH_OPERANDS];
+    const double *result;
+    int64_t result_count;
+    bd_format value, statistic, accumulator;
+} bench_check;
+
+/* A benchmark: its operands' shapes, the graph over them, and how to tell whether a result is right. */
+typedef struct bench_case {
+    int operand_count;
+    bd_shape operands[BENCH_OPERANDS];
+    bd_tensor (*build)(bd_graph *graph, const bd_tensor *operands, const void *user);
+    /* True if element `i` of the result is within its bound. */
+    bool (*right)(const bench_check *check, int64_t i, const void *user);
+    const void *user;
+    bd_gemm gemm;
+} bench_case;
+
+/* One row's work, from graph to checked result. Ends the row. */
+void bench_run_case(bench *self, bench_row *row, const bd_precision *policy, const bench_case *c);
+
+/* Does an earlier policy of the list give the same kernels? Never if the list was given by hand. */
+bool bench_repeats(const bench *self, size_t policy, bool statistics);
+
+/* ---- error bounds ---- */
+double bench_roundoff(bd_format format);
+/* What a sum of `terms` products in a format may be off by, as a part of the sum of their magnitudes, in any order:
+ * gamma_k = k u / (1 - k u) (Higham, "Accuracy and Stability of Numerical Algorithms", 3.1), or for sums so long that this
+ * tells nothing exp(lambda sqrt(k) u + k u^2 / (1 - u)) - 1, which holds for random operands but once in some 10^9 sums
+ * (Higham and Mary, "A new approach to probabilistic rounding error analysis", 2019). */
+double bench_gamma(int64_t terms, bd_format accumulator);
+/* Is `value` within `error` of `exact`, before its last rounding to the format? */
+bool bench_within(bd_format format, double value, double exact, double error);
+
+#endif

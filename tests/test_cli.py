@@ -692,7 +692,7 @@ def test_manual_and_completions(place):
     """Made from the option tables: each option is in each of them, and bash completes values too."""
     folder = pathlib.Path(BINADE).parent
     whole = {name: (folder / name).read_text() for name in ('binade.1', 'binade.bash', '_binade', 'binade.fish')}
-    for command in ('devices', 'train', 'compare'):
+    for command in ('devices', 'train', 'compare', 'bench'):
         table = json.loads(run(command, '--describe')[0])
         assert table['command'] == command and table['options']
         assert f'binade\\-{command}' in whole['binade.1']

@@ -13,7 +13,7 @@
 
 typedef struct session {
     training_options options;
-    const char *checkpoint, *resume;
+    const char *checkpoint, *resume, *limit;
     bool dry_run, wants_board;
     model model;
     bd_dataset *dataset;
@@ -196,6 +196,10 @@ static bd_status run(session *self, bd_error *error)
         status = bd_precision_parse(self->options.precision, &self->params.precision, error);
     if (!status && (!self->dry_run || self->options.device))
         status = open_device(self, error);
+    if (!status && self->limit)
+        status = self->device
+                     ? bd_device_limit(self->device, self->limit, error)
+                     : bd_fail(error, BD_ERROR_ARGUMENT, "--limit needs --device here: it is a device that it limits");
     if (!status)
         status = bd_dataset_open(self->options.data, &self->dataset, error);
     if (!status)
@@ -244,7 +248,7 @@ static const char examples[] =
 
 int command_train(int argc, char **argv)
 {
-    enum { OWN_ROWS = 11 };
+    enum { OWN_ROWS = 12 };
     session self = { 0 };
     training_options *o = &self.options;
     option_row rows[OWN_ROWS + TRAINING_ROWS] = {
@@ -252,6 +256,9 @@ int command_train(int argc, char **argv)
         OPTION("data", TEXT, &o->data, "DATA", "fashion-mnist, a folder of IDX files or four of them (fashion-mnist)"),
         OPTION("precision", TEXT, &o->precision, "POLICY", "fp32, fp16, fp16-strict, mixed, or role by role (fp32)"),
         OPTION("device", TEXT, &o->device, "DEVICE", "id, backend or part of a name (the first device)"),
+        OPTION(
+            "limit", TEXT, &self.limit, "LIMITS",
+            "make the device look smaller: a profile (minimum-vulkan, mali-g52, ...) or shared=16K,workgroup=128,..."),
         OPTION("output", TEXT, &o->output, "DIR", "folder of the run (runs/MODEL-PRECISION-DEVICE)"),
         OPTION("checkpoint", TEXT, &self.checkpoint, "FILE", "where to save (DIR/checkpoint.safetensors)"),
         OPTION("resume", TEXT, &self.resume, "FILE", "go on from a checkpoint"),

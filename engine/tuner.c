@@ -299,12 +299,15 @@ static bd_cache_key choice_key(const session *s, const bd_kernel *kernel, bool l
     const bd_node *node = &graph->nodes[kernel->anchor];
     const bd_node *a = &graph->nodes[node->inputs[0]], *b = &graph->nodes[node->inputs[1]];
     const bd_device_info *info = &s->device->info;
-    char problem[640], shapes[2][128];
+    char problem[720], shapes[2][128];
+    const bd_limits *limits = &info->limits;
     int length = snprintf(problem, sizeof problem, "%s %s by %s %s%s to %s in %s, %lld parts, library %d",
                           bd_op_get_info(node->op)->name, bd_shape_text(&a->shape, shapes[0], sizeof shapes[0]),
                           bd_shape_text(&b->shape, shapes[1], sizeof shapes[1]), bd_format_name(a->format),
                           bd_format_name(b->format), bd_format_name(node->format), bd_format_name(node->accumulator),
                           (long long)node->chunks, library);
+    length += snprintf(problem + length, sizeof problem - (size_t)length, ", %u items, %u shared",
+                       limits->max_workgroup_items, limits->shared_bytes);
     if (node->op == BD_OP_MATMUL) {
         snprintf(problem + length, sizeof problem - (size_t)length, " %d%d", node->attr.matmul.transpose[0],
                  node->attr.matmul.transpose[1]);

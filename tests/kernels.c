@@ -65,11 +65,12 @@ static bool run_groups(session *s, const test_group *groups)
 
 int main(int argc, const char **argv)
 {
-    char *device = NULL, *filter = NULL;
+    char *device = NULL, *filter = NULL, *limit = NULL;
     long long seed = 1;
     int no_fusion = 0, verbose = 0;
     const struct poptOption options[] = {
         { "device", 'd', POPT_ARG_STRING, &device, 0, "the device to test (reference)", "DEVICE" },
+        { "limit", 'l', POPT_ARG_STRING, &limit, 0, "make it look smaller: see bd_device_limit", "LIMITS" },
         { "seed", 's', POPT_ARG_LONGLONG, &seed, 0, "of all random numbers (1)", "NUMBER" },
         { "filter", 'f', POPT_ARG_STRING, &filter, 0, "only cases whose \"group: name\" holds one of these",
           "TEXT|TEXT..." },
@@ -94,6 +95,10 @@ int main(int argc, const char **argv)
     } else if (bd_device_open(device ? device : "reference", &s.device, &error) != BD_OK) {
         fprintf(stderr, "kernels: %s\n", error.message);
         exit_status = error.status == BD_ERROR_ARGUMENT ? EXIT_NO_DEVICE : EXIT_FAILURE;
+    } else if (limit && bd_device_limit(s.device, limit, &error) != BD_OK) {
+        fprintf(stderr, "kernels: %s\n", error.message);
+        exit_status = EXIT_USAGE;
+        bd_device_close(&s.device);
     } else {
         s.info = bd_device_get_info(s.device);
         bool good = true;
@@ -110,5 +115,6 @@ int main(int argc, const char **argv)
     poptFreeContext(context);
     free(device);
     free(filter);
+    free(limit);
     return exit_status;
 }

@@ -297,6 +297,26 @@ def fields(message):
         at += size
 
 
+def test_limit(place):
+    """A device that is made to look smaller trains to the same loss; the reference has no limits, and wrong ones are named."""
+    tiny = [x for x in place.tiny('--quiet', '--limit')]
+    _, err = run(*tiny, 'minimum-vulkan', status=1)
+    one_line_error(err, 'reference')
+    devices = [d['id'] for d in json.loads(run('devices', '--json')[0])['devices'] if d['backend'] != 'reference']
+    if not devices:
+        raise Skip('no driver')
+    for wrong in ('shared=1Q', 'shared=1K', 'workgroup', 'subgroup=3', 'fp16=none', 'mali', 'shared=16K,', 'binding=99999999999G'):
+        _, err = run(*tiny, wrong, '--device', devices[0], status=2)
+        one_line_error(err, 'limit', 'minimum-vulkan')
+    for device in devices[-1:]:
+        whole, _ = run(*place.tiny('--json', '--device', device))
+        small, _ = run(*place.tiny('--json', '--device', device, '--limit', 'minimum-vulkan'))
+        told = json.loads(small.splitlines()[0])['device']['limits']
+        assert told['shared_bytes'] <= 16384 and told['max_workgroup_items'] <= 128, told
+        losses = [json.loads(text.splitlines()[-1])['test_loss'] for text in (whole, small)]
+        assert math.isclose(*losses, rel_tol=1e-3, abs_tol=1e-5), losses
+
+
 def test_tensorboard(place):
     """Event files hold what metrics.jsonl does; TensorBoard's own reader agrees where it is installed."""
     assert crc32c(b'123456789') == 0xe3069283 # the CRC's published check value

@@ -215,6 +215,49 @@ START_TEST(every_kernel_reads_only_what_is_written_before)
 }
 END_TEST
 
+/* ---- limits ---- */
+
+/* What a work-group of a tile holds in local memory: both panels, rows padded (print_contraction.c); of vectors also what waits
+ * from panel to panel. */
+static uint64_t shared_bytes(const bd_kernel *kernel)
+{
+    const bd_tile *t = &kernel->tile;
+    if (kernel->class != BD_KERNEL_CONTRACTION)
+        return (uint64_t)kernel->local[0] * kernel->local[1] * 2 * sizeof(float);
+    switch (t->kind) {
+    case BD_TILE_GROUP: return (t->m + t->n + 8) * t->k * sizeof(float);
+    case BD_TILE_VECTOR: return (t->m * (t->k + 8) + t->k * t->n) * sizeof(float);
+    default: return 0; /* of convolutions' tiles the drivers see to it: tests/kernels --limit */
+    }
+}
+
+START_TEST(plans_obey_small_limits)
+{
+    const bd_model_function models[] = { mlp, lenet, mixture };
+    const uint32_t items[] = { 128, 16, 1 };
+    for (int i = 0; i < 9; i++) {
+        bd_target target;
+        bd_target_default(&target);
+        target.is_cpu = target.vector_types = _i == 1;
+        target.limits.shared_bytes = 16384;
+        target.limits.subgroup_size = 0;
+        target.limits.max_workgroup_items = items[i % 3];
+        for (int d = 0; d < 3; d++)
+            target.limits.max_workgroup_size[d] = items[i % 3];
+        setting s;
+        set_up(&s, models[i / 3], "mixed", 28, 32);
+        bd_plan *plan = plan_for(&s, &target, true);
+        for (int k = 0; k < plan->kernel_count; k++) {
+            const bd_kernel *kernel = &plan->kernels[k];
+            ck_assert_uint_le(kernel->local[0] * kernel->local[1] * kernel->local[2], items[i % 3]);
+            ck_assert_uint_le(shared_bytes(kernel), 16384);
+        }
+        bd_plan_destroy(&plan);
+        tear_down(&s);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("fuse");
@@ -224,6 +267,7 @@ int main(void)
     tcase_add_test(plans, a_lenet_step_takes_at_most_32_dispatches);
     tcase_add_test(plans, pure_fp16_needs_at_most_055_of_fp32);
     tcase_add_test(plans, tensors_alive_together_never_overlap);
+    tcase_add_loop_test(plans, plans_obey_small_limits, 0, 2);
     tcase_add_test(plans, every_kernel_reads_only_what_is_written_before);
     suite_add_tcase(suite, plans);
     SRunner *runner = srunner_create(suite);

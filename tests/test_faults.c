@@ -210,13 +210,10 @@ int main(int argc, char **argv)
         device_name = argv[1];
     if (argc > 2)
         most = atol(argv[2]);
-    bd_device *device = NULL;
-    bd_error error;
-    if (bd_device_open(device_name, &device, &error) != BD_OK) {
-        printf("skipped: %s\n", error.message);
+    if (!fixture_device_opens(device_name)) {
+        printf("skipped: there is no %s\n", device_name);
         return 77;
     }
-    bd_device_close(&device);
     Suite *suite = suite_create(device_name);
     TCase *tests = tcase_create("faults");
     tcase_set_timeout(tests, 1200);

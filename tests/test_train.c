@@ -9,8 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 static const char *device_name = "reference";
 static bd_device *device;
@@ -639,21 +637,11 @@ START_TEST(plans_need_no_device)
 }
 END_TEST
 
-/* Asked in another process: a driver that has started its threads does not survive the forks of the tests. */
-static bool device_opens(void)
-{
-    pid_t child = fork();
-    if (child == 0)
-        _exit(bd_device_open(device_name, &device, NULL) != BD_OK);
-    int status = 1;
-    return child > 0 && waitpid(child, &status, 0) == child && status == 0;
-}
-
 int main(int argc, char **argv)
 {
     if (argc > 1)
         device_name = argv[1];
-    if (!device_opens()) {
+    if (!fixture_device_opens(device_name)) {
         printf("skipped: there is no %s\n", device_name);
         return 77;
     }

@@ -6,6 +6,8 @@
 #include <check.h>
 #include <math.h>
 #include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 enum { PIXELS = FIXTURE_SIDE * FIXTURE_SIDE };
 
@@ -68,6 +70,17 @@ bd_tensor fixture_net(bd_graph *graph, bd_tensor x, int64_t classes, bool traini
     x = bd_relu(graph, bd_batch_norm(graph, x, training, 0.9f, 1e-3f, "norm"));
     x = bd_flatten(graph, bd_max_pool(graph, x, halve));
     return bd_linear(graph, bd_dropout(graph, x, 0.25f, training), classes, true, "fc");
+}
+
+bool fixture_device_opens(const char *name)
+{
+    pid_t child = fork();
+    if (child == 0) {
+        bd_device *device;
+        _exit(bd_device_open(name, &device, NULL) != BD_OK);
+    }
+    int status = 1;
+    return child > 0 && waitpid(child, &status, 0) == child && status == 0;
 }
 
 bd_train_params fixture_params(const bd_dataset *dataset, const char *precision)

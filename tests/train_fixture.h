@@ -15,6 +15,9 @@ bd_tensor fixture_mlp(bd_graph *graph, bd_tensor x, int64_t classes, bool traini
 /* Convolution, batch normalisation, pooling, dropout, linear: everything that has a state or draws numbers. */
 bd_tensor fixture_net(bd_graph *graph, bd_tensor x, int64_t classes, bool training, const void *user);
 
+/* Asked in another process: a driver that has started its threads does not survive the forks of the tests. */
+bool fixture_device_opens(const char *name);
+
 /* Ends the test with the message unless `status` is BD_OK. */
 void must(bd_status status, const bd_error *error);
 

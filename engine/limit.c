@@ -61,7 +61,9 @@ static bd_status apply(bd_device *device, const char *item, size_t length, bd_er
     } else if (IS(item, "fp16", name) && rest && IS(value, "storage", rest)) {
         half->arithmetic = half->arithmetic_exact = false;
     } else if (IS(item, "binding", name) && sized && size >= 65536) {
-        if (size < limits->max_binding_bytes || !limits->max_binding_bytes)
+        /* In OpenCL a kernel sees whole buffers: there is nothing to cut. */
+        if (device->backend == bd_vulkan_backend() &&
+            (size < limits->max_binding_bytes || !limits->max_binding_bytes))
             limits->max_binding_bytes = size;
     } else if (IS(item, "memory", name) && sized) {
         if (size < limits->memory_bytes || !limits->memory_bytes)

@@ -1,6 +1,7 @@
 /* binade bench: how fast a device is, what part of that the engine reaches, and whether the results are right. */
 #include "bench.h"
 #include "app.h"
+#include "lists.h"
 #include "options.h"
 #include <stdlib.h>
 #include <string.h>
@@ -18,31 +19,9 @@ typedef struct command {
 
 /* ---- lists ---- */
 
-/* Cuts `text` at its commas and gives each item to `add`. In a list of precisions a part with '=' belongs to the item
- * before it. */
-static bd_status each_item(const char *option, const char *text, bool settings, command *self,
-                           bd_status (*add)(command *self, const char *item, bd_error *error), bd_error *error)
+static bd_status add_suite(void *user, const char *item, bd_error *error)
 {
-    char *copy = strdup(text);
-    if (!copy)
-        return bd_fail(error, BD_ERROR_MEMORY, "no memory for --%s", option);
-    bd_status status = BD_OK;
-    for (char *item = copy; !status && item;) {
-        char *end = strchr(item, ',');
-        while (settings && end && strcspn(end + 1, "=") < strcspn(end + 1, ","))
-            end = strchr(end + 1, ',');
-        if (end)
-            *end++ = '\0';
-        status = *item ? add(self, item, error)
-                       : bd_fail(error, BD_ERROR_ARGUMENT, "--%s %s: an item of the list is empty", option, text);
-        item = end;
-    }
-    free(copy);
-    return status;
-}
-
-static bd_status add_suite(command *self, const char *item, bd_error *error)
-{
+    command *self = user;
     bool *suites = self->bench.settings.suites;
     bool all = !strcmp(item, "all"), found = all;
     for (int i = 0; i < BENCH_SUITES; i++) {
@@ -58,8 +37,9 @@ static bd_status add_suite(command *self, const char *item, bd_error *error)
                          item);
 }
 
-static bd_status add_transpose(command *self, const char *item, bd_error *error)
+static bd_status add_transpose(void *user, const char *item, bd_error *error)
 {
+    command *self = user;
     static const char *const names[] = { "nn", "nt", "tn", "tt" };
     for (int i = 0; i < 4; i++) {
         if (strcmp(item, names[i]) != 0)
@@ -70,51 +50,25 @@ static bd_status add_transpose(command *self, const char *item, bd_error *error)
     return bd_fail(error, BD_ERROR_ARGUMENT, "--transpose %s: one of nn, nt, tn and tt is needed", item);
 }
 
-static bd_status add_precision(command *self, const char *item, bd_error *error)
+static bd_status add_precision(void *user, const char *item, bd_error *error)
 {
-    bench_settings *s = &self->bench.settings;
-    bd_precision *grown = realloc(s->policies, (s->policy_count + 1) * sizeof *grown);
-    if (!grown)
-        return bd_fail(error, BD_ERROR_MEMORY, "no memory for --precision");
-    s->policies = grown;
-    bd_status status = bd_precision_parse(item, &grown[s->policy_count], error);
+    bench_settings *s = &((command *)user)->bench.settings;
+    bd_status status = list_grow((void **)&s->policies, s->policy_count, sizeof *s->policies, error);
+    if (!status)
+        status = bd_precision_parse(item, &s->policies[s->policy_count], error);
     s->policy_count += !status;
     return status;
 }
 
-/* Opened once here, so that a wrong name is found before anything runs. */
-static bd_status add_device(command *self, const char *item, bd_error *error)
+static bd_status add_device(void *user, const char *item, bd_error *error)
 {
-    bench *b = &self->bench;
-    bd_device *device = NULL;
-    bd_status status = bd_device_open(item, &device, error);
-    if (status)
-        return status;
-    const bd_device_info info = *bd_device_get_info(device);
-    bd_device_close(&device);
-    for (size_t i = 0; i < b->device_count; i++)
-        if (!strcmp(b->devices[i].id, info.id))
-            return BD_OK; /* named twice */
-    bd_device_info *grown = realloc(b->devices, (b->device_count + 1) * sizeof *grown);
-    if (!grown)
-        return bd_fail(error, BD_ERROR_MEMORY, "no memory for --device");
-    b->devices = grown;
-    grown[b->device_count++] = info;
-    return BD_OK;
+    bench *b = &((command *)user)->bench;
+    return list_add_device(&b->devices, &b->device_count, item, error);
 }
 
-/* A device that cannot be opened is told of and left out: it was not named. */
 static bd_status add_all_devices(command *self, bd_error *error)
 {
-    bd_device_info *infos = NULL;
-    size_t count = 0;
-    bd_status status = bd_device_list(&infos, &count, error);
-    for (size_t i = 0; !status && i < count; i++) {
-        bd_error reason = { 0 };
-        if (strcmp(infos[i].backend, "reference") != 0 && add_device(self, infos[i].id, &reason))
-            app_report(reason.status, &reason);
-    }
-    free(infos);
+    bd_status status = list_add_all_devices(&self->bench.devices, &self->bench.device_count, error);
     if (status || self->bench.device_count)
         return status;
     return bd_fail(error, BD_ERROR_UNSUPPORTED,
@@ -185,17 +139,17 @@ static bd_status write_result(command *self, bd_error *error)
 static bd_status gather(command *self, bd_error *error)
 {
     bench_settings *s = &self->bench.settings;
-    bd_status status = each_item("suite", self->suite, false, self, add_suite, error);
+    bd_status status = list_each("suite", self->suite, false, self, add_suite, error);
     if (!status) {
         memcpy(s->asked, s->suites, sizeof s->asked);
         /* Shares need the peak, and the roofs of the picture also the bandwidth. */
         s->suites[BENCH_PEAK] |= s->suites[BENCH_GEMM] || s->suites[BENCH_CONV] || s->suites[BENCH_ATTENTION];
         s->suites[BENCH_PEAK] |= self->format == HTML;
         s->suites[BENCH_BANDWIDTH] |= self->format == HTML;
-        status = each_item("precision", self->precision, true, self, add_precision, error);
+        status = list_each("precision", self->precision, true, self, add_precision, error);
     }
     if (!status)
-        status = each_item("transpose", self->transpose, false, self, add_transpose, error);
+        status = list_each("transpose", self->transpose, false, self, add_transpose, error);
     if (!status && self->shape)
         status = bench_parse_shapes(self->shape, s, error);
     if (!status && self->compare)
@@ -203,7 +157,7 @@ static bd_status gather(command *self, bd_error *error)
     if (!status && !strcmp(self->device, "all"))
         status = add_all_devices(self, error);
     else if (!status)
-        status = each_item("device", self->device, false, self, add_device, error);
+        status = list_each("device", self->device, false, self, add_device, error);
     const time_t now = time(NULL);
     struct tm parts;
     if (gmtime_r(&now, &parts))

@@ -1,6 +1,7 @@
 /* binade compare: every combination of models, devices, precisions and seeds, side by side. */
 #include "app.h"
 #include "json.h"
+#include "lists.h"
 #include "models/models.h"
 #include "progress.h"
 #include "report.h"
@@ -28,49 +29,18 @@ typedef struct session {
 
 /* ---- lists ---- */
 
-/* Cuts `text` at the commas after which a new item begins, and gives each item to `add`. In a list of precisions, a
- * part with '=' belongs to the item before it: "fp32,mixed,scale=1024" are two. */
-static bd_status each_item(const char *option, const char *text, bool settings, session *self,
-                           bd_status (*add)(session *self, const char *item, bd_error *error), bd_error *error)
+static bd_status add_model(void *user, const char *item, bd_error *error)
 {
-    char *copy = strdup(text);
-    if (!copy)
-        return bd_fail(error, BD_ERROR_MEMORY, "no memory for --%s", option);
-    bd_status status = BD_OK;
-    for (char *item = copy; !status && item;) {
-        char *end = strchr(item, ',');
-        while (settings && end && strcspn(end + 1, "=") < strcspn(end + 1, ","))
-            end = strchr(end + 1, ',');
-        if (end)
-            *end++ = '\0';
-        status = *item ? add(self, item, error)
-                       : bd_fail(error, BD_ERROR_ARGUMENT, "--%s %s: an item of the list is empty", option, text);
-        item = end;
-    }
-    free(copy);
-    return status;
-}
-
-/* Room for one more item of a list of `count`. */
-static bd_status grow(void **list, size_t count, size_t size, bd_error *error)
-{
-    void *bigger = realloc(*list, (count + 1) * size);
-    if (!bigger)
-        return bd_fail(error, BD_ERROR_MEMORY, "no memory for a list of %zu", count + 1);
-    *list = bigger;
-    return BD_OK;
-}
-
-static bd_status add_model(session *self, const char *item, bd_error *error)
-{
-    bd_status status = grow((void **)&self->models, self->results.model_count, sizeof(model), error);
+    session *self = user;
+    bd_status status = list_grow((void **)&self->models, self->results.model_count, sizeof(model), error);
     return status ? status : model_parse(item, &self->models[self->results.model_count++], error);
 }
 
-static bd_status add_precision(session *self, const char *item, bd_error *error)
+static bd_status add_precision(void *user, const char *item, bd_error *error)
 {
+    session *self = user;
     size_t count = self->results.precision_count;
-    bd_status status = grow((void **)&self->precisions, count, sizeof(bd_precision), error);
+    bd_status status = list_grow((void **)&self->precisions, count, sizeof(bd_precision), error);
     if (!status)
         status = bd_precision_parse(item, &self->precisions[count], error);
     if (!status)
@@ -78,45 +48,18 @@ static bd_status add_precision(session *self, const char *item, bd_error *error)
     return status;
 }
 
-/* Opened once here, so that the report can tell what was probed, and so that a wrong name is found before anything
- * runs. */
-static bd_status add_device(session *self, const char *item, bd_error *error)
+static bd_status add_device(void *user, const char *item, bd_error *error)
 {
-    comparison *results = &self->results;
-    bd_device *device = NULL;
-    bd_status status = bd_device_open(item, &device, error);
-    if (status)
-        return status;
-    bd_device_info info = *bd_device_get_info(device);
-    bd_device_close(&device);
-    for (size_t i = 0; i < results->device_count; i++)
-        if (!strcmp(results->devices[i].id, info.id))
-            return BD_OK; /* named twice */
-    status = grow((void **)&results->devices, results->device_count, sizeof(info), error);
-    if (!status)
-        results->devices[results->device_count++] = info;
-    return status;
+    comparison *results = &((session *)user)->results;
+    return list_add_device(&results->devices, &results->device_count, item, error);
 }
 
-/* Every OpenCL and Vulkan device; the reference only where there is none. A device that cannot be opened is told of
- * and left out: it was not named. */
+/* The reference only where there is no other device. */
 static bd_status add_all_devices(session *self, bd_error *error)
 {
-    bd_device_info *infos = NULL;
-    size_t count = 0;
-    bd_status status = bd_device_list(&infos, &count, error);
-    if (status)
+    bd_status status = list_add_all_devices(&self->results.devices, &self->results.device_count, error);
+    if (status || self->results.device_count)
         return status;
-    for (size_t i = 0; i < count; i++) {
-        bd_error reason = { 0 };
-        if (!strcmp(infos[i].backend, "reference"))
-            continue;
-        if (add_device(self, infos[i].id, &reason))
-            app_report(reason.status, &reason);
-    }
-    free(infos);
-    if (self->results.device_count)
-        return BD_OK;
     progress_say(&self->progress, "no OpenCL or Vulkan device found: the reference trains, slowly");
     return add_device(self, "reference", error);
 }
@@ -233,13 +176,13 @@ static bd_status gather(session *self, bd_error *error)
 {
     const training_options *o = &self->options;
     comparison *results = &self->results;
-    bd_status status = each_item("model", o->model, false, self, add_model, error);
+    bd_status status = list_each("model", o->model, false, self, add_model, error);
     if (!status)
-        status = each_item("precision", o->precision, true, self, add_precision, error);
+        status = list_each("precision", o->precision, true, self, add_precision, error);
     if (!status && !strcmp(o->device, "all"))
         status = add_all_devices(self, error);
     else if (!status)
-        status = each_item("device", o->device, false, self, add_device, error);
+        status = list_each("device", o->device, false, self, add_device, error);
     if (!status)
         status = bd_dataset_open(o->data, &self->dataset, error);
     for (size_t i = 0; !status && i < results->model_count; i++)

@@ -256,9 +256,8 @@ int command_train(int argc, char **argv)
         OPTION("data", TEXT, &o->data, "DATA", "fashion-mnist, a folder of IDX files or four of them (fashion-mnist)"),
         OPTION("precision", TEXT, &o->precision, "POLICY", "fp32, fp16, fp16-strict, mixed, or role by role (fp32)"),
         OPTION("device", TEXT, &o->device, "DEVICE", "id, backend or part of a name (the first device)"),
-        OPTION(
-            "limit", TEXT, &self.limit, "LIMITS",
-            "make the device look smaller: a profile (minimum-vulkan, mali-g52, ...) or shared=16K,workgroup=128,..."),
+        OPTION("limit", TEXT, &self.limit, "LIMITS",
+               "make the device look smaller: minimum-vulkan or shared=16K,workgroup=128,..."),
         OPTION("output", TEXT, &o->output, "DIR", "folder of the run (runs/MODEL-PRECISION-DEVICE)"),
         OPTION("checkpoint", TEXT, &self.checkpoint, "FILE", "where to save (DIR/checkpoint.safetensors)"),
         OPTION("resume", TEXT, &self.resume, "FILE", "go on from a checkpoint"),

@@ -5,17 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What devices of a kind report at least; of GPUs their drivers' published limits (vulkan.gpuinfo.org, 2026). */
-static const struct {
-    const char *name, *limits;
-} profiles[] = {
-    { "minimum-vulkan", "shared=16K,workgroup=128,subgroup=none,fp16=storage,binding=128M" }, /* Vulkan 1.3, table 53 */
-    { "mali-g52", "shared=32K,workgroup=384,subgroup=8,binding=128M" },
-    { "adreno-640", "shared=32K,workgroup=1024,subgroup=64,binding=128M" },
-    { "apple-m1", "shared=32K,workgroup=1024,subgroup=32" },
-    { "intel-uhd", "shared=64K,workgroup=1024,subgroup=32,binding=1G" },
-};
-enum { PROFILES = sizeof profiles / sizeof *profiles };
+/* What Vulkan 1.3 asks of every device (the specification's table of required limits), and no more. */
+#define MINIMUM_VULKAN "minimum-vulkan"
+#define MINIMUM_LIMITS "shared=16K,workgroup=128,subgroup=none,fp16=storage,binding=128M"
 
 /* "128M"; false if it is no size from 1 on. */
 static bool parse_size(const char *text, size_t length, uint64_t *size)
@@ -62,8 +54,7 @@ static bd_status apply(bd_device *device, const char *item, size_t length, bd_er
         half->arithmetic = half->arithmetic_exact = false;
     } else if (IS(item, "binding", name) && sized && size >= 65536) {
         /* In OpenCL a kernel sees whole buffers: there is nothing to cut. */
-        if (device->backend == bd_vulkan_backend() &&
-            (size < limits->max_binding_bytes || !limits->max_binding_bytes))
+        if (device->backend == bd_vulkan_backend() && (size < limits->max_binding_bytes || !limits->max_binding_bytes))
             limits->max_binding_bytes = size;
     } else if (IS(item, "memory", name) && sized) {
         if (size < limits->memory_bytes || !limits->memory_bytes)
@@ -71,9 +62,8 @@ static bd_status apply(bd_device *device, const char *item, size_t length, bd_er
     } else {
         return bd_fail(
             error, BD_ERROR_ARGUMENT,
-            "limit '%.*s': wanted shared= (16K at least), workgroup=, binding= (64K at least) or memory=SIZE, subgroup=none or a "
-            "power of two to 128, fp16=storage, or a profile: minimum-vulkan, mali-g52, adreno-640, apple-m1, "
-            "intel-uhd",
+            "limit '%.*s': wanted shared= (16K at least), workgroup=, binding= (64K at least) or memory=SIZE, "
+            "subgroup=none or a power of two to 128, fp16=storage, or " MINIMUM_VULKAN,
             (int)(length < 80 ? length : 80), item);
     }
 #undef IS
@@ -86,11 +76,9 @@ bd_status bd_device_limit(bd_device *device, const char *text, bd_error *error)
         return bd_fail(error, BD_ERROR_UNSUPPORTED, "the reference has no limits to lower");
     for (const char *item = text; item;) {
         const size_t length = strcspn(item, ",");
-        const char *profile = NULL;
-        for (int i = 0; i < PROFILES; i++)
-            if (strlen(profiles[i].name) == length && memcmp(profiles[i].name, item, length) == 0)
-                profile = profiles[i].limits;
-        bd_status status = profile ? bd_device_limit(device, profile, error) : apply(device, item, length, error);
+        const bool minimum = length == strlen(MINIMUM_VULKAN) && memcmp(item, MINIMUM_VULKAN, length) == 0;
+        bd_status status =
+            minimum ? bd_device_limit(device, MINIMUM_LIMITS, error) : apply(device, item, length, error);
         if (status != BD_OK)
             return status;
         item = item[length] ? item + length + 1 : NULL;

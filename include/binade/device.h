@@ -66,11 +66,10 @@ BD_API bd_status bd_device_list(bd_device_info **infos, size_t *count, bd_error 
  * BD_ERROR_ARGUMENT lists what there is. A device is used by one thread at a time. */
 BD_API bd_status bd_device_open(const char *name, bd_device **device, bd_error *error);
 BD_API void bd_device_close(bd_device **device);
-/* Makes an open device look smaller than it is, to try a program for another one: `text` is a profile ("minimum-vulkan", "mali-g52",
- * "adreno-640", "apple-m1", "intel-uhd") or items joined by commas, "shared=16K,workgroup=128,subgroup=none,fp16=storage,
- * binding=128M,memory=1G". A limit above the device's own changes nothing; fp16=storage turns native half arithmetic off, binding is
- * Vulkan's alone. Plans,
- * kernels and the tuner obey, and bd_device_get_info tells the new limits. Before any trainer is made on the device.
+/* Makes an open device look smaller than it is, to try a program for another one: `text` is "minimum-vulkan", what Vulkan asks
+ * of every device, or items joined by commas, "shared=16K,workgroup=128,subgroup=none,fp16=storage,binding=128M,memory=1G".
+ * A limit above the device's own changes nothing; fp16=storage turns native half arithmetic off; binding is Vulkan's alone.
+ * Plans, kernels and the tuner obey, and bd_device_get_info tells the new limits. Before any trainer is made on the device.
  * BD_ERROR_ARGUMENT says what would be right; BD_ERROR_UNSUPPORTED for the reference, which has no limits. */
 BD_API bd_status bd_device_limit(bd_device *device, const char *text, bd_error *error);
 /* Valid while the device is open; probed fields are filled. */

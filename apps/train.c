@@ -14,7 +14,7 @@
 typedef struct session {
     training_options options;
     const char *checkpoint, *resume, *limit;
-    bool dry_run, wants_board;
+    bool dry_run, profile, wants_board;
     model model;
     bd_dataset *dataset;
     bd_device *device;
@@ -100,6 +100,52 @@ static bd_status plan(session *self, bd_error *error)
     print_json(json);
     json_decref(json);
     return BD_OK;
+}
+
+static int by_time(const void *a, const void *b)
+{
+    const double x = ((const bd_kernel_time *)a)->microseconds, y = ((const bd_kernel_time *)b)->microseconds;
+    return (x < y) - (x > y);
+}
+
+/* Where a step's time goes: the kernels, the slowest first. */
+static bd_status profile(session *self, bd_error *error)
+{
+    bd_trainer *trainer = NULL;
+    bd_kernel_time *kernels = NULL;
+    size_t count = 0;
+    bd_status status = bd_trainer_create(self->device, &self->params, &trainer, error);
+    if (!status)
+        status = bd_trainer_profile(trainer, &kernels, &count, error);
+    progress_clear(&self->progress);
+    double total = 0;
+    for (size_t i = 0; i < count; i++)
+        total += kernels[i].microseconds;
+    if (count)
+        qsort(kernels, count, sizeof *kernels, by_time);
+    if (!status && self->options.json) {
+        json_t *list = json_array();
+        for (size_t i = 0; i < count; i++)
+            json_array_append_new(list, json_pack("{s:s, s:f, s:I, s:I}", "name", kernels[i].name, "microseconds",
+                                                  kernels[i].microseconds, "flops", (json_int_t)kernels[i].flops,
+                                                  "bytes", (json_int_t)kernels[i].bytes));
+        json_t *json = json_pack("{s:i, s:s, s:f, s:o}", "format_version", APP_FORMAT_VERSION, "device",
+                                 bd_device_get_info(self->device)->id, "microseconds", total, "kernels", list);
+        add_identity(json, self);
+        print_json(json);
+        json_decref(json);
+    } else if (!status) {
+        printf("%zu kernels, %.1f us of the device in a step\n\n%9s %6s %9s %9s  %s\n", count, total, "us", "share",
+               "GFLOP/s", "GB/s", "kernel");
+        for (size_t i = 0; i < count; i++) {
+            const double us = kernels[i].microseconds > 0 ? kernels[i].microseconds : NAN;
+            printf("%9.1f %5.1f%% %9.0f %9.1f  %s\n", kernels[i].microseconds, 100 * kernels[i].microseconds / total,
+                   (double)kernels[i].flops / us * 1e-3, (double)kernels[i].bytes / us * 1e-3, kernels[i].name);
+        }
+    }
+    free(kernels);
+    bd_trainer_destroy(&trainer);
+    return status;
 }
 
 static void print_result(const bd_train_event *e)
@@ -212,6 +258,10 @@ static bd_status run(session *self, bd_error *error)
     self->params.dataset = self->dataset;
     if (self->dry_run)
         return plan(self, error);
+    self->params.on_compile = on_compile;
+    self->params.user = self;
+    if (self->profile)
+        return profile(self, error);
 
     status = make_output(self, error);
     if (status)
@@ -219,9 +269,7 @@ static bd_status run(session *self, bd_error *error)
     self->params.checkpoint = self->checkpoint_path;
     self->params.resume = self->resume;
     self->params.on_event = on_event;
-    self->params.on_compile = on_compile;
     self->params.should_stop = should_stop;
-    self->params.user = self;
     app_catch_interrupt();
     return train(self, error);
 }
@@ -248,7 +296,7 @@ static const char examples[] =
 
 int command_train(int argc, char **argv)
 {
-    enum { OWN_ROWS = 12 };
+    enum { OWN_ROWS = 13 };
     session self = { 0 };
     training_options *o = &self.options;
     option_row rows[OWN_ROWS + TRAINING_ROWS] = {
@@ -263,6 +311,7 @@ int command_train(int argc, char **argv)
         OPTION("resume", TEXT, &self.resume, "FILE", "go on from a checkpoint"),
         OPTION("tensorboard", FLAG, &self.wants_board, NULL, "write an event file for TensorBoard into DIR too"),
         OPTION("dry-run", FLAG, &self.dry_run, NULL, "print what a step will be and what it needs; train nothing"),
+        OPTION("profile", FLAG, &self.profile, NULL, "print the time of each kernel of a step; train no further"),
         OPTION("json", FLAG, &o->json, NULL, "print one JSON object a line: start, progress, epoch, done"),
         OPTION("quiet", FLAG, &o->quiet, NULL, "no progress, only the result"),
     };

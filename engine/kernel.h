@@ -21,11 +21,12 @@ typedef enum bd_tile_kind {
     BD_TILE_VECTOR_CONV,   /* the same for a convolution or its data gradient, from padded images */
     BD_TILE_VECTOR_WEIGHT, /* the same for a convolution's weight gradient, image after image */
     BD_TILE_SIMD,          /* one vector register a work-group, a lane an invocation; operands read as texels */
+    BD_TILE_MATRIX,        /* a work-group's tile through shared memory, its products by matrix units */
 } bd_tile_kind;
 typedef struct bd_tile {
     bd_tile_kind kind;
     uint32_t m, n, k;        /* of a work-group */
-    uint32_t item_m, item_n; /* of a work-item's registers */
+    uint32_t item_m, item_n; /* of a work-item's registers; BD_TILE_MATRIX: of a subgroup's */
     uint32_t images, rows;   /* convolutions: of a work-group */
 } bd_tile;
 
@@ -87,6 +88,12 @@ typedef struct bd_storage {
     uint64_t offset, size; /* bytes */
 } bd_storage;
 
+/* Matrix units that multiply halves and sum in F32: what a subgroup of `lanes` invocations multiplies at once, m x k by
+ * k x n, and the shared memory that a tile may take. All 0 where there are none. */
+typedef struct bd_matrix_units {
+    uint32_t m, n, k, lanes, shared_bytes;
+} bd_matrix_units;
+
 typedef enum bd_gemm { BD_GEMM_AUTO, BD_GEMM_OWN, BD_GEMM_LIBRARY } bd_gemm;
 
 /* What the compiler must know of the device; bd_target_default() is a plain GPU, so that plans need no device. */
@@ -96,6 +103,7 @@ typedef struct bd_target {
     bool is_cpu;                   /* a CPU driver: wide-vector tiles, few large work-groups */
     bool vector_types;             /* OpenCL: float8, float16 */
     bool nvidia;                   /* inline PTX */
+    bd_matrix_units matrix;
     bool library_f32, library_f16; /* the backend's GEMM library works in these */
     /* Operands of up to so many elements are read as texels, in a kernel up to texel_bindings; 0: as buffers. A CPU driver's
      * texel fetch may take a tenth of its storage buffers' loads. */

@@ -216,9 +216,10 @@ bd_status bd_kernel_source(const bd_plan *plan, const bd_kernel *kernel, const b
     }
     bd_text_append(&text,
                    "#define BD_HALF_STORAGE %d\n#define BD_HALF_ARITHMETIC %d\n#define BD_HALF_CONVERSION %d\n"
-                   "#define BD_NVIDIA %d\n#define BD_CPU %d\n",
+                   "#define BD_NVIDIA %d\n#define BD_CPU %d\n#define BD_MATRIX %d\n",
                    target->half.storage, target->half.arithmetic && target->half.arithmetic_exact,
-                   target->half.conversion_exact, target->nvidia, target->is_cpu);
+                   target->half.conversion_exact, target->nvidia, target->is_cpu,
+                   kernel->class == BD_KERNEL_CONTRACTION && kernel->tile.kind == BD_TILE_MATRIX);
     group_size(&printer);
     switch (kernel->class) {
     case BD_KERNEL_POINTWISE: bd_print_pointwise(&printer); break;

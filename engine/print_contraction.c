@@ -53,6 +53,10 @@ void bd_print_contraction(bd_printer *printer)
         bd_print_contraction_simd(printer);
         return;
     }
+    if (tile->kind == BD_TILE_MATRIX) {
+        bd_print_contraction_matrix(printer);
+        return;
+    }
     bd_print_operands(printer);
     if (tile->kind == BD_TILE_VECTOR_CONV || tile->kind == BD_TILE_VECTOR_WEIGHT)
         print_images(printer);

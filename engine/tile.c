@@ -81,9 +81,9 @@ static int64_t group_count(const bd_contraction *c, const bd_tile *tile)
     return c->batch * ceil_divide(c->m, tile->m) * ceil_divide(c->n, tile->n);
 }
 
-int bd_group_tiles(const bd_contraction *c, const bd_target *target, bd_tile tiles[BD_GROUP_TILES])
+static int plain_tiles(const bd_contraction *c, const bd_target *target, bd_tile tiles[BD_PLAIN_TILES])
 {
-    static const bd_tile all[BD_GROUP_TILES] = {
+    static const bd_tile all[BD_PLAIN_TILES] = {
         /* the largest first */
         { .kind = BD_TILE_GROUP, .m = 128, .n = 128, .k = 8, .item_m = 8, .item_n = 8 },
         { .kind = BD_TILE_GROUP, .m = 128, .n = 64, .k = 16, .item_m = 8, .item_n = 4 },
@@ -98,8 +98,8 @@ int bd_group_tiles(const bd_contraction *c, const bd_target *target, bd_tile til
           .item_n = 4 }, /* one work-item: every device has it */
     };
     int count = 0;
-    for (int i = 0; i < BD_GROUP_TILES; i++) {
-        const bool last = i == BD_GROUP_TILES - 1;
+    for (int i = 0; i < BD_PLAIN_TILES; i++) {
+        const bool last = i == BD_PLAIN_TILES - 1;
         if (last ? count == 0 : group_fits(&all[i], target))
             tiles[count++] = all[i];
     }
@@ -116,10 +116,17 @@ int bd_group_tiles(const bd_contraction *c, const bd_target *target, bd_tile til
     return count;
 }
 
-static bd_tile group_tile(const bd_contraction *c, const bd_target *target)
+int bd_group_tiles(const bd_graph *graph, bd_tensor node, const bd_target *target, bd_tile tiles[BD_GROUP_TILES])
+{
+    const bd_contraction c = bd_contraction_of(graph, node);
+    const int count = bd_matrix_tiles(graph, node, target, tiles);
+    return count + plain_tiles(&c, target, tiles + count);
+}
+
+static bd_tile group_tile(const bd_graph *graph, bd_tensor node, const bd_target *target)
 {
     bd_tile tiles[BD_GROUP_TILES];
-    bd_group_tiles(c, target, tiles);
+    bd_group_tiles(graph, node, target, tiles);
     return tiles[0];
 }
 
@@ -241,7 +248,7 @@ int64_t bd_contraction_chunks(const bd_graph *graph, bd_tensor tensor, const bd_
         const int64_t parts = larger(smaller(262144 / results, 32 * units), 2 * units);
         return ceil_divide(images, ceil_divide(images, parts));
     }
-    tile = has_vectors(target) ? vector_tile(&c, 1, target) : group_tile(&c, target);
+    tile = has_vectors(target) ? vector_tile(&c, 1, target) : group_tile(graph, tensor, target);
     const int64_t groups = ceil_divide(c.m, tile.m) * ceil_divide(c.n, tile.n) * c.batch, wanted = 4 * units;
     return groups >= wanted ? 1 : larger(smaller(ceil_divide(wanted, groups), c.k / 512), 1);
 }
@@ -260,6 +267,8 @@ void bd_group_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *ta
     const bd_contraction c = bd_contraction_of(plan->graph, kernel->anchor);
     const bd_tile *tile = &kernel->tile;
     kernel->local[0] = tile->m / tile->item_m * (tile->n / tile->item_n);
+    if (tile->kind == BD_TILE_MATRIX)
+        kernel->local[0] *= target->matrix.lanes;
     bd_spread_groups(target, kernel,
                      (uint64_t)(group_count(&c, tile) * larger(plan->graph->nodes[kernel->anchor].chunks, 1)));
 }
@@ -275,7 +284,7 @@ void bd_contraction_launch(const bd_plan *plan, bd_kernel *kernel, const bd_targ
     bd_tile *tile = &kernel->tile;
     int64_t groups = c.batch * chunks;
     if (!has_vectors(target)) {
-        *tile = group_tile(&c, target);
+        *tile = group_tile(graph, kernel->anchor, target);
         bd_group_launch(plan, kernel, target);
         return;
     }

@@ -20,10 +20,13 @@ int64_t bd_contraction_chunks(const bd_graph *graph, bd_tensor node, const bd_ta
 void bd_spread_groups(const bd_target *target, bd_kernel *kernel, uint64_t groups);
 /* Chooses a tile of BD_TILE_SIMD, how its operands are read, and the launch; false where the device has no texels for them. */
 bool bd_simd_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *target);
-/* The work-group tiles that the device can hold, the one to take unmeasured first; returns how many, at least 1. */
-enum { BD_GROUP_TILES = 6 };
-int bd_group_tiles(const bd_contraction *c, const bd_target *target, bd_tile tiles[BD_GROUP_TILES]);
-/* The launch of a kernel whose tile is of BD_TILE_GROUP. */
+/* The work-group tiles, of BD_TILE_MATRIX and BD_TILE_GROUP, that the device can hold, the one to take unmeasured first; returns
+ * how many, at least 1. */
+enum { BD_PLAIN_TILES = 6, BD_MATRIX_TILES = 12, BD_GROUP_TILES = BD_PLAIN_TILES + BD_MATRIX_TILES };
+int bd_group_tiles(const bd_graph *graph, bd_tensor node, const bd_target *target, bd_tile tiles[BD_GROUP_TILES]);
+/* Those of BD_TILE_MATRIX, the best guess first; 0 where the device's matrix units cannot do this contraction. */
+int bd_matrix_tiles(const bd_graph *graph, bd_tensor node, const bd_target *target, bd_tile tiles[BD_MATRIX_TILES]);
+/* The launch of a kernel whose tile is one of bd_group_tiles. */
 void bd_group_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *target);
 /* Chooses the tile and the launch of a contraction kernel. */
 void bd_contraction_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *target);

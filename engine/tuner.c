@@ -19,7 +19,7 @@
 
 /* What is remembered; a library's tile is all zeros. */
 typedef struct choice {
-    uint32_t library, m, n, k, item_m, item_n;
+    uint32_t library, kind, m, n, k, item_m, item_n;
 } choice;
 
 typedef struct session {
@@ -248,7 +248,7 @@ static void apply(const session *s, bd_kernel *kernel, const choice *chosen)
         kernel->groups[0] = kernel->groups[1] = kernel->groups[2] = 1;
         return;
     }
-    kernel->tile = (bd_tile){ .kind = BD_TILE_GROUP,
+    kernel->tile = (bd_tile){ .kind = (bd_tile_kind)chosen->kind,
                               .m = chosen->m,
                               .n = chosen->n,
                               .k = chosen->k,
@@ -259,7 +259,7 @@ static void apply(const session *s, bd_kernel *kernel, const choice *chosen)
 
 static choice choice_of(const bd_tile *tile)
 {
-    return (choice){ 0, tile->m, tile->n, tile->k, tile->item_m, tile->item_n };
+    return (choice){ 0, tile->kind, tile->m, tile->n, tile->k, tile->item_m, tile->item_n };
 }
 
 /* The fastest of the tiles and the library; the first tile where nothing could be measured. */
@@ -326,10 +326,9 @@ static bd_cache_key choice_key(const session *s, const bd_kernel *kernel, bool l
 static void tune_kernel(session *s, bd_kernel *kernel)
 {
     const bd_node *node = &s->plan->graph->nodes[kernel->anchor];
-    const bd_contraction c = bd_contraction_of(s->plan->graph, kernel->anchor);
     const bool library = library_may(s, kernel, node);
     bd_tile tiles[BD_GROUP_TILES];
-    const int count = bd_group_tiles(&c, &s->device->target, tiles);
+    const int count = bd_group_tiles(s->plan->graph, kernel->anchor, &s->device->target, tiles);
     const bd_cache_key key = choice_key(s, kernel, library);
     void *data;
     size_t size;
@@ -369,7 +368,7 @@ void bd_tune(bd_device *device, bd_plan *plan)
     bd_kernel **kernels = calloc((size_t)plan->kernel_count + 1, sizeof *kernels);
     int count = 0;
     for (int k = 0; kernels && k < plan->kernel_count; k++)
-        if (plan->kernels[k].class == BD_KERNEL_CONTRACTION && plan->kernels[k].tile.kind == BD_TILE_GROUP)
+        if (plan->kernels[k].class == BD_KERNEL_CONTRACTION && (plan->kernels[k].tile.kind == BD_TILE_GROUP || plan->kernels[k].tile.kind == BD_TILE_MATRIX))
             kernels[count++] = &plan->kernels[k];
     if (kernels)
         qsort(kernels, (size_t)count, sizeof *kernels, most_work_first);

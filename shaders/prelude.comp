@@ -9,6 +9,8 @@
 //   BD_HALF_ROUND       how a float is rounded to a half and stays a float. Compilers know conversions there and back and
 //                       may drop both (NVIDIA's does), so only what was probed: 0 FP32 arithmetic, 1 to the half type
 //                       and back, 2 packHalf2x16 and back
+// and by the printer:
+//   BD_MATRIX           the kernel uses cooperative matrices
 // There is no #version here: the backend gives it to the compiler.
 #ifndef BD_HALF_STORAGE
 #define BD_HALF_STORAGE 0
@@ -18,6 +20,9 @@
 #endif
 #ifndef BD_HALF_ARITHMETIC
 #define BD_HALF_ARITHMETIC 0
+#endif
+#ifndef BD_MATRIX
+#define BD_MATRIX 0
 #endif
 #ifndef BD_FLOAT16
 #define BD_FLOAT16 0
@@ -32,6 +37,13 @@
 #endif
 #if BD_FLOAT16
 #extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
+#endif
+
+#if BD_MATRIX
+#extension GL_KHR_cooperative_matrix : require
+#extension GL_KHR_memory_scope_semantics : require
+#extension GL_KHR_shader_subgroup_basic : require
+#pragma use_vulkan_memory_model
 #endif
 
 // ---- words that the two dialects spell differently ----

@@ -67,7 +67,7 @@ int main(int argc, const char **argv)
 {
     char *device = NULL, *filter = NULL, *limit = NULL;
     long long seed = 1;
-    int no_fusion = 0, verbose = 0;
+    int no_fusion = 0, verbose = 0, as_gpu = 0;
     const struct poptOption options[] = {
         { "device", 'd', POPT_ARG_STRING, &device, 0, "the device to test (reference)", "DEVICE" },
         { "limit", 'l', POPT_ARG_STRING, &limit, 0, "make it look smaller: see bd_device_limit", "LIMITS" },
@@ -75,6 +75,7 @@ int main(int argc, const char **argv)
         { "filter", 'f', POPT_ARG_STRING, &filter, 0, "only cases whose \"group: name\" holds one of these",
           "TEXT|TEXT..." },
         { "no-fusion", 0, POPT_ARG_NONE, &no_fusion, 0, "every node a kernel of its own", NULL },
+        { "as-gpu", 0, POPT_ARG_NONE, &as_gpu, 0, "give a CPU driver the kernels of a GPU", NULL },
         { "verbose", 'v', POPT_ARG_NONE, &verbose, 0, "a line a case", NULL },
         POPT_AUTOHELP POPT_TABLEEND,
     };
@@ -101,6 +102,10 @@ int main(int argc, const char **argv)
         bd_device_close(&s.device);
     } else {
         s.info = bd_device_get_info(s.device);
+        if (as_gpu) {
+            s.device->target.is_cpu = false;
+            s.device->target.texel_elements = 0;
+        }
         bool good = true;
         s.group = mode;
         if (is_support)

@@ -4,6 +4,8 @@ check_shaders.py VALIDATOR STAMP PRELUDE SKELETON...
 
 Each skeleton is put behind the prelude, as the printer does, once for each kind of device that the prelude knows."""
 import itertools
+import os
+import re
 import subprocess
 import sys
 
@@ -29,6 +31,12 @@ def devices():
         yield device
 
 
+def has_matrices(validator):
+    """GL_KHR_cooperative_matrix came with glslang 13."""
+    version = subprocess.run([validator, "--version"], stdout=subprocess.PIPE, text=True, check=False).stdout
+    found = re.search(r"Glslang Version: \d+:(\d+)", version)
+    return found is not None and int(found.group(1)) >= 13
+
 
 def read(path):
     with open(path, encoding="ascii") as file:
@@ -42,9 +50,14 @@ def compile_text(validator, text):
 
 def main(validator, stamp, prelude, *skeletons):
     failed = False
+    matrices = has_matrices(validator)
     for path in (prelude, *skeletons):
+        matrix = os.path.basename(path) == "contraction_matrix.comp"
         for device in devices():
+            if matrix and not (matrices and device["BD_FLOAT16"] and device["BD_HALF_STORAGE"]):
+                continue
             settings = "".join(f"#define {name} {value}\n" for name, value in device.items())
+            settings += f"#define BD_MATRIX {int(matrix)}\n"
             # #line makes the messages' line numbers those of the skeleton.
             body = "void main() {}\n" if path == prelude else "#line 1\n" + read(path)
             result = compile_text(validator, "#version 450\n" + settings + "#line 1\n" + read(prelude) + body)

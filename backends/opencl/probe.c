@@ -36,17 +36,28 @@ typedef struct findings {
     uint32_t conversion_exact; /* of the driver's vstore_half_rte and vload_half */
     uint32_t rounding;         /* bd_rounding of the driver's vstore_half */
     uint32_t subnormals, subnormals_f32;
-    uint32_t tensor_cores; /* mma.sync builds */
+    uint32_t tensor_cores; /* what contraction_matrix.cl is made of builds */
 } findings;
+
+/* Local memory of a tile for tensor cores. CL_DEVICE_LOCAL_MEM_SIZE says 49,152, but more builds and runs: 200,000 on an H100
+ * (driver 580). Two work-groups of this share a processor there. */
+#define TENSOR_CORE_LOCAL "98304"
 
 static const char tensor_core_source[] =
     "__kernel void binade(__global uint *b)\n"
     "{\n"
+    "    __local uint panel[" TENSOR_CORE_LOCAL " / 4];\n"
     "    float c0 = 0.0f, c1 = 0.0f, c2 = 0.0f, c3 = 0.0f;\n"
+    "    uint a0, a1, a2, a3, at = (uint)(size_t)panel;\n"
+    "    asm volatile(\"cp.async.cg.shared.global [%0], [%1], 16, %2;\" : : \"r\"(at), \"l\"(b), \"r\"(16) : \"memory\");\n"
+    "    asm volatile(\"cp.async.wait_all;\" : : : \"memory\");\n"
+    "    barrier(CLK_LOCAL_MEM_FENCE);\n"
+    "    asm volatile(\"ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];\"\n"
+    "                 : \"=r\"(a0), \"=r\"(a1), \"=r\"(a2), \"=r\"(a3) : \"r\"(at) : \"memory\");\n"
     "    asm volatile(\"mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 \"\n"
     "                 \"{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};\"\n"
     "                 : \"+f\"(c0), \"+f\"(c1), \"+f\"(c2), \"+f\"(c3)\n"
-    "                 : \"r\"(b[0]), \"r\"(b[1]), \"r\"(b[2]), \"r\"(b[3]), \"r\"(b[4]), \"r\"(b[5]));\n"
+    "                 : \"r\"(a0), \"r\"(a1), \"r\"(a2), \"r\"(a3), \"r\"(b[4]), \"r\"(b[5]));\n"
     "    b[get_global_id(0)] = as_uint(c0 + c1 + c2 + c3);\n"
     "}\n";
 
@@ -364,7 +375,10 @@ bd_status opencl_probe(opencl_device *device, bd_error *error)
         strcat(device->options, " -DBD_HALF_BUILTIN=1");
     if (found.way == WAY_KHR_FP16_STEPS)
         strcat(device->options, " -DBD_ROUND_BY_STEPS=1");
-    if (found.tensor_cores)
+    if (found.tensor_cores) {
+        device->base.target.matrix =
+            (bd_matrix_units){ .m = 16, .n = 16, .k = 16, .lanes = 32, .shared_bytes = atoi(TENSOR_CORE_LOCAL) };
         snprintf(info->matrix_units, sizeof info->matrix_units, "tensor cores: mma.sync m16n8k16 through inline PTX");
+    }
     return BD_OK;
 }

@@ -6,6 +6,43 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What cooperative matrices need, before `next`. Core features of Vulkan 1.3 but for the matrices themselves. */
+typedef struct matrix_features {
+    VkPhysicalDeviceVulkanMemoryModelFeatures model;
+    VkPhysicalDeviceSubgroupSizeControlFeatures subgroups;
+#ifdef VK_KHR_cooperative_matrix
+    VkPhysicalDeviceCooperativeMatrixFeaturesKHR matrix;
+#endif
+} matrix_features;
+
+static void *chain_matrix_features(const bd_vk_abilities *abilities, matrix_features *features, void *next)
+{
+    if (abilities->matrix.m == 0)
+        return next;
+    features->model = (VkPhysicalDeviceVulkanMemoryModelFeatures){
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_MEMORY_MODEL_FEATURES,
+        .pNext = next,
+        .vulkanMemoryModel = VK_TRUE,
+        .vulkanMemoryModelDeviceScope = abilities->memory_model_device,
+    };
+    features->subgroups = (VkPhysicalDeviceSubgroupSizeControlFeatures){
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES,
+        .pNext = &features->model,
+        .subgroupSizeControl = VK_TRUE, /* Vulkan 1.3 asks for both of every device */
+        .computeFullSubgroups = VK_TRUE,
+    };
+#ifdef VK_KHR_cooperative_matrix
+    features->matrix = (VkPhysicalDeviceCooperativeMatrixFeaturesKHR){
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR,
+        .pNext = &features->subgroups,
+        .cooperativeMatrix = VK_TRUE,
+    };
+    return &features->matrix;
+#else
+    return &features->subgroups;
+#endif
+}
+
 static bd_status create_logical(bd_vk_device *device, const bd_vk_abilities *abilities, bd_error *error)
 {
     device->family = bd_vk_compute_family(device->physical, &device->timestamp_bits);
@@ -17,9 +54,10 @@ static bd_status create_logical(bd_vk_device *device, const bd_vk_abilities *abi
     VkPhysicalDeviceShaderFloat16Int8Features half = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_FLOAT16_INT8_FEATURES, .shaderFloat16 = VK_TRUE
     };
+    matrix_features matrices;
     VkPhysicalDevice16BitStorageFeatures storage = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_16BIT_STORAGE_FEATURES,
-        .pNext = abilities->float16 ? &half : NULL,
+        .pNext = chain_matrix_features(abilities, &matrices, abilities->float16 ? &half : NULL),
         .storageBuffer16BitAccess = abilities->storage16,
     };
     VkDeviceCreateInfo info = { .sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
@@ -50,7 +88,7 @@ static bd_status open_device(bd_vk_device *device, size_t index, bd_error *error
         device->physical = devices[index];
     free(devices);
 
-    bd_vk_abilities abilities;
+    bd_vk_abilities abilities = { 0 };
     if (status == BD_OK)
         status = bd_vk_physical_describe(device->physical, index, &device->base.info, &abilities, error);
     if (status == BD_OK) {
@@ -70,6 +108,8 @@ static bd_status open_device(bd_vk_device *device, size_t index, bd_error *error
         bd_vk_memory_init(device);
         device->texels = device->base.info.type == BD_DEVICE_CPU && bd_vk_physical_has_texels(device->physical);
         status = bd_vk_probe(device, error);
+        device->base.target.matrix = abilities.matrix;
+        device->subgroups_vary = abilities.subgroups_vary;
     }
     return status;
 }

@@ -142,37 +142,81 @@ static uint32_t compute_units(VkPhysicalDevice physical, const VkPhysicalDeviceP
 }
 
 #ifdef VK_KHR_cooperative_matrix
-/* "16x16x16 f16 -> f32" of the largest shape that multiplies halves, FP32 sums preferred. */
-static void describe_matrix_shape(VkPhysicalDevice physical, char *text, size_t size)
+/* The largest shape by which a subgroup multiplies halves, FP32 sums preferred; false if there is none. */
+static bool best_matrix_shape(VkPhysicalDevice physical, VkCooperativeMatrixPropertiesKHR *best)
 {
     uint32_t count = 0;
     if (!vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR ||
         vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR(physical, &count, NULL) != VK_SUCCESS || count == 0)
-        return;
-    VkCooperativeMatrixPropertiesKHR *shapes = calloc(count, sizeof *shapes), *best = NULL;
+        return false;
+    VkCooperativeMatrixPropertiesKHR *shapes = calloc(count, sizeof *shapes);
     if (!shapes)
-        return;
+        return false;
     for (uint32_t i = 0; i < count; i++)
         shapes[i].sType = VK_STRUCTURE_TYPE_COOPERATIVE_MATRIX_PROPERTIES_KHR;
     if (vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR(physical, &count, shapes) < VK_SUCCESS)
         count = 0;
+    bool found = false;
     for (uint32_t i = 0; i < count; i++) {
-        VkCooperativeMatrixPropertiesKHR *shape = &shapes[i];
+        const VkCooperativeMatrixPropertiesKHR *shape = &shapes[i];
         if (shape->AType != VK_COMPONENT_TYPE_FLOAT16_KHR || shape->BType != VK_COMPONENT_TYPE_FLOAT16_KHR ||
-            shape->ResultType != shape->CType ||
+            shape->ResultType != shape->CType || shape->scope != VK_SCOPE_SUBGROUP_KHR ||
             (shape->CType != VK_COMPONENT_TYPE_FLOAT16_KHR && shape->CType != VK_COMPONENT_TYPE_FLOAT32_KHR))
             continue;
-        bool wider = !best || (shape->CType == VK_COMPONENT_TYPE_FLOAT32_KHR && best->CType != shape->CType);
+        bool wider = !found || (shape->CType == VK_COMPONENT_TYPE_FLOAT32_KHR && best->CType != shape->CType);
         bool larger =
-            best && shape->CType == best->CType &&
+            found && shape->CType == best->CType &&
             (uint64_t)shape->MSize * shape->NSize * shape->KSize > (uint64_t)best->MSize * best->NSize * best->KSize;
         if (wider || larger)
-            best = shape;
+            *best = *shape;
+        found = true;
     }
-    if (best)
-        snprintf(text, size, " %ux%ux%u f16 -> %s", best->MSize, best->NSize, best->KSize,
-                 best->CType == VK_COMPONENT_TYPE_FLOAT32_KHR ? "f32" : "f16");
     free(shapes);
+    return found;
+}
+
+/* "16x16x16 f16 -> f32" */
+static void describe_matrix_shape(VkPhysicalDevice physical, char *text, size_t size)
+{
+    VkCooperativeMatrixPropertiesKHR best;
+    if (best_matrix_shape(physical, &best))
+        snprintf(text, size, " %ux%ux%u f16 -> %s", best.MSize, best.NSize, best.KSize,
+                 best.CType == VK_COMPONENT_TYPE_FLOAT32_KHR ? "f32" : "f16");
+}
+
+/* What the kernels need of cooperative matrices, if the driver and the compiler have it all. */
+static void find_matrix_units(VkPhysicalDevice physical, const VkPhysicalDeviceProperties *properties,
+                              const extension_list *extensions, uint32_t subgroup_size, bd_vk_abilities *abilities)
+{
+    VkPhysicalDeviceVulkanMemoryModelFeatures model = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_MEMORY_MODEL_FEATURES
+    };
+    VkPhysicalDeviceCooperativeMatrixFeaturesKHR matrix = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR, .pNext = &model
+    };
+    VkPhysicalDeviceFeatures2 features = { .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &matrix };
+    VkCooperativeMatrixPropertiesKHR shape;
+    if (properties->apiVersion < VK_API_VERSION_1_3 || !has(extensions, VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME) ||
+        !abilities->float16 || !abilities->storage16 || !bd_vk_compiles_matrices() ||
+        !best_matrix_shape(physical, &shape) || shape.CType != VK_COMPONENT_TYPE_FLOAT32_KHR)
+        return;
+    vkGetPhysicalDeviceFeatures2(physical, &features);
+    VkPhysicalDeviceSubgroupSizeControlProperties sizes = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_PROPERTIES
+    };
+    VkPhysicalDeviceProperties2 all = { .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = &sizes };
+    vkGetPhysicalDeviceProperties2(physical, &all);
+    abilities->subgroups_vary = sizes.minSubgroupSize != sizes.maxSubgroupSize;
+    if (!matrix.cooperativeMatrix || !model.vulkanMemoryModel ||
+        (abilities->subgroups_vary && !(sizes.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT)))
+        return;
+    abilities->memory_model_device = model.vulkanMemoryModelDeviceScope;
+    abilities->extensions[abilities->extension_count++] = VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME;
+    abilities->matrix = (bd_matrix_units){ .m = shape.MSize,
+                                           .n = shape.NSize,
+                                           .k = shape.KSize,
+                                           .lanes = subgroup_size,
+                                           .shared_bytes = properties->limits.maxComputeSharedMemorySize };
 }
 #else
 static void describe_matrix_shape(VkPhysicalDevice physical, char *text, size_t size)
@@ -180,6 +224,16 @@ static void describe_matrix_shape(VkPhysicalDevice physical, char *text, size_t 
     (void)physical; /* these headers do not know the question */
     (void)text;
     (void)size;
+}
+
+static void find_matrix_units(VkPhysicalDevice physical, const VkPhysicalDeviceProperties *properties,
+                              const extension_list *extensions, uint32_t subgroup_size, bd_vk_abilities *abilities)
+{
+    (void)physical;
+    (void)properties;
+    (void)extensions;
+    (void)subgroup_size;
+    (void)abilities;
 }
 #endif
 
@@ -352,6 +406,7 @@ bd_status bd_vk_physical_describe(VkPhysicalDevice physical, size_t index, bd_de
         describe_limits(physical, &properties, &extensions, &info->limits);
         describe_matrix_units(physical, &extensions, info->matrix_units, sizeof info->matrix_units);
         find_abilities(physical, properties.apiVersion, &extensions, abilities);
+        find_matrix_units(physical, &properties, &extensions, info->limits.subgroup_size, abilities);
         info->half.storage = abilities->storage16;
         info->half.arithmetic = abilities->float16;
     }

@@ -177,7 +177,7 @@ bd_status bd_vk_layout_get(bd_vk_device *device, const bd_binding *bindings, uin
 }
 
 bd_status bd_vk_pipeline_create(bd_vk_device *device, const char *name, const char *source, const bd_vk_layout *layout,
-                                VkPipeline *pipeline, bd_error *error)
+                                uint32_t subgroup_size, VkPipeline *pipeline, bd_error *error)
 {
     *pipeline = VK_NULL_HANDLE;
     uint32_t *words = NULL;
@@ -188,8 +188,16 @@ bd_status bd_vk_pipeline_create(bd_vk_device *device, const char *name, const ch
     VkShaderModuleCreateInfo module = { .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO,
                                         .codeSize = bytes,
                                         .pCode = words };
+    const VkPipelineShaderStageRequiredSubgroupSizeCreateInfo subgroups = {
+        .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO,
+        .requiredSubgroupSize = subgroup_size
+    };
     VkComputePipelineCreateInfo info = { .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
                                          .stage = { .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
+                                                    .pNext = subgroup_size && device->subgroups_vary ? &subgroups : NULL,
+                                                    .flags = subgroup_size
+                                                                 ? VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT
+                                                                 : 0,
                                                     .stage = VK_SHADER_STAGE_COMPUTE_BIT,
                                                     .pName = "main" },
                                          .layout = layout->pipeline };

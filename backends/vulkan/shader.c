@@ -58,6 +58,11 @@ static bd_status fail_with_log(bd_error *error, const char *name, const char *lo
                    line);
 }
 
+bool bd_vk_compiles_matrices(void)
+{
+    return GLSLANG_VERSION_MAJOR >= 13; /* the first that knows GL_KHR_cooperative_matrix */
+}
+
 static bd_status compile(const char *name, const char *preamble, const char *source, uint32_t **words, size_t *bytes,
                          bd_error *error)
 {

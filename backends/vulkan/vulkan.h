@@ -43,6 +43,9 @@ typedef struct bd_vk_abilities {
     bool rte16, rte32;             /* rounding to nearest even */
     bool denormals16, denormals32; /* subnormals preserved */
     bool nan16, nan32;             /* signed zeros, infinities and NaN preserved */
+    bd_matrix_units matrix;        /* cooperative matrices that the kernels can use; all 0 if none */
+    bool subgroups_vary;           /* from pipeline to pipeline, unless asked for */
+    bool memory_model_device;      /* the memory model that they need has a device scope */
     const char *extensions[8];     /* to enable for these */
     uint32_t extension_count;
 } bd_vk_abilities;
@@ -100,6 +103,7 @@ typedef struct bd_vk_device {
     VkPhysicalDeviceProperties properties;
     VkPhysicalDeviceMemoryProperties memory;
     bool unified;   /* buffers are mapped, the host reads and writes them in place */
+    bool subgroups_vary; /* from pipeline to pipeline, unless asked for */
     bool texels;    /* kernels may read buffers as texels; asked for on CPU drivers only */
     char *preamble; /* goes before every kernel; see bd_vk_preamble */
 
@@ -199,6 +203,9 @@ bd_status bd_vk_spirv(bd_vk_device *device, const char *name, const char *source
  * frees it. NULL if memory ran out. */
 char *bd_vk_preamble(const bd_vk_abilities *abilities);
 
+/* Whether the compiler knows cooperative matrices. */
+bool bd_vk_compiles_matrices(void);
+
 /* ---- pipeline.c ---- */
 
 bd_status bd_vk_pipeline_init(bd_vk_device *device, bd_error *error);
@@ -206,8 +213,10 @@ void bd_vk_pipeline_finish(bd_vk_device *device);
 /* The layout for these bindings; good until the device is closed. */
 bd_status bd_vk_layout_get(bd_vk_device *device, const bd_binding *bindings, uint32_t count, bd_vk_layout *layout,
                            bd_error *error);
+/* `subgroup_size`: what the kernel's subgroups must have, all of them full; 0 where that is all one, as in every kernel without
+ * cooperative matrices. */
 bd_status bd_vk_pipeline_create(bd_vk_device *device, const char *name, const char *source, const bd_vk_layout *layout,
-                                VkPipeline *pipeline, bd_error *error);
+                                uint32_t subgroup_size, VkPipeline *pipeline, bd_error *error);
 /* Writes the driver's pipeline cache to disk if it changed. */
 void bd_vk_pipeline_save(bd_vk_device *device);
 /* A pipeline cache behind a header that says whose it is; the caller frees. NULL if memory ran out. */

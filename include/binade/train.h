@@ -100,6 +100,17 @@ BD_API bd_status bd_trainer_save(bd_trainer *trainer, const char *path, bd_error
 BD_API bd_status bd_trainer_read(bd_trainer *trainer, const char *parameter, double *values, size_t count,
                                  bd_error *error);
 
+/* A kernel of the training step. */
+typedef struct bd_kernel_time {
+    const char *name;    /* the trainer's */
+    double microseconds; /* median of some steps, by the device's clock */
+    uint64_t flops, bytes;
+} bd_kernel_time;
+
+/* Takes some training steps, each kernel with a time of its own, in the order of the step; weights change as in training.
+ * The caller frees *kernels. BD_ERROR_UNSUPPORTED where the device has no clock. */
+BD_API bd_status bd_trainer_profile(bd_trainer *trainer, bd_kernel_time **kernels, size_t *count, bd_error *error);
+
 /* What a step will be, with no device needed: prints to `print` line by line, or fills `event`'s planned fields. */
 BD_API bd_status bd_trainer_plan(bd_trainer *trainer, bd_train_event *event,
                                  void (*print)(void *user, const char *line), void *user, bd_error *error);

@@ -1,0 +1,273 @@
+/* Contraction of halves by NVIDIA's tensor cores, through inline PTX: a work-group computes TILE_M x TILE_N elements of C through
+ * panels of TILE_K steps in local memory, a warp WARP_M x WARP_N of them by mma.sync. Panels lie in pieces of eight halves, in the
+ * order in which their operand lies in memory, turned against bank conflicts (ldmatrix reads eight lines at once), and are copied
+ * STAGES - 1 ahead of the product. The sums go back through local memory, so that neighbours store neighbours. */
+#ifndef BD_ARGUMENTS /* so that the skeleton compiles alone */
+#define BD_ARGUMENTS __global ushort *b0
+#define BD_BUFFERS b0
+#define BATCH 1u
+#define M 64u
+#define N 64u
+#define K 64u
+#define CHUNKS 1u
+#define CHUNK 64u
+#define TILE_M 64u
+#define TILE_N 64u
+#define TILE_K 32u
+#define WARP_M 32u
+#define WARP_N 32u
+#define ROWS 2
+#define A_INNER_K 1
+#define A_OCTX(z, o) BD_UINT4(o * K, 0u, 0u, 0u)
+#define A_ICTX(i) BD_UINT4(i, 0u, 0u, 0u)
+#define A_VALID(o, i) true
+#define A_INDEX(o, i) ((o).x + (i).x)
+#define A_GET(x) BD_LOAD_f16(b0, x)
+#define A_WIDE 1
+#define A_PIECE(x) (b0 + (x))
+#define B_INNER_N 1
+#define B_INDEX(z, k, n) ((k) * N + (n))
+#define B_GET(x) BD_LOAD_f16(b0, x)
+#define B_WIDE 0
+#define STORE_C(row, n, sum) b0[(row) * N + (n)] = (ushort)(sum)
+#endif
+
+#define CEIL(a, b) (((a) + (b) - 1u) / (b))
+#define LANES 32u
+#define WARPS_N (TILE_N / WARP_N)
+#define WARPS (TILE_M / WARP_M * WARPS_N)
+#define ITEMS (WARPS * LANES)
+#define TILES_M CEIL(M, TILE_M)
+#define TILES_N CEIL(N, TILE_N)
+/* mma.sync m16n8k16; columns of B go in pairs of fragments, as ldmatrix loads them. */
+#define PAIRS (WARP_N / 16u)
+#define STAGES 3u
+
+/* A panel's lines, and the pieces of each. */
+#if A_INNER_K
+#define A_LINES TILE_M
+#define A_PIECES (TILE_K / 8u)
+#else
+#define A_LINES TILE_K
+#define A_PIECES (TILE_M / 8u)
+#endif
+#if B_INNER_N
+#define B_LINES TILE_K
+#define B_PIECES (TILE_N / 8u)
+#else
+#define B_LINES TILE_N
+#define B_PIECES (TILE_K / 8u)
+#endif
+#define A_SIZE (A_LINES * A_PIECES)
+#define STAGE (A_SIZE + B_LINES * B_PIECES)
+#define LOADS_A CEIL(A_SIZE, ITEMS)
+#define LOADS_B CEIL(B_LINES * B_PIECES, ITEMS)
+/* Sixteen rows of each warp's sums, in fours. */
+#define SUMS (16u * WARP_N / 4u)
+#define SHARED (STAGES * STAGE > WARPS * SUMS ? STAGES * STAGE : WARPS * SUMS)
+
+/* Where piece q of a line lies: eight lines' q-th pieces share no bank, 128 bytes being all the banks. */
+#define TURN(line, pieces) ((pieces) >= 8u ? (line) & 7u : (pieces) == 4u ? (line) >> 1 & 3u : (line) >> 2 & 1u)
+#define PLACE(line, q, pieces) ((line) * (pieces) + ((q) ^ TURN(line, pieces)))
+
+/* A local address as PTX has it. */
+#define LOCAL(pointer) ((uint)(size_t)(pointer))
+#define COPY(to, from, bytes) \
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" : : "r"(to), "l"(from), "r"(bytes) : "memory")
+#define LOAD4(r0, r1, r2, r3, at)                                                           \
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"        \
+                 : "=r"(r0), "=r"(r1), "=r"(r2), "=r"(r3) : "r"(at) : "memory")
+#define LOAD4_TURNED(r0, r1, r2, r3, at)                                                    \
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"  \
+                 : "=r"(r0), "=r"(r1), "=r"(r2), "=r"(r3) : "r"(at) : "memory")
+#define MULTIPLY(c, a, b0, b1)                                                                                        \
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "  \
+                 "{%0, %1, %2, %3};"                                                                                  \
+                 : "+f"((c)[0]), "+f"((c)[1]), "+f"((c)[2]), "+f"((c)[3])                                             \
+                 : "r"((a)[0]), "r"((a)[1]), "r"((a)[2]), "r"((a)[3]), "r"(b0), "r"(b1))
+
+//@body
+
+/* Elements whose index along k is `last` or above are 0, those past the ends of m and n are any others: their sums are dropped. */
+#if !A_WIDE
+static inline uint element_a(BD_ARGUMENTS, const uint z, const uint m, const uint k, const uint last)
+{
+    if (k >= last)
+        return 0u;
+#if A_INNER_K
+    const uint4 outer = A_OCTX(z, min(m, M - 1u)), inner = A_ICTX(k);
+#else
+    const uint4 outer = A_OCTX(z, k), inner = A_ICTX(min(m, M - 1u));
+#endif
+    return A_VALID(outer, inner) ? (uint)bd_f16_bits(A_GET(A_INDEX(outer, inner))) : 0u;
+}
+#endif
+
+#if !B_WIDE
+static inline uint element_b(BD_ARGUMENTS, const uint z, const uint k, const uint n, const uint last)
+{
+    return k < last ? (uint)bd_f16_bits(B_GET(B_INDEX(z, k, min(n, N - 1u)))) : 0u;
+}
+#endif
+
+__kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void binade(BD_ARGUMENTS)
+{
+    __local __attribute__((aligned(128))) uint4 panels[SHARED];
+    const uint group = (uint)(get_group_id(1) * get_num_groups(0) + get_group_id(0)), item = (uint)get_local_id(0);
+    if (group >= TILES_M * TILES_N * BATCH * CHUNKS)
+        return;
+    const uint n0 = group % TILES_N * TILE_N, m0 = group / TILES_N % TILES_M * TILE_M, part = group / (TILES_N * TILES_M);
+    const uint z = part % BATCH, begin = part / BATCH * CHUNK, last = min(begin + CHUNK, K);
+    const uint warp = item / LANES, lane = item % LANES, warp_m = warp / WARPS_N * WARP_M, warp_n = warp % WARPS_N * WARP_N;
+    const uint steps = last > begin ? CEIL(last - begin, TILE_K) : 0u;
+    float sum[ROWS][2u * PAIRS][4];
+#pragma unroll
+    for (uint r = 0u; r < ROWS; r++)
+#pragma unroll
+        for (uint j = 0u; j < 2u * PAIRS; j++)
+#pragma unroll
+            for (uint e = 0u; e < 4u; e++)
+                sum[r][j][e] = 0.0f;
+
+#if A_WIDE
+    uint4 row[LOADS_A]; /* does not change from panel to panel */
+#pragma unroll
+    for (uint i = 0u; i < LOADS_A; i++)
+#if A_INNER_K
+        row[i] = A_OCTX(z, min(m0 + (item + i * ITEMS) / A_PIECES, M - 1u));
+#else
+        row[i] = A_ICTX(min(m0 + (item + i * ITEMS) % A_PIECES * 8u, M - 8u));
+#endif
+#endif
+
+    for (uint turn = 0u; turn < steps + STAGES - 1u; turn++) {
+        /* Panel `turn` is loaded into the stage that the product has left, then panel turn - (STAGES - 1) is multiplied. */
+        if (turn >= STAGES - 1u) {
+            asm volatile("cp.async.wait_group %0;" : : "n"(1) : "memory");
+            barrier(CLK_LOCAL_MEM_FENCE);
+        }
+        if (turn < steps) {
+            const uint first = begin + turn * TILE_K;
+            __local uint4 *panel_a = panels + turn % STAGES * STAGE, *panel_b = panel_a + A_SIZE;
+#pragma unroll
+            for (uint i = 0u; i < LOADS_A; i++) {
+                const uint element = item + i * ITEMS, line = element / A_PIECES, q = element % A_PIECES;
+                if (element < A_SIZE) {
+                    __local uint4 *place = panel_a + PLACE(line, q, A_PIECES);
+#if A_WIDE
+#if A_INNER_K
+                    const uint k = first + q * 8u;
+                    const uint4 outer = row[i], inner = A_ICTX(k);
+#else
+                    const uint k = first + line;
+                    const uint4 outer = A_OCTX(z, k), inner = row[i];
+#endif
+                    const bool valid = k < last && A_VALID(outer, inner);
+                    COPY(LOCAL(place), A_PIECE(valid ? A_INDEX(outer, inner) : 0u), valid ? 16u : 0u);
+#else
+                    uint piece[4];
+#pragma unroll
+                    for (uint u = 0u; u < 4u; u++)
+#if A_INNER_K
+                        piece[u] = element_a(BD_BUFFERS, z, m0 + line, first + q * 8u + 2u * u, last) |
+                                   element_a(BD_BUFFERS, z, m0 + line, first + q * 8u + 2u * u + 1u, last) << 16;
+#else
+                        piece[u] = element_a(BD_BUFFERS, z, m0 + q * 8u + 2u * u, first + line, last) |
+                                   element_a(BD_BUFFERS, z, m0 + q * 8u + 2u * u + 1u, first + line, last) << 16;
+#endif
+                    *place = (uint4)(piece[0], piece[1], piece[2], piece[3]);
+#endif
+                }
+            }
+#pragma unroll
+            for (uint i = 0u; i < LOADS_B; i++) {
+                const uint element = item + i * ITEMS, line = element / B_PIECES, q = element % B_PIECES;
+                if (element < B_LINES * B_PIECES) {
+                    __local uint4 *place = panel_b + PLACE(line, q, B_PIECES);
+#if B_INNER_N
+                    const uint k = first + line, n = n0 + q * 8u;
+#else
+                    const uint k = first + q * 8u, n = n0 + line;
+#endif
+#if B_WIDE
+                    const bool valid = k < last;
+                    const uint nearest = min(n, N - (B_INNER_N ? 8u : 1u));
+                    COPY(LOCAL(place), B_PIECE(valid ? B_INDEX(z, k, nearest) : 0u), valid ? 16u : 0u);
+#else
+                    uint piece[4];
+#pragma unroll
+                    for (uint u = 0u; u < 4u; u++)
+#if B_INNER_N
+                        piece[u] = element_b(BD_BUFFERS, z, k, n + 2u * u, last) |
+                                   element_b(BD_BUFFERS, z, k, n + 2u * u + 1u, last) << 16;
+#else
+                        piece[u] = element_b(BD_BUFFERS, z, k + 2u * u, n, last) |
+                                   element_b(BD_BUFFERS, z, k + 2u * u + 1u, n, last) << 16;
+#endif
+                    *place = (uint4)(piece[0], piece[1], piece[2], piece[3]);
+#endif
+                }
+            }
+        }
+        asm volatile("cp.async.commit_group;" : : : "memory");
+        if (turn < STAGES - 1u)
+            continue;
+        const uint stage = (turn - (STAGES - 1u)) % STAGES;
+        const uint panel_a = LOCAL(panels + stage * STAGE), panel_b = LOCAL(panels + stage * STAGE + A_SIZE);
+#pragma unroll
+        for (uint k = 0u; k < TILE_K; k += 16u) {
+            uint a[ROWS][4], b[PAIRS][4];
+#pragma unroll
+            for (uint r = 0u; r < ROWS; r++) {
+                const uint m = warp_m + r * 16u;
+#if A_INNER_K
+                const uint line = m + (lane & 15u), q = k / 8u + (lane >> 4);
+                LOAD4(a[r][0], a[r][1], a[r][2], a[r][3], panel_a + 16u * PLACE(line, q, A_PIECES));
+#else
+                const uint line = k + (lane & 7u) + (lane >> 4) * 8u, q = m / 8u + (lane >> 3 & 1u);
+                LOAD4_TURNED(a[r][0], a[r][1], a[r][2], a[r][3], panel_a + 16u * PLACE(line, q, A_PIECES));
+#endif
+            }
+#pragma unroll
+            for (uint j = 0u; j < PAIRS; j++) {
+                const uint n = warp_n + j * 16u;
+#if B_INNER_N
+                const uint line = k + (lane & 15u), q = n / 8u + (lane >> 4);
+                LOAD4_TURNED(b[j][0], b[j][1], b[j][2], b[j][3], panel_b + 16u * PLACE(line, q, B_PIECES));
+#else
+                const uint line = n + (lane & 7u) + (lane >> 4) * 8u, q = k / 8u + (lane >> 3 & 1u);
+                LOAD4(b[j][0], b[j][1], b[j][2], b[j][3], panel_b + 16u * PLACE(line, q, B_PIECES));
+#endif
+            }
+#pragma unroll
+            for (uint r = 0u; r < ROWS; r++)
+#pragma unroll
+                for (uint j = 0u; j < PAIRS; j++) {
+                    MULTIPLY(sum[r][2u * j], a[r], b[j][0], b[j][1]);
+                    MULTIPLY(sum[r][2u * j + 1u], a[r], b[j][2], b[j][3]);
+                }
+        }
+    }
+    asm volatile("cp.async.wait_all;" : : : "memory");
+    barrier(CLK_LOCAL_MEM_FENCE);
+
+    volatile __local float *sums = (volatile __local float *)(panels + warp * SUMS);
+#pragma unroll
+    for (uint r = 0u; r < ROWS; r++) {
+#pragma unroll
+        for (uint j = 0u; j < 2u * PAIRS; j++) {
+            const uint at = (lane >> 2) * WARP_N + j * 8u + (lane & 3u) * 2u;
+            sums[at] = sum[r][j][0];
+            sums[at + 1u] = sum[r][j][1];
+            sums[at + 8u * WARP_N] = sum[r][j][2];
+            sums[at + 8u * WARP_N + 1u] = sum[r][j][3];
+        }
+        asm volatile("bar.warp.sync 0xffffffff;" : : : "memory");
+        for (uint e = lane; e < 16u * WARP_N; e += LANES) {
+            const uint m = m0 + warp_m + r * 16u + e / WARP_N, n = n0 + warp_n + e % WARP_N;
+            if (m < M && n < N)
+                STORE_C(part * M + m, n, sums[e]);
+        }
+        asm volatile("bar.warp.sync 0xffffffff;" : : : "memory");
+    }
+}

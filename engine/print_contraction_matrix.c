@@ -1,0 +1,61 @@
+/* Configures the contraction by matrix units: contraction_matrix.cl and contraction_matrix.comp. */
+#include "print.h"
+#include "tile.h"
+
+/* The binding of an operand's buffer. */
+static int binding_of(const bd_kernel *kernel, int number)
+{
+    int binding = 0;
+    for (int i = 0; i < number; i++)
+        binding += (int)kernel->operands[i].parts + (kernel->operands[i].access != BD_ACCESS_BUFFER);
+    return binding;
+}
+
+/* Pieces of eight halves are loaded at once where they lie side by side in a buffer, aligned, and are all padding or none:
+ * `inner` elements follow each other, and of k each part has whole pieces. */
+static void print_pieces(bd_printer *printer, char operand, bd_tensor input, int64_t inner, bool along_k)
+{
+    const bd_graph *graph = printer->plan->graph;
+    const bd_kernel *kernel = printer->kernel;
+    const bd_contraction c = bd_contraction_of(graph, kernel->anchor);
+    const int64_t chunks = graph->nodes[kernel->anchor].chunks > 1 ? graph->nodes[kernel->anchor].chunks : 1;
+    const int64_t chunk = (c.k + chunks - 1) / chunks;
+    while (graph->nodes[input].op == BD_OP_RESHAPE)
+        input = graph->nodes[input].inputs[0];
+    const int number = bd_kernel_operand(kernel, input);
+    const bool wide = number >= 0 && kernel->operands[number].parts == 1 && graph->nodes[input].format == BD_F16 &&
+                      kernel->operands[number].access == BD_ACCESS_BUFFER && printer->target->half.storage &&
+                      inner % 8 == 0 && (!along_k || chunks == 1 || chunk % 8 == 0);
+    bd_text_append(&printer->macros, "#define %c_WIDE %d\n", operand, wide);
+    if (!wide)
+        return;
+    if (printer->dialect == BD_DIALECT_OPENCL)
+        bd_text_append(&printer->macros, "#define %c_PIECE(x) (b%d + (x))\n", operand, number);
+    else
+        bd_text_append(&printer->macros,
+                       "layout(set = 0, binding = %d) readonly buffer Pieces%c { uvec4 pieces_%c[]; };\n"
+                       "#define %c_PIECE(x) pieces_%c[(x) / 8u]\n",
+                       binding_of(kernel, number), operand, operand, operand, operand);
+}
+
+void bd_print_contraction_matrix(bd_printer *printer)
+{
+    const bd_graph *graph = printer->plan->graph;
+    const bd_node *node = &graph->nodes[printer->kernel->anchor];
+    const bd_tile *tile = &printer->kernel->tile;
+    const bd_matrix_units *units = &printer->target->matrix;
+    const bd_shape *a = &graph->nodes[node->inputs[0]].shape, *b = &graph->nodes[node->inputs[1]].shape;
+    printer->skeleton = "contraction_matrix";
+    bd_print_operands(printer);
+    bd_text_append(&printer->macros,
+                   "#define TILE_M %uu\n#define TILE_N %uu\n#define TILE_K %uu\n#define WARP_M %uu\n#define WARP_N %uu\n",
+                   tile->m, tile->n, tile->k, tile->item_m, tile->item_n);
+    bd_text_append(&printer->macros,
+                   "#define LANES %uu\n#define ROWS %u\n#define MATRIX_M %uu\n#define MATRIX_N %uu\n#define MATRIX_K %uu\n", units->lanes,
+                   tile->item_m / units->m, units->m, units->n, units->k);
+    const bool matmul = node->op == BD_OP_MATMUL;
+    print_pieces(printer, 'A', node->inputs[0], a->dim[a->rank - 1],
+                 matmul ? !node->attr.matmul.transpose[0] : node->op != BD_OP_CONV2D_WEIGHT);
+    print_pieces(printer, 'B', node->inputs[1], b->dim[b->rank - 1],
+                 matmul ? node->attr.matmul.transpose[1] : node->op == BD_OP_CONV2D_DATA);
+}

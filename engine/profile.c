@@ -1,0 +1,66 @@
+/* Where a training step's time goes, kernel by kernel. */
+#include "trainer.h"
+
+#include <stdlib.h>
+
+#define WARM_STEPS 3
+#define SAMPLES 7
+
+static int by_size(const void *a, const void *b)
+{
+    const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* samples[s * count + k]: nanoseconds of kernel k. */
+static bd_status take_samples(bd_trainer *trainer, uint64_t *samples, size_t count, bd_error *error)
+{
+    bd_program *program = trainer->train.program;
+    int64_t steps = WARM_STEPS + SAMPLES;
+    bd_status status =
+        bd_feed_prepare(trainer->train.feed, trainer->state.control[BD_CONTROL_POSITION], &steps, error);
+    if (!status && steps < WARM_STEPS + SAMPLES)
+        status = bd_fail(error, BD_ERROR_ARGUMENT,
+                         "a profile takes %d steps, but the data has no more than %lld at once: lower the batch",
+                         WARM_STEPS + SAMPLES, (long long)steps);
+    if (!status)
+        status = bd_program_run(program, WARM_STEPS, error);
+    if (!status)
+        status = bd_program_finish(program, error);
+    for (size_t s = 0; s < SAMPLES && !status; s++)
+        status = bd_program_profile(program, samples + s * count, error);
+    return status;
+}
+
+bd_status bd_trainer_profile(bd_trainer *trainer, bd_kernel_time **kernels, size_t *kernel_count, bd_error *error)
+{
+    *kernels = NULL;
+    *kernel_count = 0;
+    if (!trainer->train.program)
+        return bd_fail(error, BD_ERROR_ARGUMENT, "this trainer has no device, or met a value that is not finite");
+    const bd_plan *plan = bd_stage_plan(&trainer->train);
+    const size_t count = (size_t)plan->kernel_count;
+    uint64_t *samples = calloc(count * SAMPLES + 1, sizeof *samples);
+    bd_kernel_time *result = calloc(count + 1, sizeof *result);
+    bd_status status = samples && result ? take_samples(trainer, samples, count, error)
+                                         : bd_fail(error, BD_ERROR_MEMORY, "no memory for a profile");
+    for (size_t k = 0; k < count && !status; k++) {
+        uint64_t times[SAMPLES];
+        for (size_t s = 0; s < SAMPLES; s++)
+            times[s] = samples[s * count + k];
+        qsort(times, SAMPLES, sizeof *times, by_size);
+        const bd_kernel *kernel = &plan->kernels[k];
+        result[k] = (bd_kernel_time){ .name = kernel->name,
+                                      .microseconds = (double)times[SAMPLES / 2] * 1e-3,
+                                      .flops = kernel->flops,
+                                      .bytes = kernel->bytes_read + kernel->bytes_written };
+    }
+    free(samples);
+    if (status) {
+        free(result);
+        return status;
+    }
+    *kernels = result;
+    *kernel_count = count;
+    return BD_OK;
+}

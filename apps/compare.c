@@ -293,7 +293,7 @@ static const char examples[] =
     "  binade compare --precision fp32,fp16,fp16-strict,mixed,scale=1024 --device vulkan:0\n"
     "\n"
     "In a list of precisions, settings such as scale=1024 belong to the precision before them.\n"
-    "\n" MODEL_HELP;
+    "\n" MODEL_HELP "\n" PRECISION_HELP;
 
 int command_compare(int argc, char **argv)
 {
@@ -301,10 +301,10 @@ int command_compare(int argc, char **argv)
     session self = { .seeds = 1 };
     training_options *o = &self.options;
     option_row rows[OWN_ROWS + TRAINING_ROWS] = {
-        OPTION("model", TEXT, &o->model, "LIST", "models, joined by commas (mlp)"),
+        OPTION("model", TEXT, &o->model, "LIST", "models, joined by commas: see below (mlp)"),
         OPTION("data", TEXT, &o->data, "DATA", "fashion-mnist, a folder of IDX files or four of them (fashion-mnist)"),
-        OPTION("precision", TEXT, &o->precision, "LIST", "policies, joined by commas (fp32,fp16,mixed)"),
-        OPTION("device", TEXT, &o->device, "LIST", "ids, joined by commas, or all but the reference (all)"),
+        OPTION("precision", TEXT, &o->precision, "LIST", "precisions, joined by commas: see below (fp32,fp16,mixed)"),
+        OPTION("device", TEXT, &o->device, "LIST", "devices as `binade devices` tells them, joined by commas; all: all but the reference (all)"),
         OPTION_IN("seeds", INTEGER, &self.seeds, "N", 1, 1000,
                   "runs of each combination, seeds counted from --seed (1)"),
         OPTION("output", TEXT, &o->output, "DIR", "folder of report.html and results.json (report)"),

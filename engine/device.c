@@ -73,7 +73,11 @@ bd_status bd_device_open(const char *name, bd_device **device, bd_error *error)
     if (!find(infos, count, name, &index)) {
         char ids[512];
         list_ids(infos, count, ids, sizeof ids);
-        status = bd_fail(error, BD_ERROR_ARGUMENT, "no device '%s'; there are: %s", name, ids);
+        bool found = false;
+        for (size_t i = 0; i < count; i++)
+            found |= strcmp(infos[i].backend, "reference") != 0;
+        status = bd_fail(error, BD_ERROR_ARGUMENT, "no device '%s'; there are: %s%s", name, ids,
+                         found ? "" : " (no OpenCL or Vulkan driver was found)");
     } else {
         const bd_backend *found[3];
         const size_t backend_count = backends(found);

@@ -60,7 +60,7 @@ static bd_status add_all_devices(session *self, bd_error *error)
     bd_status status = list_add_all_devices(&self->results.devices, &self->results.device_count, error);
     if (status || self->results.device_count)
         return status;
-    progress_say(&self->progress, "no OpenCL or Vulkan device found: the reference trains, slowly");
+    progress_say(&self->progress, "no OpenCL or Vulkan device found: the reference trains, slowly; " APP_DRIVER_ADVICE);
     return add_device(self, "reference", error);
 }
 
@@ -304,7 +304,8 @@ int command_compare(int argc, char **argv)
         OPTION("model", TEXT, &o->model, "LIST", "models, joined by commas: see below (mlp)"),
         OPTION("data", TEXT, &o->data, "DATA", "fashion-mnist, a folder of IDX files or four of them (fashion-mnist)"),
         OPTION("precision", TEXT, &o->precision, "LIST", "precisions, joined by commas: see below (fp32,fp16,mixed)"),
-        OPTION("device", TEXT, &o->device, "LIST", "devices as `binade devices` tells them, joined by commas; all: all but the reference (all)"),
+        OPTION("device", TEXT, &o->device, "LIST",
+               "devices as `binade devices` tells them, joined by commas; all: all but the reference (all)"),
         OPTION_IN("seeds", INTEGER, &self.seeds, "N", 1, 1000,
                   "runs of each combination, seeds counted from --seed (1)"),
         OPTION("output", TEXT, &o->output, "DIR", "folder of report.html and results.json (report)"),

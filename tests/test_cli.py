@@ -626,7 +626,7 @@ def test_documentation(place):
         if command == 'compare': # shares train's table
             told |= set(re.findall(r'--[a-z][a-z0-9-]*', sections['train'])) & options
         assert options == told, f'{command}: {sorted(options ^ told)}'
-    for name in ('README.md', 'docs/usage.md'):
+    for name in ['README.md'] + [f'docs/{page.name}' for page in (ROOT / 'docs').glob('*.md')]:
         text = (ROOT / name).read_text().replace('\\\n', ' ')
         for command, rest in re.findall(r'\bbinade (devices|train|compare)\b([^\n`#]*)', text):
             unknown = set(re.findall(r'(?<![\w-])--[a-z][a-z0-9-]*', rest)) - known[command]

@@ -44,8 +44,8 @@ static int run_command(int argc, char **argv)
         if (!strcmp(argv[0], commands[i].name))
             return commands[i].run(argc, argv);
     bd_error error = { 0 };
-    bd_fail(&error, BD_ERROR_ARGUMENT, "%s: no such command; there are devices, train, compare and bench (binade --help)",
-            argv[0]);
+    bd_fail(&error, BD_ERROR_ARGUMENT,
+            "%s: no such command; there are devices, train, compare and bench (binade --help)", argv[0]);
     return app_report(BD_ERROR_ARGUMENT, &error);
 }
 

@@ -184,7 +184,8 @@ static bd_status open_device(session *self, bd_error *error)
     else
         status = bd_device_open(infos[0].id, &self->device, error);
     if (!status && !strcmp(infos[0].backend, "reference"))
-        progress_say(&self->progress, "no OpenCL or Vulkan device found: the reference trains, slowly; " APP_DRIVER_ADVICE);
+        progress_say(&self->progress,
+                     "no OpenCL or Vulkan device found: the reference trains, slowly; " APP_DRIVER_ADVICE);
     free(infos);
     return status;
 }
@@ -254,8 +255,10 @@ int command_train(int argc, char **argv)
     option_row rows[OWN_ROWS + TRAINING_ROWS] = {
         OPTION("model", TEXT, &o->model, "MODEL", "mlp, mlp:WIDTHS or lenet: see below (mlp)"),
         OPTION("data", TEXT, &o->data, "DATA", "fashion-mnist, a folder of IDX files or four of them (fashion-mnist)"),
-        OPTION("precision", TEXT, &o->precision, "POLICY", "fp32, fp16, fp16-strict, mixed, or role by role: see below (fp32)"),
-        OPTION("device", TEXT, &o->device, "DEVICE", "id, backend or part of a name, as `binade devices` tells them (the first)"),
+        OPTION("precision", TEXT, &o->precision, "POLICY",
+               "fp32, fp16, fp16-strict, mixed, or role by role: see below (fp32)"),
+        OPTION("device", TEXT, &o->device, "DEVICE",
+               "id, backend or part of a name, as `binade devices` tells them (the first)"),
         OPTION("limit", TEXT, &self.limit, "LIMITS",
                "make the device look smaller: minimum-vulkan or shared=16K,workgroup=128,..."),
         OPTION("output", TEXT, &o->output, "DIR", "folder of the run (runs/MODEL-PRECISION-DEVICE)"),

@@ -13,6 +13,10 @@ enum app_exit { APP_DONE = 0, APP_FAILED = 1, APP_USAGE = 2, APP_INTERRUPTED = 1
  * added. */
 #define APP_FORMAT_VERSION 1
 
+/* What to do where no driver is found. */
+#define APP_DRIVER_ADVICE                                                                                              \
+    "install the GPU's OpenCL or Vulkan driver, or for the CPU Debian's pocl-opencl-icd or mesa-vulkan-drivers"
+
 /* A subcommand: argv[0] is its name. Returns an app_exit. */
 int command_devices(int argc, char **argv);
 int command_train(int argc, char **argv);

@@ -6,7 +6,7 @@
 
 bool bench_raw_possible(const bench *self, bench_row *row)
 {
-    if (self->device->backend != bd_reference_backend())
+    if (self->device->backend->dialect != BD_DIALECT_NONE)
         return true;
     bench_set(row, BENCH_UNSUPPORTED, "the reference interprets graphs and runs no kernels");
     return false;

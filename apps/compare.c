@@ -60,7 +60,7 @@ static bd_status add_all_devices(session *self, bd_error *error)
     bd_status status = list_add_all_devices(&self->results.devices, &self->results.device_count, error);
     if (status || self->results.device_count)
         return status;
-    progress_say(&self->progress, "no OpenCL or Vulkan device found: the reference trains, slowly");
+    progress_say(&self->progress, "no OpenCL or Vulkan device found: the reference trains, slowly; " APP_DRIVER_ADVICE);
     return add_device(self, "reference", error);
 }
 
@@ -293,7 +293,7 @@ static const char examples[] =
     "  binade compare --precision fp32,fp16,fp16-strict,mixed,scale=1024 --device vulkan:0\n"
     "\n"
     "In a list of precisions, settings such as scale=1024 belong to the precision before them.\n"
-    "\n" MODEL_HELP;
+    "\n" MODEL_HELP "\n" PRECISION_HELP;
 
 int command_compare(int argc, char **argv)
 {
@@ -301,10 +301,11 @@ int command_compare(int argc, char **argv)
     session self = { .seeds = 1 };
     training_options *o = &self.options;
     option_row rows[OWN_ROWS + TRAINING_ROWS] = {
-        OPTION("model", TEXT, &o->model, "LIST", "models, joined by commas (mlp)"),
+        OPTION("model", TEXT, &o->model, "LIST", "models, joined by commas: see below (mlp)"),
         OPTION("data", TEXT, &o->data, "DATA", "fashion-mnist, a folder of IDX files or four of them (fashion-mnist)"),
-        OPTION("precision", TEXT, &o->precision, "LIST", "policies, joined by commas (fp32,fp16,mixed)"),
-        OPTION("device", TEXT, &o->device, "LIST", "ids, joined by commas, or all but the reference (all)"),
+        OPTION("precision", TEXT, &o->precision, "LIST", "precisions, joined by commas: see below (fp32,fp16,mixed)"),
+        OPTION("device", TEXT, &o->device, "LIST",
+               "devices as `binade devices` tells them, joined by commas; all: all but the reference (all)"),
         OPTION_IN("seeds", INTEGER, &self.seeds, "N", 1, 1000,
                   "runs of each combination, seeds counted from --seed (1)"),
         OPTION("output", TEXT, &o->output, "DIR", "folder of report.html and results.json (report)"),

@@ -5,6 +5,7 @@
 #include "json.h"
 #include "options.h"
 #include <stdlib.h>
+#include <string.h>
 
 static void print_half(const bd_half_support *half)
 {
@@ -85,8 +86,13 @@ static bd_status show_all(bool json, bool *all_opened, bd_error *error)
         return status;
     json_t *list = json ? json_array() : NULL;
     *all_opened = true;
-    for (size_t i = 0; i < count; i++)
+    bool has_driver = false;
+    for (size_t i = 0; i < count; i++) {
         *all_opened &= show(&infos[i], i == 0, list);
+        has_driver |= strcmp(infos[i].backend, "reference") != 0;
+    }
+    if (!has_driver)
+        fputs("no OpenCL or Vulkan device found: " APP_DRIVER_ADVICE "\n", stderr);
     free(infos);
     if (json) {
         json_t *document = json_pack("{s:i, s:o}", "format_version", APP_FORMAT_VERSION, "devices", list);

@@ -37,6 +37,18 @@ static void print_help(FILE *file)
           file);
 }
 
+/* argv[0] is the command's name. */
+static int run_command(int argc, char **argv)
+{
+    for (int i = 0; i < COMMANDS; i++)
+        if (!strcmp(argv[0], commands[i].name))
+            return commands[i].run(argc, argv);
+    bd_error error = { 0 };
+    bd_fail(&error, BD_ERROR_ARGUMENT,
+            "%s: no such command; there are devices, train, compare and bench (binade --help)", argv[0]);
+    return app_report(BD_ERROR_ARGUMENT, &error);
+}
+
 static int run(int argc, char **argv)
 {
     if (argc < 2) {
@@ -44,6 +56,8 @@ static int run(int argc, char **argv)
         return APP_USAGE;
     }
     const char *name = argv[1];
+    if (!strcmp(name, "help") && argc == 3)
+        return run_command(2, (char *[]){ argv[2], "--help", NULL });
     if (!strcmp(name, "--help") || !strcmp(name, "-h") || !strcmp(name, "help")) {
         print_help(stdout);
         return APP_DONE;
@@ -52,13 +66,7 @@ static int run(int argc, char **argv)
         puts("binade " BD_VERSION);
         return APP_DONE;
     }
-    for (int i = 0; i < COMMANDS; i++)
-        if (!strcmp(name, commands[i].name))
-            return commands[i].run(argc - 1, argv + 1);
-    bd_error error = { 0 };
-    bd_fail(&error, BD_ERROR_ARGUMENT, "%s: no such command; there are devices, train, compare and bench (binade --help)",
-            name);
-    return app_report(BD_ERROR_ARGUMENT, &error);
+    return run_command(argc - 1, argv + 1);
 }
 
 int main(int argc, char **argv)

@@ -226,11 +226,12 @@ static bd_status open_device(session *self, bd_error *error)
     if (status)
         return status;
     if (!count)
-        status = bd_fail(error, BD_ERROR_DEVICE, "no device found: install pocl-opencl-icd or mesa-vulkan-drivers");
+        status = bd_fail(error, BD_ERROR_DEVICE, "no device found: " APP_DRIVER_ADVICE);
     else
         status = bd_device_open(infos[0].id, &self->device, error);
     if (!status && !strcmp(infos[0].backend, "reference"))
-        progress_say(&self->progress, "no OpenCL or Vulkan device found: the reference trains, slowly");
+        progress_say(&self->progress,
+                     "no OpenCL or Vulkan device found: the reference trains, slowly; " APP_DRIVER_ADVICE);
     free(infos);
     return status;
 }
@@ -292,7 +293,7 @@ static const char examples[] =
     "  binade train --output runs/a                  Ctrl-C saves; then go on with\n"
     "  binade train --output runs/a --resume runs/a/checkpoint.safetensors\n"
     "  binade train --dry-run --precision fp16       what a step will be, without a device\n"
-    "\n" MODEL_HELP;
+    "\n" MODEL_HELP "\n" PRECISION_HELP;
 
 int command_train(int argc, char **argv)
 {
@@ -300,15 +301,17 @@ int command_train(int argc, char **argv)
     session self = { 0 };
     training_options *o = &self.options;
     option_row rows[OWN_ROWS + TRAINING_ROWS] = {
-        OPTION("model", TEXT, &o->model, "MODEL", "mlp, mlp:WIDTHS or lenet (mlp)"),
+        OPTION("model", TEXT, &o->model, "MODEL", "mlp, mlp:WIDTHS or lenet: see below (mlp)"),
         OPTION("data", TEXT, &o->data, "DATA", "fashion-mnist, a folder of IDX files or four of them (fashion-mnist)"),
-        OPTION("precision", TEXT, &o->precision, "POLICY", "fp32, fp16, fp16-strict, mixed, or role by role (fp32)"),
-        OPTION("device", TEXT, &o->device, "DEVICE", "id, backend or part of a name (the first device)"),
+        OPTION("precision", TEXT, &o->precision, "POLICY",
+               "fp32, fp16, fp16-strict, mixed, or role by role: see below (fp32)"),
+        OPTION("device", TEXT, &o->device, "DEVICE",
+               "id, backend or part of a name, as `binade devices` tells them (the first)"),
         OPTION("limit", TEXT, &self.limit, "LIMITS",
                "make the device look smaller: minimum-vulkan or shared=16K,workgroup=128,..."),
         OPTION("output", TEXT, &o->output, "DIR", "folder of the run (runs/MODEL-PRECISION-DEVICE)"),
         OPTION("checkpoint", TEXT, &self.checkpoint, "FILE", "where to save (DIR/checkpoint.safetensors)"),
-        OPTION("resume", TEXT, &self.resume, "FILE", "go on from a checkpoint"),
+        OPTION("resume", TEXT, &self.resume, "FILE", "go on from this checkpoint, with the same options"),
         OPTION("tensorboard", FLAG, &self.wants_board, NULL, "write an event file for TensorBoard into DIR too"),
         OPTION("dry-run", FLAG, &self.dry_run, NULL, "print what a step will be and what it needs; train nothing"),
         OPTION("profile", FLAG, &self.profile, NULL, "print the time of each kernel of a step; train no further"),

@@ -16,6 +16,16 @@ typedef struct training_options {
 
 enum { TRAINING_ROWS = 21 };
 
+/* What --precision may be, for help texts. */
+#define PRECISION_HELP                                                                                                 \
+    "Precisions:\n"                                                                                                    \
+    "  fp32                 everything in FP32\n"                                                                      \
+    "  fp16                 everything stored in FP16, sums in FP32\n"                                                 \
+    "  fp16-strict          sums in FP16 too\n"                                                                        \
+    "  mixed                FP16 with FP32 master weights and dynamic loss scaling\n"                                  \
+    "  w=f16,g=f32,...      role by role, also after one of these names: w weights, a activations, g gradients,\n"     \
+    "                       stat softmax and losses, acc sums, master, state; f32 or f16; `;LAYER:w=f32` for one\n"
+
 /* Sets the defaults (the library's own where it has one) and writes TRAINING_ROWS rows. model, data, precision, device,
  * output, json and quiet are left to the command, whose help for them differs. */
 void training_options_init(training_options *options, option_row rows[TRAINING_ROWS]);

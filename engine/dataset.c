@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static const char *const FASHION_MNIST_FOLDER = "/usr/share/datasets/fashion-mnist";
@@ -45,7 +46,8 @@ static bd_status find_file(const char *folder, const char *name, char **path, bd
 
 static bd_status find_in_folder(const char *folder, char *paths[FILE_COUNT], bd_error *error)
 {
-    if (access(folder, F_OK) != 0)
+    struct stat info;
+    if (stat(folder, &info) || !S_ISDIR(info.st_mode))
         return bd_fail(error, BD_ERROR_FILE,
                        "%s: no such folder; a data set is 'fashion-mnist', a folder of IDX files, or four files joined "
                        "by commas",
@@ -80,6 +82,8 @@ static bd_status find_paths(const char *name, char *paths[FILE_COUNT], bd_error 
     if (strcmp(name, "fashion-mnist") != 0)
         return find_in_folder(name, paths, error);
     const char *folder = getenv("BINADE_DATA");
+    if (folder && *folder && access(folder, F_OK) != 0)
+        return bd_fail(error, BD_ERROR_FILE, "%s: no such folder, but BINADE_DATA names it for fashion-mnist", folder);
     if (folder && *folder)
         return find_in_folder(folder, paths, error);
     if (access(FASHION_MNIST_FOLDER, F_OK) != 0)

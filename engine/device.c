@@ -7,15 +7,9 @@
 #include <string.h>
 #include <strings.h>
 
-static size_t backends(const bd_backend *found[3])
-{
-    const bd_backend *const all[] = { bd_opencl_backend(), bd_vulkan_backend(), bd_reference_backend() };
-    size_t count = 0;
-    for (size_t i = 0; i < 3; i++)
-        if (all[i])
-            found[count++] = all[i];
-    return count;
-}
+/* In the order in which devices are listed; each returns NULL where it is not built in. */
+static const bd_backend *(*const backends[])(void) = { bd_opencl_backend, bd_vulkan_backend, bd_reference_backend };
+enum { BACKENDS = sizeof backends / sizeof *backends };
 
 bd_status bd_device_list(bd_device_info **infos, size_t *count, bd_error *error)
 {
@@ -23,10 +17,9 @@ bd_status bd_device_list(bd_device_info **infos, size_t *count, bd_error *error)
         return bd_fail(error, BD_ERROR_ARGUMENT, "bd_device_list: a result pointer is NULL");
     *infos = NULL;
     *count = 0;
-    const bd_backend *found[3];
-    const size_t backend_count = backends(found);
-    for (size_t i = 0; i < backend_count; i++) {
-        bd_status status = found[i]->list(infos, count, error);
+    for (size_t i = 0; i < BACKENDS; i++) {
+        const bd_backend *backend = backends[i]();
+        bd_status status = backend ? backend->list(infos, count, error) : BD_OK;
         if (status != BD_OK) {
             free(*infos);
             *infos = NULL;
@@ -73,18 +66,22 @@ bd_status bd_device_open(const char *name, bd_device **device, bd_error *error)
     if (!find(infos, count, name, &index)) {
         char ids[512];
         list_ids(infos, count, ids, sizeof ids);
-        status = bd_fail(error, BD_ERROR_ARGUMENT, "no device '%s'; there are: %s", name, ids);
+        bool found = false;
+        for (size_t i = 0; i < count; i++)
+            found |= strcmp(infos[i].backend, "reference") != 0;
+        status = bd_fail(error, BD_ERROR_ARGUMENT, "no device '%s'; there are: %s%s", name, ids,
+                         found ? "" : " (no OpenCL or Vulkan driver was found)");
     } else {
-        const bd_backend *found[3];
-        const size_t backend_count = backends(found);
         size_t number = 0; /* among those of its backend */
         for (size_t i = 0; i < index; i++)
             number += strcmp(infos[i].backend, infos[index].backend) == 0;
         bd_cache *cache = bd_cache_open();
         status = cache ? BD_OK : bd_fail(error, BD_ERROR_MEMORY, "out of memory for the cache");
-        for (size_t i = 0; i < backend_count && status == BD_OK; i++)
-            if (strcmp(found[i]->name, infos[index].backend) == 0)
-                status = found[i]->open(number, cache, device, error);
+        for (size_t i = 0; i < BACKENDS && status == BD_OK; i++) {
+            const bd_backend *backend = backends[i]();
+            if (backend && strcmp(backend->name, infos[index].backend) == 0)
+                status = backend->open(number, cache, device, error);
+        }
         if (status != BD_OK)
             bd_cache_close(&cache);
     }

@@ -333,26 +333,6 @@ static const char *half_operator(bd_op op)
     }
 }
 
-/* Operations whose result is one of the operands, or a small whole number: a half needs no rounding. */
-static bool keeps_format(bd_op op)
-{
-    switch (op) {
-    case BD_OP_CAST:
-    case BD_OP_NEG:
-    case BD_OP_ABS:
-    case BD_OP_SIGN:
-    case BD_OP_FLOOR:
-    case BD_OP_RELU:
-    case BD_OP_NONFINITE:
-    case BD_OP_MAX:
-    case BD_OP_MIN:
-    case BD_OP_LESS:
-    case BD_OP_EQUAL:
-    case BD_OP_SELECT: return true;
-    default: return false;
-    }
-}
-
 static const char *elementwise(bd_emitter *emitter, const bd_node *node, const char *index)
 {
     const bd_graph *graph = emitter->plan->graph;
@@ -369,7 +349,7 @@ static const char *elementwise(bd_emitter *emitter, const bd_node *node, const c
         if (half_operator(node->op)) {
             expression = half_operator(node->op);
             round = false;
-        } else if (keeps_format(node->op)) {
+        } else if (bd_op_get_info(node->op)->exactness == BD_KEEPS) {
             round = false;
         }
     }

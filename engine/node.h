@@ -5,33 +5,34 @@
 #include <binade/graph.h>
 
 /* Elementwise operations, one row each: name, arity, expression in the subset that OpenCL C and GLSL share ($0 $1 $2 are
- * the operands, 32-bit floats), and the kind of exactness: EXACT results are correctly rounded (so FP16 results are
- * bit-identical everywhere), the others have a budget in ULP. The result is rounded to the node's format after it.
- * bd_* functions stand in the preludes of cl/ and shaders/. The reference has its own, hand-written definitions. */
+ * the operands, 32-bit floats), and how exact it is: EXACT results are correctly rounded (so FP16 results are bit-identical
+ * everywhere); KEEPS are so and besides one of the operands or a small whole number, so that halves give a half; the others
+ * have a BUDGET in ULP. The result is rounded to the node's format after it. bd_* functions stand in the preludes of cl/ and
+ * shaders/. The reference has its own, hand-written definitions. docs/extending.md says how to add one. */
 #define BD_ELEMENTWISE_OPS(ROW)                                                                                        \
-    ROW(CAST, "cast", 1, "$0", EXACT)                                                                                  \
-    ROW(NEG, "neg", 1, "-$0", EXACT)                                                                                   \
-    ROW(ABS, "abs", 1, "bd_abs($0)", EXACT)                                                                            \
-    ROW(SIGN, "sign", 1, "($0 > 0.0f ? 1.0f : ($0 < 0.0f ? -1.0f : $0))", EXACT)                                       \
-    ROW(FLOOR, "floor", 1, "floor($0)", EXACT)                                                                         \
+    ROW(CAST, "cast", 1, "$0", KEEPS)                                                                                  \
+    ROW(NEG, "neg", 1, "-$0", KEEPS)                                                                                   \
+    ROW(ABS, "abs", 1, "bd_abs($0)", KEEPS)                                                                            \
+    ROW(SIGN, "sign", 1, "($0 > 0.0f ? 1.0f : ($0 < 0.0f ? -1.0f : $0))", KEEPS)                                       \
+    ROW(FLOOR, "floor", 1, "floor($0)", KEEPS)                                                                         \
     ROW(SQRT, "sqrt", 1, "BD_SQRT($0)", EXACT)                                                                         \
     ROW(EXP, "exp", 1, "bd_exp($0)", BUDGET)                                                                           \
     ROW(LOG, "log", 1, "bd_log($0)", BUDGET)                                                                           \
     ROW(TANH, "tanh", 1, "bd_tanh($0)", BUDGET)                                                                        \
     ROW(SIGMOID, "sigmoid", 1, "bd_sigmoid($0)", BUDGET)                                                               \
     ROW(ERF, "erf", 1, "bd_erf($0)", BUDGET)                                                                           \
-    ROW(RELU, "relu", 1, "($0 < 0.0f ? 0.0f : $0)", EXACT)                                                             \
-    ROW(NONFINITE, "nonfinite", 1, "bd_nonfinite($0)", EXACT)                                                          \
+    ROW(RELU, "relu", 1, "($0 < 0.0f ? 0.0f : $0)", KEEPS)                                                             \
+    ROW(NONFINITE, "nonfinite", 1, "bd_nonfinite($0)", KEEPS)                                                          \
     ROW(ADD, "add", 2, "$0 + $1", EXACT)                                                                               \
     ROW(SUB, "sub", 2, "$0 - $1", EXACT)                                                                               \
     ROW(MUL, "mul", 2, "$0 * $1", EXACT)                                                                               \
     ROW(DIV, "div", 2, "BD_DIV($0, $1)", EXACT)                                                                        \
-    ROW(MAX, "max", 2, "bd_max($0, $1)", EXACT)                                                                        \
-    ROW(MIN, "min", 2, "bd_min($0, $1)", EXACT)                                                                        \
+    ROW(MAX, "max", 2, "bd_max($0, $1)", KEEPS)                                                                        \
+    ROW(MIN, "min", 2, "bd_min($0, $1)", KEEPS)                                                                        \
     ROW(POW, "pow", 2, "bd_pow($0, $1)", BUDGET)                                                                       \
-    ROW(LESS, "less", 2, "($0 < $1 ? 1.0f : 0.0f)", EXACT)                                                             \
-    ROW(EQUAL, "equal", 2, "($0 == $1 ? 1.0f : 0.0f)", EXACT)                                                          \
-    ROW(SELECT, "select", 3, "($0 != 0.0f ? $1 : $2)", EXACT)
+    ROW(LESS, "less", 2, "($0 < $1 ? 1.0f : 0.0f)", KEEPS)                                                             \
+    ROW(EQUAL, "equal", 2, "($0 == $1 ? 1.0f : 0.0f)", KEEPS)                                                          \
+    ROW(SELECT, "select", 3, "($0 != 0.0f ? $1 : $2)", KEEPS)
 
 typedef enum bd_op {
     /* sources */
@@ -90,12 +91,14 @@ typedef enum bd_op_class {
     BD_CLASS_EFFECT,
 } bd_op_class;
 
+typedef enum bd_exactness { BD_BUDGET, BD_EXACT, BD_KEEPS } bd_exactness;
+
 typedef struct bd_op_info {
     const char *name;
     bd_op_class class;
     int arity;              /* -1: any */
     const char *expression; /* elementwise only */
-    bool exact;             /* elementwise only: correctly rounded */
+    bd_exactness exactness; /* elementwise only */
 } bd_op_info;
 
 /* Never NULL for op < BD_OP_COUNT. */

@@ -1,11 +1,9 @@
 /* The table of primitive operations. */
 #include "node.h"
 
-enum { EXACTNESS_BUDGET, EXACTNESS_EXACT };
-
 #define ELEMENTWISE_ROW(NAME, name, arity, expression, exactness)                                                      \
-    [BD_OP_##NAME] = { name, BD_CLASS_ELEMENTWISE, arity, expression, EXACTNESS_##exactness },
-#define ROW(NAME, name, op_class, arity) [BD_OP_##NAME] = { name, BD_CLASS_##op_class, arity, NULL, false }
+    [BD_OP_##NAME] = { name, BD_CLASS_ELEMENTWISE, arity, expression, BD_##exactness },
+#define ROW(NAME, name, op_class, arity) [BD_OP_##NAME] = { name, BD_CLASS_##op_class, arity, NULL, BD_BUDGET }
 
 static const bd_op_info infos[BD_OP_COUNT] = {
     BD_ELEMENTWISE_OPS(ELEMENTWISE_ROW)

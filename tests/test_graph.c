@@ -84,8 +84,8 @@ START_TEST(every_operation_has_a_row)
             ck_assert_msg((strstr(info->expression, operand) != NULL) == (k < info->arity), "%s", info->name);
         }
     }
-    ck_assert(bd_op_get_info(BD_OP_ADD)->exact);
-    ck_assert(!bd_op_get_info(BD_OP_EXP)->exact);
+    ck_assert_int_eq(bd_op_get_info(BD_OP_ADD)->exactness, BD_EXACT);
+    ck_assert_int_eq(bd_op_get_info(BD_OP_EXP)->exactness, BD_BUDGET);
 }
 END_TEST
 

@@ -31,7 +31,7 @@ def header(name, version):
 
 def page(table, version):
     name = f"binade-{table['command']}"
-    lines = [header(name, version), ".SH NAME\n", roff(f"{name} - {table['about'].rstrip('.')}") + "\n", ".SH SYNOPSIS\n",
+    lines = [header(name, version), ".SH NAME\n", roff(f"{name} - {summary(table).rstrip('.')}") + "\n", ".SH SYNOPSIS\n",
              f".B binade {table['command']}\n", roff(table["usage"]) + "\n", ".SH DESCRIPTION\n", roff(table["about"]) + "\n",
              ".SH OPTIONS\n"]
     for option in table["options"]:
@@ -48,6 +48,10 @@ def overview(binade, tables, version):
     return "".join([header("binade", version), ".SH NAME\n", "binade \\- trains neural networks on any GPU, in any number format\n",
                     ".SH SYNOPSIS\n", ".B binade\n", roff("COMMAND [OPTION]...") + "\n", ".SH DESCRIPTION\n", verbatim(text),
                     ".SH SEE ALSO\n", ",\n".join(f".BR binade\\-{t['command']} (1)" for t in tables).replace(",\n", "\n") + "\n"])
+
+
+def summary(table):
+    return table["about"].split("\n")[0]
 
 
 def choices(option):
@@ -84,7 +88,7 @@ def zsh_text(text):
 
 def zsh(tables):
     lines = ["#compdef binade\n", "if (( CURRENT == 2 )); then\n    _values command " +
-             " ".join(f"'{t['command']}[{zsh_text(t['about'])}]'" for t in tables) + "\n    return\nfi\n",
+             " ".join(f"'{t['command']}[{zsh_text(summary(t))}]'" for t in tables) + "\n    return\nfi\n",
              "local command=$words[2]\nshift words\n(( CURRENT-- ))\ncase $command in\n"]
     for t in tables:
         lines.append(f"{t['command']})\n    _arguments \\\n")
@@ -106,10 +110,10 @@ def fish(tables):
     quote = lambda text: "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
     lines = ["complete -c binade -f\n"]
     for t in tables:
-        lines.append(f"complete -c binade -n __fish_use_subcommand -a {t['command']} -d {quote(t['about'])}\n")
+        lines.append(f"complete -c binade -n __fish_use_subcommand -a {t['command']} -d {quote(summary(t))}\n")
         for o in t["options"]:
-            more = " -r" if o["kind"] != "flag" else ""
-            more += f" -a {quote(' '.join(choices(o)))}" if choices(o) else " -F" if is_path(o) else ""
+            more = "" if o["kind"] == "flag" else " -r -F" if is_path(o) else " -x" # -x: no file names
+            more += f" -a {quote(' '.join(choices(o)))}" if choices(o) else ""
             lines.append(f"complete -c binade -n '__fish_seen_subcommand_from {t['command']}' -l {o['name']}{more} -d {quote(o['help'])}\n")
     return "".join(lines)
 

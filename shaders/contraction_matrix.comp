@@ -172,17 +172,18 @@ uvec4 piece_b(const uint i, const uint item, const uint z, const uint n0, const 
 
 // One row of fragments. No loop over the rows: a loop around a loop is not unrolled, and fragments that are chosen by a variable
 // leave the registers: on an H100 a product is then six times slower.
+#define SYNCHRONISE controlBarrier(gl_ScopeSubgroup, gl_ScopeSubgroup, gl_StorageSemanticsShared, gl_SemanticsAcquireRelease);
 #define STORE_ROW(r)                                                                                                   \
     {                                                                                                                  \
         [[unroll]] for (uint j = 0u; j < FRAGMENTS_N; j++)                                                             \
             coopMatStore(sum[r][j], panels, sums + j * MATRIX_N / 4u, WARP_N / 4u, gl_CooperativeMatrixLayoutRowMajor); \
-        subgroupBarrier();                                                                                             \
+        SYNCHRONISE                                                                                                    \
         for (uint e = lane; e < MATRIX_M * WARP_N; e += LANES) {                                                       \
             const uint m = m0 + warp_m + r * MATRIX_M + e / WARP_N, n = n0 + warp_n + e % WARP_N;                      \
             if (m < M && n < N)                                                                                        \
                 STORE_C(part * M + m, n, uintBitsToFloat(panels[sums + e / 4u][e % 4u]));                              \
         }                                                                                                              \
-        subgroupBarrier();                                                                                             \
+        SYNCHRONISE                                                                                                    \
     }
 
 void main()

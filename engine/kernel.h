@@ -96,6 +96,8 @@ typedef struct bd_target {
     bool is_cpu;                   /* a CPU driver: wide-vector tiles, few large work-groups */
     bool vector_types;             /* OpenCL: float8, float16 */
     bool nvidia;                   /* inline PTX */
+    bool integer_dot;              /* four products of INT8 and their sum in one instruction */
+    uint32_t matrix[3];            /* m, n, k of a product of halves by matrix units, FP32 sums; 0: none to use */
     bool library_f32, library_f16; /* the backend's GEMM library works in these */
     /* Operands of up to so many elements are read as texels, in a kernel up to texel_bindings; 0: as buffers. A CPU driver's
      * texel fetch may take a tenth of its storage buffers' loads. */

@@ -142,16 +142,16 @@ static uint32_t compute_units(VkPhysicalDevice physical, const VkPhysicalDeviceP
 }
 
 #ifdef VK_KHR_cooperative_matrix
-/* "16x16x16 f16 -> f32" of the largest shape that multiplies halves, FP32 sums preferred. */
-static void describe_matrix_shape(VkPhysicalDevice physical, char *text, size_t size)
+/* The largest shape that multiplies halves in a subgroup, FP32 sums preferred; false if there is none. */
+static bool best_matrix_shape(VkPhysicalDevice physical, VkCooperativeMatrixPropertiesKHR *result)
 {
     uint32_t count = 0;
     if (!vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR ||
         vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR(physical, &count, NULL) != VK_SUCCESS || count == 0)
-        return;
+        return false;
     VkCooperativeMatrixPropertiesKHR *shapes = calloc(count, sizeof *shapes), *best = NULL;
     if (!shapes)
-        return;
+        return false;
     for (uint32_t i = 0; i < count; i++)
         shapes[i].sType = VK_STRUCTURE_TYPE_COOPERATIVE_MATRIX_PROPERTIES_KHR;
     if (vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR(physical, &count, shapes) < VK_SUCCESS)
@@ -159,7 +159,7 @@ static void describe_matrix_shape(VkPhysicalDevice physical, char *text, size_t 
     for (uint32_t i = 0; i < count; i++) {
         VkCooperativeMatrixPropertiesKHR *shape = &shapes[i];
         if (shape->AType != VK_COMPONENT_TYPE_FLOAT16_KHR || shape->BType != VK_COMPONENT_TYPE_FLOAT16_KHR ||
-            shape->ResultType != shape->CType ||
+            shape->scope != VK_SCOPE_SUBGROUP_KHR || shape->ResultType != shape->CType ||
             (shape->CType != VK_COMPONENT_TYPE_FLOAT16_KHR && shape->CType != VK_COMPONENT_TYPE_FLOAT32_KHR))
             continue;
         bool wider = !best || (shape->CType == VK_COMPONENT_TYPE_FLOAT32_KHR && best->CType != shape->CType);
@@ -170,16 +170,83 @@ static void describe_matrix_shape(VkPhysicalDevice physical, char *text, size_t 
             best = shape;
     }
     if (best)
-        snprintf(text, size, " %ux%ux%u f16 -> %s", best->MSize, best->NSize, best->KSize,
-                 best->CType == VK_COMPONENT_TYPE_FLOAT32_KHR ? "f32" : "f16");
+        *result = *best;
     free(shapes);
+    return best != NULL;
 }
-#else
+
+/* "16x16x16 f16 -> f32" */
 static void describe_matrix_shape(VkPhysicalDevice physical, char *text, size_t size)
 {
-    (void)physical; /* these headers do not know the question */
+    VkCooperativeMatrixPropertiesKHR best;
+    if (best_matrix_shape(physical, &best))
+        snprintf(text, size, " %ux%ux%u f16 -> %s", best.MSize, best.NSize, best.KSize,
+                 best.CType == VK_COMPONENT_TYPE_FLOAT32_KHR ? "f32" : "f16");
+}
+
+/* Cooperative matrices of halves with sums in FP32. Their shaders use Vulkan's memory model. */
+static void find_matrix_units(VkPhysicalDevice physical, uint32_t version, const extension_list *extensions,
+                              bd_vk_abilities *abilities)
+{
+    VkCooperativeMatrixPropertiesKHR best;
+    VkPhysicalDeviceCooperativeMatrixFeaturesKHR matrix = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR
+    };
+    VkPhysicalDeviceVulkanMemoryModelFeatures model = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_MEMORY_MODEL_FEATURES, .pNext = &matrix
+    };
+    VkPhysicalDeviceFeatures2 features = { .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &model };
+    if (!bd_vk_shader_has_matrices() || !abilities->float16 || version < VK_API_VERSION_1_2 ||
+        !has(extensions, VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME))
+        return;
+    vkGetPhysicalDeviceFeatures2(physical, &features);
+    if (!matrix.cooperativeMatrix || !model.vulkanMemoryModel || !best_matrix_shape(physical, &best) ||
+        best.CType != VK_COMPONENT_TYPE_FLOAT32_KHR)
+        return;
+    abilities->extensions[abilities->extension_count++] = VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME;
+    abilities->matrix[0] = best.MSize;
+    abilities->matrix[1] = best.NSize;
+    abilities->matrix[2] = best.KSize;
+}
+
+void bd_vk_enable_matrix_units(const bd_vk_abilities *abilities, bd_vk_matrix_features *features, void **chain)
+{
+    features->matrix = (VkPhysicalDeviceCooperativeMatrixFeaturesKHR){
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR,
+        .pNext = *chain,
+        .cooperativeMatrix = VK_TRUE,
+    };
+    features->model = (VkPhysicalDeviceVulkanMemoryModelFeatures){
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_MEMORY_MODEL_FEATURES,
+        .pNext = &features->matrix,
+        .vulkanMemoryModel = VK_TRUE,
+    };
+    if (abilities->matrix[0])
+        *chain = &features->model;
+}
+#else
+/* These headers do not know the question. */
+static void describe_matrix_shape(VkPhysicalDevice physical, char *text, size_t size)
+{
+    (void)physical;
     (void)text;
     (void)size;
+}
+
+static void find_matrix_units(VkPhysicalDevice physical, uint32_t version, const extension_list *extensions,
+                              bd_vk_abilities *abilities)
+{
+    (void)physical;
+    (void)version;
+    (void)extensions;
+    (void)abilities;
+}
+
+void bd_vk_enable_matrix_units(const bd_vk_abilities *abilities, bd_vk_matrix_features *features, void **chain)
+{
+    (void)abilities;
+    (void)features;
+    (void)chain;
 }
 #endif
 
@@ -213,6 +280,22 @@ static void enable(bd_vk_abilities *abilities, uint32_t version, uint32_t core, 
 {
     if (version < core)
         abilities->extensions[abilities->extension_count++] = name;
+}
+
+/* Products of four INT8 in a word each, summed, in one instruction. */
+static void find_integer_dot(VkPhysicalDevice physical, uint32_t version, const extension_list *extensions,
+                             bd_vk_abilities *abilities)
+{
+    VkPhysicalDeviceShaderIntegerDotProductFeatures dot = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES
+    };
+    VkPhysicalDeviceFeatures2 features = { .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &dot };
+    if (version < VK_API_VERSION_1_3 && !has(extensions, VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME))
+        return;
+    vkGetPhysicalDeviceFeatures2(physical, &features);
+    abilities->integer_dot = dot.shaderIntegerDotProduct;
+    if (abilities->integer_dot)
+        enable(abilities, version, VK_API_VERSION_1_3, VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME);
 }
 
 static void find_abilities(VkPhysicalDevice physical, uint32_t version, const extension_list *extensions,
@@ -352,6 +435,8 @@ bd_status bd_vk_physical_describe(VkPhysicalDevice physical, size_t index, bd_de
         describe_limits(physical, &properties, &extensions, &info->limits);
         describe_matrix_units(physical, &extensions, info->matrix_units, sizeof info->matrix_units);
         find_abilities(physical, properties.apiVersion, &extensions, abilities);
+        find_integer_dot(physical, properties.apiVersion, &extensions, abilities);
+        find_matrix_units(physical, properties.apiVersion, &extensions, abilities);
         info->half.storage = abilities->storage16;
         info->half.arithmetic = abilities->float16;
     }

@@ -48,6 +48,11 @@ char *bd_vk_preamble(const bd_vk_abilities *abilities)
     return text.failed ? NULL : text.data;
 }
 
+bool bd_vk_shader_has_matrices(void)
+{
+    return GLSLANG_VERSION_GREATER_OR_EQUAL_TO(13, 0, 0);
+}
+
 /* The first line of a compiler's log that tells an error. */
 static bd_status fail_with_log(bd_error *error, const char *name, const char *log)
 {

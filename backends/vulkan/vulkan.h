@@ -43,6 +43,8 @@ typedef struct bd_vk_abilities {
     bool rte16, rte32;             /* rounding to nearest even */
     bool denormals16, denormals32; /* subnormals preserved */
     bool nan16, nan32;             /* signed zeros, infinities and NaN preserved */
+    bool integer_dot;              /* four products of INT8 and their sum in one instruction */
+    uint32_t matrix[3];            /* m, n, k of a subgroup's product of halves, FP32 sums; 0: none in device or build */
     const char *extensions[8];     /* to enable for these */
     uint32_t extension_count;
 } bd_vk_abilities;
@@ -53,6 +55,14 @@ bd_status bd_vk_physical_list(const bd_vk_instance *instance, VkPhysicalDevice *
 /* Everything that can be told without a logical device. */
 bd_status bd_vk_physical_describe(VkPhysicalDevice physical, size_t index, bd_device_info *info,
                                   bd_vk_abilities *abilities, bd_error *error);
+/* Room for what bd_vk_enable_matrix_units puts before the `chain` of features to enable. */
+typedef struct bd_vk_matrix_features {
+#ifdef VK_KHR_cooperative_matrix
+    VkPhysicalDeviceCooperativeMatrixFeaturesKHR matrix;
+#endif
+    VkPhysicalDeviceVulkanMemoryModelFeatures model;
+} bd_vk_matrix_features;
+void bd_vk_enable_matrix_units(const bd_vk_abilities *abilities, bd_vk_matrix_features *features, void **chain);
 /* The driver reads every storage format as texels. */
 bool bd_vk_physical_has_texels(VkPhysicalDevice physical);
 /* The format of texels of elements of `format`; one to a texel for whole numbers. */
@@ -198,6 +208,9 @@ bd_status bd_vk_spirv(bd_vk_device *device, const char *name, const char *source
 /* What goes before every kernel: what `abilities` has of halves, and which behaviour of floats is asked for. The caller
  * frees it. NULL if memory ran out. */
 char *bd_vk_preamble(const bd_vk_abilities *abilities);
+
+/* Does the glslang of this build know GL_KHR_cooperative_matrix? */
+bool bd_vk_shader_has_matrices(void);
 
 /* ---- pipeline.c ---- */
 

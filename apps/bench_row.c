@@ -170,12 +170,15 @@ double bench_ceiling(const bench *self, size_t device, const char *name)
 
 double bench_peak_of(const bench *self, const bd_precision *policy)
 {
-    const double single = bench_ceiling(self, self->device_index, "fp32");
-    if (bd_precision_format(policy, BD_ROLE_ACCUMULATOR, NULL) != BD_F16)
-        return single;
+    const size_t device = self->device_index;
+    double peak = bench_ceiling(self, device, "fp32");
     /* Where there is no half arithmetic, halves are computed in FP32 and rounded. */
-    return fmax(single, fmax(bench_ceiling(self, self->device_index, "fp16 scalar"),
-                             bench_ceiling(self, self->device_index, "fp16 vector")));
+    if (bd_precision_format(policy, BD_ROLE_ACCUMULATOR, NULL) == BD_F16)
+        peak = fmax(peak, fmax(bench_ceiling(self, device, "fp16 scalar"), bench_ceiling(self, device, "fp16 vector")));
+    /* Matrix units multiply halves and sum in FP32. */
+    else if (bd_precision_format(policy, BD_ROLE_ACTIVATION, NULL) == BD_F16)
+        peak = fmax(peak, bench_ceiling(self, device, "matrix units fp16"));
+    return peak;
 }
 
 void bench_finish(bench *self)

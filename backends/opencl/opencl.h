@@ -52,7 +52,7 @@ void opencl_close(bd_device *device);
 
 /* ---- probe.c ---- */
 /* Runs kernels to find what the device does with halves, or remembers it from the disk cache. Fills info.half,
- * info.matrix_units, target.half, target.nvidia, and adds to the options what the kernels' prelude is to use. */
+ * info.matrix_units, target.half, target.nvidia, target.matrix, and adds to the options what the kernels' prelude is to use. */
 bd_status opencl_probe(opencl_device *device, bd_error *error);
 
 /* ---- build.c ---- */

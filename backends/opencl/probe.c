@@ -364,7 +364,9 @@ bd_status opencl_probe(opencl_device *device, bd_error *error)
         strcat(device->options, " -DBD_HALF_BUILTIN=1");
     if (found.way == WAY_KHR_FP16_STEPS)
         strcat(device->options, " -DBD_ROUND_BY_STEPS=1");
-    if (found.tensor_cores)
+    if (found.tensor_cores) {
+        memcpy(device->base.target.matrix, (const uint32_t[]){ 16, 8, 16 }, sizeof device->base.target.matrix);
         snprintf(info->matrix_units, sizeof info->matrix_units, "tensor cores: mma.sync m16n8k16 through inline PTX");
+    }
     return BD_OK;
 }

@@ -1,6 +1,7 @@
 /* Rows of `binade bench`: how they begin, end, and what their samples say. */
 #include "app.h"
 #include "bench.h"
+#include "limited.h"
 #include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -72,7 +73,8 @@ void bench_end(bench *self, bench_row *row, bd_status status, const bd_error *er
         bench_set(row, BENCH_SKIPPED, "interrupted");
     if (row->status == BENCH_FAILED) {
         bd_device_close(&self->device);
-        bd_device_open(self->devices[row->device].id, &self->device, NULL);
+        const bd_device_info *device = &self->devices[row->device];
+        limited_open(device->id, device->limit, &self->device, NULL);
     }
     if (self->on_row)
         self->on_row(self->user, row);

@@ -34,6 +34,14 @@ bool bench_within(bd_format format, double value, double exact, double error)
     return value >= bd_round(format, exact - error) && value <= bd_round(format, exact + error);
 }
 
+bool bench_right_contraction(const bench_check *check, int64_t i, const void *user)
+{
+    (void)user;
+    const bd_exact_sum sum = bd_judge_element(&check->contraction, i);
+    return bench_within(check->value, check->result[i], sum.value,
+                        bench_gamma(sum.terms, check->accumulator) * sum.magnitude);
+}
+
 bool bench_repeats(const bench *self, size_t policy, bool statistics)
 {
     static const bd_role roles[] = { BD_ROLE_ACTIVATION, BD_ROLE_ACCUMULATOR, BD_ROLE_STATISTIC };
@@ -127,6 +135,20 @@ static double *read_values(const graph_run *run, const char *name, int64_t *coun
     return values;
 }
 
+static bool is_contraction(bd_op op)
+{
+    return op == BD_OP_MATMUL || op == BD_OP_CONV2D || op == BD_OP_CONV2D_DATA || op == BD_OP_CONV2D_WEIGHT;
+}
+
+static void find_contraction(const bd_graph *graph, bench_check *check)
+{
+    for (bd_tensor i = 0; i < graph->node_count && !check->contraction.node; i++)
+        if (is_contraction(graph->nodes[i].op))
+            check->contraction = bd_judge_of(graph, i);
+    check->contraction.values[0] = check->operands[0];
+    check->contraction.values[1] = check->operands[1];
+}
+
 /* The first and the last elements and some between. */
 static void judge(bench_row *row, const bench_case *c, const bench_check *check)
 {
@@ -158,8 +180,10 @@ static bd_status check_result(const graph_run *run, bench_row *row, const bd_pre
         else
             check.result = values[i], check.result_count = count;
     }
-    if (good)
+    if (good) {
+        find_contraction(run->graph, &check);
         judge(row, c, &check);
+    }
     for (int i = 0; i <= c->operand_count; i++)
         free(values[i]);
     return good ? BD_OK : error->status;

@@ -3,6 +3,7 @@
 #define BINADE_APPS_BENCH_GRAPH_H
 
 #include "bench.h"
+#include "engine/judge.h"
 #include "engine/program.h"
 
 enum { BENCH_OPERANDS = 3 };
@@ -14,6 +15,7 @@ typedef struct bench_check {
     const double *result;
     int64_t result_count;
     bd_format value, statistic, accumulator;
+    bd_judge contraction; /* of the graph's first product or convolution, if it has one */
 } bench_check;
 
 /* A benchmark: its operands' shapes, the graph over them, and how to tell whether a result is right. */
@@ -29,6 +31,9 @@ typedef struct bench_case {
 
 /* One row's work, from graph to checked result. Ends the row. */
 void bench_run_case(bench *self, bench_row *row, const bd_precision *policy, const bench_case *c);
+
+/* bench_case.right of a graph that is one product or convolution. */
+bool bench_right_contraction(const bench_check *check, int64_t i, const void *user);
 
 /* Does an earlier policy of the list give the same kernels? Never if the list was given by hand. */
 bool bench_repeats(const bench *self, size_t policy, bool statistics);

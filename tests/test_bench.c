@@ -136,7 +136,8 @@ START_TEST(bad_shapes_are_refused)
                                        "gem:8",
                                        "gemm:",
                                        ":8",
-                                       "1x2x3x4x5x6x7",
+                                       "1x2x3x4x5",
+                                       "1x2x3x4x5x6x7x8",
                                        "99999999999999999999",
                                        "8,,8" };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {

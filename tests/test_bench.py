@@ -77,7 +77,8 @@ def check_suite(device, suite, rows):
     if suite in ('gemm', 'conv', 'attention') and device != 'reference':
         assert all(row['share_of_peak'] > 0 for row in done), 'the measured peak is missing'
     if suite == 'peak':
-        assert {'bf16', 'int8 dot', 'matrix units'} <= {row['name'] for row in mine if row['status'] == 'unsupported'}
+        assert {row['name'] for row in mine} == {'fp32', 'fp16 scalar', 'fp16 vector', 'bf16', 'int8 dot',
+                                                 'matrix units fp16', 'matrix units bf16'}
     if suite == 'gemm':
         assert {row['name'] for row in mine} == {f'matmul {t} 24x16x40' for t in ('nn', 'tn')}
         assert device != 'opencl:0' or {'own', 'clblast'} == {row['variant'] for row in mine}
@@ -103,6 +104,23 @@ def test_train():
     for row in rows:
         check_row(row)
         assert row['count'] == 4
+
+
+def test_limits():
+    wrong = ['--suite', 'peak', '--device', 'all', '--limit']
+    if len(devices()) > 1:
+        bench(*wrong, 'shared=1', status=2, stderr='minimum-vulkan')
+    bench('--suite', 'peak', '--device', 'reference', '--limit', 'mali-g52', status=1, stderr='no limits')
+    for device in devices()[1:]:
+        arguments = ['--device', device, '--suite', 'reduce,peak', '--shape', '32x64', '--precision', 'fp16', *QUICK, '--limit',
+                     'intel-uhd,fp16=packed']
+        document = json.loads(bench(*arguments, '-o', 'json'))
+        assert document['devices'][0]['limits']['max_workgroup_items'] <= 256
+        for row in document['rows']:
+            check_row(row)
+            assert row['limit'] == 'intel-uhd,fp16=packed'
+            assert row['name'] not in ('fp16 vector', 'matrix units fp16') or row['status'] == 'unsupported', row
+        assert 'limited to intel-uhd,fp16=packed' in bench(*arguments)
 
 
 REDUCE = ['--device', 'reference', '--suite', 'reduce', '--shape', '16x8', '--precision', 'fp32', *QUICK]

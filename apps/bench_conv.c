@@ -25,14 +25,14 @@ static bd_shape weight_shape(const convolution *c)
     return BD_SHAPE(c->kernel, c->kernel, c->ci, c->co);
 }
 
-static bd_tensor build(bd_graph *graph, const bd_tensor *operands, const void *user)
+static void build(bd_graph *graph, const bd_tensor *operands, const void *user, bd_tensor *results)
 {
     const convolution *c = user;
     const bd_window window = { { c->kernel, c->kernel }, { c->stride, c->stride }, { { c->pad, c->pad }, { c->pad, c->pad } } };
     switch (c->pass) {
-    case DATA: return bd_conv2d_data(graph, operands[0], operands[1], window, input_shape(c));
-    case WEIGHT: return bd_conv2d_weight(graph, operands[0], operands[1], window, weight_shape(c));
-    default: return bd_conv2d(graph, operands[0], operands[1], window);
+    case DATA: *results = bd_conv2d_data(graph, operands[0], operands[1], window, input_shape(c)); break;
+    case WEIGHT: *results = bd_conv2d_weight(graph, operands[0], operands[1], window, weight_shape(c)); break;
+    default: *results = bd_conv2d(graph, operands[0], operands[1], window);
     }
 }
 
@@ -55,9 +55,12 @@ static bd_status run_one(bench *self, const convolution *c, const bd_precision *
         .operand_count = 2,
         .operands = { c->pass == DATA ? output_shape(c) : input_shape(c),
                       c->pass == WEIGHT ? output_shape(c) : weight_shape(c) },
+        .result_count = 1,
         .build = build,
         .right = bench_right_contraction,
         .user = c,
+        /* The data gradient's kernel also counts the taps that a stride leaves out. */
+        .flops = 2.0 * (double)(c->n * c->oh * c->ow * c->co) * (double)(c->kernel * c->kernel * c->ci),
         .gemm = BD_GEMM_OWN,
     };
     bench_run_case(self, row, policy, &work);

@@ -7,10 +7,10 @@ typedef struct product {
     bool transpose[2];
 } product;
 
-static bd_tensor build(bd_graph *graph, const bd_tensor *operands, const void *user)
+static void build(bd_graph *graph, const bd_tensor *operands, const void *user, bd_tensor *results)
 {
     const product *p = user;
-    return bd_matmul(graph, operands[0], operands[1], p->transpose[0], p->transpose[1]);
+    *results = bd_matmul(graph, operands[0], operands[1], p->transpose[0], p->transpose[1]);
 }
 
 /* "512x512x512"; with more than one of them, "8x512x512x512". */
@@ -41,6 +41,7 @@ static bd_status run_one(bench *self, const product *p, const char *orientation,
         .operand_count = 2,
         .operands = { p->transpose[0] ? operand(p, p->k, p->m) : operand(p, p->m, p->k),
                       p->transpose[1] ? operand(p, p->n, p->k) : operand(p, p->k, p->n) },
+        .result_count = 1,
         .build = build,
         .right = bench_right_contraction,
         .user = p,

@@ -64,7 +64,7 @@ def check_row(row):
 
 # Sizes that the suites of one run do not share.
 RUNS = (('peak,bandwidth,launch', '65536'),
-        ('gemm,conv,reduce,attention', '24x16x40,2x8x8x4x8x3,32x64,1x2x16x8'))
+        ('gemm,conv,reduce,attention', 'gemm:24x16x40,gemm:3x24x16x40,2x8x8x4x8x3,2x9x8x4x8x3x2,32x64,attention:1x2x16x8'))
 
 
 def check_suite(device, suite, rows):
@@ -80,10 +80,14 @@ def check_suite(device, suite, rows):
         assert {row['name'] for row in mine} == {'fp32', 'fp16 scalar', 'fp16 vector', 'bf16', 'int8 dot',
                                                  'matrix units fp16', 'matrix units bf16'}
     if suite == 'gemm':
-        assert {row['name'] for row in mine} == {f'matmul {t} 24x16x40' for t in ('nn', 'tn')}
+        assert {row['name'] for row in mine} == {f'matmul {t} {b}24x16x40' for t in ('nn', 'tn') for b in ('', '3x')}
         assert device != 'opencl:0' or {'own', 'clblast'} == {row['variant'] for row in mine}
     if suite == 'conv':
-        assert len(mine) == 3 * 2
+        assert len(mine) == 3 * 2 * 2 and sum(row['name'].endswith('x3x2') for row in mine) == 6
+        flops = {row['flops'] for row in mine if row['name'].endswith('x3x2')}
+        assert flops == {2 * 2 * 5 * 4 * 8 * 3 * 3 * 4}, 'three passes of one convolution do the same work'
+    if suite == 'attention':
+        assert {row['name'] for row in mine} == {'attention 1x2x16x8', 'attention backward 1x2x16x8'}
 
 
 def test_suites():

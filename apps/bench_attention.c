@@ -145,8 +145,8 @@ static void make_row(const bench_check *check, const attention *a, int64_t head,
     for (int64_t j = 0; j < a->length; j++) {
         const double power = exp(scores[j] - s.greatest);
         const ball e = rounded((ball){ power, s.relative * power }, check);
-        const ball difference = rounded(
-            (ball){ gradients[j].value - mean.value, gradients[j].error + mean.error }, check);
+        const ball difference =
+            rounded((ball){ gradients[j].value - mean.value, gradients[j].error + mean.error }, check);
         gradients[j] = rounded(product(rounded(product(difference, e), check), factor), check);
     }
 }

@@ -28,7 +28,9 @@ static bd_shape weight_shape(const convolution *c)
 static void build(bd_graph *graph, const bd_tensor *operands, const void *user, bd_tensor *results)
 {
     const convolution *c = user;
-    const bd_window window = { { c->kernel, c->kernel }, { c->stride, c->stride }, { { c->pad, c->pad }, { c->pad, c->pad } } };
+    const bd_window window = { { c->kernel, c->kernel },
+                               { c->stride, c->stride },
+                               { { c->pad, c->pad }, { c->pad, c->pad } } };
     switch (c->pass) {
     case DATA: *results = bd_conv2d_data(graph, operands[0], operands[1], window, input_shape(c)); break;
     case WEIGHT: *results = bd_conv2d_weight(graph, operands[0], operands[1], window, weight_shape(c)); break;
@@ -75,8 +77,17 @@ static bd_status run_shape(bench *self, const bench_shape *shape, bd_error *erro
         return BD_OK;
     bd_status status = BD_OK;
     for (int p = 0; p < PASSES; p++) {
-        const convolution c = { size[0], size[1], size[2], size[3], size[4], kernel, stride, pad, last[0] / stride + 1,
-                                last[1] / stride + 1, (pass)p };
+        const convolution c = { size[0],
+                                size[1],
+                                size[2],
+                                size[3],
+                                size[4],
+                                kernel,
+                                stride,
+                                pad,
+                                last[0] / stride + 1,
+                                last[1] / stride + 1,
+                                (pass)p };
         for (size_t i = 0; i < self->settings.policy_count && !status && !bench_stopped(self); i++)
             if (!bench_repeats(self, i, false))
                 status = run_one(self, &c, &self->settings.policies[i], error);
@@ -88,9 +99,9 @@ bd_status bench_conv(bench *self, bd_error *error)
 {
     /* LeNet's two, those of a ResNet for small images with one that halves them, and two of VGG. */
     static const bench_shape gpu[] = {
-        { { 256, 28, 28, 1, 6, 5 }, 6 },   { { 256, 14, 14, 6, 16, 5 }, 6 }, { { 256, 32, 32, 16, 16, 3 }, 6 },
-        { { 256, 16, 16, 32, 32, 3 }, 6 }, { { 256, 8, 8, 64, 64, 3 }, 6 },  { { 256, 32, 32, 64, 64, 3 }, 6 },
-        { { 256, 8, 8, 256, 256, 3 }, 6 },  { { 256, 32, 32, 16, 32, 3, 2 }, 7 },
+        { { 256, 28, 28, 1, 6, 5 }, 6 },   { { 256, 14, 14, 6, 16, 5 }, 6 },     { { 256, 32, 32, 16, 16, 3 }, 6 },
+        { { 256, 16, 16, 32, 32, 3 }, 6 }, { { 256, 8, 8, 64, 64, 3 }, 6 },      { { 256, 32, 32, 64, 64, 3 }, 6 },
+        { { 256, 8, 8, 256, 256, 3 }, 6 }, { { 256, 32, 32, 16, 32, 3, 2 }, 7 },
     };
     static const bench_shape cpu[] = {
         { { 64, 28, 28, 1, 6, 5 }, 6 },

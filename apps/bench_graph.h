@@ -16,7 +16,7 @@ typedef struct bench_check {
     const double *result;
     int64_t result_count;
     bd_format value, statistic, accumulator;
-    bd_format coarsest; /* of what is stored: values, statistics and gradients */
+    bd_format coarsest;   /* of what is stored: values, statistics and gradients */
     bd_judge contraction; /* of the graph's first product or convolution, if it has one */
 } bench_check;
 

@@ -36,11 +36,11 @@ static void set_time(json_t *object, const char *clock, const bench_samples *sam
 static json_t *flat(const bench *self, const bench_row *row)
 {
     const bd_device_info *device = &self->devices[row->device];
-    json_t *object = json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:s, s:s, s:s, s:s, s:s, s:s}", "suite",
-                               bench_suite_names[row->suite], "name", row->name, "variant", row->variant, "backend",
-                               device->backend, "device", device->id, "device_name", json_text(device->name), "driver",
-                               json_text(device->driver), "limit", device->limit, "engine", BD_VERSION, "commit", BENCH_COMMIT, "policy",
-                               row->policy, "time", row->time, "status", bench_status_names[row->status]);
+    json_t *object = json_pack(
+        "{s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:s, s:s, s:s, s:s, s:s, s:s}", "suite", bench_suite_names[row->suite],
+        "name", row->name, "variant", row->variant, "backend", device->backend, "device", device->id, "device_name",
+        json_text(device->name), "driver", json_text(device->driver), "limit", device->limit, "engine", BD_VERSION,
+        "commit", BENCH_COMMIT, "policy", row->policy, "time", row->time, "status", bench_status_names[row->status]);
     if (!object)
         return NULL;
     const bool ok = row->status == BENCH_OK;

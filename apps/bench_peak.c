@@ -140,8 +140,8 @@ static bd_status create_matrix(peak *p, bd_error *error)
             right[j * p->k + k] = encode(p, right_element(k, j));
     }
     char defines[128];
-    snprintf(defines, sizeof defines, "#define BD_M %u\n#define BD_N %u\n#define BD_K %u\n#define BD_TYPE \"%s\"\n", p->m,
-             p->n, p->k, p->kind == MATRIX_BF16 ? "bf16" : "f16");
+    snprintf(defines, sizeof defines, "#define BD_M %u\n#define BD_N %u\n#define BD_K %u\n#define BD_TYPE \"%s\"\n",
+             p->m, p->n, p->k, p->kind == MATRIX_BF16 ? "bf16" : "f16");
     const uint32_t local = p->raw.device->info.limits.subgroup_size;
     p->items -= p->items % local;
     p->results = (int64_t)(p->items / local) * p->m * p->n;
@@ -255,7 +255,8 @@ static bool possible(const bench *self, const peak *p, bench_row *row)
             bench_set(row, BENCH_UNSUPPORTED, "the device reports no matrix units");
         else if (!target->matrix[0])
             bench_set(row, BENCH_UNSUPPORTED,
-                      "this build or --limit leaves none of %s to use (GLSL needs glslang 13, and sums in FP32)", units);
+                      "this build or --limit leaves none of %s to use (GLSL needs glslang 13, and sums in FP32)",
+                      units);
         break;
     case F32: break;
     }
@@ -270,7 +271,9 @@ static bd_status run_one(bench *self, const char *name, arithmetic kind, uint32_
     row->unit = BENCH_GFLOPS;
     const bd_device *device = self->device;
     const uint32_t units = device->info.limits.compute_units, *matrix = device->target.matrix;
-    peak p = { .raw = { .device = self->device }, kind, .width = width, .m = matrix[0], .n = matrix[1], .k = matrix[2] };
+    peak p = {
+        .raw = { .device = self->device }, kind, .width = width, .m = matrix[0], .n = matrix[1], .k = matrix[2]
+    };
     p.items =
         device->target.is_cpu ? units * CPU_ITEMS_A_UNIT : (uint32_t)fmax(GPU_ITEMS, (double)units * ITEMS_A_UNIT);
     bd_error failure = { 0 };
@@ -302,8 +305,7 @@ bd_status bench_peak(bench *self, bd_error *error)
     for (size_t i = 0; i < sizeof formats / sizeof *formats && !status && !bench_stopped(self); i++) {
         const bd_target *target = &self->device->target;
         const bool wide = target->is_cpu && target->vector_types;
-        status =
-            run_one(self, formats[i].name, formats[i].kind, wide ? formats[i].wide : formats[i].width, error);
+        status = run_one(self, formats[i].name, formats[i].kind, wide ? formats[i].wide : formats[i].width, error);
     }
     return status;
 }

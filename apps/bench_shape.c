@@ -16,7 +16,10 @@ static const struct {
 } kinds[BENCH_SUITES] = {
     [BENCH_BANDWIDTH] = { .rank = 1, .single = true, .meaning = "BYTES" },
     [BENCH_GEMM] = { .rank = 4, .single = true, .may_lack = true, .lacking = 0, .meaning = "MxNxK, N or BATCHxMxNxK" },
-    [BENCH_CONV] = { .rank = 7, .may_lack = true, .lacking = 6, .meaning = "IMAGESxHEIGHTxWIDTHxINxOUTxKERNEL[xSTRIDE]" },
+    [BENCH_CONV] = { .rank = 7,
+                     .may_lack = true,
+                     .lacking = 6,
+                     .meaning = "IMAGESxHEIGHTxWIDTHxINxOUTxKERNEL[xSTRIDE]" },
     [BENCH_REDUCE] = { .rank = 2, .meaning = "ROWSxCOLUMNS" },
     [BENCH_ATTENTION] = { .rank = 4, .meaning = "BATCHxHEADSxLENGTHxDEPTH" },
     [BENCH_TRAIN] = { .rank = 1, .single = true, .meaning = "BATCH" },

@@ -12,7 +12,6 @@ const char *describe_arithmetic(const bd_half_support *half);
 const char *describe_rounding(const bd_half_support *half);
 const char *describe_subnormals(const bd_half_support *half);
 
-
 /* "vulkan:0   NAME, DRIVER, limited to LIMITS" and a newline. */
 void describe_device(FILE *file, const bd_device_info *info);
 

@@ -1,6 +1,6 @@
 #include "tuner.h"
-#include "judge.h"
 #include "cache.h"
+#include "judge.h"
 #include "tile.h"
 
 #include <binade/binade.h>

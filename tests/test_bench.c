@@ -71,9 +71,12 @@ static bench_status run_row(double factor, uint64_t memory)
     /* Not by its name, for which every driver would be loaded; without a cache, which it has no use for. */
     ck_assert_int_eq(bd_reference_backend()->open(0, NULL, &self.device, &error), BD_OK);
     self.device->info.limits.memory_bytes = memory;
-    const bench_case c = {
-        .operand_count = 1, .operands = { BD_SHAPE(1000) }, .result_count = 1, .build = twice, .right = times, .user = &factor
-    };
+    const bench_case c = { .operand_count = 1,
+                           .operands = { BD_SHAPE(1000) },
+                           .result_count = 1,
+                           .build = twice,
+                           .right = times,
+                           .user = &factor };
     bench_row *row = bench_add(&self, BENCH_REDUCE, "own", "fp16", &error, "twice");
     ck_assert_ptr_nonnull(row);
     bench_run_case(&self, row, &policy, &c);

@@ -239,7 +239,7 @@ def test_bad_options():
             (['--suite', 'gem'], 'no such suite'),
             (['--suite', 'gemm,'], 'empty'),
             (['--suite', 'launch', '--shape', '8'], 'no suite that runs takes'),
-            (['--suite', 'gemm', '--shape', '3x4'], 'gemm takes MxNxK or N'),
+            (['--suite', 'gemm', '--shape', '3x4'], 'gemm takes MxNxK, N or BATCHxMxNxK'),
             (['--suite', 'gemm', '--shape', '8-4+1'], '--shape 8-4'),
             (['--transpose', 'xy'], 'nn, nt, tn and tt'),
             (['--precision', 'fp17'], 'fp17'),

@@ -44,8 +44,8 @@ typedef struct bd_vk_abilities {
     bool denormals16, denormals32; /* subnormals preserved */
     bool nan16, nan32;             /* signed zeros, infinities and NaN preserved */
     bool integer_dot;              /* four products of INT8 and their sum in one instruction */
-    uint32_t matrix[3];            /* m, n, k of a subgroup's product of halves, FP32 sums; 0: none in device or build */
-    const char *extensions[8];     /* to enable for these */
+    uint32_t matrix[3];        /* m, n, k of a subgroup's product of halves, FP32 sums; 0: none in device or build */
+    const char *extensions[8]; /* to enable for these */
     uint32_t extension_count;
 } bd_vk_abilities;
 

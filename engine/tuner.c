@@ -266,8 +266,8 @@ static bd_cache_key choice_key(const session *s, const bd_kernel *kernel, bool l
                           bd_shape_text(&b->shape, shapes[1], sizeof shapes[1]), bd_format_name(a->format),
                           bd_format_name(b->format), bd_format_name(node->format), bd_format_name(node->accumulator),
                           (long long)node->chunks, library);
-    length += snprintf(problem + length, sizeof problem - (size_t)length, ", %u items, %u shared",
-                       limits->max_workgroup_items, limits->shared_bytes);
+    length += snprintf(problem + length, sizeof problem - (size_t)length, ", %u items, %u shared, halves %d%d",
+                       limits->max_workgroup_items, limits->shared_bytes, info->half.storage, info->half.arithmetic);
     if (node->op == BD_OP_MATMUL) {
         snprintf(problem + length, sizeof problem - (size_t)length, " %d%d", node->attr.matmul.transpose[0],
                  node->attr.matmul.transpose[1]);

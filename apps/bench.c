@@ -1,6 +1,7 @@
 /* binade bench: how fast a device is, what part of that the engine reaches, and whether the results are right. */
 #include "bench.h"
 #include "app.h"
+#include "limited.h"
 #include "lists.h"
 #include "options.h"
 #include <stdlib.h>
@@ -11,7 +12,7 @@ enum { TABLE, CSV, JSON, JSONL, MARKDOWN, SQL, HTML, FORMATS };
 
 typedef struct command {
     bench bench;
-    const char *device, *precision, *suite, *shape, *transpose, *output, *compare;
+    const char *device, *precision, *suite, *shape, *transpose, *output, *compare, *limit;
     int format;
     bool json, quiet;
     json_t *earlier; /* of --compare */
@@ -62,13 +63,13 @@ static bd_status add_precision(void *user, const char *item, bd_error *error)
 
 static bd_status add_device(void *user, const char *item, bd_error *error)
 {
-    bench *b = &((command *)user)->bench;
-    return list_add_device(&b->devices, &b->device_count, item, error);
+    command *self = user;
+    return list_add_device(&self->bench.devices, &self->bench.device_count, item, self->limit, error);
 }
 
 static bd_status add_all_devices(command *self, bd_error *error)
 {
-    bd_status status = list_add_all_devices(&self->bench.devices, &self->bench.device_count, error);
+    bd_status status = list_add_all_devices(&self->bench.devices, &self->bench.device_count, self->limit, error);
     if (status || self->bench.device_count)
         return status;
     return bd_fail(error, BD_ERROR_UNSUPPORTED,
@@ -95,7 +96,7 @@ static bd_status run_all(bench *self, bd_error *error)
     bd_status status = BD_OK;
     for (size_t d = 0; d < self->device_count && !status && !app_interrupted(); d++) {
         self->device_index = d;
-        status = bd_device_open(self->devices[d].id, &self->device, error);
+        status = limited_open(self->devices[d].id, self->devices[d].limit, &self->device, error);
         for (int s = 0; s < BENCH_SUITES && !status && !bench_stopped(self); s++) {
             if (!self->settings.suites[s])
                 continue;
@@ -197,8 +198,8 @@ static const char examples[] =
     "  peak        multiply-adds a second, by format: the ceiling that other suites are held against\n"
     "  bandwidth   device memory copied, read, written; host to device and back   --shape BYTES\n"
     "  launch      dispatches of a replayed step, with and without dependency; round trip\n"
-    "  gemm        matrix products, own kernels and CLBlast                       --shape MxNxK or N\n"
-    "  conv        the three passes of convolutions    --shape IMAGESxHEIGHTxWIDTHxINxOUTxKERNEL\n"
+    "  gemm        matrix products, own kernels and CLBlast                       --shape MxNxK, N or BATCHxMxNxK\n"
+    "  conv        the three passes of convolutions    --shape IMAGESxHEIGHTxWIDTHxINxOUTxKERNEL[xSTRIDE]\n"
     "  reduce      sums, maxima, softmax                                         --shape ROWSxCOLUMNS\n"
     "  attention   softmax(Q K' / sqrt(d)) V                       --shape BATCHxHEADSxLENGTHxDEPTH\n"
     "  train       training steps of mlp and lenet                               --shape BATCH\n"
@@ -218,6 +219,7 @@ int command_bench(int argc, char **argv)
     option_row rows[] = {
         OPTION("suite", TEXT, &self.suite, "LIST", "suites, joined by commas, or all (all)"),
         OPTION("device", TEXT, &self.device, "LIST", "ids, joined by commas, or all but the reference (all)"),
+        LIMIT_ROW(&self.limit),
         OPTION("precision", TEXT, &self.precision, "LIST", "policies, joined by commas (fp32,fp16,fp16-strict,mixed)"),
         OPTION("shape", TEXT, &self.shape, "LIST",
                "sizes joined by x, such as 512x512x784 or train:64; each may be first-last+step or first-last*factor"),

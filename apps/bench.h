@@ -67,7 +67,7 @@ typedef struct bench_row {
 } bench_row;
 
 typedef struct bench_shape {
-    int64_t size[6];
+    int64_t size[7];
     int rank;
 } bench_shape;
 

@@ -1,53 +1,49 @@
 /* The suite gemm: matrix products by the engine's own kernels and by CLBlast, side by side. */
-#include "app.h"
 #include "bench_graph.h"
-#include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 typedef struct product {
-    int64_t m, n, k;
+    int64_t batch, m, n, k;
     bool transpose[2];
 } product;
 
-static bd_tensor build(bd_graph *graph, const bd_tensor *operands, const void *user)
+static void build(bd_graph *graph, const bd_tensor *operands, const void *user, bd_tensor *results)
 {
     const product *p = user;
-    return bd_matmul(graph, operands[0], operands[1], p->transpose[0], p->transpose[1]);
+    *results = bd_matmul(graph, operands[0], operands[1], p->transpose[0], p->transpose[1]);
 }
 
-static bool right(const bench_check *check, int64_t i, const void *user)
+/* "512x512x512"; with more than one of them, "8x512x512x512". */
+static void describe(const product *p, char *text, size_t size)
 {
-    const product *p = user;
-    const int64_t row = i / p->n, column = i % p->n;
-    const double *a = check->operands[0], *b = check->operands[1];
-    double sum = 0, magnitude = 0;
-    for (int64_t k = 0; k < p->k; k++) {
-        const double left = p->transpose[0] ? a[k * p->m + row] : a[row * p->k + k];
-        const double term = left * (p->transpose[1] ? b[column * p->k + k] : b[k * p->n + column]);
-        sum += term;
-        magnitude += fabs(term);
-    }
-    return bench_within(check->value, check->result[i], sum, bench_gamma(p->k, check->accumulator) * magnitude);
+    int length = p->batch > 1 ? snprintf(text, size, "%lldx", (long long)p->batch) : 0;
+    snprintf(text + length, size - (size_t)length, "%lldx%lldx%lld", (long long)p->m, (long long)p->n, (long long)p->k);
+}
+
+static bd_shape operand(const product *p, int64_t rows, int64_t columns)
+{
+    return p->batch > 1 ? BD_SHAPE(p->batch, rows, columns) : BD_SHAPE(rows, columns);
 }
 
 static bd_status run_one(bench *self, const product *p, const char *orientation, size_t policy_index, bd_gemm gemm,
                          bd_error *error)
 {
     const bd_precision *policy = &self->settings.policies[policy_index];
-    bench_row *row =
-        bench_add(self, BENCH_GEMM, gemm == BD_GEMM_LIBRARY ? "clblast" : "own", policy->name, error,
-                  "matmul %s %lldx%lldx%lld", orientation, (long long)p->m, (long long)p->n, (long long)p->k);
+    char sizes[80];
+    describe(p, sizes, sizeof sizes);
+    bench_row *row = bench_add(self, BENCH_GEMM, gemm == BD_GEMM_LIBRARY ? "clblast" : "own", policy->name, error,
+                               "matmul %s %s", orientation, sizes);
     if (!row)
         return BD_ERROR_MEMORY;
     row->unit = BENCH_GFLOPS;
     row->peak = bench_peak_of(self, policy);
     const bench_case c = {
         .operand_count = 2,
-        .operands = { p->transpose[0] ? BD_SHAPE(p->k, p->m) : BD_SHAPE(p->m, p->k),
-                      p->transpose[1] ? BD_SHAPE(p->n, p->k) : BD_SHAPE(p->k, p->n) },
+        .operands = { p->transpose[0] ? operand(p, p->k, p->m) : operand(p, p->m, p->k),
+                      p->transpose[1] ? operand(p, p->n, p->k) : operand(p, p->k, p->n) },
+        .result_count = 1,
         .build = build,
-        .right = right,
+        .right = bench_right_contraction,
         .user = p,
         .gemm = gemm,
     };
@@ -72,7 +68,7 @@ static bd_status run_shape(bench *self, const bench_shape *shape, bd_error *erro
     for (int t = 0; t < 4 && !status; t++) {
         if (!s->transposes[t])
             continue;
-        const product p = { shape->size[0], shape->size[1], shape->size[2], { t >> 1, t & 1 } };
+        const product p = { shape->size[0], shape->size[1], shape->size[2], shape->size[3], { t >> 1, t & 1 } };
         for (size_t i = 0; i < s->policy_count && !status && !bench_stopped(self); i++)
             if (!bench_repeats(self, i, false))
                 status = run_both(self, &p, orientations[t], i, error);
@@ -82,12 +78,12 @@ static bd_status run_shape(bench *self, const bench_shape *shape, bd_error *erro
 
 bd_status bench_gemm(bench *self, bd_error *error)
 {
-    /* A layer of the MLP, and squares; a CPU takes seconds for the larger ones in FP16 alone. */
+    /* A layer of the MLP, small ones as attention has them, and squares; a CPU takes seconds for the larger ones in FP16. */
     static const bench_shape defaults[] = {
-        { { 256, 512, 784 }, 3 },    { { 512, 512, 512 }, 3 },    { { 1024, 1024, 1024 }, 3 },
-        { { 2048, 2048, 2048 }, 3 }, { { 4096, 4096, 4096 }, 3 },
+        { { 256, 512, 784 }, 3 },    { { 32, 65, 65, 64 }, 4 },   { { 512, 512, 512 }, 3 },
+        { { 1024, 1024, 1024 }, 3 }, { { 2048, 2048, 2048 }, 3 }, { { 4096, 4096, 4096 }, 3 },
     };
-    const size_t count = self->device->info.type == BD_DEVICE_CPU ? 2 : sizeof defaults / sizeof *defaults;
+    const size_t count = self->device->info.type == BD_DEVICE_CPU ? 3 : sizeof defaults / sizeof *defaults;
     bench_shape *shapes;
     size_t shape_count;
     bd_status status = bench_shapes(self, BENCH_GEMM, defaults, count, &shapes, &shape_count, error);

@@ -6,7 +6,8 @@
 #include <stdlib.h>
 
 enum { CHECKED = 256 }; /* elements of a result */
-static const char *const operand_names[BENCH_OPERANDS] = { "/a", "/b", "/c" };
+static const char *const operand_names[BENCH_OPERANDS] = { "/a", "/b", "/c", "/d" };
+static const char *const result_names[BENCH_RESULTS] = { "/result", "/result2", "/result3" };
 
 /* ---- bounds ---- */
 
@@ -25,6 +26,27 @@ double bench_gamma(int64_t terms, bd_format accumulator)
     return fmin(certain, expm1(lambda * sqrt(k) * u + k * u * u / (1 - u)));
 }
 
+/* exp of an argument off by d is off by expm1(d); the function itself by 3 units in the last place of F32 (OpenCL and Vulkan
+ * allow 3 + 2 |x| for what is here at most 2 |x| wide); each node's result is rounded to its format once. */
+bench_softmax bench_soften(const double *row, int64_t count, double input_error, const bench_check *check)
+{
+    bench_softmax s = { .greatest = -INFINITY };
+    double least = INFINITY;
+    for (int64_t i = 0; i < count; i++) {
+        s.greatest = fmax(s.greatest, row[i]);
+        least = fmin(least, row[i]);
+    }
+    for (int64_t i = 0; i < count; i++)
+        s.sum += exp(row[i] - s.greatest);
+    const double u = bench_roundoff(check->statistic), single = 0x1p-24, width = s.greatest - least;
+    const double argument = 2 * input_error + u * (width + 2 * input_error);
+    const double power = expm1(argument) + 2 * (3 + 2 * width) * single + u;
+    const double whole = (1 + power) * (1 + bench_gamma(count, check->accumulator)) * (1 + u);
+    /* A division: 2.5 units in the last place of F32. */
+    s.relative = whole * (1 + power) * (1 + 5 * single) * (1 + u) - 1;
+    return s;
+}
+
 bool bench_within(bd_format format, double value, double exact, double error)
 {
     /* Below the least normal value each rounding is off by half of the least one. */
@@ -32,6 +54,14 @@ bool bench_within(bd_format format, double value, double exact, double error)
     if (isnan(value) || isnan(exact))
         return false;
     return value >= bd_round(format, exact - error) && value <= bd_round(format, exact + error);
+}
+
+bool bench_right_contraction(const bench_check *check, int64_t i, const void *user)
+{
+    (void)user;
+    const bd_exact_sum sum = bd_judge_element(&check->contraction, i);
+    return bench_within(check->value, check->result[i], sum.value,
+                        bench_gamma(sum.terms, check->accumulator) * sum.magnitude);
 }
 
 bool bench_repeats(const bench *self, size_t policy, bool statistics)
@@ -81,16 +111,16 @@ static bd_status build(graph_run *run, const bd_precision *policy, const bench_c
     bd_status status = bd_graph_create(&run->graph, error);
     if (status)
         return status;
-    bd_tensor operands[BENCH_OPERANDS] = { BD_NONE, BD_NONE, BD_NONE };
+    bd_tensor operands[BENCH_OPERANDS], results[BENCH_RESULTS] = { BD_NONE, BD_NONE, BD_NONE };
     const bd_init random = { BD_INIT_UNIFORM, 1 }, zeros = { BD_INIT_CONSTANT, 0 };
     for (int i = 0; i < c->operand_count; i++)
         operands[i] = bd_variable(run->graph, operand_names[i], BD_ROLE_ACTIVATION, BD_F32, c->operands[i], random);
-    const bd_tensor value = c->build(run->graph, operands, c->user);
-    if (value != BD_NONE)
-        bd_assign(
-            run->graph,
-            bd_variable(run->graph, "/result", BD_ROLE_ACTIVATION, BD_F32, bd_tensor_shape(run->graph, value), zeros),
-            value);
+    c->build(run->graph, operands, c->user, results);
+    for (int i = 0; i < c->result_count && results[i] != BD_NONE; i++)
+        bd_assign(run->graph,
+                  bd_variable(run->graph, result_names[i], BD_ROLE_ACTIVATION, BD_F32,
+                              bd_tensor_shape(run->graph, results[i]), zeros),
+                  results[i]);
     status = bd_graph_status(run->graph, error);
     return status ? status : bd_graph_apply_precision(run->graph, policy, error);
 }
@@ -127,10 +157,25 @@ static double *read_values(const graph_run *run, const char *name, int64_t *coun
     return values;
 }
 
+static bool is_contraction(bd_op op)
+{
+    return op == BD_OP_MATMUL || op == BD_OP_CONV2D || op == BD_OP_CONV2D_DATA || op == BD_OP_CONV2D_WEIGHT;
+}
+
+static void find_contraction(const bd_graph *graph, bench_check *check)
+{
+    for (bd_tensor i = 0; i < graph->node_count && !check->contraction.node; i++)
+        if (is_contraction(graph->nodes[i].op))
+            check->contraction = bd_judge_of(graph, i);
+    check->contraction.values[0] = check->operands[0];
+    check->contraction.values[1] = check->operands[1];
+}
+
 /* The first and the last elements and some between. */
 static void judge(bench_row *row, const bench_case *c, const bench_check *check)
 {
-    const int64_t count = check->result_count, samples = count < CHECKED ? count : CHECKED;
+    const int64_t count = check->result_count, most = c->checked ? c->checked : CHECKED;
+    const int64_t samples = count < most ? count : most;
     for (int64_t s = 0; s < samples; s++) {
         const int64_t i = samples > 1 ? (int64_t)((double)s / (double)(samples - 1) * (double)(count - 1)) : 0;
         if (c->right(check, i, c->user))
@@ -147,28 +192,34 @@ static bd_status check_result(const graph_run *run, bench_row *row, const bd_pre
     bench_check check = { .value = bd_precision_format(policy, BD_ROLE_ACTIVATION, NULL),
                           .statistic = bd_precision_format(policy, BD_ROLE_STATISTIC, NULL),
                           .accumulator = bd_precision_format(policy, BD_ROLE_ACCUMULATOR, NULL) };
-    double *values[BENCH_OPERANDS + 1] = { 0 };
+    const bd_format gradient = bd_precision_format(policy, BD_ROLE_GRADIENT, NULL);
+    check.coarsest = check.value == BD_F16 || check.statistic == BD_F16 || gradient == BD_F16 ? BD_F16 : BD_F32;
+    double *operands[BENCH_OPERANDS] = { 0 };
     bool good = true;
-    for (int i = 0; i <= c->operand_count && good; i++) {
-        int64_t count = 0;
-        values[i] = read_values(run, i < c->operand_count ? operand_names[i] : "/result", &count, error);
-        good = values[i] != NULL;
-        if (i < c->operand_count)
-            check.operands[i] = values[i];
-        else
-            check.result = values[i], check.result_count = count;
+    for (int i = 0; i < c->operand_count && good; i++) {
+        int64_t count;
+        check.operands[i] = operands[i] = read_values(run, operand_names[i], &count, error);
+        good = operands[i] != NULL;
     }
     if (good)
-        judge(row, c, &check);
-    for (int i = 0; i <= c->operand_count; i++)
-        free(values[i]);
+        find_contraction(run->graph, &check);
+    for (check.which = 0; check.which < c->result_count && good && row->status == BENCH_OK; check.which++) {
+        double *result = read_values(run, result_names[check.which], &check.result_count, error);
+        check.result = result;
+        good = result != NULL;
+        if (good)
+            judge(row, c, &check);
+        free(result);
+    }
+    for (int i = 0; i < c->operand_count; i++)
+        free(operands[i]);
     return good ? BD_OK : error->status;
 }
 
 static bd_status measure(bench *self, graph_run *run, bench_row *row, const bd_precision *policy, const bench_case *c,
                          bd_error *error)
 {
-    row->flops = (double)run->plan->flops;
+    row->flops = c->flops > 0 ? c->flops : (double)run->plan->flops;
     row->bytes = (double)run->plan->bytes;
     bd_status status = bd_store_create(self->device, &run->store, error);
     if (!status)

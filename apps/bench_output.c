@@ -2,6 +2,7 @@
 #include "app.h"
 #include "bench.h"
 #include "bench_version.h"
+#include "describe.h"
 #include "json.h"
 #include <inttypes.h>
 #include <math.h>
@@ -35,11 +36,11 @@ static void set_time(json_t *object, const char *clock, const bench_samples *sam
 static json_t *flat(const bench *self, const bench_row *row)
 {
     const bd_device_info *device = &self->devices[row->device];
-    json_t *object = json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:s, s:s, s:s, s:s, s:s}", "suite",
-                               bench_suite_names[row->suite], "name", row->name, "variant", row->variant, "backend",
-                               device->backend, "device", device->id, "device_name", json_text(device->name), "driver",
-                               json_text(device->driver), "engine", BD_VERSION, "commit", BENCH_COMMIT, "policy",
-                               row->policy, "time", row->time, "status", bench_status_names[row->status]);
+    json_t *object = json_pack(
+        "{s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:s, s:s, s:s, s:s, s:s, s:s}", "suite", bench_suite_names[row->suite],
+        "name", row->name, "variant", row->variant, "backend", device->backend, "device", device->id, "device_name",
+        json_text(device->name), "driver", json_text(device->driver), "limit", device->limit, "engine", BD_VERSION,
+        "commit", BENCH_COMMIT, "policy", row->policy, "time", row->time, "status", bench_status_names[row->status]);
     if (!object)
         return NULL;
     const bool ok = row->status == BENCH_OK;
@@ -282,11 +283,8 @@ static line *fill_all(const bench *self)
 static void print_devices(FILE *file, const bench *self, const char *before)
 {
     for (size_t i = 0; i < self->device_count; i++) {
-        fprintf(file, "%s%-10s ", before, self->devices[i].id);
-        app_print_text(file, self->devices[i].name);
-        fputs(", ", file);
-        app_print_text(file, self->devices[i].driver);
-        putc('\n', file);
+        fputs(before, file);
+        describe_device(file, &self->devices[i]);
     }
     fprintf(file, "%sbinade     %s, commit %s, %s\n", before, BD_VERSION, BENCH_COMMIT, self->started);
     if (self->compared[0]) {

@@ -1,6 +1,7 @@
 /* Rows of `binade bench`: how they begin, end, and what their samples say. */
 #include "app.h"
 #include "bench.h"
+#include "limited.h"
 #include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -72,7 +73,8 @@ void bench_end(bench *self, bench_row *row, bd_status status, const bd_error *er
         bench_set(row, BENCH_SKIPPED, "interrupted");
     if (row->status == BENCH_FAILED) {
         bd_device_close(&self->device);
-        bd_device_open(self->devices[row->device].id, &self->device, NULL);
+        const bd_device_info *device = &self->devices[row->device];
+        limited_open(device->id, device->limit, &self->device, NULL);
     }
     if (self->on_row)
         self->on_row(self->user, row);
@@ -170,12 +172,15 @@ double bench_ceiling(const bench *self, size_t device, const char *name)
 
 double bench_peak_of(const bench *self, const bd_precision *policy)
 {
-    const double single = bench_ceiling(self, self->device_index, "fp32");
-    if (bd_precision_format(policy, BD_ROLE_ACCUMULATOR, NULL) != BD_F16)
-        return single;
+    const size_t device = self->device_index;
+    double peak = bench_ceiling(self, device, "fp32");
     /* Where there is no half arithmetic, halves are computed in FP32 and rounded. */
-    return fmax(single, fmax(bench_ceiling(self, self->device_index, "fp16 scalar"),
-                             bench_ceiling(self, self->device_index, "fp16 vector")));
+    if (bd_precision_format(policy, BD_ROLE_ACCUMULATOR, NULL) == BD_F16)
+        peak = fmax(peak, fmax(bench_ceiling(self, device, "fp16 scalar"), bench_ceiling(self, device, "fp16 vector")));
+    /* Matrix units multiply halves and sum in FP32. */
+    else if (bd_precision_format(policy, BD_ROLE_ACTIVATION, NULL) == BD_F16)
+        peak = fmax(peak, bench_ceiling(self, device, "matrix units fp16"));
+    return peak;
 }
 
 void bench_finish(bench *self)

@@ -4,25 +4,44 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_SHAPES = 1000, MOST_SIZES = 6 };
+enum { MOST_SHAPES = 1000, MOST_SIZES = 7 };
 
-/* What a suite's shapes mean; rank 0: it takes none. One number alone may stand for several equal ones. */
+/* What a suite's shapes mean; rank 0: it takes none. One number alone may stand for several equal ones, and one size may be
+ * left out, which is then 1. */
 static const struct {
     int rank;
-    bool single;
+    bool single, may_lack;
+    int lacking; /* which */
     const char *meaning;
 } kinds[BENCH_SUITES] = {
-    [BENCH_BANDWIDTH] = { 1, true, "BYTES" },
-    [BENCH_GEMM] = { 3, true, "MxNxK or N" },
-    [BENCH_CONV] = { 6, false, "IMAGESxHEIGHTxWIDTHxINxOUTxKERNEL" },
-    [BENCH_REDUCE] = { 2, false, "ROWSxCOLUMNS" },
-    [BENCH_ATTENTION] = { 4, false, "BATCHxHEADSxLENGTHxDEPTH" },
-    [BENCH_TRAIN] = { 1, true, "BATCH" },
+    [BENCH_BANDWIDTH] = { .rank = 1, .single = true, .meaning = "BYTES" },
+    [BENCH_GEMM] = { .rank = 4, .single = true, .may_lack = true, .lacking = 0, .meaning = "MxNxK, N or BATCHxMxNxK" },
+    [BENCH_CONV] = { .rank = 7,
+                     .may_lack = true,
+                     .lacking = 6,
+                     .meaning = "IMAGESxHEIGHTxWIDTHxINxOUTxKERNEL[xSTRIDE]" },
+    [BENCH_REDUCE] = { .rank = 2, .meaning = "ROWSxCOLUMNS" },
+    [BENCH_ATTENTION] = { .rank = 4, .meaning = "BATCHxHEADSxLENGTHxDEPTH" },
+    [BENCH_TRAIN] = { .rank = 1, .single = true, .meaning = "BATCH" },
 };
 
 bool bench_takes(bench_suite suite, int rank)
 {
-    return rank == kinds[suite].rank || (rank == 1 && kinds[suite].single);
+    return rank == kinds[suite].rank || (kinds[suite].may_lack && rank == kinds[suite].rank - 1) ||
+           (rank == 1 && kinds[suite].single);
+}
+
+/* All the sizes, from those that were given. */
+static void complete(bench_suite suite, bench_shape *shape)
+{
+    const int least = kinds[suite].rank - kinds[suite].may_lack, lacking = kinds[suite].lacking;
+    while (shape->rank < least)
+        shape->size[shape->rank++] = shape->size[0];
+    if (shape->rank == kinds[suite].rank)
+        return;
+    memmove(&shape->size[lacking + 1], &shape->size[lacking], (size_t)(shape->rank - lacking) * sizeof *shape->size);
+    shape->size[lacking] = 1;
+    shape->rank++;
 }
 
 /* A number, or first-last+step, or first-last*factor. */
@@ -182,8 +201,7 @@ bd_status bench_shapes(const bench *self, bench_suite suite, const bench_shape *
         const bool for_another = given && s->shapes[i].named && s->shapes[i].suite != suite;
         if (!bench_takes(suite, shape.rank) || for_another)
             continue;
-        while (shape.rank < kinds[suite].rank)
-            shape.size[shape.rank++] = shape.size[0];
+        complete(suite, &shape);
         (*shapes)[(*shape_count)++] = shape;
     }
     return BD_OK;

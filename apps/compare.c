@@ -1,6 +1,7 @@
 /* binade compare: every combination of models, devices, precisions and seeds, side by side. */
 #include "app.h"
 #include "json.h"
+#include "limited.h"
 #include "lists.h"
 #include "models/models.h"
 #include "progress.h"
@@ -13,6 +14,7 @@
 
 typedef struct session {
     training_options options;
+    const char *limit;
     int64_t seeds;
     model *models;
     bd_precision *precisions;
@@ -50,14 +52,15 @@ static bd_status add_precision(void *user, const char *item, bd_error *error)
 
 static bd_status add_device(void *user, const char *item, bd_error *error)
 {
-    comparison *results = &((session *)user)->results;
-    return list_add_device(&results->devices, &results->device_count, item, error);
+    session *self = user;
+    comparison *results = &self->results;
+    return list_add_device(&results->devices, &results->device_count, item, self->limit, error);
 }
 
 /* The reference only where there is no other device. */
 static bd_status add_all_devices(session *self, bd_error *error)
 {
-    bd_status status = list_add_all_devices(&self->results.devices, &self->results.device_count, error);
+    bd_status status = list_add_all_devices(&self->results.devices, &self->results.device_count, self->limit, error);
     if (status || self->results.device_count)
         return status;
     progress_say(&self->progress, "no OpenCL or Vulkan device found: the reference trains, slowly; " APP_DRIVER_ADVICE);
@@ -104,7 +107,7 @@ static bd_status train_one(session *self, const combination *row, bd_error *erro
     params.on_compile = on_compile;
     params.should_stop = should_stop;
     params.user = self;
-    bd_status status = self->device ? BD_OK : bd_device_open(row->device->id, &self->device, error);
+    bd_status status = self->device ? BD_OK : limited_open(row->device->id, self->limit, &self->device, error);
     bd_trainer *trainer = NULL;
     if (!status)
         status = bd_trainer_create(self->device, &params, &trainer, error);
@@ -297,7 +300,7 @@ static const char examples[] =
 
 int command_compare(int argc, char **argv)
 {
-    enum { OWN_ROWS = 8 };
+    enum { OWN_ROWS = 9 };
     session self = { .seeds = 1 };
     training_options *o = &self.options;
     option_row rows[OWN_ROWS + TRAINING_ROWS] = {
@@ -306,6 +309,7 @@ int command_compare(int argc, char **argv)
         OPTION("precision", TEXT, &o->precision, "LIST", "precisions, joined by commas: see below (fp32,fp16,mixed)"),
         OPTION("device", TEXT, &o->device, "LIST",
                "devices as `binade devices` tells them, joined by commas; all: all but the reference (all)"),
+        LIMIT_ROW(&self.limit),
         OPTION_IN("seeds", INTEGER, &self.seeds, "N", 1, 1000,
                   "runs of each combination, seeds counted from --seed (1)"),
         OPTION("output", TEXT, &o->output, "DIR", "folder of report.html and results.json (report)"),

@@ -1,4 +1,5 @@
 #include "describe.h"
+#include "app.h"
 
 const char *describe_type(bd_device_type type)
 {
@@ -35,4 +36,15 @@ const char *describe_subnormals(const bd_half_support *half)
     if (half->subnormals)
         return half->subnormals_f32 ? "kept in FP16 and FP32" : "kept in FP16, flushed to 0 in FP32";
     return half->subnormals_f32 ? "flushed to 0 in FP16, kept in FP32" : "flushed to 0 in FP16 and FP32";
+}
+
+void describe_device(FILE *file, const bd_device_info *info)
+{
+    fprintf(file, "%-10s ", info->id);
+    app_print_text(file, info->name);
+    fputs(", ", file);
+    app_print_text(file, info->driver);
+    if (info->limit[0])
+        fprintf(file, ", limited to %s", info->limit);
+    putc('\n', file);
 }

@@ -1,5 +1,6 @@
 #include "lists.h"
 #include "app.h"
+#include "limited.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,10 +34,10 @@ bd_status list_grow(void **list, size_t count, size_t size, bd_error *error)
     return BD_OK;
 }
 
-bd_status list_add_device(bd_device_info **devices, size_t *count, const char *name, bd_error *error)
+bd_status list_add_device(bd_device_info **devices, size_t *count, const char *name, const char *limit, bd_error *error)
 {
     bd_device *device = NULL;
-    bd_status status = bd_device_open(name, &device, error);
+    bd_status status = limited_open(name, limit, &device, error);
     if (status)
         return status;
     const bd_device_info info = *bd_device_get_info(device);
@@ -50,14 +51,18 @@ bd_status list_add_device(bd_device_info **devices, size_t *count, const char *n
     return status;
 }
 
-bd_status list_add_all_devices(bd_device_info **devices, size_t *count, bd_error *error)
+bd_status list_add_all_devices(bd_device_info **devices, size_t *count, const char *limit, bd_error *error)
 {
     bd_device_info *infos = NULL;
     size_t found = 0;
     bd_status status = bd_device_list(&infos, &found, error);
     for (size_t i = 0; !status && i < found; i++) {
         bd_error reason = { 0 };
-        if (strcmp(infos[i].backend, "reference") != 0 && list_add_device(devices, count, infos[i].id, &reason))
+        if (!strcmp(infos[i].backend, "reference") || !list_add_device(devices, count, infos[i].id, limit, &reason))
+            continue;
+        if (reason.status == BD_ERROR_ARGUMENT) /* names from the list are right */
+            status = bd_fail(error, reason.status, "%s", reason.message);
+        else
             app_report(reason.status, &reason);
     }
     free(infos);

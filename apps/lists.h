@@ -16,10 +16,12 @@ bd_status list_each(const char *option, const char *text, bool settings, void *u
 bd_status list_grow(void **list, size_t count, size_t size, bd_error *error);
 
 /* Appends what there is to know of a device, unless it is there already. It is opened for that, so that a wrong name is found
- * before anything runs and the probed fields are filled. */
-bd_status list_add_device(bd_device_info **devices, size_t *count, const char *name, bd_error *error);
+ * before anything runs and the probed fields are filled. `limit` is as for limited_open(). */
+bd_status list_add_device(bd_device_info **devices, size_t *count, const char *name, const char *limit,
+                          bd_error *error);
 
-/* The same for every OpenCL and Vulkan device. One that cannot be opened is told of on stderr and left out: it was not named. */
-bd_status list_add_all_devices(bd_device_info **devices, size_t *count, bd_error *error);
+/* The same for every OpenCL and Vulkan device. One that cannot be opened is told of on stderr and left out: it was not named. A wrong
+ * limit is an error. */
+bd_status list_add_all_devices(bd_device_info **devices, size_t *count, const char *limit, bd_error *error);
 
 #endif

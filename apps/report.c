@@ -296,6 +296,8 @@ static void device_card(FILE *file, const bd_device_info *info)
     char text[32], subgroup[32], group[96];
     html_print(file, "<div class=\"card\"><h3>%s<small>%s</small></h3><dl>", info->id, info->name);
     entry(file, "Driver", info->driver);
+    if (info->limit[0])
+        entry(file, "Limited to", info->limit);
     entry(file, "Type", describe_type(info->type));
     entry(file, "Memory", info->limits.memory_bytes ? app_bytes(text, info->limits.memory_bytes) : "not told");
     entry(file, "FP16 storage", describe_storage(&info->half));

@@ -224,6 +224,7 @@ static json_t *row_json(const comparison *self, const combination *row)
     json_object_set_new(object, "dataset_bytes", json_integer((json_int_t)s.dataset_bytes));
     json_object_set_new(object, "overflows", json_integer(s.overflows));
     json_object_set_new(object, "speedup_over_fp32", json_number(s.speedup));
+    json_object_set_new(object, "limit", json_string(row->device->limit));
     if (s.reason)
         json_object_set_new(object, "reason", json_text(s.reason));
     json_object_set_new(object, "runs", runs);

@@ -1,5 +1,6 @@
 /* The comparison as columns of text. */
 #include "app.h"
+#include "describe.h"
 #include "results.h"
 #include <langinfo.h>
 #include <math.h>
@@ -72,13 +73,8 @@ static void print_failure(FILE *file, const comparison *self, const combination 
 
 void comparison_print(FILE *file, const comparison *self)
 {
-    for (size_t i = 0; i < self->device_count; i++) {
-        fprintf(file, "%-10s ", self->devices[i].id);
-        app_print_text(file, self->devices[i].name);
-        fputs(", ", file);
-        app_print_text(file, self->devices[i].driver);
-        putc('\n', file);
-    }
+    for (size_t i = 0; i < self->device_count; i++)
+        describe_device(file, &self->devices[i]);
     putc('\n', file);
     line *lines = calloc(self->row_count + 1, sizeof(*lines));
     if (!lines)

@@ -1,6 +1,7 @@
 /* binade train: one model, one data set, one precision, one device. */
 #include "app.h"
 #include "json.h"
+#include "limited.h"
 #include "metrics.h"
 #include "models/models.h"
 #include "progress.h"
@@ -180,6 +181,9 @@ static bd_status train(session *self, bd_error *error)
         status = bd_trainer_run(trainer, &result, error);
     progress_clear(&self->progress);
     /* The result's texts live as long as the trainer. */
+    const char *limit = bd_device_get_info(self->device)->limit;
+    if (!status && !self->options.json && limit[0])
+        printf("limited to     %s\n", limit);
     if (!status && !self->options.json)
         print_result(&result);
     bd_trainer_destroy(&trainer);
@@ -219,7 +223,7 @@ static bd_status make_output(session *self, bd_error *error)
 static bd_status open_device(session *self, bd_error *error)
 {
     if (self->options.device)
-        return bd_device_open(self->options.device, &self->device, error);
+        return limited_open(self->options.device, self->limit, &self->device, error);
     bd_device_info *infos = NULL;
     size_t count = 0;
     bd_status status = bd_device_list(&infos, &count, error);
@@ -228,7 +232,7 @@ static bd_status open_device(session *self, bd_error *error)
     if (!count)
         status = bd_fail(error, BD_ERROR_DEVICE, "no device found: " APP_DRIVER_ADVICE);
     else
-        status = bd_device_open(infos[0].id, &self->device, error);
+        status = limited_open(infos[0].id, self->limit, &self->device, error);
     if (!status && !strcmp(infos[0].backend, "reference"))
         progress_say(&self->progress,
                      "no OpenCL or Vulkan device found: the reference trains, slowly; " APP_DRIVER_ADVICE);
@@ -243,10 +247,8 @@ static bd_status run(session *self, bd_error *error)
         status = bd_precision_parse(self->options.precision, &self->params.precision, error);
     if (!status && (!self->dry_run || self->options.device))
         status = open_device(self, error);
-    if (!status && self->limit)
-        status = self->device
-                     ? bd_device_limit(self->device, self->limit, error)
-                     : bd_fail(error, BD_ERROR_ARGUMENT, "--limit needs --device here: it is a device that it limits");
+    if (!status && self->limit && !self->device)
+        status = bd_fail(error, BD_ERROR_ARGUMENT, "--limit needs --device here: it is a device that it limits");
     if (!status)
         status = bd_dataset_open(self->options.data, &self->dataset, error);
     if (!status)
@@ -307,8 +309,7 @@ int command_train(int argc, char **argv)
                "fp32, fp16, fp16-strict, mixed, or role by role: see below (fp32)"),
         OPTION("device", TEXT, &o->device, "DEVICE",
                "id, backend or part of a name, as `binade devices` tells them (the first)"),
-        OPTION("limit", TEXT, &self.limit, "LIMITS",
-               "make the device look smaller: minimum-vulkan or shared=16K,workgroup=128,..."),
+        LIMIT_ROW(&self.limit),
         OPTION("output", TEXT, &o->output, "DIR", "folder of the run (runs/MODEL-PRECISION-DEVICE)"),
         OPTION("checkpoint", TEXT, &self.checkpoint, "FILE", "where to save (DIR/checkpoint.safetensors)"),
         OPTION("resume", TEXT, &self.resume, "FILE", "go on from this checkpoint, with the same options"),

@@ -3,7 +3,9 @@
  * hold. shaders/prelude.comp offers the same names in GLSL.
  *
  * Defined before it (0 or 1):
- *   by the printer, from bd_target: BD_HALF_ARITHMETIC  native half + - * were probed to be exact: they may be used
+ *   by the printer, from bd_target: BD_HALF_STORAGE     16-bit elements are loaded and stored alone, as every OpenCL can; else
+ *                                                       two share a word (only to look like a device without)
+ *                                   BD_HALF_ARITHMETIC  native half + - * were probed to be exact: they may be used
  *                                   BD_HALF_CONVERSION  the driver's float -> half conversion was probed to be exact
  *                                   BD_NVIDIA           inline PTX builds
  *                                   BD_CPU              a driver that runs on the CPU
@@ -12,6 +14,9 @@
  *                                   BD_HALF_BUILTIN     clang's __builtin_store_halff builds and is exact
  *                                   BD_ROUND_BY_STEPS   the compiler drops a conversion to half and back (rusticl does)
  *                                   BD_EXACT_DIVIDE     / and sqrt() of floats are correctly rounded */
+#ifndef BD_HALF_STORAGE
+#define BD_HALF_STORAGE 1
+#endif
 #ifndef BD_HALF_ARITHMETIC
 #define BD_HALF_ARITHMETIC 0
 #endif
@@ -55,9 +60,18 @@
 #define BD_INFINITY INFINITY
 #define BD_NAN as_float(0x7fc00000u)
 
-/* ---- formats: the element type of a buffer; halves are stored as their bits ---- */
+/* ---- formats: the element type of a buffer; halves are stored as their bits. BD_SKIP: `count` elements on ---- */
 #define BD_TYPE_f32 float
+#if BD_HALF_STORAGE
 #define BD_TYPE_f16 ushort
+#define BD_SKIP_f16(buffer, count) ((buffer) + (count))
+#else
+#define BD_TYPE_f16 uint
+#define BD_SKIP_f16(buffer, count) ((buffer) + ((count) >> 1)) /* operands begin at words */
+#endif
+#define BD_SKIP_f32(buffer, count) ((buffer) + (count))
+#define BD_SKIP_u8(buffer, count) ((buffer) + (count))
+#define BD_SKIP_u32(buffer, count) ((buffer) + (count))
 #define BD_TYPE_u8 uchar
 #define BD_TYPE_u32 uint
 
@@ -141,13 +155,26 @@ static inline float bd_round_f16(float x)
 
 /* ---- loads and stores: i counts elements ---- */
 #define BD_LOAD_f32(buffer, i) ((buffer)[i])
+#if BD_HALF_STORAGE
 #define BD_LOAD_f16(buffer, i) bd_f16_value((buffer)[i])
+#define BD_STORE_f16(buffer, i, value) ((buffer)[i] = bd_f16_bits(value))
+#else
+#define BD_LOAD_f16(buffer, i) bd_f16_value((ushort)((buffer)[(uint)(i) >> 1] >> ((uint)(i) & 1u) * 16u))
+#define BD_STORE_f16(buffer, i, value) bd_store_half(buffer, i, bd_f16_bits(value))
+/* The other half of the word may be stored at the same time by another work-item. These bits have one owner, so the old ones
+ * stand still, and an exclusive or with old ^ new changes them and nothing else. */
+static inline void bd_store_half(__global uint *buffer, uint i, uint bits)
+{
+    __global uint *word = buffer + (i >> 1);
+    const uint shift = (i & 1u) * 16u;
+    atomic_xor(word, (((*word >> shift) ^ bits) & 0xffffu) << shift);
+}
+#endif
 #define BD_LOAD_u8(buffer, i) ((float)(buffer)[i])
 #define BD_LOAD_u32(buffer, i) ((float)(buffer)[i])
 #define BD_LOADU_u8(buffer, i) ((uint)(buffer)[i])
 #define BD_LOADU_u32(buffer, i) ((buffer)[i])
 #define BD_STORE_f32(buffer, i, value) ((buffer)[i] = (value))
-#define BD_STORE_f16(buffer, i, value) ((buffer)[i] = bd_f16_bits(value))
 #define BD_STORE_u8(buffer, i, value) ((buffer)[i] = convert_uchar_sat_rte(value))
 #define BD_STORE_u32(buffer, i, value) ((buffer)[i] = convert_uint_sat_rte(value))
 #define BD_STOREU_u32(buffer, i, value) ((buffer)[i] = (value))
@@ -355,7 +382,14 @@ static inline float8 bd_round_f16_8(float8 x)
     return copysign(magnitude, x);
 }
 #define BD_LOAD8_f32(buffer, i) vload8(0, (buffer) + (i))
+#if BD_HALF_STORAGE
 #define BD_LOAD8_f16(buffer, i) bd_f16_value8(vload8(0, (buffer) + (i)))
+#else
+#define BD_LOAD8_f16(buffer, i)                                                                                        \
+    (float8)(BD_LOAD_f16(buffer, i), BD_LOAD_f16(buffer, (i) + 1u), BD_LOAD_f16(buffer, (i) + 2u),                     \
+             BD_LOAD_f16(buffer, (i) + 3u), BD_LOAD_f16(buffer, (i) + 4u), BD_LOAD_f16(buffer, (i) + 5u),              \
+             BD_LOAD_f16(buffer, (i) + 6u), BD_LOAD_f16(buffer, (i) + 7u))
+#endif
 /* `count` elements of operand A or B from index `at` on; `to` is local. */
 #define BD_COPY(operand, to, at, count)                                                                                \
     do {                                                                                                               \

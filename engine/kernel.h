@@ -104,6 +104,7 @@ typedef struct bd_target {
     bool vector_types;             /* OpenCL: float8, float16 */
     bool nvidia;                   /* inline PTX */
     bd_matrix_units matrix;
+    bool integer_dot;              /* four products of INT8 and their sum in one instruction */
     bool library_f32, library_f16; /* the backend's GEMM library works in these */
     /* Operands of up to so many elements are read as texels, in a kernel up to texel_bindings; 0: as buffers. A CPU driver's
      * texel fetch may take a tenth of its storage buffers' loads. */

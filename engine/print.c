@@ -178,7 +178,8 @@ static void declare_arguments(const bd_printer *printer, bd_text *macros)
         bd_text_append(macros, "%so%d", i ? ", " : "", i);
     bd_text_append(macros, "\n");
     for (int i = 0; i < kernel->operand_count; i++)
-        bd_text_append(macros, "#define b%d (p%d + o%d)\n", i, i, i);
+        bd_text_append(macros, "#define b%d BD_SKIP_%s(p%d, o%d)\n", i,
+                       bd_format_name(printer->plan->graph->nodes[kernel->operands[i].node].format), i, i);
 }
 
 static void append_skeleton(bd_text *source, const char *skeleton, const bd_text *declarations, const bd_text *body)

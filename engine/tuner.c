@@ -1,5 +1,6 @@
 #include "tuner.h"
 #include "cache.h"
+#include "judge.h"
 #include "tile.h"
 
 #include <binade/binade.h>
@@ -80,43 +81,7 @@ static bd_graph *trial_graph(const trial *t)
     return graph;
 }
 
-/* ---- the results, in double ---- */
-
-/* Element (m, k) of batch z of the operand that is convolved or multiplied from the left. */
-static double left_value(const trial *t, int64_t z, int64_t m, int64_t k)
-{
-    const bd_node *node = t->node;
-    const double *a = t->values[0];
-    if (node->op == BD_OP_MATMUL)
-        return node->attr.matmul.transpose[0] ? a[(z * t->c.k + k) * t->c.m + m] : a[(z * t->c.m + m) * t->c.k + k];
-    const bd_window *w = &node->attr.window;
-    const bool weight = node->op == BD_OP_CONV2D_WEIGHT, back = node->op == BD_OP_CONV2D_DATA;
-    const bd_shape *pixels = weight ? &t->b : &node->shape;
-    const int64_t pixel = weight ? k : m, tap = weight ? m : k, channels = t->a.dim[3];
-    const int64_t at[2] = { pixel / pixels->dim[2] % pixels->dim[1], pixel % pixels->dim[2] };
-    const int64_t of[2] = { tap / channels / w->size[1], tap / channels % w->size[1] };
-    int64_t index = pixel / (pixels->dim[1] * pixels->dim[2]);
-    for (int d = 0; d < 2; d++) {
-        int64_t place = back ? at[d] + w->pad[d][0] - of[d] : at[d] * w->stride[d] - w->pad[d][0] + of[d];
-        if (back && place % w->stride[d] != 0)
-            return 0;
-        place = back ? place / w->stride[d] : place;
-        if (place < 0 || place >= t->a.dim[d + 1])
-            return 0;
-        index = index * t->a.dim[d + 1] + place;
-    }
-    return a[index * channels + tap % channels];
-}
-
-static double right_value(const trial *t, int64_t z, int64_t k, int64_t n)
-{
-    const double *b = t->values[1];
-    if (t->node->op == BD_OP_MATMUL && t->node->attr.matmul.transpose[1])
-        return b[(z * t->c.n + n) * t->c.k + k];
-    if (t->node->op == BD_OP_CONV2D_DATA)
-        return b[(k / t->b.dim[3] * t->c.n + n) * t->b.dim[3] + k % t->b.dim[3]];
-    return b[(z * t->c.k + k) * t->c.n + n];
-}
+/* ---- the results ---- */
 
 static double unit_roundoff(bd_format format)
 {
@@ -128,19 +93,14 @@ static double unit_roundoff(bd_format format)
  * sums add some more: twice that covers it), and the result is rounded once more; 2^-24 for what is subnormal as a half. */
 static bool results_right(const trial *t, const double *y)
 {
+    const bd_judge judge = { t->node, t->c, t->a, t->b, { t->values[0], t->values[1] } };
     const int64_t count = t->c.batch * t->c.m * t->c.n;
     const int64_t step = count > SAMPLES ? count / SAMPLES | 1 : 1;
     const double u = unit_roundoff(t->node->accumulator), k = 2.0 * (double)(t->c.k + 1) * u;
     for (int64_t i = 0; i < count; i += step) {
-        const int64_t z = i / (t->c.m * t->c.n), m = i / t->c.n % t->c.m, n = i % t->c.n;
-        double sum = 0, magnitude = 0;
-        for (int64_t j = 0; j < t->c.k; j++) {
-            const double product = left_value(t, z, m, j) * right_value(t, z, j, n);
-            sum += product;
-            magnitude += fabs(product);
-        }
-        const double bound = k < 1 ? k / (1 - k) * magnitude : INFINITY;
-        if (!(fabs(y[i] - sum) <= bound + unit_roundoff(t->node->format) * (fabs(sum) + bound) + 0x1p-24))
+        const bd_exact_sum sum = bd_judge_element(&judge, i);
+        const double bound = k < 1 ? k / (1 - k) * sum.magnitude : INFINITY;
+        if (!(fabs(y[i] - sum.value) <= bound + unit_roundoff(t->node->format) * (fabs(sum.value) + bound) + 0x1p-24))
             return false;
     }
     return true;
@@ -306,8 +266,8 @@ static bd_cache_key choice_key(const session *s, const bd_kernel *kernel, bool l
                           bd_shape_text(&b->shape, shapes[1], sizeof shapes[1]), bd_format_name(a->format),
                           bd_format_name(b->format), bd_format_name(node->format), bd_format_name(node->accumulator),
                           (long long)node->chunks, library);
-    length += snprintf(problem + length, sizeof problem - (size_t)length, ", %u items, %u shared",
-                       limits->max_workgroup_items, limits->shared_bytes);
+    length += snprintf(problem + length, sizeof problem - (size_t)length, ", %u items, %u shared, halves %d%d",
+                       limits->max_workgroup_items, limits->shared_bytes, info->half.storage, info->half.arithmetic);
     if (node->op == BD_OP_MATMUL) {
         snprintf(problem + length, sizeof problem - (size_t)length, " %d%d", node->attr.matmul.transpose[0],
                  node->attr.matmul.transpose[1]);

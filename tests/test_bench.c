@@ -48,10 +48,10 @@ END_TEST
 
 /* ---- a whole row on the reference ---- */
 
-static bd_tensor twice(bd_graph *graph, const bd_tensor *operands, const void *user)
+static void twice(bd_graph *graph, const bd_tensor *operands, const void *user, bd_tensor *results)
 {
     (void)user;
-    return bd_add(graph, operands[0], operands[0]);
+    *results = bd_add(graph, operands[0], operands[0]);
 }
 
 /* `user` is the factor that is taken for right. */
@@ -71,9 +71,12 @@ static bench_status run_row(double factor, uint64_t memory)
     /* Not by its name, for which every driver would be loaded; without a cache, which it has no use for. */
     ck_assert_int_eq(bd_reference_backend()->open(0, NULL, &self.device, &error), BD_OK);
     self.device->info.limits.memory_bytes = memory;
-    const bench_case c = {
-        .operand_count = 1, .operands = { BD_SHAPE(1000) }, .build = twice, .right = times, .user = &factor
-    };
+    const bench_case c = { .operand_count = 1,
+                           .operands = { BD_SHAPE(1000) },
+                           .result_count = 1,
+                           .build = twice,
+                           .right = times,
+                           .user = &factor };
     bench_row *row = bench_add(&self, BENCH_REDUCE, "own", "fp16", &error, "twice");
     ck_assert_ptr_nonnull(row);
     bench_run_case(&self, row, &policy, &c);
@@ -136,7 +139,8 @@ START_TEST(bad_shapes_are_refused)
                                        "gem:8",
                                        "gemm:",
                                        ":8",
-                                       "1x2x3x4x5x6x7",
+                                       "1x2x3x4x5",
+                                       "1x2x3x4x5x6x7x8",
                                        "99999999999999999999",
                                        "8,,8" };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {

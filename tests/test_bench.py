@@ -64,7 +64,7 @@ def check_row(row):
 
 # Sizes that the suites of one run do not share.
 RUNS = (('peak,bandwidth,launch', '65536'),
-        ('gemm,conv,reduce,attention', '24x16x40,2x8x8x4x8x3,32x64,1x2x16x8'))
+        ('gemm,conv,reduce,attention', '24x16x40,2x8x8x4x8x3,32x64,attention:1x2x16x8'))
 
 
 def check_suite(device, suite, rows):
@@ -77,12 +77,15 @@ def check_suite(device, suite, rows):
     if suite in ('gemm', 'conv', 'attention') and device != 'reference':
         assert all(row['share_of_peak'] > 0 for row in done), 'the measured peak is missing'
     if suite == 'peak':
-        assert {'bf16', 'int8 dot', 'matrix units'} <= {row['name'] for row in mine if row['status'] == 'unsupported'}
+        assert {row['name'] for row in mine} == {'fp32', 'fp16 scalar', 'fp16 vector', 'bf16', 'int8 dot',
+                                                 'matrix units fp16', 'matrix units bf16'}
     if suite == 'gemm':
         assert {row['name'] for row in mine} == {f'matmul {t} 24x16x40' for t in ('nn', 'tn')}
         assert device != 'opencl:0' or {'own', 'clblast'} == {row['variant'] for row in mine}
     if suite == 'conv':
         assert len(mine) == 3 * 2
+    if suite == 'attention':
+        assert {row['name'] for row in mine} == {'attention 1x2x16x8', 'attention backward 1x2x16x8'}
 
 
 def test_suites():
@@ -97,12 +100,64 @@ def test_suites():
                 check_suite(device, suite, rows)
 
 
+def test_batches_and_strides():
+    for device in devices():
+        rows = [row for row in rows_of('--device', device, '--suite', 'gemm,conv', '--shape', '3x24x16x40,2x9x8x4x8x3x2',
+                                       '--precision', 'fp16', '--transpose', 'tn', *QUICK) if row['suite'] != 'peak']
+        for row in rows:
+            check_row(row)
+            assert row['status'] == 'ok' or row['variant'] == 'clblast', row
+        own = [row for row in rows if row['variant'] == 'own']
+        assert [row['name'] for row in own] == ['matmul tn 3x24x16x40'] + [f'conv {p} 2x9x8x4x8x3x2' for p in
+                                                                            ('forward', 'data', 'weight')]
+        assert [row['flops'] for row in own] == [2 * 3 * 24 * 16 * 40] + 3 * [2 * 2 * 5 * 4 * 8 * 3 * 3 * 4]
+
+
+def glslang_version():
+    text = subprocess.run(['glslangValidator', '--version'], text=True, stdout=subprocess.PIPE, check=False).stdout
+    return int(re.search(r'Version: \d+:(\d+)', text).group(1))
+
+
+def test_peak_kernels():
+    """What the device has and the build can express is measured and right; for the rest the reason says what is missing."""
+    reasons = {'fp16 scalar': 'half arithmetic', 'fp16 vector': 'half arithmetic', 'bf16': 'BF16',
+               'int8 dot': 'integer_dot_product', 'matrix units fp16': 'matrix units|glslang 13', 'matrix units bf16':
+               'matrix units|bfloat16'}
+    for device in devices()[1:]:
+        document = json.loads(bench('--device', device, '--suite', 'peak', *QUICK, '-o', 'json'))
+        units, rows = document['devices'][0]['matrix_units'], {row['name']: row for row in document['rows']}
+        for name, row in rows.items():
+            check_row(row)
+            if row['status'] == 'unsupported':
+                assert re.search(reasons[name], row['reason']), row
+        assert rows['fp32']['status'] != 'unsupported'
+        if 'KHR_cooperative_matrix' in units and units.count('-> f32') and glslang_version() >= 13:
+            assert rows['matrix units fp16']['status'] == 'ok', rows['matrix units fp16']
+
+
 def test_train():
     rows = rows_of('--device', 'reference', '--suite', 'train', '--shape', '4', '--precision', 'fp16', '--reps', '3')
     assert [row['name'] for row in rows] == ['mlp batch 4', 'lenet batch 4']
     for row in rows:
         check_row(row)
         assert row['count'] == 4
+
+
+def test_limits():
+    wrong = ['--suite', 'peak', '--device', 'all', '--limit']
+    if len(devices()) > 1:
+        bench(*wrong, 'shared=1', status=2, stderr='minimum-vulkan')
+    bench('--suite', 'peak', '--device', 'reference', '--limit', 'mali-g52', status=1, stderr='no limits')
+    for device in devices()[1:]:
+        arguments = ['--device', device, '--suite', 'reduce,peak', '--shape', '32x64', '--precision', 'fp16', *QUICK, '--limit',
+                     'intel-uhd,fp16=packed']
+        document = json.loads(bench(*arguments, '-o', 'json'))
+        assert document['devices'][0]['limits']['max_workgroup_items'] <= 256
+        for row in document['rows']:
+            check_row(row)
+            assert row['limit'] == 'intel-uhd,fp16=packed'
+            assert row['name'] not in ('fp16 vector', 'matrix units fp16') or row['status'] == 'unsupported', row
+        assert 'limited to intel-uhd,fp16=packed' in bench(*arguments)
 
 
 REDUCE = ['--device', 'reference', '--suite', 'reduce', '--shape', '16x8', '--precision', 'fp32', *QUICK]
@@ -129,7 +184,7 @@ def test_sql():
     database.executescript(script)
     database.executescript(script)  # a second run's rows go into the same table
     rows = database.execute('select name, status, reason, value from bench').fetchall()
-    assert len(rows) == 2 * 6 and all(row[1] == 'unsupported' and row[2] and row[3] is None for row in rows)
+    assert len(rows) == 2 * 7 and all(row[1] == 'unsupported' and row[2] and row[3] is None for row in rows)
 
 
 def test_json():
@@ -217,7 +272,7 @@ def test_bad_options():
             (['--suite', 'gem'], 'no such suite'),
             (['--suite', 'gemm,'], 'empty'),
             (['--suite', 'launch', '--shape', '8'], 'no suite that runs takes'),
-            (['--suite', 'gemm', '--shape', '3x4'], 'gemm takes MxNxK or N'),
+            (['--suite', 'gemm', '--shape', '3x4'], 'gemm takes MxNxK, N or BATCHxMxNxK'),
             (['--suite', 'gemm', '--shape', '8-4+1'], '--shape 8-4'),
             (['--transpose', 'xy'], 'nn, nt, tn and tt'),
             (['--precision', 'fp17'], 'fp17'),

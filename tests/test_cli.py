@@ -266,9 +266,24 @@ def test_limit(place):
     devices = [d['id'] for d in json.loads(run('devices', '--json')[0])['devices'] if d['backend'] != 'reference']
     if not devices:
         raise Skip('no driver')
-    for wrong in ('shared=1Q', 'shared=1K', 'workgroup', 'subgroup=3', 'fp16=none', 'mali', 'shared=16K,', 'binding=99999999999G'):
+    for wrong in ('shared=1Q', 'shared=1K', 'workgroup', 'subgroup=3', 'fp16=none', 'mali', 'fp16=packed;', 'shared=16K,', 'binding=99999999999G'):
         _, err = run(*tiny, wrong, '--device', devices[0], status=2)
         one_line_error(err, 'limit', 'minimum-vulkan')
+    for limit, told in (('mali-g52', {'max_workgroup_items': 384, 'shared_bytes': 32768, 'subgroup_size': 8}),
+                        ('apple-m1', {'max_workgroup_items': 1024, 'shared_bytes': 32768, 'subgroup_size': 32}),
+                        ('adreno-640', {'max_workgroup_items': 1024, 'shared_bytes': 32768}),
+                        ('intel-uhd', {'max_workgroup_items': 256, 'shared_bytes': 65536, 'subgroup_size': 32})):
+        out, _ = run(*place.tiny('--json', '--max-steps', '1', '--device', devices[-1], '--limit', limit))
+        device = json.loads(out.splitlines()[0])['device']
+        assert device['limit'] == limit
+        for name, most in told.items():
+            assert 0 < device['limits'][name] <= most, (limit, name, device['limits'])
+    out, _ = run('compare', '--data', place.data, '--model', 'mlp:784-16-10', '--epochs', '1', '--max-steps', '2', '--quiet',
+                 '--precision', 'fp16', '--device', devices[-1], '--limit', 'mali-g52,fp16=packed', '--json', '--output', place.output)
+    results = json.loads(out)
+    assert [results['devices'][0]['limit'], results['rows'][0]['limit']] == ['mali-g52,fp16=packed'] * 2
+    assert not results['devices'][0]['fp16']['storage'] and results['rows'][0]['runs_done'] == 1
+    assert 'limited to mali-g52,fp16=packed' in (place.output / 'report.html').read_text().lower().replace('</dt><dd>', ' ')
     for device in devices[-1:]:
         whole, _ = run(*place.tiny('--json', '--device', device))
         small, _ = run(*place.tiny('--json', '--device', device, '--limit', 'minimum-vulkan'))

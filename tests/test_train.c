@@ -1,4 +1,5 @@
-/* Training as a whole. Argument: the device to use. Each test must hold on every device. */
+/* Training as a whole. Arguments: the device to use, and limits to put on it, under which it only learns. Each test must hold
+ * on every device. */
 #include "train_fixture.h"
 
 #include "../backends/backend.h"
@@ -10,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *device_name = "reference";
+static const char *device_name = "reference", *device_limit;
 static bd_device *device;
 static bd_dataset *dataset;
 static const char *const policies[] = { "fp32", "fp16", "fp16-strict", "mixed", "mixed;fc1:w=f32,a=f32,g=f32" };
@@ -23,6 +24,8 @@ static void begin(void)
 {
     bd_error error = { 0 };
     must(bd_device_open(device_name, &device, &error), &error);
+    if (device_limit)
+        must(bd_device_limit(device, device_limit, &error), &error);
     dataset = fixture_dataset();
     scratch_create();
 }
@@ -637,19 +640,15 @@ START_TEST(plans_need_no_device)
 }
 END_TEST
 
-int main(int argc, char **argv)
+/* Seconds on a CPU driver: the MLP in mixed precision, the network in FP16. What limits do not touch is in the whole suite. */
+static void add_limited(TCase *tests)
 {
-    if (argc > 1)
-        device_name = argv[1];
-    if (!fixture_device_opens(device_name)) {
-        printf("skipped: there is no %s\n", device_name);
-        return 77;
-    }
+    tcase_add_loop_test(tests, learns, 3, 4);
+    tcase_add_loop_test(tests, net_learns, 1, 2);
+}
 
-    Suite *suite = suite_create(device_name);
-    TCase *tests = tcase_create("training");
-    tcase_set_timeout(tests, 600);
-    tcase_add_checked_fixture(tests, begin, end);
+static void add_all(TCase *tests)
+{
     tcase_add_loop_test(tests, learns, 0, POLICY_COUNT);
     tcase_add_loop_test(tests, net_learns, 0, POLICY_COUNT - 1); /* the last policy is for a layer that it has not */
     tcase_add_loop_test(tests, adam_learns, 0, 2);
@@ -673,6 +672,27 @@ int main(int argc, char **argv)
     tcase_add_test(tests, small_devices_are_refused_before_anything_is_allocated);
     tcase_add_test(tests, checkpoints_of_other_runs_are_refused);
     tcase_add_test(tests, plans_need_no_device);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1)
+        device_name = argv[1];
+    if (argc > 2)
+        device_limit = argv[2];
+    if (!fixture_device_opens(device_name)) {
+        printf("skipped: there is no %s\n", device_name);
+        return 77;
+    }
+
+    Suite *suite = suite_create(device_name);
+    TCase *tests = tcase_create("training");
+    tcase_set_timeout(tests, 600);
+    tcase_add_checked_fixture(tests, begin, end);
+    if (device_limit)
+        add_limited(tests);
+    else
+        add_all(tests);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);

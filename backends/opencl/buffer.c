@@ -12,7 +12,8 @@ bd_status opencl_buffer_create(bd_device *base, uint64_t size, bd_buffer **buffe
     if (!created)
         return bd_fail(error, BD_ERROR_MEMORY, "no memory for a buffer's record");
     created->size = size;
-    created->memory = clCreateBuffer(device->context, CL_MEM_READ_WRITE, size, NULL, &code);
+    /* Whole words, since halves may be read by the word. */
+    created->memory = clCreateBuffer(device->context, CL_MEM_READ_WRITE, (size + 3) / 4 * 4, NULL, &code);
     if (code == CL_SUCCESS) {
         /* Drivers allocate at first use: the wait makes a lack of memory show here. */
         code = clEnqueueFillBuffer(device->queue, created->memory, &(cl_uchar){ 0 }, 1, 0, size, 0, NULL, NULL);

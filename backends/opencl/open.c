@@ -58,6 +58,8 @@ bd_status opencl_open(size_t index, bd_cache *cache, bd_device **opened, bd_erro
     target->half = device->base.info.half;
     target->is_cpu = device->base.info.type == BD_DEVICE_CPU;
     target->vector_types = true;
+    /* NVIDIA's PTX has dp4a from compute capability 6.1 on; what has tensor cores is newer. */
+    target->integer_dot = opencl_has_extension(device->id, "cl_khr_integer_dot_product") || target->matrix.m;
     target->library_f32 = opencl_has_library();
     target->library_f16 = opencl_has_library() && opencl_has_extension(device->id, "cl_khr_fp16");
     *opened = &device->base;

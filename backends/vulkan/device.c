@@ -54,10 +54,19 @@ static bd_status create_logical(bd_vk_device *device, const bd_vk_abilities *abi
     VkPhysicalDeviceShaderFloat16Int8Features half = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_FLOAT16_INT8_FEATURES, .shaderFloat16 = VK_TRUE
     };
+    void *chain = abilities->float16 ? &half : NULL;
     matrix_features matrices;
+    chain = chain_matrix_features(abilities, &matrices, chain);
+    VkPhysicalDeviceShaderIntegerDotProductFeatures dot = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES,
+        .pNext = chain,
+        .shaderIntegerDotProduct = VK_TRUE,
+    };
+    if (abilities->integer_dot)
+        chain = &dot;
     VkPhysicalDevice16BitStorageFeatures storage = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_16BIT_STORAGE_FEATURES,
-        .pNext = chain_matrix_features(abilities, &matrices, abilities->float16 ? &half : NULL),
+        .pNext = chain,
         .storageBuffer16BitAccess = abilities->storage16,
     };
     VkDeviceCreateInfo info = { .sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
@@ -94,6 +103,7 @@ static bd_status open_device(bd_vk_device *device, size_t index, bd_error *error
     if (status == BD_OK) {
         vkGetPhysicalDeviceProperties(device->physical, &device->properties);
         vkGetPhysicalDeviceMemoryProperties(device->physical, &device->memory);
+        device->base.target.integer_dot = abilities.integer_dot;
         device->preamble = bd_vk_preamble(&abilities);
         if (!device->preamble)
             status = bd_fail(error, BD_ERROR_MEMORY, "no memory for a Vulkan device");

@@ -269,6 +269,22 @@ static void enable(bd_vk_abilities *abilities, uint32_t version, uint32_t core, 
         abilities->extensions[abilities->extension_count++] = name;
 }
 
+/* Products of four INT8 in a word each, summed, in one instruction. */
+static void find_integer_dot(VkPhysicalDevice physical, uint32_t version, const extension_list *extensions,
+                             bd_vk_abilities *abilities)
+{
+    VkPhysicalDeviceShaderIntegerDotProductFeatures dot = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES
+    };
+    VkPhysicalDeviceFeatures2 features = { .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &dot };
+    if (version < VK_API_VERSION_1_3 && !has(extensions, VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME))
+        return;
+    vkGetPhysicalDeviceFeatures2(physical, &features);
+    abilities->integer_dot = dot.shaderIntegerDotProduct;
+    if (abilities->integer_dot)
+        enable(abilities, version, VK_API_VERSION_1_3, VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME);
+}
+
 static void find_abilities(VkPhysicalDevice physical, uint32_t version, const extension_list *extensions,
                            bd_vk_abilities *abilities)
 {
@@ -406,6 +422,7 @@ bd_status bd_vk_physical_describe(VkPhysicalDevice physical, size_t index, bd_de
         describe_limits(physical, &properties, &extensions, &info->limits);
         describe_matrix_units(physical, &extensions, info->matrix_units, sizeof info->matrix_units);
         find_abilities(physical, properties.apiVersion, &extensions, abilities);
+        find_integer_dot(physical, properties.apiVersion, &extensions, abilities);
         find_matrix_units(physical, &properties, &extensions, info->limits.subgroup_size, abilities);
         info->half.storage = abilities->storage16;
         info->half.arithmetic = abilities->float16;

@@ -43,6 +43,7 @@ typedef struct bd_vk_abilities {
     bool rte16, rte32;             /* rounding to nearest even */
     bool denormals16, denormals32; /* subnormals preserved */
     bool nan16, nan32;             /* signed zeros, infinities and NaN preserved */
+    bool integer_dot;              /* four products of INT8 and their sum in one instruction */
     bd_matrix_units matrix;        /* cooperative matrices that the kernels can use; all 0 if none */
     bool subgroups_vary;           /* from pipeline to pipeline, unless asked for */
     bool memory_model_device;      /* the memory model that they need has a device scope */

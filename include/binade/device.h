@@ -51,6 +51,7 @@ typedef struct bd_device_info {
     char vendor[96];
     char driver[160];
     char matrix_units[160]; /* "" if none, else a short description */
+    char limit[160];        /* what bd_device_limit was given; "" if nothing */
     bd_device_type type;
     bd_limits limits;
     bd_half_support half; /* probed fields are false until the device was opened */
@@ -66,11 +67,17 @@ BD_API bd_status bd_device_list(bd_device_info **infos, size_t *count, bd_error 
  * BD_ERROR_ARGUMENT lists what there is. A device is used by one thread at a time. */
 BD_API bd_status bd_device_open(const char *name, bd_device **device, bd_error *error);
 BD_API void bd_device_close(bd_device **device);
-/* Makes an open device look smaller than it is, to try a program for another one: `text` is "minimum-vulkan", what Vulkan asks
- * of every device, or items joined by commas, "shared=16K,workgroup=128,subgroup=none,fp16=storage,binding=128M,memory=1G".
- * A limit above the device's own changes nothing; fp16=storage turns native half arithmetic off; binding is Vulkan's alone.
- * Plans, kernels and the tuner obey, and bd_device_get_info tells the new limits. Before any trainer is made on the device.
- * BD_ERROR_ARGUMENT says what would be right; BD_ERROR_UNSUPPORTED for the reference, which has no limits. */
+/* Makes an open device look smaller than it is, to try a program for another one. `text` is items joined by commas, each
+ *     shared=SIZE, workgroup=N, binding=SIZE, memory=SIZE    such as 16K, 128M, 1G; a limit above the device's own changes nothing
+ *     subgroup=none or N                                     what the device is taken to have
+ *     fp16=storage                                           no native half arithmetic
+ *     fp16=packed                                            nor 16-bit elements: two halves in a word. Every device can do that
+ * or the name of a profile: minimum-vulkan, what Vulkan asks of every device; mali-g52, adreno-640, apple-m1, intel-uhd. They are
+ * a table in engine/limit.c, with the source of each number; what none was found for is not limited: binding of mali-g52 and
+ * apple-m1, subgroup of adreno-640, and memory and bandwidth of all. Plans, kernels and the tuner obey, and bd_device_get_info
+ * tells the new limits. binding is Vulkan's alone. Matrix units go with what fp16= and a changed subgroup take away. Before any
+ * trainer is made on the device; limits add up. BD_ERROR_ARGUMENT says what would be right; BD_ERROR_UNSUPPORTED for the
+ * reference, which has no limits. */
 BD_API bd_status bd_device_limit(bd_device *device, const char *text, bd_error *error);
 /* Valid while the device is open; probed fields are filled. */
 BD_API const bd_device_info *bd_device_get_info(const bd_device *device);

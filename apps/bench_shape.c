@@ -83,10 +83,13 @@ static bd_status add_all(bench_settings *settings, const range *ranges, bench_gi
             return status;
         int i = rank - 1;
         for (; i >= 0; i--) {
-            size[i] = ranges[i].factor ? size[i] * ranges[i].step : size[i] + ranges[i].step;
-            if (size[i] <= ranges[i].last)
+            const range *r = &ranges[i];
+            /* Asked before it is computed: the product may be beyond 64 bits. */
+            if (r->factor ? size[i] <= r->last / r->step : size[i] <= r->last - r->step) {
+                size[i] = r->factor ? size[i] * r->step : size[i] + r->step;
                 break;
-            size[i] = ranges[i].first;
+            }
+            size[i] = r->first;
         }
         if (i < 0)
             return BD_OK;

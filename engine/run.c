@@ -6,6 +6,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -414,5 +415,7 @@ bd_status bd_trainer_run(bd_trainer *trainer, bd_train_event *result, bd_error *
     if (!status && result)
         *result = last;
     free(r.times);
-    return status;
+    char when[64];
+    snprintf(when, sizeof when, "after step %" PRId64 " of %" PRId64, r.step, trainer->steps);
+    return bd_device_explain_loss(trainer->device->info.id, status, when, error);
 }

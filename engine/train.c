@@ -351,7 +351,7 @@ bd_status bd_trainer_create(bd_device *device, const bd_train_params *params, bd
     else
         bd_target_default(&trainer->target);
     if (!(status = copy_params(trainer, params, error)) && !(status = make_plans(trainer, error)) && device)
-        status = put_on_device(trainer, error);
+        status = bd_device_explain_loss(device->info.id, put_on_device(trainer, error), "before the first step", error);
     if (status)
         bd_trainer_destroy(&trainer);
     *result = trainer;

@@ -23,7 +23,10 @@ bd_status opencl_buffer_create(bd_device *base, uint64_t size, bd_buffer **buffe
     }
     if (code != CL_SUCCESS) {
         free(created);
-        /* NVIDIA says CL_OUT_OF_RESOURCES when the memory does not suffice. */
+        /* NVIDIA says CL_OUT_OF_RESOURCES when the memory does not suffice, and when the device is gone: then the queue has
+         * nothing else to say from then on. */
+        if (code == CL_OUT_OF_RESOURCES && clFinish(device->queue) != CL_SUCCESS)
+            code = CL_INVALID_COMMAND_QUEUE;
         bool is_memory = code == CL_MEM_OBJECT_ALLOCATION_FAILURE || code == CL_OUT_OF_RESOURCES ||
                          code == CL_OUT_OF_HOST_MEMORY || code == CL_INVALID_BUFFER_SIZE;
         return bd_fail(error, is_memory ? BD_ERROR_MEMORY : opencl_queue_status(code),

@@ -131,7 +131,11 @@ bd_status bd_plan_create(const bd_graph *graph, const bd_target *target, const b
 void bd_plan_destroy(bd_plan **plan);
 
 /* ---- source text ---- */
-typedef enum bd_dialect { BD_DIALECT_OPENCL, BD_DIALECT_GLSL } bd_dialect;
+typedef enum bd_dialect {
+    BD_DIALECT_NONE, /* of a backend that runs the graph itself, the reference: no source is made */
+    BD_DIALECT_OPENCL,
+    BD_DIALECT_GLSL,
+} bd_dialect;
 
 /* The complete source of a kernel: prelude, skeleton and generated parts. In OpenCL C the function is `binade`, buffers
  * are arguments 0, 1, ... in operand order, and then come as many ulongs: the element of its buffer in which each operand

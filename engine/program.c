@@ -88,7 +88,7 @@ static bd_status prepare(bd_program *program, bd_dispatch *dispatches, bd_bindin
             if (status == BD_OK)
                 bound += bind_parts(operand, &whole, plan->graph->nodes[operand->node].format, &bindings[bound]);
         }
-        if (status == BD_OK && device->backend != bd_reference_backend() && kernel->class != BD_KERNEL_LIBRARY) {
+        if (status == BD_OK && device->backend->dialect != BD_DIALECT_NONE && kernel->class != BD_KERNEL_LIBRARY) {
             char *source;
             status = bd_kernel_source(plan, kernel, &device->target, device->backend->dialect, &source, error);
             dispatches[k].source = source;

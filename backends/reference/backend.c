@@ -258,6 +258,7 @@ const bd_backend *bd_reference_backend(void)
 {
     static const bd_backend backend = {
         .name = "reference",
+        .dialect = BD_DIALECT_NONE,
         .list = reference_list,
         .open = reference_open,
         .close = reference_close,

@@ -62,11 +62,11 @@ static bd_status add(bench_settings *settings, const bench_given_shape *shape, b
 {
     if (settings->shape_count == MOST_SHAPES)
         return bd_fail(error, BD_ERROR_ARGUMENT, "--shape: more than %d shapes", MOST_SHAPES);
-    bench_given_shape *grown = realloc(settings->shapes, (settings->shape_count + 1) * sizeof *grown);
-    if (!grown)
+    if (!settings->shapes)
+        settings->shapes = calloc(MOST_SHAPES, sizeof *settings->shapes);
+    if (!settings->shapes)
         return bd_fail(error, BD_ERROR_MEMORY, "no memory for shapes");
-    settings->shapes = grown;
-    grown[settings->shape_count++] = *shape;
+    settings->shapes[settings->shape_count++] = *shape;
     return BD_OK;
 }
 

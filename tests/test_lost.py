@@ -34,7 +34,7 @@ def environment(folder):
 
 def train(place, env, *more):
     command = [BINADE, *map(str, place.tiny('--device', DEVICE, '--batch', '128', '--quiet', *more))]
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
 
 
 def main():

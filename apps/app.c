@@ -24,6 +24,7 @@ int app_report(bd_status status, const bd_error *error)
     switch (status) {
     case BD_OK: return APP_DONE;
     case BD_ERROR_ARGUMENT: return APP_USAGE;
+    case BD_ERROR_LOST: return APP_LOST;
     case BD_ERROR_INTERRUPTED: return APP_INTERRUPTED;
     default: return APP_FAILED;
     }

@@ -7,7 +7,7 @@
 #include <stdio.h>
 
 /* The program's exit statuses, promised in --help and docs/usage.md. */
-enum app_exit { APP_DONE = 0, APP_FAILED = 1, APP_USAGE = 2, APP_INTERRUPTED = 130 };
+enum app_exit { APP_DONE = 0, APP_FAILED = 1, APP_USAGE = 2, APP_LOST = 3, APP_INTERRUPTED = 130 };
 
 /* Of every JSON document that the program writes. It grows when a field changes its meaning or goes, not when one is
  * added. */
@@ -24,7 +24,8 @@ int command_compare(int argc, char **argv);
 int command_bench(int argc, char **argv);
 
 /* Prints "binade: MESSAGE" on stderr, on one line and without control characters, and returns the exit status that
- * `status` asks for: APP_USAGE for BD_ERROR_ARGUMENT, APP_INTERRUPTED for BD_ERROR_INTERRUPTED, else APP_FAILED. */
+ * `status` asks for: APP_USAGE for BD_ERROR_ARGUMENT, APP_LOST for BD_ERROR_LOST, APP_INTERRUPTED for
+ * BD_ERROR_INTERRUPTED, else APP_FAILED. */
 int app_report(bd_status status, const bd_error *error);
 
 /* Writes `text` with control characters replaced by '?', so that a driver or a file cannot steer the terminal. */

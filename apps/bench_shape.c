@@ -81,11 +81,11 @@ static bd_status add(bench_settings *settings, const bench_given_shape *shape, b
 {
     if (settings->shape_count == MOST_SHAPES)
         return bd_fail(error, BD_ERROR_ARGUMENT, "--shape: more than %d shapes", MOST_SHAPES);
-    bench_given_shape *grown = realloc(settings->shapes, (settings->shape_count + 1) * sizeof *grown);
-    if (!grown)
+    if (!settings->shapes)
+        settings->shapes = calloc(MOST_SHAPES, sizeof *settings->shapes);
+    if (!settings->shapes)
         return bd_fail(error, BD_ERROR_MEMORY, "no memory for shapes");
-    settings->shapes = grown;
-    grown[settings->shape_count++] = *shape;
+    settings->shapes[settings->shape_count++] = *shape;
     return BD_OK;
 }
 
@@ -102,10 +102,13 @@ static bd_status add_all(bench_settings *settings, const range *ranges, bench_gi
             return status;
         int i = rank - 1;
         for (; i >= 0; i--) {
-            size[i] = ranges[i].factor ? size[i] * ranges[i].step : size[i] + ranges[i].step;
-            if (size[i] <= ranges[i].last)
+            const range *r = &ranges[i];
+            /* Asked before it is computed: the product may be beyond 64 bits. */
+            if (r->factor ? size[i] <= r->last / r->step : size[i] <= r->last - r->step) {
+                size[i] = r->factor ? size[i] * r->step : size[i] + r->step;
                 break;
-            size[i] = ranges[i].first;
+            }
+            size[i] = r->first;
         }
         if (i < 0)
             return BD_OK;

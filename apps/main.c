@@ -33,7 +33,7 @@ static void print_help(FILE *file)
           "  binade train --precision mixed --device vulkan\n"
           "  binade compare --precision fp32,fp16,mixed --device all\n"
           "  binade bench --suite peak,gemm --device vulkan\n\n"
-          "Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted (after saving).\n",
+          "Exit status: 0 done, 1 failed, 2 wrong usage, 3 device lost, 130 interrupted (after saving).\n",
           file);
 }
 

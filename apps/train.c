@@ -24,6 +24,7 @@ typedef struct session {
     metrics record;
     tensorboard board;
     progress progress;
+    int64_t saved_step; /* in the checkpoint; -1: this run saved none */
     bd_status record_status; /* of the first failed write of the record */
     bd_error record_error;
 } session;
@@ -47,6 +48,8 @@ static void on_event(void *user, const bd_train_event *event)
 {
     session *self = user;
     progress_event(&self->progress, event);
+    if (event->kind == BD_TRAIN_EPOCH && event->checkpoint)
+        self->saved_step = event->step;
     json_t *json = event_json(event);
     if (event->kind == BD_TRAIN_START) {
         add_identity(json, self);
@@ -167,6 +170,18 @@ static void print_result(const bd_train_event *e)
     }
 }
 
+/* What is left of a run whose device is gone. */
+static bd_status tell_loss(const session *self, bd_error *error)
+{
+    const bd_error told = *error;
+    if (self->saved_step >= 0)
+        return bd_fail(error, BD_ERROR_LOST, "%.500s; go on from step %lld with --resume %s", told.message,
+                       (long long)self->saved_step, self->checkpoint_path);
+    if (self->resume)
+        return bd_fail(error, BD_ERROR_LOST, "%.500s; go on with --resume %s again", told.message, self->resume);
+    return bd_fail(error, BD_ERROR_LOST, "%.500s; no epoch was saved before that: start again", told.message);
+}
+
 static bd_status train(session *self, bd_error *error)
 {
     bd_trainer *trainer = NULL;
@@ -193,7 +208,7 @@ static bd_status train(session *self, bd_error *error)
     }
     if (status == BD_ERROR_INTERRUPTED)
         return bd_fail(error, status, "interrupted; go on with --resume %s", self->checkpoint_path);
-    return status;
+    return status == BD_ERROR_LOST ? tell_loss(self, error) : status;
 }
 
 /* runs/mlp-784-512-512-10-fp32-opencl-0 */
@@ -300,7 +315,7 @@ static const char examples[] =
 int command_train(int argc, char **argv)
 {
     enum { OWN_ROWS = 13 };
-    session self = { 0 };
+    session self = { .saved_step = -1 };
     training_options *o = &self.options;
     option_row rows[OWN_ROWS + TRAINING_ROWS] = {
         OPTION("model", TEXT, &o->model, "MODEL", "mlp, mlp:WIDTHS or lenet: see below (mlp)"),

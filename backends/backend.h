@@ -86,6 +86,10 @@ typedef struct bd_backend {
     void (*memory)(const bd_device *device, uint64_t *now, uint64_t *peak);
 } bd_backend;
 
+/* Of the front end: to what a driver said of a lost device adds which one it was, and when ("after step 3"). Any other status
+ * passes as it is. */
+bd_status bd_device_explain_loss(const char *id, bd_status status, const char *when, bd_error *error);
+
 /* NULL where not built in. */
 const bd_backend *bd_opencl_backend(void);
 const bd_backend *bd_vulkan_backend(void);

@@ -12,7 +12,7 @@
  *     if SCALING == dynamic and not HALT: (PyTorch GradScaler's rule)
  *         over: SCALE *= BACKOFF; GOOD_STEPS = 0; else GOOD_STEPS += 1, and at GROWTH_INTERVAL: SCALE *= GROWTH, GOOD_STEPS = 0
  *     if over: OVERFLOWS += 1
- *     RATE = rates[min(STEP, RATE_COUNT - 1)]
+ *     RATE = rates[min(STEP - RATE_FIRST, RATE_COUNT - 1)]
  *     if APPLY: APPLIED += 1; BETA1_POWER *= BETA1; BETA2_POWER *= BETA2
  *     if not HALT: STEP += 1; POSITION += BATCH
  * Under HALT nothing moves any more, so the weights and the position are those of the step that failed.
@@ -50,7 +50,8 @@
     ROW(NAN_STEP, 0)                                                                                                   \
     ROW(LOSS_SUM, 1) /* metrics: sums since the host last cleared them */                                              \
     ROW(CORRECT, 1)                                                                                                    \
-    ROW(SAMPLES, 1)
+    ROW(SAMPLES, 1)                                                                                                    \
+    ROW(RATE_FIRST, 0) /* the step that the table of rates begins with */
 
 enum bd_control_word {
 #define BD_CONTROL_ROW(NAME, is_float) BD_CONTROL_##NAME,

@@ -53,6 +53,14 @@ static bool find(const bd_device_info *infos, size_t count, const char *name, si
     return false;
 }
 
+bd_status bd_device_explain_loss(const char *id, bd_status status, const char *when, bd_error *error)
+{
+    if (status != BD_ERROR_LOST || !error)
+        return status;
+    const bd_error told = *error;
+    return bd_fail(error, status, "%s was lost %s: %.900s", id, when, told.message);
+}
+
 bd_status bd_device_open(const char *name, bd_device **device, bd_error *error)
 {
     if (!name || !device)
@@ -84,6 +92,7 @@ bd_status bd_device_open(const char *name, bd_device **device, bd_error *error)
         }
         if (status != BD_OK)
             bd_cache_close(&cache);
+        status = bd_device_explain_loss(infos[index].id, status, "while it was opened", error);
     }
     free(infos);
     return status;

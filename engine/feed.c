@@ -36,11 +36,14 @@ static uint64_t largest_variable(const bd_limits *limits)
 }
 
 /* Half a ring of as many batches as fit: images into `largest` for both halves, everything into `share`. */
-static bd_status choose_half(bd_feed_shape *shape, uint64_t share, uint64_t largest, const char *what, bd_error *error)
+static bd_status choose_half(bd_feed_shape *shape, uint64_t share, bool firm, uint64_t largest, const char *what,
+                             bd_error *error)
 {
     uint64_t order_bytes = (uint64_t)shape->count * sizeof(uint32_t),
              most = share > order_bytes ? share - order_bytes : 0;
     uint64_t batch_bytes = (uint64_t)shape->batch * ((uint64_t)shape->row_bytes + 1);
+    if (!firm && most < 2 * batch_bytes)
+        most = 2 * batch_bytes;
     most = smaller(most, largest);
     uint64_t batches = smaller(most / 2, MOST_HALF_BYTES) / batch_bytes;
     if (batches < 1)
@@ -53,7 +56,7 @@ static bd_status choose_half(bd_feed_shape *shape, uint64_t share, uint64_t larg
     return BD_OK;
 }
 
-static bd_status decide(bd_feed_shape *shape, const bd_limits *limits, uint64_t share, const char *what,
+static bd_status decide(bd_feed_shape *shape, const bd_limits *limits, uint64_t share, bool firm, const char *what,
                         bd_error *error)
 {
     uint64_t largest = largest_variable(limits), images;
@@ -64,10 +67,10 @@ static bd_status decide(bd_feed_shape *shape, const bd_limits *limits, uint64_t 
                        (long long)shape->count, (unsigned long long)largest);
     bool fits = !__builtin_mul_overflow((uint64_t)shape->count, (uint64_t)shape->row_bytes, &images) &&
                 images <= largest && bd_feed_bytes(shape) <= share;
-    return fits || shape->count == 0 ? BD_OK : choose_half(shape, share, largest, what, error);
+    return fits || shape->count == 0 ? BD_OK : choose_half(shape, share, firm, largest, what, error);
 }
 
-bd_status bd_feed_decide(const bd_limits *limits, uint64_t most, const bd_dataset *dataset, int64_t batch,
+bd_status bd_feed_decide(const bd_limits *limits, uint64_t most, bool firm, const bd_dataset *dataset, int64_t batch,
                          bd_feed_shape *train, bd_feed_shape *test, bd_error *error)
 {
     const int64_t row_bytes = dataset->height * dataset->width * dataset->channels;
@@ -82,8 +85,8 @@ bd_status bd_feed_decide(const bd_limits *limits, uint64_t most, const bd_datase
         if (bd_feed_bytes(train) + bd_feed_bytes(test) <= most)
             train_share = test_share = most;
     }
-    bd_status status = decide(train, limits, train_share, "training", error);
-    return status ? status : decide(test, limits, test_share, "test", error);
+    bd_status status = decide(train, limits, train_share, firm, "training", error);
+    return status ? status : decide(test, limits, test_share, firm, "test", error);
 }
 
 /* ---- moving rows ---- */

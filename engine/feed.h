@@ -23,8 +23,9 @@ static inline int64_t bd_feed_rows(const bd_feed_shape *shape)
 uint64_t bd_feed_bytes(const bd_feed_shape *shape);
 
 /* Decides how training and test set lie on the device, so that together they take at most `most` bytes (0: no limit)
- * and each respects the device's limits. */
-bd_status bd_feed_decide(const bd_limits *limits, uint64_t most, const bd_dataset *dataset, int64_t batch,
+ * and each respects the device's limits. Where not even two batches fit into `most` this is refused if it is `firm`; else two
+ * batches it is, and the caller sees whether there is room for them. */
+bd_status bd_feed_decide(const bd_limits *limits, uint64_t most, bool firm, const bd_dataset *dataset, int64_t batch,
                          bd_feed_shape *train, bd_feed_shape *test, bd_error *error);
 
 typedef struct bd_feed bd_feed;

@@ -11,10 +11,13 @@
 enum {
     IDX_UNSIGNED_BYTE = 0x08,
     IDX_MAX_RANK = 4,
-    /* What is allocated before any element was seen. The rest grows with what the file really holds, so that neither a
-     * short file with a boastful header nor a gz bomb takes memory. */
-    FIRST_ALLOCATION = 1 << 20,
 };
+
+/* What is allocated before any element was seen. The rest grows with what the file really holds, so that neither a
+ * short file with a boastful header nor a gz bomb takes memory. The fuzzers make it small, so that their files grow. */
+#ifndef FIRST_ALLOCATION
+#define FIRST_ALLOCATION (1 << 20)
+#endif
 
 typedef struct idx_reader {
     const char *path;

@@ -87,7 +87,7 @@ void bd_print_control(bd_printer *printer)
                                "    }\n"
                                "}\n"
                                "if (over) BLOCK[OVERFLOWS] += 1u;\n"
-                               "SET(RATE, RATES[min(BLOCK[STEP], BLOCK[RATE_COUNT] - 1u)]);\n"
+                               "SET(RATE, RATES[min(BLOCK[STEP] - BLOCK[RATE_FIRST], BLOCK[RATE_COUNT] - 1u)]);\n"
                                "if (apply) {\n"
                                "    BLOCK[APPLIED] += 1u;\n"
                                "    SET(BETA1_POWER, GET(BETA1_POWER) * GET(BETA1));\n"

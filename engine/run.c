@@ -6,6 +6,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -191,9 +192,9 @@ static void forget(bd_device *device, bd_event **event)
     *event = NULL;
 }
 
-/* Enqueues `steps` steps from a position on, the reading of the control block after them, and a new start of
- * its sums. */
-static bd_status enqueue(run *r, int64_t position, int64_t steps, bd_error *error)
+/* Enqueues `steps` steps of an epoch from the run's step number `step` on, the reading of the control block after them, and a
+ * new start of its sums. */
+static bd_status enqueue(run *r, int64_t step, int64_t steps, bd_error *error)
 {
     static const uint32_t zeros[3];
     _Static_assert(BD_CONTROL_SAMPLES == BD_CONTROL_LOSS_SUM + 2, "the sums are three words in a row");
@@ -203,12 +204,14 @@ static bd_status enqueue(run *r, int64_t position, int64_t steps, bd_error *erro
     next->steps = steps;
     bd_status status = BD_OK;
     for (int64_t left = steps; left > 0 && !status;) {
-        int64_t ready = left;
-        status = bd_feed_prepare(trainer->train.feed, position, &ready, error);
+        int64_t ready = left, position = step % trainer->steps_per_epoch * trainer->params.batch;
+        status = bd_trainer_prepare_rates(trainer, step, &ready, error);
+        if (!status)
+            status = bd_feed_prepare(trainer->train.feed, position, &ready, error);
         if (!status)
             status = bd_program_run(trainer->train.program, (uint32_t)ready, error);
         left -= ready;
-        position += ready * trainer->params.batch;
+        step += ready;
     }
     if (status)
         return status;
@@ -336,7 +339,7 @@ static bd_status run_epoch(run *r, int64_t epoch, int64_t first, bool *stopped, 
     while (!status && step < end && !r->halted && !(*stopped = wants_stop(r))) {
         int64_t steps = end - step;
         steps = steps < r->interval_steps ? steps : r->interval_steps;
-        status = enqueue(r, step * trainer->params.batch, steps, error);
+        status = enqueue(r, epoch * trainer->steps_per_epoch + step, steps, error);
         step += steps;
         if (!status)
             status = retire_some(r, error);
@@ -414,5 +417,7 @@ bd_status bd_trainer_run(bd_trainer *trainer, bd_train_event *result, bd_error *
     if (!status && result)
         *result = last;
     free(r.times);
-    return status;
+    char when[64];
+    snprintf(when, sizeof when, "after step %" PRId64 " of %" PRId64, r.step, trainer->steps);
+    return bd_device_explain_loss(trainer->device->info.id, status, when, error);
 }

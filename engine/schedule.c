@@ -25,3 +25,15 @@ int64_t bd_schedule_length(const bd_optimizer *optimizer, int64_t steps)
     int64_t needed = optimizer->schedule == BD_SCHEDULE_CONSTANT ? optimizer->warmup_steps + 1 : steps;
     return needed < 1 ? 1 : needed < steps || steps < 1 ? needed : steps;
 }
+
+int64_t bd_schedule_entries(const bd_optimizer *optimizer, int64_t steps)
+{
+    int64_t length = bd_schedule_length(optimizer, steps);
+    return length < BD_SCHEDULE_WINDOW ? length : BD_SCHEDULE_WINDOW;
+}
+
+int64_t bd_schedule_first(const bd_optimizer *optimizer, int64_t steps, int64_t step)
+{
+    int64_t last = bd_schedule_length(optimizer, steps) - 1;
+    return (step < last ? step : last) / BD_SCHEDULE_WINDOW * BD_SCHEDULE_WINDOW;
+}

@@ -32,6 +32,7 @@ const char *bd_status_name(bd_status status)
     case BD_ERROR_DATA: return "damaged data";
     case BD_ERROR_NUMERIC: return "value not finite";
     case BD_ERROR_INTERRUPTED: return "interrupted";
+    case BD_ERROR_LOST: return "device lost";
     }
     return "unknown status";
 }

@@ -10,7 +10,7 @@
 typedef struct bd_step_source {
     int64_t rows;  /* of the images and labels on the device */
     int64_t count; /* of the permutation */
-    int64_t rates; /* entries of the learning-rate table */
+    int64_t rates; /* entries of the learning-rate table, which may be a part of the schedule */
 } bd_step_source;
 
 /* Variables: "control", "rates", "train/images", "train/labels", "train/order". `layout` is the caller's to finish,

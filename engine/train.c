@@ -173,11 +173,11 @@ static bd_status make_plans(bd_trainer *trainer, bd_error *error)
     trainer->steps = trainer->steps_per_epoch * p->epochs;
     if (p->max_steps && p->max_steps < trainer->steps)
         trainer->steps = p->max_steps;
-    trainer->train.source.rates = bd_schedule_length(&p->optimizer, trainer->steps);
+    trainer->train.source.rates = bd_schedule_entries(&p->optimizer, trainer->steps);
     trainer->test.source.rates = 1;
     uint64_t most = p->dataset_device_bytes ? (uint64_t)p->dataset_device_bytes : limits->memory_bytes / DATASET_SHARE;
-    bd_status status =
-        bd_feed_decide(limits, most, p->dataset, p->batch, &trainer->train.shape, &trainer->test.shape, error);
+    bd_status status = bd_feed_decide(limits, most, p->dataset_device_bytes > 0, p->dataset, p->batch,
+                                      &trainer->train.shape, &trainer->test.shape, error);
     if (!status)
         status = plan_stage(trainer, &trainer->train, true, error);
     if (!status && p->dataset->test.count > 0)
@@ -222,17 +222,33 @@ static bd_status make_programs(bd_trainer *trainer, bd_error *error)
 
 /* ---- the first state ---- */
 
-static bd_status write_rates(bd_trainer *trainer, bd_error *error)
+static bd_status write_rates(bd_trainer *trainer, int64_t first, bd_error *error)
 {
     const int64_t count = trainer->train.source.rates;
+    const uint32_t word = (uint32_t)first;
     float *rates = malloc((size_t)count * sizeof *rates);
     if (!rates)
         return bd_fail(error, BD_ERROR_MEMORY, "no memory for %lld learning rates", (long long)count);
     for (int64_t i = 0; i < count; i++)
-        rates[i] = (float)bd_schedule_rate(&trainer->params.optimizer, i, trainer->steps, trainer->steps_per_epoch);
+        rates[i] =
+            (float)bd_schedule_rate(&trainer->params.optimizer, first + i, trainer->steps, trainer->steps_per_epoch);
     bd_status status = bd_store_write(trainer->store, "rates", rates, (uint64_t)count * sizeof *rates, error);
     free(rates);
-    return status;
+    return status ? status
+                  : bd_store_write_part(trainer->store, "control", BD_CONTROL_RATE_FIRST * sizeof word, &word,
+                                        sizeof word, NULL, error);
+}
+
+bd_status bd_trainer_prepare_rates(bd_trainer *trainer, int64_t step, int64_t *steps, bd_error *error)
+{
+    const bd_optimizer *optimizer = &trainer->params.optimizer;
+    const int64_t first = bd_schedule_first(optimizer, trainer->steps, step), left = first + BD_SCHEDULE_WINDOW - step;
+    if (*steps > left && first + BD_SCHEDULE_WINDOW < bd_schedule_length(optimizer, trainer->steps))
+        *steps = left;
+    if (first == trainer->rates_first)
+        return BD_OK;
+    trainer->rates_first = first;
+    return write_rates(trainer, first, error);
 }
 
 /* Master weights begin with the numbers that the weights were rounded from. */
@@ -330,7 +346,8 @@ static bd_status put_on_device(bd_trainer *trainer, bd_error *error)
     bd_status status;
     if ((status = bd_store_create(trainer->device, &trainer->store, error)) ||
         (status = make_programs(trainer, error)) || (status = make_feeds(trainer, error)) ||
-        (status = write_rates(trainer, error)) || (status = make_state(trainer, error)))
+        (status = make_state(trainer, error)) ||
+        (status = bd_trainer_prepare_rates(trainer, trainer->state.control[BD_CONTROL_STEP], &(int64_t){ 1 }, error)))
         return status;
     bd_trainer_measure(trainer);
     return BD_OK;
@@ -346,12 +363,13 @@ bd_status bd_trainer_create(bd_device *device, const bd_train_params *params, bd
     if (!trainer)
         return bd_fail(error, BD_ERROR_MEMORY, "out of memory");
     trainer->device = device;
+    trainer->rates_first = -1;
     if (device)
         trainer->target = device->target;
     else
         bd_target_default(&trainer->target);
     if (!(status = copy_params(trainer, params, error)) && !(status = make_plans(trainer, error)) && device)
-        status = put_on_device(trainer, error);
+        status = bd_device_explain_loss(device->info.id, put_on_device(trainer, error), "before the first step", error);
     if (status)
         bd_trainer_destroy(&trainer);
     *result = trainer;
@@ -414,6 +432,7 @@ bd_status bd_trainer_save(bd_trainer *trainer, const char *path, bd_error *error
     bd_control_set_float(state.control, BD_CONTROL_LOSS_SUM, 0);
     bd_control_set_float(state.control, BD_CONTROL_CORRECT, 0);
     bd_control_set_float(state.control, BD_CONTROL_SAMPLES, 0);
+    state.control[BD_CONTROL_RATE_FIRST] = 0; /* nor is which rates are at hand */
     return bd_checkpoint_save(path, trainer->store, &trainer->layout, &trainer->params, &state, error);
 }
 

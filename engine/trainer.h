@@ -26,6 +26,7 @@ struct bd_trainer {
     uint32_t *order;    /* of the epoch */
     bd_run_state state; /* as the host knows it; exact while the device is idle */
     int64_t steps_per_epoch, steps;
+    int64_t rates_first; /* the step that the table of rates on the device begins with; -1: nothing is in it */
     uint64_t planned_bytes, dataset_bytes;
     uint64_t base_bytes, peak_bytes; /* allocated on the device before this trainer, and at most by it */
     bool saved;                      /* a checkpoint was written to params.checkpoint */
@@ -40,6 +41,8 @@ static inline const bd_plan *bd_stage_plan(const bd_stage *stage)
 
 /* Fills what does not change while training goes on. */
 void bd_trainer_describe(const bd_trainer *trainer, bd_train_event *event);
+/* Sees to it that the table of rates holds those of *steps steps from `step` on, or of as many as *steps becomes. */
+bd_status bd_trainer_prepare_rates(bd_trainer *trainer, int64_t step, int64_t *steps, bd_error *error);
 /* Counts what is allocated now. */
 void bd_trainer_measure(bd_trainer *trainer);
 /* Reads the control block; the device must be idle. */

@@ -28,7 +28,7 @@ import tempfile
 import termios
 import time
 
-BINADE, SAMPLE, EXAMPLE = map(os.path.abspath, sys.argv[1:4])
+BINADE, SAMPLE, EXAMPLE = [*map(os.path.abspath, sys.argv[1:4]), '', ''][:3] # those who import this need the first only
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TRAIN, TEST, SIDE = 512, 128, 28
 

@@ -1,5 +1,6 @@
-/* Every n-th allocation fails, of the host's memory and of the device's: what is asked for then ends with one clear error or
- * goes on without (a cache may), and nothing is leaked, which AddressSanitizer tells. test_faults DEVICE [MOST]: at most so many
+/* Every n-th allocation fails, of the host's memory and of the device's, and the device is lost in every n-th call that it has to
+ * do with: what is asked for then ends with one clear error or goes on without (a cache may), and nothing is leaked, which
+ * AddressSanitizer tells. test_faults DEVICE [MOST]: at most so many
  * points of failure are tried, evenly spread (default: all). 77 where there is no such device.
  *
  * The linker wraps the allocation functions (meson.build), so the library's own calls fail, not those of drivers and of other
@@ -90,6 +91,49 @@ static bd_status create_or_fail(bd_device *device, uint64_t size, bd_buffer **bu
     return whole->buffer_create(device, size, buffer, error);
 }
 
+/* ---- a device that is lost: what it was given before is finished, then every call fails ---- */
+
+static long calls, losing;
+
+static bool is_lost(bd_device *device)
+{
+    if (++calls == losing)
+        whole->finish(device, NULL);
+    return losing && calls >= losing;
+}
+
+static bd_status say_lost(bd_error *error)
+{
+    return bd_fail(error, BD_ERROR_LOST, "it is gone");
+}
+
+static bd_status write_or_lose(bd_device *device, bd_buffer *buffer, uint64_t offset, const void *data, uint64_t size,
+                               bd_event **event, bd_error *error)
+{
+    return is_lost(device) ? say_lost(error) : whole->buffer_write(device, buffer, offset, data, size, event, error);
+}
+
+static bd_status read_or_lose(bd_device *device, bd_buffer *buffer, uint64_t offset, void *data, uint64_t size,
+                              bd_event **event, bd_error *error)
+{
+    return is_lost(device) ? say_lost(error) : whole->buffer_read(device, buffer, offset, data, size, event, error);
+}
+
+static bd_status run_or_lose(bd_device *device, bd_backend_program *program, uint32_t repeats, bd_error *error)
+{
+    return is_lost(device) ? say_lost(error) : whole->program_run(device, program, repeats, error);
+}
+
+static bd_status wait_or_lose(bd_device *device, bd_event *event, bd_error *error)
+{
+    return is_lost(device) ? say_lost(error) : whole->event_wait(device, event, error);
+}
+
+static bd_status finish_or_lose(bd_device *device, bd_error *error)
+{
+    return is_lost(device) ? say_lost(error) : whole->finish(device, error);
+}
+
 /* ---- a run: it trains, saves, goes on from what it saved, and reads weights ---- */
 
 static bd_status train_some(bd_device *device, bd_train_params *params, bd_error *error)
@@ -115,6 +159,11 @@ static bd_status run(const bd_dataset *dataset, bool wrap, bd_error *error)
         whole = device->backend;
         failing_backend = *whole;
         failing_backend.buffer_create = create_or_fail;
+        failing_backend.buffer_write = write_or_lose;
+        failing_backend.buffer_read = read_or_lose;
+        failing_backend.program_run = run_or_lose;
+        failing_backend.event_wait = wait_or_lose;
+        failing_backend.finish = finish_or_lose;
         device->backend = &failing_backend;
     }
     bd_train_params params = { 0 };
@@ -140,29 +189,30 @@ static bd_status run(const bd_dataset *dataset, bool wrap, bd_error *error)
     return status;
 }
 
-static void expect_clean(bd_status status, const bd_error *error, const char *what, long number)
+static void expect_clean(bd_status status, const bd_error *error, bd_status wanted, const char *what, long number)
 {
     if (status == BD_OK)
         return;
-    ck_assert_msg(status == BD_ERROR_MEMORY && strstr(error->message, "memory") && !strchr(error->message, '\n'),
-                  "%s %ld failed: %s: %s", what, number, bd_status_name(status), error->message);
+    const char *word = wanted == BD_ERROR_LOST ? "gone" : "memory";
+    ck_assert_msg(status == wanted && strstr(error->message, word) && !strchr(error->message, '\n'), "%s %ld failed: %s: %s",
+                  what, number, bd_status_name(status), error->message);
 }
 
-/* Tries numbers from 1 to `count`. */
-static void each(long count, long *number, bd_dataset *dataset, bool wrap, const char *what)
+/* Tries numbers from 1 to `count`; what does not go on without ends with `wanted`. */
+static void each(long count, long *number, bd_dataset *dataset, bool wrap, bd_status wanted, const char *what)
 {
     const long tries = count < most ? count : most;
     long told = 0;
     for (long i = 0; i < tries; i++) {
         bd_error error = { 0 };
         *number = 1 + i * count / tries;
-        allocations = buffers = 0;
+        allocations = buffers = calls = 0;
         armed = true;
         bd_status status = run(dataset, wrap, &error);
         armed = false;
         long at = *number;
         *number = 0;
-        expect_clean(status, &error, what, at);
+        expect_clean(status, &error, wanted, what, at);
         told += status != BD_OK;
     }
     printf("%s: %ld of %ld failed one by one: %ld clean errors, %ld went on without\n", what, tries, count, told,
@@ -184,7 +234,7 @@ START_TEST(host_memory)
     bd_status status = run(dataset, false, &error);
     armed = false;
     must(status, &error);
-    each(allocations, &failing, dataset, false, "allocation");
+    each(allocations, &failing, dataset, false, BD_ERROR_MEMORY, "allocation");
     fixture_free(&dataset);
     scratch_remove();
 }
@@ -198,7 +248,21 @@ START_TEST(device_memory)
     buffers = 0;
     must(run(dataset, true, &error), &error);
     ck_assert_int_gt(buffers, 4);
-    each(buffers, &failing_buffer, dataset, true, "buffer");
+    each(buffers, &failing_buffer, dataset, true, BD_ERROR_MEMORY, "buffer");
+    fixture_free(&dataset);
+    scratch_remove();
+}
+END_TEST
+
+START_TEST(lost_device)
+{
+    scratch_create();
+    bd_dataset *dataset = fixture_dataset();
+    bd_error error = { 0 };
+    calls = 0;
+    must(run(dataset, true, &error), &error);
+    ck_assert_int_gt(calls, 20);
+    each(calls, &losing, dataset, true, BD_ERROR_LOST, "call");
     fixture_free(&dataset);
     scratch_remove();
 }
@@ -218,8 +282,8 @@ int main(int argc, char **argv)
     TCase *tests = tcase_create("faults");
     tcase_set_timeout(tests, 1200);
     tcase_add_test(tests, host_memory);
-    if (strcmp(device_name, "reference") != 0) /* which knows itself by its table */
-        tcase_add_test(tests, device_memory);
+    tcase_add_test(tests, device_memory);
+    tcase_add_test(tests, lost_device);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

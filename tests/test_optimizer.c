@@ -391,24 +391,26 @@ START_TEST(feeds_respect_limits)
     };
     bd_feed_shape train, test;
     bd_error error = { 0 };
-    must(bd_feed_decide(&(bd_limits){ 0 }, 0, &data, 10, &train, &test, &error), &error);
+    must(bd_feed_decide(&(bd_limits){ 0 }, 0, true, &data, 10, &train, &test, &error), &error);
     ck_assert_int_eq(train.half, 0);
     ck_assert_int_eq(bd_feed_rows(&train), 1000);
     ck_assert_uint_eq(bd_feed_bytes(&train), 1000 * 105);
-    must(bd_feed_decide(&(bd_limits){ 0 }, 1200 * 105, &data, 10, &train, &test, &error), &error);
+    must(bd_feed_decide(&(bd_limits){ 0 }, 1200 * 105, true, &data, 10, &train, &test, &error), &error);
     ck_assert_int_eq(train.half, 0);
     /* A byte less, and one of them is streamed; together they stay within. */
-    must(bd_feed_decide(&(bd_limits){ 0 }, 1200 * 105 - 1, &data, 10, &train, &test, &error), &error);
+    must(bd_feed_decide(&(bd_limits){ 0 }, 1200 * 105 - 1, true, &data, 10, &train, &test, &error), &error);
     ck_assert(train.half || test.half);
     ck_assert_uint_lt(bd_feed_bytes(&train) + bd_feed_bytes(&test), 1200 * 105);
     /* The largest binding bounds the images. */
-    must(bd_feed_decide(&(bd_limits){ .max_binding_bytes = 30000 }, 0, &data, 10, &train, &test, &error), &error);
+    must(bd_feed_decide(&(bd_limits){ .max_binding_bytes = 30000 }, 0, true, &data, 10, &train, &test, &error), &error);
     ck_assert_int_gt(train.half, 0);
     ck_assert_int_eq(train.half % 10, 0);
     ck_assert_int_le(bd_feed_rows(&train) * 100, 30000);
     ck_assert_int_eq(test.half, 0);
-    ck_assert_int_eq(bd_feed_decide(&(bd_limits){ 0 }, 5000, &data, 10, &train, &test, &error), BD_ERROR_UNSUPPORTED);
+    ck_assert_int_eq(bd_feed_decide(&(bd_limits){ 0 }, 5000, true, &data, 10, &train, &test, &error), BD_ERROR_UNSUPPORTED);
     ck_assert_ptr_nonnull(strstr(error.message, "2020 bytes"));
+    must(bd_feed_decide(&(bd_limits){ 0 }, 5000, false, &data, 10, &train, &test, &error), &error);
+    ck_assert(train.half == 10 && test.half == 10);
 }
 END_TEST
 

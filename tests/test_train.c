@@ -3,6 +3,9 @@
 #include "train_fixture.h"
 
 #include "../backends/backend.h"
+#include "../engine/schedule.h"
+#include "../engine/store.h"
+#include "../engine/trainer.h"
 #include "scratch.h"
 
 #include <check.h>
@@ -398,6 +401,67 @@ START_TEST(steps_can_be_limited)
 }
 END_TEST
 
+/* The rates that steps were told they have. */
+typedef struct told_rates {
+    int64_t next;
+    const bd_train_params *params;
+    int64_t steps, per_epoch;
+    int count;
+} told_rates;
+
+static void check_rate(void *user, const bd_train_event *event)
+{
+    told_rates *told = user;
+    if (event->kind != BD_TRAIN_PROGRESS)
+        return;
+    ck_assert_int_eq(event->step, ++told->next);
+    float rate = (float)bd_schedule_rate(&told->params->optimizer, event->step - 1, told->steps, told->per_epoch);
+    ck_assert_msg((float)event->rate == rate, "step %lld: rate %g, not %g", (long long)event->step, event->rate,
+                  (double)rate);
+    told->count++;
+}
+
+static bool has_rates_enough(void *user)
+{
+    return ((const told_rates *)user)->count >= 20;
+}
+
+/* A schedule of a billion steps takes a few hundred KiB, and its rates are right where one part of it follows another. */
+START_TEST(long_schedules_are_kept_in_parts)
+{
+    static const bd_schedule_kind kinds[] = { BD_SCHEDULE_COSINE, BD_SCHEDULE_STEP, BD_SCHEDULE_CONSTANT };
+    enum { PER_EPOCH = FIXTURE_TRAIN / FIXTURE_BATCH, EPOCHS = 50000000 };
+    for (int i = 0; i < 3; i++)
+        for (int part = 1; part < 3; part++) {
+            bd_train_params params = fixture_params(dataset, "fp32");
+            bd_trainer *trainer = NULL;
+            bd_train_event plan;
+            bd_error error = { 0 };
+            params.epochs = EPOCHS;
+            params.optimizer.schedule = kinds[i];
+            params.optimizer.step_epochs = 1;
+            params.optimizer.step_factor = 0.9999f;
+            params.optimizer.warmup_steps = kinds[i] == BD_SCHEDULE_CONSTANT ? 2 * BD_SCHEDULE_WINDOW + 5 : 0;
+            params.report_steps = 1;
+            told_rates told = { part * BD_SCHEDULE_WINDOW - 8, &params, (int64_t)EPOCHS * PER_EPOCH, PER_EPOCH, 0 };
+            params.on_event = check_rate;
+            params.should_stop = has_rates_enough;
+            params.user = &told;
+            must(bd_trainer_create(device, &params, &trainer, &error), &error);
+            must(bd_trainer_plan(trainer, &plan, NULL, NULL, &error), &error);
+            ck_assert_uint_lt(plan.planned_device_bytes, 1 << 20);
+            /* As if so many steps had been made. */
+            trainer->state.control[BD_CONTROL_STEP] = (uint32_t)told.next;
+            must(bd_store_write(trainer->store, "control", trainer->state.control, sizeof trainer->state.control, &error),
+                 &error);
+            trainer->rates_first = -1; /* that took the word away too */
+            ck_assert_int_eq(bd_trainer_run(trainer, NULL, &error), BD_ERROR_INTERRUPTED);
+            ck_assert_int_ge(told.count, 20);
+            bd_trainer_destroy(&trainer);
+        }
+}
+END_TEST
+
 START_TEST(skipped_steps_change_nothing)
 {
     bd_train_params params = fixture_params(dataset, "mixed,backoff=0.9");
@@ -567,6 +631,10 @@ START_TEST(small_devices_are_refused_before_anything_is_allocated)
     device->target.limits.memory_bytes = 20000;
     params.dataset_device_bytes = 15000;
     expect_refused(&params, BD_ERROR_MEMORY, "MiB");
+    /* Too little even for two batches: told as a whole, not as the data set's matter. */
+    device->target.limits.memory_bytes = 1000;
+    params.dataset_device_bytes = 0;
+    expect_refused(&params, BD_ERROR_MEMORY, "model 'fixture' with batch 16 needs");
     device->target.limits = limits;
     device->target.limits.max_buffer_bytes = 4000;
     expect_refused(&params, BD_ERROR_MEMORY, "one buffer");
@@ -663,6 +731,7 @@ static void add_all(TCase *tests)
     tcase_add_test(tests, evaluation_counts_every_example_once);
     tcase_add_test(tests, dynamic_scaling_follows_gradscaler);
     tcase_add_test(tests, steps_can_be_limited);
+    tcase_add_test(tests, long_schedules_are_kept_in_parts);
     tcase_add_test(tests, skipped_steps_change_nothing);
     tcase_add_test(tests, static_scaling_is_exact);
     tcase_add_test(tests, a_nan_names_its_layer);

@@ -334,7 +334,7 @@ START_TEST(lost_device_is_named)
     OK(backend->buffer_read(device, b, 0, data, sizeof data, &event, &error));
     bd_vk_device_of(device)->lost = VK_ERROR_DEVICE_LOST;
     ck_assert(backend->event_done(device, event));
-    ck_assert_int_eq(backend->program_run(device, program, 1, &error), BD_ERROR_DEVICE);
+    ck_assert_int_eq(backend->program_run(device, program, 1, &error), BD_ERROR_LOST);
     ck_assert_ptr_nonnull(strstr(error.message, "VK_ERROR_DEVICE_LOST"));
     bd_error waited = { 0 };
     if (backend->finish(device, &waited) != BD_OK) /* unless everything had ended before */

@@ -39,7 +39,7 @@ def page(table, version):
         lines += [".TP\n", f"\\fB\\-\\-{roff(option['name'])}\\fR{argument}\n", roff(option["help"]) + "\n"]
     lines += [".TP\n", "\\fB\\-h\\fR, \\fB\\-\\-help\\fR\n", "show the options and examples\n", ".SH EXAMPLES\n",
               verbatim(table["examples"]), ".SH EXIT STATUS\n",
-              "0 done, 1 failed, 2 wrong usage, 130 interrupted (after saving).\n", ".SH SEE ALSO\n", ".BR binade (1)\n"]
+              "0 done, 1 failed, 2 wrong usage, 3 device lost, 130 interrupted (after saving).\n", ".SH SEE ALSO\n", ".BR binade (1)\n"]
     return "".join(lines)
 
 

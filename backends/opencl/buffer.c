@@ -24,10 +24,13 @@ bd_status opencl_buffer_create(bd_device *base, uint64_t size, bd_buffer **buffe
     }
     if (code != CL_SUCCESS) {
         free(created);
-        /* NVIDIA says CL_OUT_OF_RESOURCES when the memory does not suffice. */
+        /* NVIDIA says CL_OUT_OF_RESOURCES when the memory does not suffice, and when the device is gone: then the queue has
+         * nothing else to say from then on. */
+        if (code == CL_OUT_OF_RESOURCES && clFinish(device->queue) != CL_SUCCESS)
+            code = CL_INVALID_COMMAND_QUEUE;
         bool is_memory = code == CL_MEM_OBJECT_ALLOCATION_FAILURE || code == CL_OUT_OF_RESOURCES ||
                          code == CL_OUT_OF_HOST_MEMORY || code == CL_INVALID_BUFFER_SIZE;
-        return bd_fail(error, is_memory ? BD_ERROR_MEMORY : BD_ERROR_DEVICE,
+        return bd_fail(error, is_memory ? BD_ERROR_MEMORY : opencl_queue_status(code),
                        "%s has no buffer of %llu bytes (%llu are in use): %s", base->info.name,
                        (unsigned long long)size, (unsigned long long)device->memory_now, opencl_error_name(code));
     }
@@ -73,7 +76,7 @@ static bd_status finish_transfer(opencl_device *device, cl_int code, cl_event dr
             *event = NULL;
         }
     }
-    return code == CL_SUCCESS ? BD_OK : opencl_fail(error, code, what);
+    return code == CL_SUCCESS ? BD_OK : opencl_queue_fail(error, code, what);
 }
 
 bd_status opencl_buffer_write(bd_device *base, bd_buffer *buffer, uint64_t offset, const void *data, uint64_t size,
@@ -116,7 +119,7 @@ bd_status opencl_event_wait(bd_device *base, bd_event *event, bd_error *error)
     cl_int code = clWaitForEvents(1, &event->event);
     if (code == CL_EXEC_STATUS_ERROR_FOR_EVENTS_IN_WAIT_LIST)
         code = execution_status(event); /* says which error */
-    return code == CL_SUCCESS ? BD_OK : opencl_fail(error, code, "waiting for the device");
+    return code == CL_SUCCESS ? BD_OK : opencl_queue_fail(error, code, "waiting for the device");
 }
 
 void opencl_event_destroy(bd_device *base, bd_event *event)
@@ -131,5 +134,5 @@ void opencl_event_destroy(bd_device *base, bd_event *event)
 bd_status opencl_finish(bd_device *base, bd_error *error)
 {
     cl_int code = clFinish(opencl_of(base)->queue);
-    return code == CL_SUCCESS ? BD_OK : opencl_fail(error, code, "waiting for the device");
+    return code == CL_SUCCESS ? BD_OK : opencl_queue_fail(error, code, "waiting for the device");
 }

@@ -35,9 +35,40 @@ const char *opencl_error_name(cl_int code)
 #undef NAME_ROW
 }
 
+/* NVIDIA's own, after a kernel's fault. */
+#define NVIDIA_ILLEGAL_ACCESS (-9999)
+
+/* OpenCL has no code for it: a queue that stops says one of these, then and from then on. */
+static bool is_loss(cl_int code)
+{
+    switch (code) {
+    case CL_DEVICE_NOT_AVAILABLE:
+    case CL_OUT_OF_RESOURCES:
+    case CL_EXEC_STATUS_ERROR_FOR_EVENTS_IN_WAIT_LIST:
+    case CL_INVALID_DEVICE:
+    case CL_INVALID_CONTEXT:
+    case CL_INVALID_COMMAND_QUEUE:
+    case NVIDIA_ILLEGAL_ACCESS: return true;
+    default: return false;
+    }
+}
+
+static bd_status status_of(cl_int code)
+{
+    return code == CL_MEM_OBJECT_ALLOCATION_FAILURE || code == CL_OUT_OF_HOST_MEMORY ? BD_ERROR_MEMORY : BD_ERROR_DEVICE;
+}
+
+bd_status opencl_queue_status(cl_int code)
+{
+    return is_loss(code) ? BD_ERROR_LOST : status_of(code);
+}
+
 bd_status opencl_fail(bd_error *error, cl_int code, const char *what)
 {
-    bd_status status =
-        code == CL_MEM_OBJECT_ALLOCATION_FAILURE || code == CL_OUT_OF_HOST_MEMORY ? BD_ERROR_MEMORY : BD_ERROR_DEVICE;
-    return bd_fail(error, status, "%s: %s (%d)", what, opencl_error_name(code), (int)code);
+    return bd_fail(error, status_of(code), "%s: %s (%d)", what, opencl_error_name(code), (int)code);
+}
+
+bd_status opencl_queue_fail(bd_error *error, cl_int code, const char *what)
+{
+    return bd_fail(error, opencl_queue_status(code), "%s: %s (%d)", what, opencl_error_name(code), (int)code);
 }

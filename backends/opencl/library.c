@@ -1,6 +1,8 @@
 /* Plain matrix products through CLBlast (Nugteren, IWOCL 2018), where it is installed. */
 #include "opencl.h"
 
+#include <stdio.h>
+
 #ifdef BD_HAVE_CLBLAST
 #include <clblast_c.h>
 #endif
@@ -85,8 +87,9 @@ bd_status opencl_gemm_enqueue(const opencl_gemm *gemm, cl_command_queue queue, b
                                           gemm->c, gemm->c_offset, n, m * n, gemm->batches, &queue, NULL);
     if (code == CLBlastSuccess)
         return BD_OK;
-    return bd_fail(error, BD_ERROR_DEVICE, "CLBlast, product of %zux%zu by %zux%zu: %s (%d)", m, k, k, n,
-                   opencl_error_name((cl_int)code), (int)code);
+    char what[160];
+    snprintf(what, sizeof what, "CLBlast, product of %zux%zu by %zux%zu", m, k, k, n);
+    return opencl_queue_fail(error, (cl_int)code, what); /* its codes are OpenCL's, and more of its own */
 #else
     (void)gemm, (void)queue;
     return bd_fail(error, BD_ERROR_UNSUPPORTED, "this build of Binade has no CLBlast");

@@ -38,6 +38,9 @@ static inline opencl_device *opencl_of(bd_device *device)
 const char *opencl_error_name(cl_int code);
 /* Fills `error` with "WHAT: CL_NAME (code)" and returns the status that fits the code. */
 bd_status opencl_fail(bd_error *error, cl_int code, const char *what);
+/* The same for what a queue was given or waited for: codes that mean that the device is gone are BD_ERROR_LOST. */
+bd_status opencl_queue_status(cl_int code);
+bd_status opencl_queue_fail(bd_error *error, cl_int code, const char *what);
 
 /* ---- list.c ---- */
 bd_status opencl_list(bd_device_info **infos, size_t *count, bd_error *error);

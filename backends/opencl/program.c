@@ -119,7 +119,7 @@ static bd_status enqueue(const launch *next, cl_command_queue queue, cl_event *e
     if (!next->kernel)
         return opencl_gemm_enqueue(&next->gemm, queue, error);
     cl_int code = clEnqueueNDRangeKernel(queue, next->kernel, 3, NULL, next->global, next->local, 0, NULL, event);
-    return code == CL_SUCCESS ? BD_OK : opencl_fail(error, code, "launching a kernel");
+    return code == CL_SUCCESS ? BD_OK : opencl_queue_fail(error, code, "launching a kernel");
 }
 
 bd_status opencl_program_run(bd_device *base, bd_backend_program *program, uint32_t repeats, bd_error *error)
@@ -133,7 +133,7 @@ bd_status opencl_program_run(bd_device *base, bd_backend_program *program, uint3
         }
     }
     cl_int code = clFlush(device->queue);
-    return code == CL_SUCCESS ? BD_OK : opencl_fail(error, code, "sending work to the device");
+    return code == CL_SUCCESS ? BD_OK : opencl_queue_fail(error, code, "sending work to the device");
 }
 
 static uint64_t now_nanoseconds(void)
@@ -163,7 +163,7 @@ static bd_status time_launch(const launch *next, cl_command_queue queue, uint64_
         *nanoseconds = end - begin;
         clReleaseEvent(event);
     }
-    return code == CL_SUCCESS ? BD_OK : opencl_fail(error, code, "timing a kernel");
+    return code == CL_SUCCESS ? BD_OK : opencl_queue_fail(error, code, "timing a kernel");
 }
 
 bd_status opencl_program_profile(bd_device *base, bd_backend_program *program, uint64_t *nanoseconds, bd_error *error)
@@ -173,7 +173,7 @@ bd_status opencl_program_profile(bd_device *base, bd_backend_program *program, u
     if (code == CL_SUCCESS && !device->timing_queue)
         device->timing_queue = clCreateCommandQueue(device->context, device->id, CL_QUEUE_PROFILING_ENABLE, &code);
     if (code != CL_SUCCESS)
-        return opencl_fail(error, code, "preparing to time kernels");
+        return opencl_queue_fail(error, code, "preparing to time kernels");
     for (int i = 0; i < program->launch_count; ++i) {
         bd_status status = time_launch(&program->launches[i], device->timing_queue, &nanoseconds[i], error);
         if (status != BD_OK)

@@ -60,7 +60,8 @@ static void step(uint32_t *block, const double *rates, uint32_t rate_limit, floa
         adapt_scale(block, over);
     if (over)
         WORD(OVERFLOWS)++;
-    SET_FLOAT(RATE, (float)rates[smaller(smaller(WORD(STEP), WORD(RATE_COUNT) - 1), rate_limit - 1)]);
+    SET_FLOAT(RATE,
+              (float)rates[smaller(smaller(WORD(STEP) - WORD(RATE_FIRST), WORD(RATE_COUNT) - 1), rate_limit - 1)]);
     if (WORD(APPLY)) {
         WORD(APPLIED)++;
         SET_FLOAT(BETA1_POWER, FLOAT(BETA1_POWER) * FLOAT(BETA1));

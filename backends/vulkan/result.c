@@ -35,6 +35,6 @@ bd_status bd_vk_fail(bd_error *error, VkResult result, const char *what)
 {
     bool memory = result == VK_ERROR_OUT_OF_HOST_MEMORY || result == VK_ERROR_OUT_OF_DEVICE_MEMORY ||
                   result == VK_ERROR_TOO_MANY_OBJECTS;
-    return bd_fail(error, memory ? BD_ERROR_MEMORY : BD_ERROR_DEVICE, "Vulkan cannot %s: %s", what,
-                   bd_vk_result_name(result));
+    bd_status status = memory ? BD_ERROR_MEMORY : result == VK_ERROR_DEVICE_LOST ? BD_ERROR_LOST : BD_ERROR_DEVICE;
+    return bd_fail(error, status, "Vulkan cannot %s: %s", what, bd_vk_result_name(result));
 }

@@ -19,12 +19,13 @@ typedef enum bd_status {
     BD_OK = 0,
     BD_ERROR_ARGUMENT,    /* the caller's values make no sense; the message says which and what would */
     BD_ERROR_MEMORY,      /* host or device memory is exhausted */
-    BD_ERROR_DEVICE,      /* the driver failed or the device is gone */
+    BD_ERROR_DEVICE,      /* the driver failed or refused */
     BD_ERROR_UNSUPPORTED, /* right, but not on this device or in this build */
     BD_ERROR_FILE,        /* the system refused to open, read or write a file */
     BD_ERROR_DATA,        /* a file's content is not what its format demands */
     BD_ERROR_NUMERIC,     /* training met a value that is not finite */
     BD_ERROR_INTERRUPTED, /* the caller asked to stop; state was saved first */
+    BD_ERROR_LOST,        /* the device is gone in mid-work, with all that was on it: close it, and perhaps open it anew */
 } bd_status;
 
 /* One clear line: what went wrong, where, what would be right. Owned by the caller, usually on the stack;

@@ -1,9 +1,8 @@
 /* libFuzzer: any bytes as a safetensors file; whatever is accepted must lie within the file. */
 #include "../../engine/safetensors.h"
+#include "fuzz.h"
 
 #include <stdlib.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {

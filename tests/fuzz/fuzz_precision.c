@@ -1,0 +1,30 @@
+/* libFuzzer: any text as a precision policy; what is accepted can be used, and says the same when it is read again. */
+#include "fuzz.h"
+
+#include <binade/precision.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
+{
+    char *text = fuzz_text(bytes, size);
+    bd_precision policy, again;
+    bd_error error;
+    memset(&policy, 0, sizeof policy);
+    memset(&again, 0, sizeof again);
+    if (bd_precision_parse(text, &policy, &error) == BD_OK) {
+        if (!(policy.scale > 0 && isfinite(policy.scale)) || !(policy.growth > 1) ||
+            !(policy.backoff > 0 && policy.backoff < 1) || policy.growth_interval < 1 ||
+            policy.override_count > BD_MAX_OVERRIDES)
+            abort();
+        for (int role = 0; role < BD_ROLE_COUNT; role++)
+            bd_format_name(bd_precision_format(&policy, (bd_role)role, "linear1"));
+        if (bd_precision_parse(policy.name, &again, NULL) != BD_OK || memcmp(&policy, &again, sizeof policy) != 0)
+            abort();
+    } else if (!error.message[0] || strpbrk(error.message, "\r\n")) {
+        abort();
+    }
+    free(text);
+    return 0;
+}

@@ -15,6 +15,7 @@ static const struct {
     { "train", command_train, "train a model on a device in a precision" },
     { "compare", command_compare, "train in several precisions, on several devices, side by side" },
     { "bench", command_bench, "how fast a device and the engine's kernels on it are, results checked" },
+    { "check", command_check, "whether a device computes rightly, and what the engine must go round" },
 };
 enum { COMMANDS = sizeof(commands) / sizeof(commands[0]) };
 
@@ -32,8 +33,9 @@ static void print_help(FILE *file)
           "  binade devices\n"
           "  binade train --precision mixed --device vulkan\n"
           "  binade compare --precision fp32,fp16,mixed --device all\n"
-          "  binade bench --suite peak,gemm --device vulkan\n\n"
-          "Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted (after saving).\n",
+          "  binade bench --suite peak,gemm --device vulkan\n"
+          "  binade check --quick\n\n"
+          "Exit status: 0 done, 1 failed, 2 wrong usage, 3 a device computes wrongly (check), 130 interrupted (after saving).\n",
           file);
 }
 
@@ -56,7 +58,7 @@ static int run(int argc, char **argv)
         if (!strcmp(name, commands[i].name))
             return commands[i].run(argc - 1, argv + 1);
     bd_error error = { 0 };
-    bd_fail(&error, BD_ERROR_ARGUMENT, "%s: no such command; there are devices, train, compare and bench (binade --help)",
+    bd_fail(&error, BD_ERROR_ARGUMENT, "%s: no such command; there are devices, train, compare, bench and check (binade --help)",
             name);
     return app_report(BD_ERROR_ARGUMENT, &error);
 }

@@ -209,7 +209,7 @@ static bd_status finish_graph(test_case *c, bd_error *error)
 bd_status device_run_create(session *s, const bd_graph *graph, device_run *run, bd_error *error)
 {
     *run = (device_run){ 0 };
-    bd_compile_options options = { .no_fusion = s->no_fusion };
+    bd_compile_options options = { .no_fusion = s->no_fusion, .gemm = s->gemm };
     bd_plan *plan = NULL;
     bd_status status;
     if ((status = bd_store_create(s->device, &run->store, error)) != BD_OK ||

@@ -39,6 +39,7 @@ typedef struct session {
     const char *filter; /* NULL, or parts of "group: case" separated by '|', of which one must be there */
     const char *only;   /* NULL, or a whole "group: case" */
     bool no_fusion;
+    bd_gemm gemm;
     uint32_t repeats; /* more runs of each case, whose results must be the first one's, bit for bit */
     bool counting;    /* runs nothing, and counts the cases that would be run in `count` */
     int count;

@@ -16,6 +16,15 @@ void app_print_text(FILE *file, const char *text)
         putc(*c < 0x20 || *c == 0x7f ? '?' : *c, file);
 }
 
+void app_print_quirks(FILE *file, const bd_device_info *info)
+{
+    if (!info->quirks[0])
+        return;
+    fputs("           quirks in force: ", file);
+    app_print_text(file, info->quirks);
+    putc('\n', file);
+}
+
 int app_report(bd_status status, const bd_error *error)
 {
     fputs("binade: ", stderr);

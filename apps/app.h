@@ -27,6 +27,9 @@ int app_report(bd_status status, const bd_error *error);
 /* Writes `text` with control characters replaced by '?', so that a driver or a file cannot steer the terminal. */
 void app_print_text(FILE *file, const char *text);
 
+/* "           quirks in force: ..." on a line, if the device has any. */
+void app_print_quirks(FILE *file, const bd_device_info *info);
+
 /* A malloc'ed string, or NULL without memory. */
 char *app_format(const char *format, ...) BD_PRINTF(1, 2);
 

@@ -75,9 +75,9 @@ static void device_cards(FILE *file, const bench *self)
         const bd_device_info *info = &self->devices[d];
         html_print(file,
                    "<div class=\"card\"><h3>%s<small>%s</small></h3><dl><dt>Driver</dt><dd>%s</dd><dt>Type</dt>"
-                   "<dd>%s</dd><dt>FP16</dt><dd>%s</dd><dt>Matrix units</dt><dd>%s</dd></dl></div>\n",
+                   "<dd>%s</dd><dt>FP16</dt><dd>%s</dd><dt>Matrix units</dt><dd>%s</dd><dt>Quirks in force</dt><dd>%s</dd></dl></div>\n",
                    info->id, info->name, info->driver, describe_type(info->type), describe_arithmetic(&info->half),
-                   info->matrix_units[0] ? info->matrix_units : "none");
+                   info->matrix_units[0] ? info->matrix_units : "none", info->quirks[0] ? info->quirks : "none");
     }
     fputs("</div>\n", file);
 }

@@ -43,6 +43,7 @@ static json_t *flat(const bench *self, const bench_row *row)
     if (!object)
         return NULL;
     const bool ok = row->status == BENCH_OK;
+    json_object_set_new(object, "quirks", json_text(device->quirks));
     json_object_set_new(object, "reason", json_text(row->reason));
     set_number(object, "value", bench_value(row));
     json_object_set_new(object, "unit", json_string(bench_unit_names[row->unit]));
@@ -286,6 +287,9 @@ static void print_devices(FILE *file, const bench *self, const char *before)
         app_print_text(file, self->devices[i].name);
         fputs(", ", file);
         app_print_text(file, self->devices[i].driver);
+        if (self->devices[i].quirks[0])
+            fputs("; quirks in force: ", file);
+        app_print_text(file, self->devices[i].quirks);
         putc('\n', file);
     }
     fprintf(file, "%sbinade     %s, commit %s, %s\n", before, BD_VERSION, BENCH_COMMIT, self->started);

@@ -78,6 +78,7 @@ void comparison_print(FILE *file, const comparison *self)
         fputs(", ", file);
         app_print_text(file, self->devices[i].driver);
         putc('\n', file);
+        app_print_quirks(file, &self->devices[i]);
     }
     putc('\n', file);
     line *lines = calloc(self->row_count + 1, sizeof(*lines));

@@ -26,11 +26,12 @@ static total total_of(const check_device *d, int format)
     return t;
 }
 
-static int without_remedy(const check_device *d)
+/* In a format; in all of them if it is negative. */
+static int without_remedy(const check_device *d, int format)
 {
     int count = 0;
     for (size_t i = 0; i < d->failure_count; i++)
-        count += !d->failures[i].remedy[0];
+        count += !d->failures[i].remedy[0] && (format < 0 || d->failures[i].format == format);
     return count;
 }
 
@@ -67,21 +68,20 @@ static const char *function_text(const check_device *d, int format, char *text, 
     return text;
 }
 
-/* "right in 97 of 97 cases", or in how many not. */
+/* "usable, right in 97 of 97 cases" */
 static const char *verdict_text(const check_device *d, int format, char *text, size_t size)
 {
     const total t = total_of(d, format);
-    if (t.failed)
-        snprintf(text, size, "WRONG in %d of %d cases", t.failed, t.cases);
-    else
-        snprintf(text, size, "right in %d of %d cases", t.cases, t.cases);
+    const char *const usable = without_remedy(d, format) ? "NOT usable" : t.failed ? "usable with the quirks below" : "usable";
+    snprintf(text, size, "%s, %s in %d of %d cases", usable, t.failed ? "wrong" : "right", t.failed ? t.failed : t.cases,
+             t.cases);
     return text;
 }
 
 static void summarize_formats(const check_device *d, lines *l)
 {
     static const char *const names[CHECK_FORMATS] = { "FP32", "FP16", "FP16 with FP16 sums", "mixed" };
-    char verdict[64], functions[300];
+    char verdict[96], functions[300];
     for (int f = 0; f < CHECK_FORMATS; f++)
         if (total_of(d, f).cases)
             add(l, "%s: %s%s", names[f], verdict_text(d, f, verdict, sizeof verdict),
@@ -113,8 +113,8 @@ static void summarize(const check_device *d, lines *l)
             d->info.limits.max_workgroup_items);
     if (strcmp(d->info.backend, "reference") != 0)
         add(l, "repeats: every case without a state ran %d times; results that differ count as wrong", CHECK_REPEATS);
-    if (without_remedy(d))
-        add(l, "%d cases are wrong and nothing was found that helps: do not trust what this device computes", without_remedy(d));
+    if (without_remedy(d, -1))
+        add(l, "wrong without a remedy: %d of the cases; do not trust what this device computes", without_remedy(d, -1));
 }
 
 /* ---- text ---- */

@@ -72,7 +72,7 @@ static void note_failure(runner *r, const case_report *report)
         return;
     }
     check_failure *failure = &d->failures[d->failure_count++];
-    *failure = (check_failure){ .status = report->status };
+    *failure = (check_failure){ .status = report->status, .format = format_index(report->formats) };
     snprintf(failure->name, sizeof failure->name, "%s: %s", report->group, report->name);
     snprintf(failure->message, sizeof failure->message, "%s", report->message);
     if (report->blamed)

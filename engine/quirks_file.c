@@ -1,13 +1,12 @@
 /* The quirks file: its place, reading and writing. */
 #include "atomic_file.h"
-#include "cache.h"
 #include "quirks.h"
 #include "tile.h"
 
 #include <binade/binade.h>
 
+#include <ctype.h>
 #include <errno.h>
-#include <inttypes.h>
 #include <jansson.h>
 #include <limits.h>
 #include <stdio.h>
@@ -16,18 +15,35 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* One file a device, driver version and engine version: another driver's quirks are not this one's. */
+enum { LONGEST_PART = 60 };
+
+/* What a file's name can hold of a text: whatever is no letter, digit or point becomes one '-'. */
+static void append_part(char *name, size_t size, const char *text)
+{
+    size_t length = strlen(name), end = length + LONGEST_PART < size ? length + LONGEST_PART : size - 1;
+    for (; *text && length < end; text++) {
+        const bool plain = isalnum((unsigned char)*text) || *text == '.';
+        if (plain || (length && name[length - 1] != '-'))
+            name[length++] = plain ? *text : '-';
+    }
+    name[length] = '\0';
+}
+
+/* One file a device, driver version and engine version: another driver's quirks are not this one's. Should two devices have one
+ * name, the texts in the file tell them apart. */
 bool bd_quirks_path(const bd_device_info *info, char *path, size_t size)
 {
     const char *base = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
-    const char *const parts[] = { info->backend, info->name, info->driver, BD_VERSION };
-    const uint64_t hash = bd_cache_hash(parts, sizeof parts / sizeof *parts).low;
+    const char *const parts[] = { info->backend, "-", info->name, "-", info->driver, "-", BD_VERSION };
+    char name[4 * LONGEST_PART + 8] = "";
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        append_part(name, sizeof name, parts[i]);
     int length = 0;
     /* The XDG Base Directory Specification: a relative path is to be ignored. */
     if (base && base[0] == '/')
-        length = snprintf(path, size, "%s/binade/quirks/%s-%016" PRIx64 ".json", base, info->backend, hash);
+        length = snprintf(path, size, "%s/binade/quirks/%s.json", base, name);
     else if (home && home[0] == '/')
-        length = snprintf(path, size, "%s/.local/state/binade/quirks/%s-%016" PRIx64 ".json", home, info->backend, hash);
+        length = snprintf(path, size, "%s/.local/state/binade/quirks/%s.json", home, name);
     return length > 0 && (size_t)length < size;
 }
 

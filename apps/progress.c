@@ -121,9 +121,11 @@ void progress_say(progress *self, const char *format, ...)
         return;
     progress_clear(self);
     fprintf(stderr, "%s%s", self->label, separator(self));
+    char text[2048]; /* a message of a driver or a file among it, which must not steer the terminal */
     va_list list;
     va_start(list, format);
-    vfprintf(stderr, format, list);
+    vsnprintf(text, sizeof(text), format, list);
     va_end(list);
+    app_print_text(stderr, text);
     putc('\n', stderr);
 }

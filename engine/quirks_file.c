@@ -143,7 +143,7 @@ bd_status bd_quirks_save(const bd_device_info *info, const bd_quirks *quirks, ch
     }
     char *text = file_text(info, quirks);
     if (!text)
-        return bd_fail(error, BD_ERROR_MEMORY, "%s: no memory for its text", path);
+        return bd_fail(error, BD_ERROR_MEMORY, "%s: cannot be made: the device's name is not UTF-8, or no memory is left", path);
     bd_atomic_file file;
     bd_status status = make_folders(path, error);
     if (status == BD_OK && (status = bd_atomic_file_open(&file, path, error)) == BD_OK) {

@@ -115,17 +115,6 @@ int bd_group_tiles(const bd_graph *graph, bd_tensor tensor, const bd_target *tar
     return count;
 }
 
-/* ---- variants ---- */
-
-const char *bd_variant_name(bd_variant variant)
-{
-    static const char *const names[BD_VARIANT_COUNT] = {
-        "group-128x128", "group-128x64", "group-64x64", "group-64x32",   "group-32x32", "group-4x4",
-        "vector",        "vector-conv",  "vector-weight", "simd", "library",
-    };
-    return names[variant];
-}
-
 bd_variant bd_variant_of(const bd_kernel *kernel)
 {
     static const bd_variant kinds[] = {
@@ -140,11 +129,6 @@ bd_variant bd_variant_of(const bd_kernel *kernel)
         if (group_all[i].m == kernel->tile.m && group_all[i].n == kernel->tile.n)
             return (bd_variant)i;
     return kinds[kernel->tile.kind];
-}
-
-bool bd_variant_allowed(const bd_target *target, const bd_node *node, bd_variant variant)
-{
-    return !(target->avoid[node->format][node->accumulator] >> variant & 1);
 }
 
 /* ---- CPU drivers with vectors: every tile is of one work-item ---- */

@@ -226,7 +226,7 @@ def test_check(place):
     assert {f['family'] for f in device['families']} >= {'unary', 'matmul', 'convolutions', 'training'}
     assert all(f['worst_ratio'] <= 1 and {'family', 'format', 'failed', 'worst_ulps'} <= f.keys() for f in device['families'])
     exp, = (f for f in device['functions'] if f['function'] == 'exp')
-    assert exp['format'] == 'fp16' and 0.49 < exp['worst_ulps'] <= 0.5
+    assert exp['format'] == 'fp16' and 0.49 < exp['worst_ulps'] <= 0.5 + 2 ** -14 # rounded to F32 first
     assert device['rounding'] == {'fp32_sums': 'to nearest even', 'fp32_to_fp16': 'to nearest even'}
     assert not any(count for classes in device['wrong_elements'].values() for count in classes.values())
     assert device['failures'] == [] and device['quirks'] == '' and device['quirks_file'] is None

@@ -79,7 +79,8 @@ static const char examples[] =
     "  binade check --device vulkan:0 --json --output check.json\n"
     "  binade check --device opencl:0 --limit minimum-vulkan\n"
     "\n"
-    "What is found wrong goes into a quirks file that train, compare and bench obey from then on; BINADE_QUIRKS=off in the\n"
+    "What is found wrong goes into a quirks file that train, compare and bench obey from then on; BINADE_QUIRKS=off in "
+    "the\n"
     "environment goes without it.\n"
     "\n"
     "Exit status: 0 every device computes rightly, 1 one could not be checked, 2 wrong usage, 3 one computes wrongly,\n"
@@ -95,7 +96,11 @@ int command_check(int argc, char **argv)
                "make the device look smaller: minimum-vulkan or shared=16K,workgroup=128,..."),
         OPTION_IN("seed", INTEGER, &self.seed, "N", 0, 9007199254740992.0, "of the random numbers (1)"),
         OPTION("json", FLAG, &self.json, NULL, "print one JSON document"),
-        { .name = "output", .short_name = 'o', .kind = OPTION_TEXT, .target = &self.output, .argument = "FILE",
+        { .name = "output",
+          .short_name = 'o',
+          .kind = OPTION_TEXT,
+          .target = &self.output,
+          .argument = "FILE",
           .help = "write there instead of stdout" },
         OPTION("quiet", FLAG, &self.quiet, NULL, "no progress, only the result"),
     };

@@ -22,7 +22,7 @@ typedef struct check_failure {
     char name[200]; /* "matmul: 1 of 3x5x7 fp16" */
     char message[1024];
     char remedy[256]; /* what the engine does to go round it; "" if nothing helps */
-    int format; /* index of its name */
+    int format;       /* index of its name */
     bd_status status;
     uint32_t blamed[BD_FORMAT_COUNT][BD_FORMAT_COUNT];
 } check_failure;

@@ -1,9 +1,9 @@
 /* What `binade check` found, for people and for programs. */
+#include "../engine/tile.h"
 #include "app.h"
 #include "check.h"
 #include "describe.h"
 #include "json.h"
-#include "../engine/tile.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,9 +72,11 @@ static const char *function_text(const check_device *d, int format, char *text, 
 static const char *verdict_text(const check_device *d, int format, char *text, size_t size)
 {
     const total t = total_of(d, format);
-    const char *const usable = without_remedy(d, format) ? "NOT usable" : t.failed ? "usable with the quirks below" : "usable";
-    snprintf(text, size, "%s, %s in %d of %d cases", usable, t.failed ? "wrong" : "right", t.failed ? t.failed : t.cases,
-             t.cases);
+    const char *const usable = without_remedy(d, format) ? "NOT usable"
+                               : t.failed                ? "usable with the quirks below"
+                                                         : "usable";
+    snprintf(text, size, "%s, %s in %d of %d cases", usable, t.failed ? "wrong" : "right",
+             t.failed ? t.failed : t.cases, t.cases);
     return text;
 }
 
@@ -107,14 +109,16 @@ static void summarize(const check_device *d, lines *l)
         add(l, "largest buffer: %s work%s%s%s", app_bytes(text[0], d->buffer_works),
             d->buffer_works < d->buffer_tried ? ", of " : "",
             d->buffer_works < d->buffer_tried ? app_bytes(text[1], d->buffer_tried) : "",
-            d->buffer_capped ? "; the device claims more, but no larger share of the memory was tried" : "; all that the device claims");
+            d->buffer_capped ? "; the device claims more, but no larger share of the memory was tried"
+                             : "; all that the device claims");
     if (d->buffer_tried)
         add(l, "largest work-group: %u items work, the device claims %u", d->workgroup_items,
             d->info.limits.max_workgroup_items);
     if (strcmp(d->info.backend, "reference") != 0)
         add(l, "repeats: every case without a state ran %d times; results that differ count as wrong", CHECK_REPEATS);
     if (without_remedy(d, -1))
-        add(l, "wrong without a remedy: %d of the cases; do not trust what this device computes", without_remedy(d, -1));
+        add(l, "wrong without a remedy: %d of the cases; do not trust what this device computes",
+            without_remedy(d, -1));
 }
 
 /* ---- text ---- */
@@ -184,9 +188,12 @@ static void print_device(FILE *file, const check *self, const check_device *d)
         return;
     }
     const total all = total_of(d, -1);
-    fprintf(file, "  %s: %d of %d cases right, %s%s\n", d->verdict == CHECK_RIGHT ? "computes rightly" : "COMPUTES WRONGLY",
-            all.cases - all.failed, all.cases, app_duration(time, d->seconds),
-            self->limit ? ", made to look smaller" : self->quick ? ", a quick check" : "");
+    fprintf(file, "  %s: %d of %d cases right, %s%s\n",
+            d->verdict == CHECK_RIGHT ? "computes rightly" : "COMPUTES WRONGLY", all.cases - all.failed, all.cases,
+            app_duration(time, d->seconds),
+            self->limit   ? ", made to look smaller"
+            : self->quick ? ", a quick check"
+                          : "");
     summarize(d, &l);
     for (int i = 0; i < l.count; i++)
         fprintf(file, "  %s\n", l.text[i]);
@@ -206,7 +213,8 @@ void check_write_text(FILE *file, const void *user)
             putc('\n', file);
         print_device(file, self, &self->devices[i]);
     }
-    fputs("\nULP: largest error of an elementwise function in units in the last place. A number: largest error over its bound. exact:\n"
+    fputs("\nULP: largest error of an elementwise function in units in the last place. A number: largest error over "
+          "its bound. exact:\n"
           "the correctly rounded value, or the reference's own bits, everywhere.\n",
           file);
 }
@@ -299,8 +307,8 @@ static json_t *device_json(const check_device *d)
     json_object_set_new(object, "wrong_elements", wrong_json(d));
     json_object_set_new(object, "variants", variants_json(d));
     json_object_set_new(object, "failures", failures_json(d));
-    json_object_set_new(object, "rounding", json_pack("{s:s?, s:s?}", "fp32_sums", d->rounding_f32, "fp32_to_fp16",
-                                                      d->rounding_f16));
+    json_object_set_new(object, "rounding",
+                        json_pack("{s:s?, s:s?}", "fp32_sums", d->rounding_f32, "fp32_to_fp16", d->rounding_f16));
     json_object_set_new(object, "workgroup_items", json_integer(d->workgroup_items));
     json_object_set_new(object, "buffer",
                         json_pack("{s:I, s:I, s:b}", "tried_bytes", (json_int_t)d->buffer_tried, "works_bytes",
@@ -316,9 +324,10 @@ void check_write_json(FILE *file, const void *user)
     json_t *devices = json_array();
     for (size_t i = 0; i < self->device_count; i++)
         json_array_append_new(devices, device_json(&self->devices[i]));
-    json_t *document = json_pack("{s:i, s:s, s:s, s:b, s:s?, s:I, s:i, s:o}", "format_version", APP_FORMAT_VERSION, "version",
-                                 BD_VERSION, "started", self->started, "quick", self->quick, "limit", self->limit, "seed",
-                                 (json_int_t)self->seed, "repeats", CHECK_REPEATS, "devices", devices);
+    json_t *document =
+        json_pack("{s:i, s:s, s:s, s:b, s:s?, s:I, s:i, s:o}", "format_version", APP_FORMAT_VERSION, "version",
+                  BD_VERSION, "started", self->started, "quick", self->quick, "limit", self->limit, "seed",
+                  (json_int_t)self->seed, "repeats", CHECK_REPEATS, "devices", devices);
     json_dumpf(document, file, JSON_STYLE | JSON_INDENT(1));
     putc('\n', file);
     json_decref(document);

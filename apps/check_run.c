@@ -1,8 +1,8 @@
 /* Runs the cases on a device, finds what makes the failing ones right, and writes that down as quirks. */
-#include "check.h"
 #include "../check/probe.h"
 #include "../engine/tile.h"
 #include "app.h"
+#include "check.h"
 #include "lists.h"
 #include <math.h>
 #include <stdlib.h>
@@ -93,7 +93,8 @@ static void on_report(void *user, const case_report *report)
         d->cells[group][format].failed += !report->good;
         note_measures(d, report, group, format);
         progress_count(&r->check->progress, report->group, ++r->done, r->total, "cases");
-    } else if (r->phase == VARIANT && report->status != BD_ERROR_UNSUPPORTED) { /* a tile that does not fit is no variant */
+    } else if (r->phase == VARIANT &&
+               report->status != BD_ERROR_UNSUPPORTED) { /* a tile that does not fit is no variant */
         d->variants[r->variant].cases++;
         d->variants[r->variant].failed += !report->good;
         progress_count(&r->check->progress, bd_variant_name(r->variant), ++r->done, r->total, "cases");
@@ -178,8 +179,7 @@ static bool find_remedy(runner *r, check_failure *failure)
     bd_quirks nothing = { 0 }, no_half = { .no_half_arithmetic = true }, flushes = { .flushes_f32 = true },
               small = { .max_workgroup_items = 64 }, variant = { 0 };
     if (try_quirks(r, &nothing, failure)) {
-        snprintf(failure->remedy, sizeof failure->remedy, "%s",
-                 bd_quirks_any(&r->result->quirks) ? "as before" : "");
+        snprintf(failure->remedy, sizeof failure->remedy, "%s", bd_quirks_any(&r->result->quirks) ? "as before" : "");
         return bd_quirks_any(&r->result->quirks);
     }
     if (half->arithmetic && half->arithmetic_exact && try_quirks(r, &no_half, failure))
@@ -288,7 +288,8 @@ static void write_down(runner *r)
             continue;
         snprintf(d->quirks.wrong[d->quirks.wrong_count++], sizeof d->quirks.wrong[0], "%.159s", d->failures[i].name);
     }
-    d->verdict = d->failure_count || d->quirks.max_workgroup_items || d->quirks.max_buffer_bytes ? CHECK_WRONG : CHECK_RIGHT;
+    d->verdict =
+        d->failure_count || d->quirks.max_workgroup_items || d->quirks.max_buffer_bytes ? CHECK_WRONG : CHECK_RIGHT;
     for (int v = 0; v < BD_VARIANT_COUNT; v++)
         if (d->variants[v].failed)
             d->verdict = CHECK_WRONG;

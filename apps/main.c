@@ -35,7 +35,8 @@ static void print_help(FILE *file)
           "  binade compare --precision fp32,fp16,mixed --device all\n"
           "  binade bench --suite peak,gemm --device vulkan\n"
           "  binade check --quick\n\n"
-          "Exit status: 0 done, 1 failed, 2 wrong usage, 3 a device computes wrongly (check), 130 interrupted (after saving).\n",
+          "Exit status: 0 done, 1 failed, 2 wrong usage, 3 a device computes wrongly (check), 130 interrupted (after "
+          "saving).\n",
           file);
 }
 
@@ -58,8 +59,8 @@ static int run(int argc, char **argv)
         if (!strcmp(name, commands[i].name))
             return commands[i].run(argc - 1, argv + 1);
     bd_error error = { 0 };
-    bd_fail(&error, BD_ERROR_ARGUMENT, "%s: no such command; there are devices, train, compare, bench and check (binade --help)",
-            name);
+    bd_fail(&error, BD_ERROR_ARGUMENT,
+            "%s: no such command; there are devices, train, compare, bench and check (binade --help)", name);
     return app_report(BD_ERROR_ARGUMENT, &error);
 }
 

@@ -321,7 +321,8 @@ static bd_status read_bytes(const test_case *c, bd_store *store, int output, uns
     uint64_t inner;
     const bd_tensor variable = c->outputs[output].variable;
     *bytes = guarded_bytes(c, variable, size, &inner);
-    return bd_store_read(store, variable_name(c, bd_node_at(c->graph, variable)->attr.variable.base), *bytes, *size, error);
+    return bd_store_read(store, variable_name(c, bd_node_at(c->graph, variable)->attr.variable.base), *bytes, *size,
+                         error);
 }
 
 /* Runs again and again, as a race would need to show itself. */
@@ -339,7 +340,8 @@ static bd_status repeat(test_case *c, const device_run *run, bd_error *error)
         for (int o = 0; o < c->output_count && status == BD_OK; o++) {
             status = read_bytes(c, run->store, o, &again, &size, error);
             if (status == BD_OK && memcmp(first[o], again, size) != 0)
-                status = bd_fail(error, BD_ERROR_DATA, "output %d is not the same in run %u as in the first: a race", o, r + 2);
+                status = bd_fail(error, BD_ERROR_DATA, "output %d is not the same in run %u as in the first: a race", o,
+                                 r + 2);
             free(again);
         }
     }
@@ -496,18 +498,11 @@ void case_run(test_case *c)
 }
 
 const case_group case_groups[CASE_GROUPS] = {
-    { "unary", test_unary, false },
-    { "binary", test_binary, false },
-    { "movement", test_movement, false },
-    { "gather", test_gather, false },
-    { "reductions", test_reductions, false },
-    { "softmax", test_softmax, false },
-    { "matmul", test_matmul, false },
-    { "convolutions", test_convolutions, false },
-    { "pooling", test_pooling, false },
-    { "sources", test_sources, false },
-    { "control", test_control, false },
-    { "limits", test_limits, false },
-    { "gradients", test_gradients, true },
-    { "training", test_training, true },
+    { "unary", test_unary, false },           { "binary", test_binary, false },
+    { "movement", test_movement, false },     { "gather", test_gather, false },
+    { "reductions", test_reductions, false }, { "softmax", test_softmax, false },
+    { "matmul", test_matmul, false },         { "convolutions", test_convolutions, false },
+    { "pooling", test_pooling, false },       { "sources", test_sources, false },
+    { "control", test_control, false },       { "limits", test_limits, false },
+    { "gradients", test_gradients, true },    { "training", test_training, true },
 };

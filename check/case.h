@@ -9,7 +9,14 @@
 /* ---- the run ---- */
 
 /* What the reference says of an element, for telling where a device goes wrong. */
-typedef enum value_class { VALUE_NORMAL, VALUE_SUBNORMAL, VALUE_ZERO, VALUE_INFINITE, VALUE_NAN, VALUE_CLASSES } value_class;
+typedef enum value_class {
+    VALUE_NORMAL,
+    VALUE_SUBNORMAL,
+    VALUE_ZERO,
+    VALUE_INFINITE,
+    VALUE_NAN,
+    VALUE_CLASSES
+} value_class;
 
 /* Of one output of a case. */
 typedef struct case_measure {

@@ -244,7 +244,8 @@ static bd_status judge_output(test_case *c, const judgement *j, int o, bd_status
     case_compared *output = &c->outputs[o];
     const test_tolerance *t = &output->tolerance;
     const bd_node *node = bd_node_at(c->graph, output->value);
-    output->measure = (case_measure){ .op = node->op, .of_ulps = t->kind == TOLERANCE_NONE || t->kind == TOLERANCE_ULPS };
+    output->measure =
+        (case_measure){ .op = node->op, .of_ulps = t->kind == TOLERANCE_NONE || t->kind == TOLERANCE_ULPS };
     for (int64_t i = 0; i < output->count; i++) {
         element e = { output->result[i],
                       value_or(j->values[VIEW_ROUNDED][o], i),
@@ -261,11 +262,11 @@ static bd_status judge_output(test_case *c, const judgement *j, int o, bd_status
             continue;
         output->measure.wrong[class_of(&e)]++;
         if (status == BD_OK) /* the first is told */
-            status = bd_fail(error, BD_ERROR_DATA,
-                             "output %d (%s), element %lld of %lld is %.9g, the reference says %.9g%s", o,
-                             bd_op_get_info(node->op)->name, (long long)i, (long long)output->count, e.result,
-                             t->kind == TOLERANCE_ULPS || t->kind == TOLERANCE_SUM ? e.exact : e.rounded,
-                             t->kind == TOLERANCE_NONE ? "" : ": outside of its bound");
+            status =
+                bd_fail(error, BD_ERROR_DATA, "output %d (%s), element %lld of %lld is %.9g, the reference says %.9g%s",
+                        o, bd_op_get_info(node->op)->name, (long long)i, (long long)output->count, e.result,
+                        t->kind == TOLERANCE_ULPS || t->kind == TOLERANCE_SUM ? e.exact : e.rounded,
+                        t->kind == TOLERANCE_NONE ? "" : ": outside of its bound");
     }
     return status;
 }
@@ -283,7 +284,8 @@ static bd_status judge(test_case *c, const judgement *j, bd_error *error)
             c->outputs[o].measure.wrong[VALUE_NORMAL] += !(drift <= 1);
         }
     if (status == BD_OK && drifts && !(drift <= 1))
-        status = bd_fail(error, BD_ERROR_DATA, "after %u steps the weights are %.3g times as far from the exact ones as they may be",
+        status = bd_fail(error, BD_ERROR_DATA,
+                         "after %u steps the weights are %.3g times as far from the exact ones as they may be",
                          c->repeats, drift);
     return status;
 }

@@ -169,7 +169,9 @@ bd_status probe_workgroup(session *s, uint32_t *items, bd_error *error)
         const bd_status status = try_workgroup(s, try, &right, error);
         if (is_fatal(status))
             return status;
-        *items = right ? try : 0;
+        *items = right ?
+        try:
+            0;
     }
     return BD_OK;
 }
@@ -220,7 +222,8 @@ static bd_status try_buffer(session *s, uint64_t bytes, bool *right, bd_error *e
 bd_status probe_buffer(session *s, uint64_t most, uint64_t *bytes, bd_error *error)
 {
     uint64_t low = 0, high = most; /* the largest that worked, the largest that may */
-    for (uint64_t try = most; try >= LEAST_BYTES && (low == 0 || high - low > most / 16); try = low + (high - low) / 2) {
+    for (uint64_t try = most; try >= LEAST_BYTES && (low == 0 || high - low > most / 16);
+         try = low + (high - low) / 2) {
         bool right;
         if (try_buffer(s, try, &right, error) == BD_OK && right) {
             low = try;

@@ -45,7 +45,8 @@ static void train(session *s, format_set f)
     const bd_tensor loss = bd_cross_entropy(g, y, labels);
     bd_tensor gradients[WEIGHTS];
     /* The mean of the losses. A failure stays in the graph, where case_run finds it. */
-    if (bd_gradient(g, loss, bd_constant(g, BD_SHAPE(IMAGES), 1.0 / IMAGES), weights, WEIGHTS, gradients, NULL) == BD_OK)
+    if (bd_gradient(g, loss, bd_constant(g, BD_SHAPE(IMAGES), 1.0 / IMAGES), weights, WEIGHTS, gradients, NULL) ==
+        BD_OK)
         for (int i = 0; i < WEIGHTS; i++) {
             const bd_tensor step = bd_mul(g, gradients[i], bd_constant(g, bd_tensor_shape(g, weights[i]), rate));
             const bd_tensor updated = bd_sub(g, weights[i], step);

@@ -221,10 +221,11 @@ bd_status bd_plan_create(const bd_graph *graph, const bd_target *target, const b
         bd_kernel *kernel = &plan->kernels[k];
         name_kernel(plan, kernel);
         if (!launch(plan, kernel, target)) {
-            status = bd_fail(error, BD_ERROR_UNSUPPORTED,
-                             "kernel '%s': every variant computes wrongly in %s on this device (binade check); use another "
-                             "precision",
-                             kernel->name, bd_format_name(plan->graph->nodes[kernel->anchor].format));
+            status =
+                bd_fail(error, BD_ERROR_UNSUPPORTED,
+                        "kernel '%s': every variant computes wrongly in %s on this device (binade check); use another "
+                        "precision",
+                        kernel->name, bd_format_name(plan->graph->nodes[kernel->anchor].format));
             break;
         }
         count_work(plan, kernel);

@@ -128,8 +128,8 @@ static bd_status refuse(bd_error *error, const char *path, const char *format, .
     vsnprintf(what, sizeof what, format, list);
     va_end(list);
     return bd_fail(error, BD_ERROR_DATA,
-                   "quirks file %s: %s; remove it and run `binade check` again, or set BINADE_QUIRKS=off to go without", path,
-                   what);
+                   "quirks file %s: %s; remove it and run `binade check` again, or set BINADE_QUIRKS=off to go without",
+                   path, what);
 }
 
 typedef struct reader {
@@ -153,7 +153,8 @@ static bd_status read_variants(const reader *r, const json_t *value, bd_quirks *
     json_t *entry;
     if (!json_is_array(value))
         return refuse(r->error, r->path, "'wrong_variants' must be a list");
-    json_array_foreach(value, i, entry) {
+    json_array_foreach(value, i, entry)
+    {
         const char *name = json_string_value(json_object_get(entry, "variant"));
         bd_format format, accumulator;
         bd_status status = read_format(r, entry, "format", &format);
@@ -165,7 +166,8 @@ static bd_status read_variants(const reader *r, const json_t *value, bd_quirks *
         while (v < BD_VARIANT_COUNT && (!name || strcmp(name, bd_variant_name((bd_variant)v)) != 0))
             v++;
         if (v == BD_VARIANT_COUNT || json_object_size(entry) != 3)
-            return refuse(r->error, r->path, "a wrong variant has 'variant' (such as \"%s\"), 'format' and 'accumulator', not '%s'",
+            return refuse(r->error, r->path,
+                          "a wrong variant has 'variant' (such as \"%s\"), 'format' and 'accumulator', not '%s'",
                           bd_variant_name(BD_VARIANT_SIMD), name ? name : "");
         quirks->avoid[format][accumulator] |= 1u << v;
     }
@@ -178,7 +180,8 @@ static bd_status read_wrong(const reader *r, const json_t *value, bd_quirks *qui
     json_t *entry;
     if (!json_is_array(value) || json_array_size(value) > BD_QUIRKS_WRONG)
         return refuse(r->error, r->path, "'wrong' must be a list of at most %d texts", BD_QUIRKS_WRONG);
-    json_array_foreach(value, i, entry) {
+    json_array_foreach(value, i, entry)
+    {
         if (!json_is_string(entry))
             return refuse(r->error, r->path, "'wrong' must be a list of texts");
         snprintf(quirks->wrong[quirks->wrong_count++], sizeof quirks->wrong[0], "%s", json_string_value(entry));
@@ -192,7 +195,8 @@ static bd_status read_flag(const reader *r, const char *name, const json_t *valu
     return json_is_true(value) ? BD_OK : refuse(r->error, r->path, "'%s' must be true, or not be there", name);
 }
 
-static bd_status read_size(const reader *r, const char *name, const json_t *value, int64_t low, int64_t high, int64_t *size)
+static bd_status read_size(const reader *r, const char *name, const json_t *value, int64_t low, int64_t high,
+                           int64_t *size)
 {
     *size = json_integer_value(value);
     return json_is_integer(value) && *size >= low && *size <= high
@@ -251,14 +255,17 @@ static bd_status check_identity(const reader *r, const json_t *whole, const bd_d
 {
     const struct {
         const char *name, *wanted;
-    } texts[] = { { "backend", info->backend }, { "device", info->name }, { "driver", info->driver }, { "engine", BD_VERSION } };
+    } texts[] = {
+        { "backend", info->backend }, { "device", info->name }, { "driver", info->driver }, { "engine", BD_VERSION }
+    };
     const json_t *version = json_object_get(whole, "format_version");
     if (json_integer_value(version) != BD_QUIRKS_FORMAT_VERSION)
         return refuse(r->error, r->path, "'format_version' must be %d", BD_QUIRKS_FORMAT_VERSION);
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         const char *text = json_string_value(json_object_get(whole, texts[i].name));
         if (!text || strcmp(text, texts[i].wanted) != 0)
-            return refuse(r->error, r->path, "'%s' must be \"%.100s\", the device's own", texts[i].name, texts[i].wanted);
+            return refuse(r->error, r->path, "'%s' must be \"%.100s\", the device's own", texts[i].name,
+                          texts[i].wanted);
     }
     return BD_OK;
 }
@@ -268,7 +275,8 @@ static bd_status read_members(const reader *r, json_t *whole, bd_quirks *quirks)
     static const char *const others[] = { "format_version", "backend", "device", "driver", "engine" };
     const char *key;
     json_t *value;
-    json_object_foreach(whole, key, value) {
+    json_object_foreach(whole, key, value)
+    {
         bool other = false;
         int m = 0;
         for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
@@ -286,8 +294,8 @@ static bd_status read_members(const reader *r, json_t *whole, bd_quirks *quirks)
     return BD_OK;
 }
 
-bd_status bd_quirks_parse(const char *path, const char *text, size_t size, const bd_device_info *info, bd_quirks *quirks,
-                          bd_error *error)
+bd_status bd_quirks_parse(const char *path, const char *text, size_t size, const bd_device_info *info,
+                          bd_quirks *quirks, bd_error *error)
 {
     const reader r = { path, error };
     json_error_t reason;
@@ -297,7 +305,8 @@ bd_status bd_quirks_parse(const char *path, const char *text, size_t size, const
     json_t *whole = json_loadb(text, size, JSON_REJECT_DUPLICATES, &reason);
     if (!whole)
         return refuse(error, path, "line %d: %s", reason.line, reason.text);
-    bd_status status = json_is_object(whole) ? check_identity(&r, whole, info) : refuse(error, path, "not a JSON object");
+    bd_status status =
+        json_is_object(whole) ? check_identity(&r, whole, info) : refuse(error, path, "not a JSON object");
     if (status == BD_OK)
         status = read_members(&r, whole, quirks);
     json_decref(whole);

@@ -32,8 +32,8 @@ void bd_quirks_describe(const bd_quirks *quirks, char *text, size_t size);
 
 /* Reads the text of a file for this device. BD_ERROR_DATA for anything that is not as documented, or about another device;
  * `path` is for the message. */
-bd_status bd_quirks_parse(const char *path, const char *text, size_t size, const bd_device_info *info, bd_quirks *quirks,
-                          bd_error *error);
+bd_status bd_quirks_parse(const char *path, const char *text, size_t size, const bd_device_info *info,
+                          bd_quirks *quirks, bd_error *error);
 
 /* The file's path; false where there is no home for it. */
 bool bd_quirks_path(const bd_device_info *info, char *path, size_t size);

@@ -66,7 +66,8 @@ bd_status bd_quirks_load(const bd_device_info *info, bd_quirks *quirks, bd_error
     bd_status status = text ? BD_OK : bd_fail(error, BD_ERROR_MEMORY, "out of memory for a quirks file");
     if (status == BD_OK) {
         const size_t length = fread(text, 1, BD_QUIRKS_MOST_BYTES + 1, file);
-        status = ferror(file) ? cannot_read(path, errno, error) : bd_quirks_parse(path, text, length, info, quirks, error);
+        status =
+            ferror(file) ? cannot_read(path, errno, error) : bd_quirks_parse(path, text, length, info, quirks, error);
     }
     free(text);
     fclose(file);
@@ -83,8 +84,9 @@ static json_t *variants_json(const bd_quirks *q)
         const bd_format format = formats[i / 2], accumulator = formats[i % 2];
         for (int v = 0; v < BD_VARIANT_COUNT; v++)
             if (q->avoid[format][accumulator] >> v & 1)
-                json_array_append_new(list, json_pack("{s:s, s:s, s:s}", "variant", bd_variant_name((bd_variant)v), "format",
-                                                      bd_format_name(format), "accumulator", bd_format_name(accumulator)));
+                json_array_append_new(list,
+                                      json_pack("{s:s, s:s, s:s}", "variant", bd_variant_name((bd_variant)v), "format",
+                                                bd_format_name(format), "accumulator", bd_format_name(accumulator)));
     }
     return list;
 }
@@ -92,8 +94,8 @@ static json_t *variants_json(const bd_quirks *q)
 /* NULL without memory, or where a driver's name is no UTF-8. */
 static char *file_text(const bd_device_info *info, const bd_quirks *q)
 {
-    json_t *whole = json_pack("{s:i, s:s, s:s, s:s, s:s}", "format_version", BD_QUIRKS_FORMAT_VERSION, "backend", info->backend,
-                              "device", info->name, "driver", info->driver, "engine", BD_VERSION);
+    json_t *whole = json_pack("{s:i, s:s, s:s, s:s, s:s}", "format_version", BD_QUIRKS_FORMAT_VERSION, "backend",
+                              info->backend, "device", info->name, "driver", info->driver, "engine", BD_VERSION);
     if (!whole)
         return NULL;
     json_t *variants = variants_json(q), *wrong = json_array();
@@ -135,7 +137,8 @@ static bd_status make_folders(char *path, bd_error *error)
 bd_status bd_quirks_save(const bd_device_info *info, const bd_quirks *quirks, char *path, size_t size, bd_error *error)
 {
     if (!bd_quirks_path(info, path, size))
-        return bd_fail(error, BD_ERROR_FILE, "no place for the quirks file: neither XDG_STATE_HOME nor HOME is a folder's path");
+        return bd_fail(error, BD_ERROR_FILE,
+                       "no place for the quirks file: neither XDG_STATE_HOME nor HOME is a folder's path");
     if (!bd_quirks_any(quirks)) {
         if (unlink(path) == 0 || errno == ENOENT || errno == ENOTDIR)
             return BD_OK;
@@ -143,7 +146,8 @@ bd_status bd_quirks_save(const bd_device_info *info, const bd_quirks *quirks, ch
     }
     char *text = file_text(info, quirks);
     if (!text)
-        return bd_fail(error, BD_ERROR_MEMORY, "%s: cannot be made: the device's name is not UTF-8, or no memory is left", path);
+        return bd_fail(error, BD_ERROR_MEMORY,
+                       "%s: cannot be made: the device's name is not UTF-8, or no memory is left", path);
     bd_atomic_file file;
     bd_status status = make_folders(path, error);
     if (status == BD_OK && (status = bd_atomic_file_open(&file, path, error)) == BD_OK) {

@@ -289,8 +289,8 @@ bool bd_contraction_launch(const bd_plan *plan, bd_kernel *kernel, const bd_targ
         return true;
     bd_tile *tile = &kernel->tile, tiles[BD_GROUP_TILES];
     int64_t groups = c.batch * chunks;
-    if (may_vector(target, node, BD_VARIANT_VECTOR_CONV) && (node->op == BD_OP_CONV2D || node->op == BD_OP_CONV2D_DATA) &&
-        conv_tile(graph, node, &c, target, tile)) {
+    if (may_vector(target, node, BD_VARIANT_VECTOR_CONV) &&
+        (node->op == BD_OP_CONV2D || node->op == BD_OP_CONV2D_DATA) && conv_tile(graph, node, &c, target, tile)) {
         groups *= ceil_divide(node->shape.dim[0], tile->images) * ceil_divide(node->shape.dim[1], tile->rows) *
                   ceil_divide(c.n, tile->n);
     } else if (may_vector(target, node, BD_VARIANT_VECTOR_WEIGHT) && node->op == BD_OP_CONV2D_WEIGHT &&

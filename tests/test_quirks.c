@@ -15,7 +15,9 @@
 
 static const bd_device_info device = { .backend = "vulkan", .name = "Toy", .driver = "toy 1.2" };
 
-#define IDENTITY "\"format_version\":1,\"backend\":\"vulkan\",\"device\":\"Toy\",\"driver\":\"toy 1.2\",\"engine\":\"" BD_VERSION "\""
+#define IDENTITY                                                                                                       \
+    "\"format_version\":1,\"backend\":\"vulkan\",\"device\":\"Toy\",\"driver\":\"toy 1.2\",\"engine\":\"" BD_VERSION   \
+    "\""
 
 static void begin(void)
 {
@@ -30,8 +32,13 @@ static bd_status parse(const char *text, bd_quirks *quirks, bd_error *error)
 
 static bd_quirks many(void)
 {
-    bd_quirks q = { .no_half_arithmetic = true, .flushes_f16 = true, .flushes_f32 = true, .max_workgroup_items = 128,
-                    .max_buffer_bytes = 1 << 30, .wrong = { "unary: exp", "rows" }, .wrong_count = 2 };
+    bd_quirks q = { .no_half_arithmetic = true,
+                    .flushes_f16 = true,
+                    .flushes_f32 = true,
+                    .max_workgroup_items = 128,
+                    .max_buffer_bytes = 1 << 30,
+                    .wrong = { "unary: exp", "rows" },
+                    .wrong_count = 2 };
     q.avoid[BD_F16][BD_F32] = 1u << BD_VARIANT_SIMD | 1u << BD_VARIANT_GROUP_64X32;
     q.avoid[BD_F32][BD_F32] = 1u << BD_VARIANT_LIBRARY;
     return q;
@@ -82,9 +89,11 @@ static const struct {
     { "{" IDENTITY ",\"wrong_variants\":{}}", "wrong_variants" },
     { "{" IDENTITY ",\"wrong_variants\":[1]}", "wrong variant" },
     { "{" IDENTITY ",\"wrong_variants\":[{\"variant\":\"simd\",\"format\":\"f16\"}]}", "accumulator" },
-    { "{" IDENTITY ",\"wrong_variants\":[{\"variant\":\"simd\",\"format\":\"u8\",\"accumulator\":\"f32\"}]}", "'format'" },
+    { "{" IDENTITY ",\"wrong_variants\":[{\"variant\":\"simd\",\"format\":\"u8\",\"accumulator\":\"f32\"}]}",
+      "'format'" },
     { "{" IDENTITY ",\"wrong_variants\":[{\"variant\":\"simt\",\"format\":\"f16\",\"accumulator\":\"f32\"}]}", "simt" },
-    { "{" IDENTITY ",\"wrong_variants\":[{\"variant\":\"simd\",\"format\":\"f16\",\"accumulator\":\"f32\",\"k\":8}]}", "simd" },
+    { "{" IDENTITY ",\"wrong_variants\":[{\"variant\":\"simd\",\"format\":\"f16\",\"accumulator\":\"f32\",\"k\":8}]}",
+      "simd" },
 };
 
 START_TEST(bad_files_are_refused)
@@ -92,7 +101,8 @@ START_TEST(bad_files_are_refused)
     bd_quirks quirks = many();
     bd_error error = { 0 };
     ck_assert_int_eq(parse(bad[_i].text, &quirks, &error), BD_ERROR_DATA);
-    ck_assert_msg(strstr(error.message, bad[_i].what) && strstr(error.message, "FILE") && strstr(error.message, "BINADE_QUIRKS"),
+    ck_assert_msg(strstr(error.message, bad[_i].what) && strstr(error.message, "FILE") &&
+                      strstr(error.message, "BINADE_QUIRKS"),
                   "%s", error.message);
     ck_assert(!bd_quirks_any(&quirks));
 }

@@ -7,10 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-bd_status __real_bd_kernel_source(const bd_plan *plan, const bd_kernel *kernel, const bd_target *target, bd_dialect dialect,
-                                  char **source, bd_error *error);
-bd_status __wrap_bd_kernel_source(const bd_plan *plan, const bd_kernel *kernel, const bd_target *target, bd_dialect dialect,
-                                  char **source, bd_error *error);
+bd_status __real_bd_kernel_source(const bd_plan *plan, const bd_kernel *kernel, const bd_target *target,
+                                  bd_dialect dialect, char **source, bd_error *error);
+bd_status __wrap_bd_kernel_source(const bd_plan *plan, const bd_kernel *kernel, const bd_target *target,
+                                  bd_dialect dialect, char **source, bd_error *error);
 
 /* Puts `text` behind every `mark`. */
 static void insert(char **source, const char *mark, const char *text)
@@ -40,8 +40,8 @@ static bool is_contraction(const bd_plan *plan, const bd_kernel *kernel, const c
            (!format || strcmp(format + 1, bd_format_name(plan->graph->nodes[kernel->anchor].format)) == 0);
 }
 
-bd_status __wrap_bd_kernel_source(const bd_plan *plan, const bd_kernel *kernel, const bd_target *target, bd_dialect dialect,
-                                  char **source, bd_error *error)
+bd_status __wrap_bd_kernel_source(const bd_plan *plan, const bd_kernel *kernel, const bd_target *target,
+                                  bd_dialect dialect, char **source, bd_error *error)
 {
     const char *wish = getenv("BINADE_WRONG_KERNEL");
     bd_status status = __real_bd_kernel_source(plan, kernel, target, dialect, source, error);

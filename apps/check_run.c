@@ -301,11 +301,11 @@ static bd_status save(runner *r, bd_error *error)
     check_device *d = r->result;
     if (r->check->limit || !strcmp(d->info.backend, "reference"))
         return BD_OK;
-    if (r->check->quick) {
-        bd_quirks known;
-        if (bd_quirks_load(&d->info, &known, error) == BD_OK)
-            bd_quirks_merge(&d->quirks, &known);
-    }
+    bd_quirks known;
+    if (bd_quirks_load(&d->info, &known, error))
+        progress_say(&r->check->progress, "what was there is replaced: %s", error->message);
+    else if (r->check->quick)
+        bd_quirks_merge(&d->quirks, &known);
     bd_status status = bd_quirks_save(&d->info, &d->quirks, d->quirks_path, sizeof d->quirks_path, error);
     if (status || !bd_quirks_any(&d->quirks))
         d->quirks_path[0] = '\0';

@@ -172,24 +172,29 @@ static bool any_blamed(const check_failure *failure)
     return false;
 }
 
-/* Tries what may be at fault, one thing after the other; true if the case passes then. */
+/* Tries what may be at fault, one thing after the other; true if one of them, which is then in force, makes the case pass. */
 static bool find_remedy(runner *r, check_failure *failure)
 {
     const bd_half_support *half = &r->result->info.half;
-    bd_quirks nothing = { 0 }, no_half = { .no_half_arithmetic = true }, flushes = { .flushes_f32 = true },
-              small = { .max_workgroup_items = 64 }, variant = { 0 };
-    if (try_quirks(r, &nothing, failure)) {
-        snprintf(failure->remedy, sizeof failure->remedy, "%s", bd_quirks_any(&r->result->quirks) ? "as before" : "");
-        return bd_quirks_any(&r->result->quirks);
-    }
-    if (half->arithmetic && half->arithmetic_exact && try_quirks(r, &no_half, failure))
-        return true;
-    if (half->subnormals_f32 && try_quirks(r, &flushes, failure))
-        return true;
+    const bd_quirks no_half = { .no_half_arithmetic = true }, flushes = { .flushes_f32 = true },
+                    small = { .max_workgroup_items = 64 };
+    bd_quirks variant = { 0 };
     memcpy(variant.avoid, failure->blamed, sizeof variant.avoid);
-    if (any_blamed(failure) && try_quirks(r, &variant, failure))
-        return true;
-    return r->result->info.limits.max_workgroup_items > 64 && try_quirks(r, &small, failure);
+    return (half->arithmetic && half->arithmetic_exact && try_quirks(r, &no_half, failure)) ||
+           (half->subnormals_f32 && try_quirks(r, &flushes, failure)) ||
+           (any_blamed(failure) && try_quirks(r, &variant, failure)) ||
+           (r->result->info.limits.max_workgroup_items > 64 && try_quirks(r, &small, failure));
+}
+
+/* Do the quirks that are in force already make it pass? */
+static bool is_remedied(runner *r, check_failure *failure)
+{
+    const bd_quirks *known = &r->result->quirks;
+    obey(r, known);
+    if (!bd_quirks_any(known) || !passes(r, failure))
+        return false;
+    bd_quirks_describe(known, failure->remedy, sizeof failure->remedy);
+    return true;
 }
 
 /* For every failure a remedy, if there is one. Where a variant is left out its place is taken by another, which is then to be
@@ -198,9 +203,7 @@ static void diagnose(runner *r)
 {
     check_device *d = r->result;
     for (size_t i = 0; i < d->failure_count && i < MOST_REMEDIES && !should_stop(r); i++) {
-        const bool avoided = any_blamed(&d->failures[i]);
-        const bool found = find_remedy(r, &d->failures[i]);
-        if (!found || !avoided || !strcmp(d->failures[i].remedy, "as before"))
+        if (is_remedied(r, &d->failures[i]) || !find_remedy(r, &d->failures[i]) || !any_blamed(&d->failures[i]))
             continue;
         progress_say(&r->check->progress, "%s: %s; checking what takes its place", d->failures[i].name,
                      d->failures[i].remedy);
@@ -276,6 +279,17 @@ static bd_status find_sizes(runner *r, bd_error *error)
 
 /* ---- a device ---- */
 
+static void add_wrong(bd_quirks *quirks, const char *what)
+{
+    if (quirks->wrong_count < BD_QUIRKS_WRONG)
+        snprintf(quirks->wrong[quirks->wrong_count++], sizeof quirks->wrong[0], "%.159s", what);
+}
+
+static bool is_nearest(const char *rounding)
+{
+    return !rounding || !strcmp(rounding, "to nearest even");
+}
+
 static void write_down(runner *r)
 {
     check_device *d = r->result;
@@ -283,13 +297,17 @@ static void write_down(runner *r)
     d->quirks.no_half_arithmetic |= half->arithmetic && !half->arithmetic_exact;
     d->quirks.flushes_f16 |= d->wrong[1][VALUE_SUBNORMAL] > 0 && d->wrong[1][VALUE_NORMAL] == 0;
     d->quirks.flushes_f32 |= !half->subnormals_f32;
-    for (size_t i = 0; i < d->failure_count; i++) {
-        if (d->failures[i].remedy[0] || d->quirks.wrong_count == BD_QUIRKS_WRONG)
-            continue;
-        snprintf(d->quirks.wrong[d->quirks.wrong_count++], sizeof d->quirks.wrong[0], "%.159s", d->failures[i].name);
-    }
+    for (size_t i = 0; i < d->failure_count; i++)
+        if (!d->failures[i].remedy[0])
+            add_wrong(&d->quirks, d->failures[i].name);
+    if (!is_nearest(d->rounding_f32))
+        add_wrong(&d->quirks, "rounding of FP32 sums");
+    if (!is_nearest(d->rounding_f16))
+        add_wrong(&d->quirks, "rounding of FP32 to FP16");
     d->verdict =
-        d->failure_count || d->quirks.max_workgroup_items || d->quirks.max_buffer_bytes ? CHECK_WRONG : CHECK_RIGHT;
+        d->failure_count || d->quirks.wrong_count || d->quirks.max_workgroup_items || d->quirks.max_buffer_bytes
+            ? CHECK_WRONG
+            : CHECK_RIGHT;
     for (int v = 0; v < BD_VARIANT_COUNT; v++)
         if (d->variants[v].failed)
             d->verdict = CHECK_WRONG;

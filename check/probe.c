@@ -74,11 +74,12 @@ bd_status probe_rounding(session *s, bd_format format, const char **name, bd_err
         return BD_ERROR_MEMORY;
     const bd_shape shape = BD_SHAPE(VALUES);
     const bd_tensor left = variable(graph, "/a", BD_F32, shape), right = variable(graph, "/b", BD_F32, shape);
-    /* A half is stored of what is exact as a float; a float of what is a sum. */
-    bd_assign(graph, variable(graph, "/y", format, shape), format == BD_F32 ? bd_add(graph, left, right) : left);
+    /* A node's result is rounded to its format: that of a sum, and of a cast of what is exact as a float. */
+    const bd_tensor result = format == BD_F32 ? bd_add(graph, left, right) : bd_cast(graph, left, BD_ROLE_ACTIVATION);
+    bd_assign(graph, variable(graph, "/y", format, shape), result);
     for (bd_tensor t = 0; t < graph->node_count; t++)
-        if (graph->nodes[t].op == BD_OP_ASSIGN)
-            graph->nodes[t].format = format;
+        if (graph->nodes[t].op != BD_OP_VARIABLE)
+            graph->nodes[t].format = graph->nodes[t].accumulator = format;
     for (int i = 0; i < VALUES; i++) {
         const tie t = tie_at(format, i);
         a[i] = t.sign * (format == BD_F32 ? t.low : t.low + t.rest);

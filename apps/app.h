@@ -6,8 +6,8 @@
 #include <binade/binade.h>
 #include <stdio.h>
 
-/* The program's exit statuses, promised in --help and docs/usage.md. */
-enum app_exit { APP_DONE = 0, APP_FAILED = 1, APP_USAGE = 2, APP_LOST = 3, APP_INTERRUPTED = 130 };
+/* The program's exit statuses, promised in --help and docs/usage.md. APP_WRONG: `check` found a device that computes wrongly. */
+enum app_exit { APP_DONE = 0, APP_FAILED = 1, APP_USAGE = 2, APP_LOST = 3, APP_WRONG = 4, APP_INTERRUPTED = 130 };
 
 /* Of every JSON document that the program writes. It grows when a field changes its meaning or goes, not when one is
  * added. */
@@ -22,6 +22,7 @@ int command_devices(int argc, char **argv);
 int command_train(int argc, char **argv);
 int command_compare(int argc, char **argv);
 int command_bench(int argc, char **argv);
+int command_check(int argc, char **argv);
 
 /* Prints "binade: MESSAGE" on stderr, on one line and without control characters, and returns the exit status that
  * `status` asks for: APP_USAGE for BD_ERROR_ARGUMENT, APP_LOST for BD_ERROR_LOST, APP_INTERRUPTED for

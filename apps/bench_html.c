@@ -78,6 +78,7 @@ static void device_cards(FILE *file, const bench *self)
                    "<dd>%s</dd><dt>FP16</dt><dd>%s</dd><dt>Matrix units</dt><dd>%s</dd>",
                    info->id, info->name, info->driver, describe_type(info->type), describe_arithmetic(&info->half),
                    info->matrix_units[0] ? info->matrix_units : "none");
+        html_print(file, "<dt>Quirks in force</dt><dd>%s</dd>", info->quirks[0] ? info->quirks : "none");
         if (info->limit[0])
             html_print(file, "<dt>Limited to</dt><dd>%s</dd>", info->limit);
         fputs("</dl></div>\n", file);

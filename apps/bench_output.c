@@ -44,6 +44,7 @@ static json_t *flat(const bench *self, const bench_row *row)
     if (!object)
         return NULL;
     const bool ok = row->status == BENCH_OK;
+    json_object_set_new(object, "quirks", json_text(device->quirks));
     json_object_set_new(object, "reason", json_text(row->reason));
     set_number(object, "value", bench_value(row));
     json_object_set_new(object, "unit", json_string(bench_unit_names[row->unit]));

@@ -46,5 +46,9 @@ void describe_device(FILE *file, const bd_device_info *info)
     app_print_text(file, info->driver);
     if (info->limit[0])
         fprintf(file, ", limited to %s", info->limit);
+    if (info->quirks[0]) {
+        fputs("; quirks in force: ", file);
+        app_print_text(file, info->quirks);
+    }
     putc('\n', file);
 }

@@ -52,6 +52,8 @@ static void print_device(const bd_device_info *info, bool opened, const bd_error
     }
     fputs("  matrix units     ", stdout);
     app_print_text(stdout, info->matrix_units[0] ? info->matrix_units : "none");
+    fputs("\n  quirks           ", stdout);
+    app_print_text(stdout, info->quirks[0] ? info->quirks : "none known (binade check looks for them)");
     putchar('\n');
 }
 

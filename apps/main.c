@@ -15,6 +15,7 @@ static const struct {
     { "train", command_train, "train a model on a device in a precision" },
     { "compare", command_compare, "train in several precisions, on several devices, side by side" },
     { "bench", command_bench, "how fast a device and the engine's kernels on it are, results checked" },
+    { "check", command_check, "whether a device computes rightly, and what the engine must go round" },
 };
 enum { COMMANDS = sizeof(commands) / sizeof(commands[0]) };
 
@@ -32,8 +33,10 @@ static void print_help(FILE *file)
           "  binade devices\n"
           "  binade train --precision mixed --device vulkan\n"
           "  binade compare --precision fp32,fp16,mixed --device all\n"
-          "  binade bench --suite peak,gemm --device vulkan\n\n"
-          "Exit status: 0 done, 1 failed, 2 wrong usage, 3 device lost, 130 interrupted (after saving).\n",
+          "  binade bench --suite peak,gemm --device vulkan\n"
+          "  binade check --quick\n\n"
+          "Exit status: 0 done, 1 failed, 2 wrong usage, 3 device lost, 4 a device computes wrongly (check),\n"
+          "130 interrupted (after saving).\n",
           file);
 }
 

@@ -69,14 +69,19 @@ static const char *separator(const progress *self)
     return *self->label ? "  " : "";
 }
 
-void progress_compile(progress *self, int done, int total)
+void progress_count(progress *self, const char *what, int done, int total, const char *things)
 {
     if (!self->terminal || total < 1)
         return;
     char left[160], right[48];
-    snprintf(left, sizeof(left), "%s%scompile", self->label, separator(self));
-    snprintf(right, sizeof(right), "%d of %d kernels", done, total);
+    snprintf(left, sizeof(left), "%s%s%s", self->label, separator(self), what);
+    snprintf(right, sizeof(right), "%d of %d %s", done, total, things);
     draw(self, left, (double)done / total, right);
+}
+
+void progress_compile(progress *self, int done, int total)
+{
+    progress_count(self, "compile", done, total, "kernels");
 }
 
 static void draw_step(progress *self, const bd_train_event *e)
@@ -116,9 +121,11 @@ void progress_say(progress *self, const char *format, ...)
         return;
     progress_clear(self);
     fprintf(stderr, "%s%s", self->label, separator(self));
+    char text[2048]; /* a message of a driver or a file among it, which must not steer the terminal */
     va_list list;
     va_start(list, format);
-    vfprintf(stderr, format, list);
+    vsnprintf(text, sizeof(text), format, list);
     va_end(list);
+    app_print_text(stderr, text);
     putc('\n', stderr);
 }

@@ -13,6 +13,8 @@ typedef struct progress {
 
 /* Looks at stderr, TERM, NO_COLOR (no-color.org) and the locale. */
 void progress_init(progress *self, const char *label, bool quiet);
+/* "WHAT  -----  3 of 12 THINGS" */
+void progress_count(progress *self, const char *what, int done, int total, const char *things);
 void progress_compile(progress *self, int done, int total);
 void progress_event(progress *self, const bd_train_event *event);
 /* Takes the bar away, before something else is printed. */

@@ -310,6 +310,7 @@ static void device_card(FILE *file, const bd_device_info *info)
     snprintf(group, sizeof(group), "%u items, %s shared", info->limits.max_workgroup_items,
              app_bytes(text, info->limits.shared_bytes));
     entry(file, "Work-group", group);
+    entry(file, "Quirks in force", info->quirks[0] ? info->quirks : "none");
     fputs("</dl></div>\n", file);
 }
 

@@ -152,7 +152,7 @@ static bd_status profile(session *self, bd_error *error)
     return status;
 }
 
-static void print_result(const bd_train_event *e)
+static void print_result(const bd_train_event *e, const char *quirks)
 {
     char images[32], planned[32], peak[32], dataset[32], time[32];
     printf("test accuracy  %.2f%%\n", e->test_accuracy * 100);
@@ -163,6 +163,11 @@ static void print_result(const bd_train_event *e)
     printf("device memory  %s planned, %s at the peak, and %s of data\n", app_bytes(planned, e->planned_device_bytes),
            app_bytes(peak, training), app_bytes(dataset, data));
     printf("overflows      %lld\n", (long long)e->overflows);
+    if (quirks[0]) {
+        fputs("quirks         ", stdout);
+        app_print_text(stdout, quirks);
+        putchar('\n');
+    }
     if (e->checkpoint) {
         fputs("checkpoint     ", stdout);
         app_print_text(stdout, e->checkpoint);
@@ -200,7 +205,7 @@ static bd_status train(session *self, bd_error *error)
     if (!status && !self->options.json && limit[0])
         printf("limited to     %s\n", limit);
     if (!status && !self->options.json)
-        print_result(&result);
+        print_result(&result, bd_device_get_info(self->device)->quirks);
     bd_trainer_destroy(&trainer);
     if (self->record_status) {
         *error = self->record_error;
@@ -262,6 +267,9 @@ static bd_status run(session *self, bd_error *error)
         status = bd_precision_parse(self->options.precision, &self->params.precision, error);
     if (!status && (!self->dry_run || self->options.device))
         status = open_device(self, error);
+    if (!status && self->device && bd_device_get_info(self->device)->quirks[0])
+        progress_say(&self->progress, "quirks of %s in force: %s", bd_device_get_info(self->device)->id,
+                     bd_device_get_info(self->device)->quirks);
     if (!status && self->limit && !self->device)
         status = bd_fail(error, BD_ERROR_ARGUMENT, "--limit needs --device here: it is a device that it limits");
     if (!status)

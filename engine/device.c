@@ -1,6 +1,7 @@
 /* The front end of devices: lists those of all backends, opens one by a name that a person would type. */
 #include "../backends/backend.h"
 #include "cache.h"
+#include "quirks.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -61,7 +62,7 @@ bd_status bd_device_explain_loss(const char *id, bd_status status, const char *w
     return bd_fail(error, status, "%s was lost %s: %.900s", id, when, told.message);
 }
 
-bd_status bd_device_open(const char *name, bd_device **device, bd_error *error)
+bd_status bd_device_open_without_quirks(const char *name, bd_device **device, bd_error *error)
 {
     if (!name || !device)
         return bd_fail(error, BD_ERROR_ARGUMENT, "bd_device_open: name or result pointer is NULL");
@@ -95,6 +96,21 @@ bd_status bd_device_open(const char *name, bd_device **device, bd_error *error)
         status = bd_device_explain_loss(infos[index].id, status, "while it was opened", error);
     }
     free(infos);
+    return status;
+}
+
+bd_status bd_device_open(const char *name, bd_device **device, bd_error *error)
+{
+    bd_status status = bd_device_open_without_quirks(name, device, error);
+    const char *wish = getenv("BINADE_QUIRKS");
+    if (status != BD_OK || (wish && strcmp(wish, "off") == 0))
+        return status;
+    bd_quirks quirks;
+    status = bd_quirks_load(&(*device)->info, &quirks, error);
+    if (status == BD_OK)
+        bd_quirks_apply(&quirks, *device);
+    else
+        bd_device_close(device);
     return status;
 }
 

@@ -414,7 +414,8 @@ static void adopt_operand(fuser *f, int kernel, bd_tensor node)
 static bool library_can(const fuser *f, bd_tensor tensor)
 {
     const bd_node *node = &f->graph->nodes[tensor];
-    if (f->options->gemm != BD_GEMM_LIBRARY || node->op != BD_OP_MATMUL || node->chunks > 1)
+    if (f->options->gemm != BD_GEMM_LIBRARY || node->op != BD_OP_MATMUL || node->chunks > 1 ||
+        !bd_variant_allowed(f->target, node, BD_VARIANT_LIBRARY))
         return false;
     for (int i = 0; i < 2; i++) {
         bd_tensor input = node->inputs[i];

@@ -30,6 +30,24 @@ typedef struct bd_tile {
     uint32_t images, rows;   /* convolutions: of a work-group */
 } bd_tile;
 
+/* Every way to do a contraction, which `binade check` tests one by one: the tiles of BD_TILE_GROUP, the other kinds of tiles, and
+ * the backend's library. Names in variant.c. */
+typedef enum bd_variant {
+    BD_VARIANT_GROUP_128X128,
+    BD_VARIANT_GROUP_128X64,
+    BD_VARIANT_GROUP_64X64,
+    BD_VARIANT_GROUP_64X32,
+    BD_VARIANT_GROUP_32X32,
+    BD_VARIANT_GROUP_4X4,
+    BD_VARIANT_VECTOR,
+    BD_VARIANT_VECTOR_CONV,
+    BD_VARIANT_VECTOR_WEIGHT,
+    BD_VARIANT_SIMD,
+    BD_VARIANT_MATRIX,
+    BD_VARIANT_LIBRARY,
+    BD_VARIANT_COUNT
+} bd_variant;
+
 /* How a kernel reads an operand: from a storage buffer, or through a texel buffer with so many elements to a texel. */
 typedef enum bd_access {
     BD_ACCESS_BUFFER = 0,
@@ -109,6 +127,9 @@ typedef struct bd_target {
     /* Operands of up to so many elements are read as texels, in a kernel up to texel_bindings; 0: as buffers. A CPU driver's
      * texel fetch may take a tenth of its storage buffers' loads. */
     uint32_t texel_elements, texel_bindings;
+    /* Variants that compute wrongly here and are not used, by the formats of a contraction and of its accumulator: a bit for each
+     * bd_variant. */
+    uint32_t avoid[BD_FORMAT_COUNT][BD_FORMAT_COUNT];
 } bd_target;
 
 typedef struct bd_compile_options {

@@ -34,7 +34,8 @@ static uint32_t power_of_two_up_to(uint32_t limit, int64_t wanted)
     return size <= limit ? size : size / 2;
 }
 
-static void launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *target)
+/* False where no variant of a contraction is left. */
+static bool launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *target)
 {
     const uint32_t most = target->limits.max_workgroup_items < 256 ? target->limits.max_workgroup_items : 256;
     kernel->local[0] = kernel->local[1] = kernel->local[2] = 1;
@@ -64,10 +65,11 @@ static void launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *targ
         bd_spread_groups(target, kernel, blocks * (uint64_t)(e->outer * e->chunks));
         break;
     }
-    case BD_KERNEL_CONTRACTION: bd_contraction_launch(plan, kernel, target); break;
+    case BD_KERNEL_CONTRACTION: return bd_contraction_launch(plan, kernel, target);
     case BD_KERNEL_CONTROL:
     case BD_KERNEL_LIBRARY: kernel->groups[0] = kernel->groups[1] = kernel->groups[2] = 1; break;
     }
+    return true;
 }
 
 /* A result is only written; a variable that is written may be read too. */
@@ -218,7 +220,14 @@ bd_status bd_plan_create(const bd_graph *graph, const bd_target *target, const b
     for (int k = 0; status == BD_OK && k < plan->kernel_count; k++) {
         bd_kernel *kernel = &plan->kernels[k];
         name_kernel(plan, kernel);
-        launch(plan, kernel, target);
+        if (!launch(plan, kernel, target)) {
+            status =
+                bd_fail(error, BD_ERROR_UNSUPPORTED,
+                        "kernel '%s': every variant computes wrongly in %s on this device (binade check); use another "
+                        "precision",
+                        kernel->name, bd_format_name(plan->graph->nodes[kernel->anchor].format));
+            break;
+        }
         count_work(plan, kernel);
         choose_accesses(plan, kernel, target);
         const uint32_t bindings = cut_operands(plan, kernel, target);

@@ -81,53 +81,61 @@ static int64_t group_count(const bd_contraction *c, const bd_tile *tile)
     return c->batch * ceil_divide(c->m, tile->m) * ceil_divide(c->n, tile->n);
 }
 
-static int plain_tiles(const bd_contraction *c, const bd_target *target, bd_tile tiles[BD_PLAIN_TILES])
+/* By bd_variant, the largest first; the last has one work-item: every device has it. */
+static const bd_tile plain_all[BD_PLAIN_TILES] = {
+    { .kind = BD_TILE_GROUP, .m = 128, .n = 128, .k = 8, .item_m = 8, .item_n = 8 },
+    { .kind = BD_TILE_GROUP, .m = 128, .n = 64, .k = 16, .item_m = 8, .item_n = 4 },
+    { .kind = BD_TILE_GROUP, .m = 64, .n = 64, .k = 16, .item_m = 4, .item_n = 4 },
+    { .kind = BD_TILE_GROUP, .m = 64, .n = 32, .k = 16, .item_m = 4, .item_n = 4 },
+    { .kind = BD_TILE_GROUP, .m = 32, .n = 32, .k = 16, .item_m = 4, .item_n = 4 },
+    { .kind = BD_TILE_GROUP, .m = 4, .n = 4, .k = 4, .item_m = 4, .item_n = 4 },
+};
+
+static int plain_tiles(const bd_graph *graph, bd_tensor tensor, const bd_target *target, bd_tile tiles[BD_PLAIN_TILES])
 {
-    static const bd_tile all[BD_PLAIN_TILES] = {
-        /* the largest first */
-        { .kind = BD_TILE_GROUP, .m = 128, .n = 128, .k = 8, .item_m = 8, .item_n = 8 },
-        { .kind = BD_TILE_GROUP, .m = 128, .n = 64, .k = 16, .item_m = 8, .item_n = 4 },
-        { .kind = BD_TILE_GROUP, .m = 64, .n = 64, .k = 16, .item_m = 4, .item_n = 4 },
-        { .kind = BD_TILE_GROUP, .m = 64, .n = 32, .k = 16, .item_m = 4, .item_n = 4 },
-        { .kind = BD_TILE_GROUP, .m = 32, .n = 32, .k = 16, .item_m = 4, .item_n = 4 },
-        { .kind = BD_TILE_GROUP,
-          .m = 4,
-          .n = 4,
-          .k = 4,
-          .item_m = 4,
-          .item_n = 4 }, /* one work-item: every device has it */
-    };
+    const bd_contraction c = bd_contraction_of(graph, tensor);
     int count = 0;
     for (int i = 0; i < BD_PLAIN_TILES; i++) {
         const bool last = i == BD_PLAIN_TILES - 1;
-        if (last ? count == 0 : group_fits(&all[i], target))
-            tiles[count++] = all[i];
+        if (bd_variant_allowed(target, &graph->nodes[tensor], (bd_variant)i) &&
+            (last ? count == 0 : group_fits(&plain_all[i], target)))
+            tiles[count++] = plain_all[i];
     }
     /* In front: the largest that gives every processor work to do and is not mostly idle. */
     int best = count - 1;
     for (int i = count - 1; i >= 0; i--)
-        if (group_count(c, &tiles[i]) >= 2 * (int64_t)target->limits.compute_units && c->n * 2 > tiles[i].n &&
-            c->m * 2 > tiles[i].m)
+        if (group_count(&c, &tiles[i]) >= 2 * (int64_t)target->limits.compute_units && c.n * 2 > tiles[i].n &&
+            c.m * 2 > tiles[i].m)
             best = i;
-    const bd_tile chosen = tiles[best];
-    for (int i = best; i > 0; i--)
-        tiles[i] = tiles[i - 1];
-    tiles[0] = chosen;
+    if (count) {
+        const bd_tile chosen = tiles[best];
+        memmove(&tiles[1], &tiles[0], (size_t)best * sizeof *tiles);
+        tiles[0] = chosen;
+    }
     return count;
 }
 
 int bd_group_tiles(const bd_graph *graph, bd_tensor node, const bd_target *target, bd_tile tiles[BD_GROUP_TILES])
 {
-    const bd_contraction c = bd_contraction_of(graph, node);
     const int count = bd_matrix_tiles(graph, node, target, tiles);
-    return count + plain_tiles(&c, target, tiles + count);
+    return count + plain_tiles(graph, node, target, tiles + count);
 }
 
-static bd_tile group_tile(const bd_graph *graph, bd_tensor node, const bd_target *target)
+bd_variant bd_variant_of(const bd_kernel *kernel)
 {
-    bd_tile tiles[BD_GROUP_TILES];
-    bd_group_tiles(graph, node, target, tiles);
-    return tiles[0];
+    static const bd_variant kinds[] = {
+        [BD_TILE_VECTOR] = BD_VARIANT_VECTOR,
+        [BD_TILE_VECTOR_CONV] = BD_VARIANT_VECTOR_CONV,
+        [BD_TILE_VECTOR_WEIGHT] = BD_VARIANT_VECTOR_WEIGHT,
+        [BD_TILE_SIMD] = BD_VARIANT_SIMD,
+        [BD_TILE_MATRIX] = BD_VARIANT_MATRIX,
+    };
+    if (kernel->class == BD_KERNEL_LIBRARY)
+        return BD_VARIANT_LIBRARY;
+    for (int i = 0; kernel->tile.kind == BD_TILE_GROUP && i < BD_PLAIN_TILES; i++)
+        if (plain_all[i].m == kernel->tile.m && plain_all[i].n == kernel->tile.n)
+            return (bd_variant)i;
+    return kinds[kernel->tile.kind];
 }
 
 /* ---- CPU drivers with vectors: every tile is of one work-item ---- */
@@ -225,9 +233,9 @@ static bool weight_tile(const bd_graph *graph, const bd_node *node, const bd_con
     return image + n * column <= numbers;
 }
 
-static bool has_vectors(const bd_target *target)
+static bool may_vector(const bd_target *target, const bd_node *node, bd_variant variant)
 {
-    return target->is_cpu && target->vector_types;
+    return target->is_cpu && target->vector_types && bd_variant_allowed(target, node, variant);
 }
 
 int64_t bd_contraction_chunks(const bd_graph *graph, bd_tensor tensor, const bd_target *target,
@@ -242,13 +250,20 @@ int64_t bd_contraction_chunks(const bd_graph *graph, bd_tensor tensor, const bd_
     if ((node->op != BD_OP_MATMUL && node->op != BD_OP_CONV2D_WEIGHT) || results <= 0)
         return 1;
     bd_tile tile;
-    if (has_vectors(target) && node->op == BD_OP_CONV2D_WEIGHT && weight_tile(graph, node, &c, target, &tile)) {
+    if (may_vector(target, node, BD_VARIANT_VECTOR_WEIGHT) && node->op == BD_OP_CONV2D_WEIGHT &&
+        weight_tile(graph, node, &c, target, &tile)) {
         /* Whole images; so many parts that the processors end together, and partial sums stay in the cache. */
         const int64_t images = graph->nodes[node->inputs[1]].shape.dim[0];
         const int64_t parts = larger(smaller(262144 / results, 32 * units), 2 * units);
         return ceil_divide(images, ceil_divide(images, parts));
     }
-    tile = has_vectors(target) ? vector_tile(&c, 1, target) : group_tile(graph, tensor, target);
+    bd_tile tiles[BD_GROUP_TILES];
+    if (may_vector(target, node, BD_VARIANT_VECTOR))
+        tile = vector_tile(&c, 1, target);
+    else if (bd_group_tiles(graph, tensor, target, tiles))
+        tile = tiles[0];
+    else
+        return 1;
     const int64_t groups = ceil_divide(c.m, tile.m) * ceil_divide(c.n, tile.n) * c.batch, wanted = 4 * units;
     return groups >= wanted ? 1 : larger(smaller(ceil_divide(wanted, groups), c.k / 512), 1);
 }
@@ -273,30 +288,34 @@ void bd_group_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *ta
                      (uint64_t)(group_count(&c, tile) * larger(plan->graph->nodes[kernel->anchor].chunks, 1)));
 }
 
-void bd_contraction_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *target)
+bool bd_contraction_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *target)
 {
     const bd_graph *graph = plan->graph;
     const bd_node *node = &graph->nodes[kernel->anchor];
     const bd_contraction c = bd_contraction_of(graph, kernel->anchor);
     const int64_t chunks = node->chunks > 1 ? node->chunks : 1;
-    if (bd_simd_launch(plan, kernel, target))
-        return;
-    bd_tile *tile = &kernel->tile;
+    if (bd_variant_allowed(target, node, BD_VARIANT_SIMD) && bd_simd_launch(plan, kernel, target))
+        return true;
+    bd_tile *tile = &kernel->tile, tiles[BD_GROUP_TILES];
     int64_t groups = c.batch * chunks;
-    if (!has_vectors(target)) {
-        *tile = group_tile(graph, kernel->anchor, target);
-        bd_group_launch(plan, kernel, target);
-        return;
-    }
-    if ((node->op == BD_OP_CONV2D || node->op == BD_OP_CONV2D_DATA) && conv_tile(graph, node, &c, target, tile)) {
+    if (may_vector(target, node, BD_VARIANT_VECTOR_CONV) &&
+        (node->op == BD_OP_CONV2D || node->op == BD_OP_CONV2D_DATA) && conv_tile(graph, node, &c, target, tile)) {
         groups *= ceil_divide(node->shape.dim[0], tile->images) * ceil_divide(node->shape.dim[1], tile->rows) *
                   ceil_divide(c.n, tile->n);
-    } else if (node->op == BD_OP_CONV2D_WEIGHT && weight_tile(graph, node, &c, target, tile)) {
+    } else if (may_vector(target, node, BD_VARIANT_VECTOR_WEIGHT) && node->op == BD_OP_CONV2D_WEIGHT &&
+               weight_tile(graph, node, &c, target, tile)) {
         tile->images = (uint32_t)ceil_divide(graph->nodes[node->inputs[1]].shape.dim[0], chunks);
         groups *= ceil_divide(c.n, tile->n);
-    } else {
+    } else if (may_vector(target, node, BD_VARIANT_VECTOR)) {
         *tile = vector_tile(&c, chunks, target);
         groups *= ceil_divide(c.m, tile->m) * ceil_divide(c.n, tile->n);
+    } else if (bd_group_tiles(graph, kernel->anchor, target, tiles)) {
+        *tile = tiles[0];
+        bd_group_launch(plan, kernel, target);
+        return true;
+    } else {
+        return false;
     }
     bd_spread_groups(target, kernel, (uint64_t)groups);
+    return true;
 }

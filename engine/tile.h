@@ -20,15 +20,21 @@ int64_t bd_contraction_chunks(const bd_graph *graph, bd_tensor node, const bd_ta
 void bd_spread_groups(const bd_target *target, bd_kernel *kernel, uint64_t groups);
 /* Chooses a tile of BD_TILE_SIMD, how its operands are read, and the launch; false where the device has no texels for them. */
 bool bd_simd_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *target);
-/* The work-group tiles, of BD_TILE_MATRIX and BD_TILE_GROUP, that the device can hold, the one to take unmeasured first; returns
- * how many, at least 1. */
-enum { BD_PLAIN_TILES = 6, BD_MATRIX_TILES = 12, BD_GROUP_TILES = BD_PLAIN_TILES + BD_MATRIX_TILES };
+/* "group-64x32", "vector-conv", "simd", "library". Never NULL. */
+const char *bd_variant_name(bd_variant variant);
+/* Of a kernel of BD_KERNEL_CONTRACTION or BD_KERNEL_LIBRARY. */
+bd_variant bd_variant_of(const bd_kernel *kernel);
+/* May the device do this contraction so? Not if the variant was found to compute wrongly in its formats. */
+bool bd_variant_allowed(const bd_target *target, const bd_node *contraction, bd_variant variant);
+/* The work-group tiles, of BD_TILE_MATRIX and BD_TILE_GROUP, that the device can hold and that compute rightly, the one to take unmeasured first; returns
+ * how many. */
+enum { BD_PLAIN_TILES = BD_VARIANT_GROUP_4X4 + 1, BD_MATRIX_TILES = 12, BD_GROUP_TILES = BD_PLAIN_TILES + BD_MATRIX_TILES };
 int bd_group_tiles(const bd_graph *graph, bd_tensor node, const bd_target *target, bd_tile tiles[BD_GROUP_TILES]);
 /* Those of BD_TILE_MATRIX, the best guess first; 0 where the device's matrix units cannot do this contraction. */
 int bd_matrix_tiles(const bd_graph *graph, bd_tensor node, const bd_target *target, bd_tile tiles[BD_MATRIX_TILES]);
 /* The launch of a kernel whose tile is one of bd_group_tiles. */
 void bd_group_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *target);
-/* Chooses the tile and the launch of a contraction kernel. */
-void bd_contraction_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *target);
+/* Chooses the tile and the launch of a contraction kernel; false where no variant is left that computes rightly. */
+bool bd_contraction_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *target);
 
 #endif

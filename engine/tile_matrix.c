@@ -52,7 +52,7 @@ int bd_matrix_tiles(const bd_graph *graph, bd_tensor tensor, const bd_target *ta
     };
     const bd_node *node = &graph->nodes[tensor];
     const bd_contraction c = bd_contraction_of(graph, tensor);
-    if (target->matrix.m == 0 || node->accumulator != BD_F32 || graph->nodes[node->inputs[0]].format != BD_F16 ||
+    if (target->matrix.m == 0 || !bd_variant_allowed(target, node, BD_VARIANT_MATRIX) || node->accumulator != BD_F32 || graph->nodes[node->inputs[0]].format != BD_F16 ||
         graph->nodes[node->inputs[1]].format != BD_F16 || c.batch <= 0 || c.m <= 0 || c.n <= 0 || c.k <= 0)
         return 0;
     int count = 0;

@@ -190,6 +190,7 @@ static bool library_may(const session *s, const bd_kernel *kernel, const bd_node
 {
     const bd_target *target = &s->device->target;
     if (s->plan->gemm != BD_GEMM_AUTO || node->op != BD_OP_MATMUL || node->chunks > 1 || kernel->node_count != 1 ||
+        !bd_variant_allowed(target, node, BD_VARIANT_LIBRARY) ||
         kernel->operand_count != (node->inputs[0] == node->inputs[1] ? 2 : 3))
         return false;
     for (int i = 0; i < kernel->operand_count; i++) {
@@ -266,8 +267,10 @@ static bd_cache_key choice_key(const session *s, const bd_kernel *kernel, bool l
                           bd_shape_text(&b->shape, shapes[1], sizeof shapes[1]), bd_format_name(a->format),
                           bd_format_name(b->format), bd_format_name(node->format), bd_format_name(node->accumulator),
                           (long long)node->chunks, library);
-    length += snprintf(problem + length, sizeof problem - (size_t)length, ", %u items, %u shared, halves %d%d",
-                       limits->max_workgroup_items, limits->shared_bytes, info->half.storage, info->half.arithmetic);
+    length += snprintf(problem + length, sizeof problem - (size_t)length,
+                       ", %u items, %u shared, halves %d%d, units %u, without %x", limits->max_workgroup_items,
+                       limits->shared_bytes, info->half.storage, info->half.arithmetic, s->device->target.matrix.m,
+                       s->device->target.avoid[node->format][node->accumulator]);
     if (node->op == BD_OP_MATMUL) {
         snprintf(problem + length, sizeof problem - (size_t)length, " %d%d", node->attr.matmul.transpose[0],
                  node->attr.matmul.transpose[1]);

@@ -10,27 +10,12 @@
 
 enum { EXIT_USAGE = 2, EXIT_NO_DEVICE = 77 };
 
-typedef struct test_group {
-    const char *name;
-    group_function run;
-} test_group;
-
-static const test_group test_groups[] = {
-    { "unary", test_unary },
-    { "binary", test_binary },
-    { "movement", test_movement },
-    { "gather", test_gather },
-    { "reductions", test_reductions },
-    { "softmax", test_softmax },
-    { "matmul", test_matmul },
-    { "convolutions", test_convolutions },
-    { "pooling", test_pooling },
-    { "sources", test_sources },
-    { "control", test_control },
-    { "limits", test_limits },
-    { NULL, NULL },
-};
-static const test_group gradient_groups[] = { { "gradients", test_gradients }, { NULL, NULL } };
+typedef struct tally {
+    bool verbose; /* a line a case */
+    int passed, failed;
+    double worst; /* largest error over its bound */
+    char worst_case[160];
+} tally;
 
 static double seconds(void)
 {
@@ -39,25 +24,43 @@ static double seconds(void)
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-static bool run_groups(session *s, const test_group *groups)
+static void on_report(void *user, const case_report *report)
+{
+    tally *t = user;
+    *(report->good ? &t->passed : &t->failed) += 1;
+    for (int i = 0; i < report->measure_count; i++)
+        if (report->measures[i].ratio > t->worst) {
+            t->worst = report->measures[i].ratio;
+            snprintf(t->worst_case, sizeof t->worst_case, "%s", report->name);
+        }
+    if (report->good && !t->verbose)
+        return;
+    printf("  %s %s: %s%s%s\n", report->good ? "ok  " : "FAIL", report->group, report->name,
+           report->message[0] ? ": " : "", report->message);
+    fflush(stdout);
+}
+
+static bool run_groups(session *s, bool backward, bool verbose)
 {
     int passed = 0, failed = 0;
     printf("%s, seed %llu%s\n", s->info->id, (unsigned long long)s->seed, s->no_fusion ? ", no fusion" : "");
-    for (const test_group *group = groups; group->name; group++) {
+    for (int g = 0; g < CASE_GROUPS; g++) {
+        const case_group *group = &case_groups[g];
+        tally t = { .verbose = verbose };
         double begun = seconds();
-        s->group = group->name;
-        s->passed = s->failed = 0;
-        s->worst = 0;
-        group->run(s);
-        if (s->passed + s->failed == 0)
+        if (group->backward != backward)
+            continue;
+        s->user = &t;
+        session_run(s, group);
+        if (t.passed + t.failed == 0)
             continue; /* filtered out */
-        printf("%-14s %4d passed, %d failed", group->name, s->passed, s->failed);
-        if (s->worst > 0)
-            printf(", worst error %.3f of its bound (%s)", s->worst, s->worst_case);
+        printf("%-14s %4d passed, %d failed", group->name, t.passed, t.failed);
+        if (t.worst > 0)
+            printf(", worst error %.3f of its bound (%s)", t.worst, t.worst_case);
         printf(", %.1f s\n", seconds() - begun);
         fflush(stdout);
-        passed += s->passed;
-        failed += s->failed;
+        passed += t.passed;
+        failed += t.failed;
     }
     printf("%d passed, %d failed\n", passed, failed);
     return failed == 0;
@@ -85,7 +88,7 @@ int main(int argc, const char **argv)
     const char *argument = poptGetArg(context), *mode = argument ? argument : "test";
     bool is_test = strcmp(mode, "test") == 0, is_gradient = strcmp(mode, "grad") == 0;
     bool is_bench = strcmp(mode, "bench") == 0, is_support = strcmp(mode, "support") == 0;
-    session s = { .seed = (uint64_t)seed, .filter = filter, .no_fusion = no_fusion != 0, .verbose = verbose != 0 };
+    session s = { .seed = (uint64_t)seed, .filter = filter, .no_fusion = no_fusion != 0, .report = on_report };
     bd_error error;
     if (parsed < -1) {
         fprintf(stderr, "kernels: %s: %s\n", poptBadOption(context, 0), poptStrerror(parsed));
@@ -113,7 +116,7 @@ int main(int argc, const char **argv)
         else if (is_bench)
             good = run_benchmarks(&s);
         else
-            good = run_groups(&s, is_test ? test_groups : gradient_groups);
+            good = run_groups(&s, is_gradient, verbose != 0);
         exit_status = good ? EXIT_SUCCESS : EXIT_FAILURE;
         bd_device_close(&s.device);
     }

@@ -116,7 +116,7 @@ def read_until(process, event):
 def test_help(place):
     out, err = run('--help')
     assert not err and all(word in out for word in ('devices', 'train', 'compare', 'Examples:', 'Exit status'))
-    for command in ('devices', 'train', 'compare'):
+    for command in ('devices', 'train', 'compare', 'check'):
         out, err = run(command, '--help')
         assert not err and f'Usage: binade {command}' in out and f'  binade {command}' in out.split('Examples:')[1]
         assert run('help', command)[0] == out
@@ -212,6 +212,73 @@ def test_devices(place):
     for device in devices:
         assert device['id'] in out and device['name'] in out
     assert out.count('fp16 arithmetic') == len(devices)
+
+
+# ---- check ----
+
+NO_DRIVERS = {'OCL_ICD_VENDORS': '/nonexistent', 'VK_DRIVER_FILES': '/nonexistent', 'VK_ICD_FILENAMES': '/nonexistent'}
+
+
+def test_check(place):
+    """The reference against itself: no driver is needed, and nothing can be wrong."""
+    env = {'XDG_STATE_HOME': str(place.path)}
+    document = json.loads(run('check', '--quick', '--device', 'reference,reference', '--json', env=env)[0])
+    assert document['format_version'] == 1 and document['quick'] is True and document['repeats'] == 100
+    device, = document['devices']
+    assert device['device']['id'] == 'reference' and device['verdict'] == 'right'
+    assert device['cases'] == sum(f['cases'] for f in device['families']) > 5 and device['failed'] == 0
+    assert {f['family'] for f in device['families']} >= {'unary', 'matmul', 'convolutions', 'training'}
+    assert all(f['worst_ratio'] <= 1 and {'family', 'format', 'failed', 'worst_ulps'} <= f.keys() for f in device['families'])
+    exp, = (f for f in device['functions'] if f['function'] == 'exp')
+    assert exp['format'] == 'fp16' and 0.49 < exp['worst_ulps'] <= 0.5 + 2 ** -14 # rounded to F32 first
+    assert device['rounding'] == {'fp32_sums': 'to nearest even', 'fp32_to_fp16': 'to nearest even'}
+    assert not any(count for classes in device['wrong_elements'].values() for count in classes.values())
+    assert device['failures'] == [] and device['quirks'] == '' and device['quirks_file'] is None
+    assert any(line.startswith('FP16: usable') for line in device['summary'])
+    assert not list(place.path.iterdir())
+    out, err = run('check', '--quick', '--device', 'reference', '-o', place.path / 'text', env=env)
+    text = (place.path / 'text').read_text()
+    assert not out and 'computes rightly' in text and 'ULP' in text and 'quirks: none' in text
+
+
+def test_check_errors(place):
+    for arguments, fragment in ((['--device', 'nope'], "no device 'nope'"), (['--device', ','], 'empty'), (['--seed', 'x'], '--seed'),
+                                (['--fast'], '--fast'), (['reference'], 'not an option')):
+        out, err = run('check', *arguments, status=2)
+        assert not out
+        one_line_error(err, fragment)
+    one_line_error(run('check', status=1, env=NO_DRIVERS)[1], 'no OpenCL or Vulkan device found')
+    out, err = run('check', '--quick', '--device', 'reference', '--limit', 'shared=16K', status=1)
+    one_line_error(err, 'reference: ', 'no limits')
+    assert 'could not be checked' in out
+    one_line_error(run('check', '--quick', '--device', 'reference', '--output', place.path / 'no' / 'such', status=1)[1], 'such')
+
+
+def test_quirks(place):
+    """A file that is wrong is refused in one line, wherever a device is opened; what a right one says is told."""
+    info = json.loads(run('devices', '--json', env=NO_DRIVERS)[0])['devices'][0]
+    assert info['id'] == 'reference' and info['quirks'] == ''
+    env = dict(NO_DRIVERS, XDG_STATE_HOME=str(place.path))
+    version = run('--version')[0].split()[1]
+    content = {'format_version': 1, 'backend': 'reference', 'device': info['name'], 'driver': info['driver'], 'engine': version,
+               'wrong': ['unary: \x1b[31m']}
+    error = run(*place.tiny('--dry-run'), env=env)[1]
+    assert not error
+    file = place.path / 'binade' / 'quirks' / (re.sub('[^A-Za-z0-9.]+', '-', f"reference-{info['name']}-{info['driver']}-{version}") + '.json')
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps(content))
+    out, err = run(*place.tiny('--epochs', '1'), env=env)
+    for text in out, err:
+        assert 'computes wrongly: unary: ?[31m' in text
+    assert 'quirks           computes wrongly' in run('devices', env=env)[0]
+    run(*place.tiny('--epochs', '1', command='compare'), env=env)
+    assert 'computes wrongly: unary' in (place.output / 'report.html').read_text()
+    assert 'computes wrongly' in json.loads((place.output / 'results.json').read_text())['devices'][0]['quirks']
+    assert not json.loads(run('devices', '--json', env=dict(env, BINADE_QUIRKS='off'))[0])['devices'][0]['quirks']
+    file.write_text('{')
+    one_line_error(run(*place.tiny(), env=env, status=1)[1], str(file), 'line 1', 'BINADE_QUIRKS=off')
+    out, err = run('devices', env=env, status=1)
+    assert 'cannot be used:  quirks file' in out
 
 
 def test_stdout_full(place):

@@ -70,6 +70,18 @@ START_TEST(a_choice_is_right_and_remembered)
 }
 END_TEST
 
+/* What the cache remembers from before does not bring a variant back. */
+START_TEST(a_wrong_variant_is_not_chosen)
+{
+    static double result[SIDE * SIDE];
+    uint32_t *avoid = &device->target.avoid[BD_F32][BD_F32];
+    *avoid = (1u << BD_VARIANT_COUNT) - 1 - (1u << BD_VARIANT_GROUP_32X32);
+    const bd_tile left = run(result);
+    ck_assert(left.m == 32 && left.n == 32);
+    *avoid = 0;
+}
+END_TEST
+
 static void open_device(void)
 {
     bd_error error = { 0 };
@@ -106,6 +118,7 @@ int main(void)
     tcase_set_timeout(tests, 120);
     tcase_add_unchecked_fixture(tests, open_device, close_device);
     tcase_add_test(tests, a_choice_is_right_and_remembered);
+    tcase_add_test(tests, a_wrong_variant_is_not_chosen);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_set_fork_status(runner, CK_NOFORK); /* drivers do not survive a fork */

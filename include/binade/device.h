@@ -55,6 +55,9 @@ typedef struct bd_device_info {
     bd_device_type type;
     bd_limits limits;
     bd_half_support half; /* probed fields are false until the device was opened */
+    /* What `binade check` found wrong with this device and driver, and the open device obeys: "contraction simd in f16 with f32
+     * sums not used; ..."; "" if nothing, or until it was opened. */
+    char quirks[512];
 } bd_device_info;
 
 typedef struct bd_device bd_device;
@@ -64,7 +67,10 @@ typedef struct bd_device bd_device;
 BD_API bd_status bd_device_list(bd_device_info **infos, size_t *count, bd_error *error);
 
 /* Opens a device by its id ("vulkan:0"), a backend's name (its first device) or a part of a device's name, case aside.
- * BD_ERROR_ARGUMENT lists what there is. A device is used by one thread at a time. */
+ * BD_ERROR_ARGUMENT lists what there is. A device is used by one thread at a time. The quirks file that `binade check` wrote for
+ * this device, driver and version of Binade, if there is one, is obeyed: variants of kernels that were wrong are not used,
+ * limits are those that really work. BD_ERROR_DATA or BD_ERROR_FILE if it cannot be read; BINADE_QUIRKS=off in the environment
+ * goes without it. */
 BD_API bd_status bd_device_open(const char *name, bd_device **device, bd_error *error);
 BD_API void bd_device_close(bd_device **device);
 /* Makes an open device look smaller than it is, to try a program for another one. `text` is items joined by commas, each

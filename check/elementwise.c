@@ -1,5 +1,5 @@
 /* Elementwise operations: every half through every function, special pairs through every pair of operands. */
-#include "kernels.h"
+#include "case.h"
 
 #include <math.h>
 

@@ -1,6 +1,6 @@
 /* Matrix products and the three convolutions. Each case runs the same kernel on whole numbers, whose sums are exact in every
  * order and format, so that a wrong index shows as a wrong bit, and on real ones within the bound of their sums. */
-#include "kernels.h"
+#include "case.h"
 
 /* ---- matrix products ---- */
 

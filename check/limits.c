@@ -1,5 +1,5 @@
 /* Sizes at which hardware stops being generous. */
-#include "kernels.h"
+#include "case.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -92,7 +92,7 @@ static void binding_limit(session *s)
             continue;
         bd_error error = { BD_OK, "" };
         bd_status status = run_negation(s, cases[i].offset, cases[i].count, &error);
-        session_count(s, status == BD_OK, cases[i].name, "%s", error.message);
+        session_report(s, status == BD_OK, cases[i].name, "%s", error.message);
     }
 }
 

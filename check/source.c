@@ -1,5 +1,5 @@
 /* Nodes that begin a computation: constants, counters, random numbers, batches; and the control block's update. */
-#include "kernels.h"
+#include "case.h"
 
 #include "../backends/reference/interpret.h"
 #include "../engine/control.h"
@@ -246,7 +246,7 @@ static void run_script(session *s, const loss_script *script)
         flag = script->nonfinite[step];
         status = step_both(&m, &run, variables, &error);
     }
-    session_count(s, status == BD_OK, script->name, "%d steps; %s", step, error.message);
+    session_report(s, status == BD_OK, script->name, "%d steps; %s", step, error.message);
     free(variables);
     device_run_destroy(&run);
     bd_graph_destroy(&m.graph);

@@ -1,4 +1,4 @@
-#include "kernels_compare.h"
+#include "compare.h"
 
 #include "../backends/reference/interpret.h"
 
@@ -100,7 +100,7 @@ static bool needs_view(const test_case *c, reference_view view)
     bool sum = false, unrounded = false;
     for (int i = 0; i < c->output_count; i++) {
         sum |= c->outputs[i].tolerance.kind == TOLERANCE_SUM;
-        unrounded |= c->outputs[i].tolerance.kind == TOLERANCE_ULPS;
+        unrounded |= c->outputs[i].tolerance.kind == TOLERANCE_ULPS || c->outputs[i].tolerance.kind == TOLERANCE_DRIFT;
     }
     switch (view) {
     case VIEW_EXACT: return sum || unrounded;
@@ -168,6 +168,7 @@ static bool is_good(const test_tolerance *t, const element *e)
         if (isinf(e->exact))
             return e->result == e->exact;
         return lies_between(e, error_allowed(t, e));
+    case TOLERANCE_DRIFT: return isfinite(e->result); /* the rest is judged as a whole */
     }
     return false;
 }
@@ -182,7 +183,7 @@ static double used(const test_tolerance *t, const element *e)
     } else if (t->kind == TOLERANCE_NEAR) {
         difference = fabs(e->result - e->rounded);
         allowed = t->relative * fabs(e->rounded) + t->absolute;
-    } else if (t->kind != TOLERANCE_NONE) {
+    } else if (t->kind == TOLERANCE_ULPS || t->kind == TOLERANCE_SUM) {
         difference -= unit_in_the_last_place(e->format, e->exact) / 2;
         allowed = error_allowed(t, e);
     }
@@ -196,37 +197,97 @@ static double value_or(const double *values, int64_t i)
     return values ? values[i] : 0;
 }
 
-static bd_status judge(test_case *c, const judgement *j, bd_error *error)
+static value_class class_of(const element *e)
 {
-    session *s = c->session;
-    bool flushes = may_flush(c);
+    if (isnan(e->rounded))
+        return VALUE_NAN;
+    if (isinf(e->rounded))
+        return VALUE_INFINITE;
+    if (e->rounded == 0)
+        return VALUE_ZERO;
+    return fabs(e->rounded) < format_least_normal(e->format) ? VALUE_SUBNORMAL : VALUE_NORMAL;
+}
+
+/* A function's error in units in the last place, before which a result may have been flushed. */
+static double error_ulps(const test_tolerance *t, const element *e)
+{
+    const double truth = t->kind == TOLERANCE_ULPS ? e->exact : e->rounded;
+    const bool flushed = e->may_flush && (flush(e->result) == 0 || flush(e->rounded) == 0);
+    if (!isfinite(truth) || !isfinite(e->result) || flushed)
+        return 0;
+    return fabs(e->result - truth) / unit_in_the_last_place(e->format, truth);
+}
+
+/* The weights after some steps: how far the device is from the exact ones, over how far it may be. */
+static double drift_ratio(const test_case *c, const judgement *j, bool *any)
+{
+    double device = 0, reference = 0, terms = 1;
+    *any = false;
     for (int o = 0; o < c->output_count; o++) {
         const case_compared *output = &c->outputs[o];
-        const bd_node *node = bd_node_at(c->graph, output->value);
+        if (output->tolerance.kind != TOLERANCE_DRIFT)
+            continue;
+        *any = true;
+        terms = (double)output->tolerance.terms;
         for (int64_t i = 0; i < output->count; i++) {
-            element e = { output->result[i],
-                          value_or(j->values[VIEW_ROUNDED][o], i),
-                          value_or(j->values[VIEW_EXACT][o], i),
-                          value_or(j->values[VIEW_MAGNITUDE][o], i),
-                          value_or(j->values[VIEW_FLUSHED][o], i),
-                          node->format,
-                          c->formats.accumulator,
-                          flushes };
-            if (!is_good(&output->tolerance, &e))
-                return bd_fail(
-                    error, BD_ERROR_DATA, "output %d (%s), element %lld of %lld is %.9g, the reference says %.9g%s", o,
-                    bd_op_get_info(node->op)->name, (long long)i, (long long)output->count, e.result,
-                    output->tolerance.kind == TOLERANCE_ULPS || output->tolerance.kind == TOLERANCE_SUM ? e.exact
-                                                                                                        : e.rounded,
-                    output->tolerance.kind == TOLERANCE_NONE ? "" : ": outside of its bound");
-            double ratio = used(&output->tolerance, &e);
-            if (ratio > s->worst) {
-                s->worst = ratio;
-                snprintf(s->worst_case, sizeof s->worst_case, "%s", c->name);
-            }
+            const double exact = j->values[VIEW_EXACT][o][i];
+            device += (output->result[i] - exact) * (output->result[i] - exact);
+            reference += (j->values[VIEW_ROUNDED][o][i] - exact) * (j->values[VIEW_ROUNDED][o][i] - exact);
         }
     }
-    return BD_OK;
+    return device == 0 ? 0 : sqrt(device) / (terms * sqrt(reference));
+}
+
+static bd_status judge_output(test_case *c, const judgement *j, int o, bd_status status, bd_error *error)
+{
+    const bool flushes = may_flush(c);
+    case_compared *output = &c->outputs[o];
+    const test_tolerance *t = &output->tolerance;
+    const bd_node *node = bd_node_at(c->graph, output->value);
+    output->measure =
+        (case_measure){ .op = node->op, .of_ulps = t->kind == TOLERANCE_NONE || t->kind == TOLERANCE_ULPS };
+    for (int64_t i = 0; i < output->count; i++) {
+        element e = { output->result[i],
+                      value_or(j->values[VIEW_ROUNDED][o], i),
+                      value_or(j->values[VIEW_EXACT][o], i),
+                      value_or(j->values[VIEW_MAGNITUDE][o], i),
+                      value_or(j->values[VIEW_FLUSHED][o], i),
+                      node->format,
+                      c->formats.accumulator,
+                      flushes };
+        if (output->measure.of_ulps)
+            output->measure.ulps = fmax(output->measure.ulps, error_ulps(t, &e));
+        output->measure.ratio = fmax(output->measure.ratio, used(t, &e));
+        if (is_good(t, &e))
+            continue;
+        output->measure.wrong[class_of(&e)]++;
+        if (status == BD_OK) /* the first is told */
+            status =
+                bd_fail(error, BD_ERROR_DATA, "output %d (%s), element %lld of %lld is %.9g, the reference says %.9g%s",
+                        o, bd_op_get_info(node->op)->name, (long long)i, (long long)output->count, e.result,
+                        t->kind == TOLERANCE_ULPS || t->kind == TOLERANCE_SUM ? e.exact : e.rounded,
+                        t->kind == TOLERANCE_NONE ? "" : ": outside of its bound");
+    }
+    return status;
+}
+
+static bd_status judge(test_case *c, const judgement *j, bd_error *error)
+{
+    bd_status status = BD_OK;
+    bool drifts;
+    for (int o = 0; o < c->output_count; o++)
+        status = judge_output(c, j, o, status, error);
+    const double drift = drift_ratio(c, j, &drifts);
+    for (int o = 0; drifts && o < c->output_count; o++)
+        if (c->outputs[o].tolerance.kind == TOLERANCE_DRIFT) {
+            c->outputs[o].measure.ratio = drift;
+            c->outputs[o].measure.wrong[VALUE_NORMAL] += !(drift <= 1);
+        }
+    if (status == BD_OK && drifts && !(drift <= 1))
+        status = bd_fail(error, BD_ERROR_DATA,
+                         "after %u steps the weights are %.3g times as far from the exact ones as they may be",
+                         c->repeats, drift);
+    return status;
 }
 
 bd_status compare_outputs(test_case *c, bd_error *error)

@@ -1,5 +1,5 @@
 /* Pooling and its gradients. */
-#include "kernels.h"
+#include "case.h"
 
 typedef struct pooled {
     int64_t images, height, width, channels;

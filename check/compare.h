@@ -1,8 +1,8 @@
 /* Judging a device's results. */
-#ifndef BINADE_TESTS_KERNELS_COMPARE_H
-#define BINADE_TESTS_KERNELS_COMPARE_H
+#ifndef BINADE_CHECK_COMPARE_H
+#define BINADE_CHECK_COMPARE_H
 
-#include "kernels.h"
+#include "case.h"
 
 /* Equal, the sign of zero included; all NaN are one. */
 bool same_value(double a, double b);

@@ -1,9 +1,10 @@
 /* A case: its graph, its inputs and outputs between guard bands, and its run on the device. */
-#include "kernels.h"
+#include "case.h"
 
 #include "../engine/control.h"
 #include "../engine/philox.h"
-#include "kernels_compare.h"
+#include "../engine/tile.h"
+#include "compare.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -24,7 +25,7 @@ void *test_allocate(int64_t count, size_t size)
 {
     void *memory = calloc(count > 0 ? (size_t)count : 1, size);
     if (!memory) {
-        fprintf(stderr, "kernels: no memory on the host for %lld elements\n", (long long)count);
+        fprintf(stderr, "binade: no memory on the host for %lld elements\n", (long long)count);
         exit(1);
     }
     return memory;
@@ -71,7 +72,7 @@ bool case_begin(test_case *c, session *s, format_set formats, const char *name, 
     c->random = s->seed ^ hash_text(s->group) ^ hash_text(c->name);
     bd_error error;
     if (bd_graph_create(&c->graph, &error) != BD_OK) {
-        fprintf(stderr, "kernels: %s\n", error.message);
+        fprintf(stderr, "binade: %s\n", error.message);
         exit(1);
     }
     return true;
@@ -208,7 +209,7 @@ static bd_status finish_graph(test_case *c, bd_error *error)
 bd_status device_run_create(session *s, const bd_graph *graph, device_run *run, bd_error *error)
 {
     *run = (device_run){ 0 };
-    bd_compile_options options = { .no_fusion = s->no_fusion };
+    bd_compile_options options = { .no_fusion = s->no_fusion, .gemm = s->gemm };
     bd_plan *plan = NULL;
     bd_status status;
     if ((status = bd_store_create(s->device, &run->store, error)) != BD_OK ||
@@ -303,70 +304,205 @@ static bd_status inputs_unchanged(const test_case *c, bd_store *store, bd_error 
     return BD_OK;
 }
 
+/* Every output, and what is written of the inputs, as if nothing had run. */
+static bd_status write_all(test_case *c, bd_store *store, bool inputs, bd_error *error)
+{
+    bd_status status = BD_OK;
+    for (int i = 0; inputs && i < c->input_count && status == BD_OK; i++)
+        status = write_variable(c, store, c->inputs[i].tensor, c->inputs[i].values, error);
+    for (int i = 0; i < c->output_count && status == BD_OK; i++)
+        status = write_variable(c, store, c->outputs[i].variable, NULL, error);
+    return status;
+}
+
+static bd_status read_bytes(const test_case *c, bd_store *store, int output, unsigned char **bytes, uint64_t *size,
+                            bd_error *error)
+{
+    uint64_t inner;
+    const bd_tensor variable = c->outputs[output].variable;
+    *bytes = guarded_bytes(c, variable, size, &inner);
+    return bd_store_read(store, variable_name(c, bd_node_at(c->graph, variable)->attr.variable.base), *bytes, *size,
+                         error);
+}
+
+/* Runs again and again, as a race would need to show itself. */
+static bd_status repeat(test_case *c, const device_run *run, bd_error *error)
+{
+    unsigned char *first[MAX_OUTPUTS] = { 0 }, *again;
+    uint64_t size;
+    bd_status status = BD_OK;
+    for (int o = 0; o < c->output_count && status == BD_OK; o++)
+        status = read_bytes(c, run->store, o, &first[o], &size, error);
+    for (uint32_t r = 0; r < c->session->repeats && status == BD_OK; r++) {
+        if ((status = write_all(c, run->store, false, error)) == BD_OK &&
+            (status = bd_program_run(run->program, 1, error)) == BD_OK)
+            status = bd_program_finish(run->program, error);
+        for (int o = 0; o < c->output_count && status == BD_OK; o++) {
+            status = read_bytes(c, run->store, o, &again, &size, error);
+            if (status == BD_OK && memcmp(first[o], again, size) != 0)
+                status = bd_fail(error, BD_ERROR_DATA, "output %d is not the same in run %u as in the first: a race", o,
+                                 r + 2);
+            free(again);
+        }
+    }
+    for (int o = 0; o < c->output_count; o++)
+        free(first[o]);
+    return status;
+}
+
+/* A state that goes from run to run gives other results by design. */
+static bool has_state(const test_case *c)
+{
+    for (int i = 0; i < c->input_count; i++)
+        if (is_written(c, c->inputs[i].tensor))
+            return true;
+    return c->repeats > 1;
+}
+
+static void note_variants(test_case *c, const bd_plan *plan)
+{
+    for (int k = 0; k < plan->kernel_count && c->variant_count < MAX_OUTPUTS; k++) {
+        const bd_kernel *kernel = &plan->kernels[k];
+        if (kernel->class != BD_KERNEL_CONTRACTION && kernel->class != BD_KERNEL_LIBRARY)
+            continue;
+        const bd_node *node = &plan->graph->nodes[kernel->anchor];
+        c->variants[c->variant_count++] =
+            (case_variant){ node->op, node->format, node->accumulator, bd_variant_of(kernel) };
+    }
+}
+
 static bd_status run_on_device(test_case *c, bd_error *error)
 {
     device_run run;
     bd_status status = device_run_create(c->session, c->graph, &run, error);
     if (status != BD_OK)
         return status;
-    for (int i = 0; i < c->input_count && status == BD_OK; i++)
-        status = write_variable(c, run.store, c->inputs[i].tensor, c->inputs[i].values, error);
-    for (int i = 0; i < c->output_count && status == BD_OK; i++)
-        status = write_variable(c, run.store, c->outputs[i].variable, NULL, error);
+    note_variants(c, bd_program_plan(run.program));
+    status = write_all(c, run.store, true, error);
     if (status == BD_OK && (status = bd_program_run(run.program, c->repeats, error)) == BD_OK)
         status = bd_program_finish(run.program, error);
     for (int i = 0; i < c->output_count && status == BD_OK; i++)
         status = read_variable(c, run.store, c->outputs[i].variable, GUARD_PATTERN, c->outputs[i].result, error);
     if (status == BD_OK)
         status = inputs_unchanged(c, run.store, error);
+    if (status == BD_OK && c->session->repeats && !has_state(c))
+        status = repeat(c, &run, error);
     device_run_destroy(&run);
     return status;
 }
 
 /* ---- running ---- */
 
-bool session_wants(const session *s, const char *name)
+static bool is_filtered(const session *s, const char *full)
 {
-    char full[256], filter[1024], *at = filter, *part;
+    char filter[2048], *at = filter, *part;
+    if (s->only)
+        return strcmp(full, s->only) != 0;
     if (!s->filter)
-        return true;
-    snprintf(full, sizeof full, "%s: %s", s->group, name);
+        return false;
     snprintf(filter, sizeof filter, "%s", s->filter);
     while ((part = strsep(&at, "|")))
         if (strstr(full, part))
-            return true;
-    return false;
+            return false;
+    return true;
 }
 
-void session_count(session *s, bool good, const char *name, const char *format, ...)
+bool session_wants(session *s, const char *name)
 {
-    if (good)
-        s->passed++;
-    else
-        s->failed++;
-    if (good && !s->verbose)
-        return;
+    char full[256];
+    snprintf(full, sizeof full, "%s: %s", s->group, name);
+    if (is_filtered(s, full) || (s->should_stop && s->should_stop(s->user)))
+        return false;
+    s->count += s->counting;
+    return !s->counting;
+}
+
+void session_report(session *s, bool good, const char *name, const char *format, ...)
+{
     char message[1200] = "";
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(message, sizeof message, format, arguments);
     va_end(arguments);
-    printf("  %s %s: %s%s%s\n", good ? "ok  " : "FAIL", s->group, name, message[0] ? ": " : "", message);
-    fflush(stdout);
+    const case_report report = { .group = s->group,
+                                 .name = name,
+                                 .formats = fp32.name,
+                                 .good = good,
+                                 .message = message,
+                                 .status = good ? BD_OK : BD_ERROR_DATA };
+    s->report(s->user, &report);
+}
+
+void session_run(session *s, const case_group *group)
+{
+    s->group = group->name;
+    group->run(s);
+}
+
+/* Does the output depend on an operation of this kind? */
+static bool depends(const bd_graph *graph, bd_tensor tensor, bd_op op)
+{
+    const bd_node *node = bd_node_at(graph, tensor);
+    bool found = node->op == op;
+    for (int i = 0; i < node->input_count && !found; i++)
+        found = depends(graph, node->inputs[i], op);
+    return found;
+}
+
+/* The contractions that the wrong outputs depend on; all, where no output is known to be wrong. */
+static void blame(const test_case *c, uint32_t blamed[BD_FORMAT_COUNT][BD_FORMAT_COUNT])
+{
+    bool known = false;
+    for (int pass = 0; pass < 2 && !known; pass++)
+        for (int o = 0; o < c->output_count; o++) {
+            const case_compared *output = &c->outputs[o];
+            bool wrong = pass == 1;
+            for (int i = 0; i < VALUE_CLASSES; i++)
+                wrong |= output->measure.wrong[i] > 0;
+            known |= wrong;
+            for (int v = 0; wrong && v < c->variant_count; v++)
+                if (depends(c->graph, output->value, c->variants[v].op))
+                    blamed[c->variants[v].format][c->variants[v].accumulator] |= 1u << c->variants[v].variant;
+        }
 }
 
 void case_run(test_case *c)
 {
     bd_error error = { BD_OK, "" };
+    uint32_t blamed[BD_FORMAT_COUNT][BD_FORMAT_COUNT] = { 0 };
+    case_measure measures[MAX_OUTPUTS];
     bd_status status = finish_graph(c, &error);
     if (status == BD_OK)
         status = run_on_device(c, &error);
     if (status == BD_OK)
         status = compare_outputs(c, &error);
-    session_count(c->session, status == BD_OK, c->name, "%s", error.message);
+    if (status != BD_OK)
+        blame(c, blamed);
+    for (int i = 0; i < c->output_count; i++)
+        measures[i] = c->outputs[i].measure;
+    const case_report report = { .group = c->session->group,
+                                 .name = c->name,
+                                 .formats = c->formats.name,
+                                 .good = status == BD_OK,
+                                 .message = error.message,
+                                 .measures = measures,
+                                 .measure_count = status == BD_OK || status == BD_ERROR_DATA ? c->output_count : 0,
+                                 .status = status,
+                                 .blamed = blamed };
+    c->session->report(c->session->user, &report);
     for (int i = 0; i < c->input_count; i++)
         free(c->inputs[i].values);
     for (int i = 0; i < c->output_count; i++)
         free(c->outputs[i].result);
     bd_graph_destroy(&c->graph);
 }
+
+const case_group case_groups[CASE_GROUPS] = {
+    { "unary", test_unary, false },           { "binary", test_binary, false },
+    { "movement", test_movement, false },     { "gather", test_gather, false },
+    { "reductions", test_reductions, false }, { "softmax", test_softmax, false },
+    { "matmul", test_matmul, false },         { "convolutions", test_convolutions, false },
+    { "pooling", test_pooling, false },       { "sources", test_sources, false },
+    { "control", test_control, false },       { "limits", test_limits, false },
+    { "gradients", test_gradients, true },    { "training", test_training, true },
+};

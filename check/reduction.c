@@ -1,5 +1,5 @@
 /* Sums, maxima and their places; softmax and cross-entropy, which are several reductions over the same rows. */
-#include "kernels.h"
+#include "case.h"
 
 #include <math.h>
 

@@ -1,5 +1,5 @@
 /* Views, concatenation, packing, gather and scatter: every value arrives unchanged where it belongs. */
-#include "kernels.h"
+#include "case.h"
 
 #include <stdlib.h>
 

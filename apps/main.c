@@ -48,7 +48,7 @@ static int run_command(int argc, char **argv)
             return commands[i].run(argc, argv);
     bd_error error = { 0 };
     bd_fail(&error, BD_ERROR_ARGUMENT,
-            "%s: no such command; there are devices, train, compare and bench (binade --help)", argv[0]);
+            "%s: no such command; there are devices, train, compare, bench and check (binade --help)", argv[0]);
     return app_report(BD_ERROR_ARGUMENT, &error);
 }
 

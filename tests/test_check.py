@@ -68,7 +68,7 @@ def main():
         wrong = {'BINADE_WRONG_KERNEL': f'{variant}:f16'}
 
         # Found, told, and its remedy with it.
-        document = json.loads(run(WRONG, 'check', '--quick', '--device', name, '--json', status=3, **wrong))
+        document = json.loads(run(WRONG, 'check', '--quick', '--device', name, '--json', status=4, **wrong))
         device, = document['devices']
         assert device['verdict'] == 'wrong' and device['failed'] >= 1
         matmul, = (f for f in device['failures'] if f['case'].startswith('matmul') and f['case'].endswith('fp16'))
@@ -96,7 +96,7 @@ def main():
         print(f"ok  with BINADE_QUIRKS=off it does not: accuracy {bad['test_accuracy']}")
 
         # What has no remedy is said to have none, beside what is known already.
-        device, = json.loads(run(WRONG, 'check', '--quick', '--device', name, '--json', status=3,
+        device, = json.loads(run(WRONG, 'check', '--quick', '--device', name, '--json', status=4,
                                  BINADE_WRONG_KERNEL='exp'))['devices']
         failure, = device['failures']
         assert failure['remedy'] is None and '(exp)' in failure['message'] and 'unary' in failure['case']

@@ -1,5 +1,6 @@
 /* binade train: one model, one data set, one precision, one device. */
 #include "app.h"
+#include "data.h"
 #include "json.h"
 #include "metrics.h"
 #include "models/models.h"
@@ -201,7 +202,7 @@ static bd_status run(session *self, bd_error *error)
                      ? bd_device_limit(self->device, self->limit, error)
                      : bd_fail(error, BD_ERROR_ARGUMENT, "--limit needs --device here: it is a device that it limits");
     if (!status)
-        status = bd_dataset_open(self->options.data, &self->dataset, error);
+        status = data_open(&self->progress, self->options.data, &self->dataset, error);
     if (!status)
         status = model_fit(&self->model, self->dataset, error);
     if (status)
@@ -253,7 +254,7 @@ int command_train(int argc, char **argv)
     training_options *o = &self.options;
     option_row rows[OWN_ROWS + TRAINING_ROWS] = {
         OPTION("model", TEXT, &o->model, "MODEL", "mlp, mlp:WIDTHS or lenet (mlp)"),
-        OPTION("data", TEXT, &o->data, "DATA", "fashion-mnist, a folder of IDX files or four of them (fashion-mnist)"),
+        OPTION("data", TEXT, &o->data, "DATA", DATA_HELP),
         OPTION("precision", TEXT, &o->precision, "POLICY", "fp32, fp16, fp16-strict, mixed, or role by role (fp32)"),
         OPTION("device", TEXT, &o->device, "DEVICE", "id, backend or part of a name (the first device)"),
         OPTION("limit", TEXT, &self.limit, "LIMITS",

@@ -2,6 +2,7 @@
 #include "app.h"
 #include "data.h"
 #include "json.h"
+#include "list_models.h"
 #include "metrics.h"
 #include "models/models.h"
 #include "progress.h"
@@ -15,7 +16,7 @@
 typedef struct session {
     training_options options;
     const char *checkpoint, *resume, *limit;
-    bool dry_run, wants_board;
+    bool dry_run, lists_models, wants_board;
     model model;
     bd_dataset *dataset;
     bd_device *device;
@@ -249,11 +250,11 @@ static const char examples[] =
 
 int command_train(int argc, char **argv)
 {
-    enum { OWN_ROWS = 12 };
+    enum { OWN_ROWS = 13 };
     session self = { 0 };
     training_options *o = &self.options;
     option_row rows[OWN_ROWS + TRAINING_ROWS] = {
-        OPTION("model", TEXT, &o->model, "MODEL", "mlp, mlp:WIDTHS or lenet (mlp)"),
+        OPTION("model", TEXT, &o->model, "MODEL", "mlp, mlp:WIDTHS, lenet, resnet20, ...: see --list-models (mlp)"),
         OPTION("data", TEXT, &o->data, "DATA", DATA_HELP),
         OPTION("precision", TEXT, &o->precision, "POLICY", "fp32, fp16, fp16-strict, mixed, or role by role (fp32)"),
         OPTION("device", TEXT, &o->device, "DEVICE", "id, backend or part of a name (the first device)"),
@@ -264,6 +265,7 @@ int command_train(int argc, char **argv)
         OPTION("resume", TEXT, &self.resume, "FILE", "go on from a checkpoint"),
         OPTION("tensorboard", FLAG, &self.wants_board, NULL, "write an event file for TensorBoard into DIR too"),
         OPTION("dry-run", FLAG, &self.dry_run, NULL, "print what a step will be and what it needs; train nothing"),
+        OPTION("list-models", FLAG, &self.lists_models, NULL, "print the models: parameters, FLOPs, memory; train nothing"),
         OPTION("json", FLAG, &o->json, NULL, "print one JSON object a line: start, progress, epoch, done"),
         OPTION("quiet", FLAG, &o->quiet, NULL, "no progress, only the result"),
     };
@@ -277,7 +279,9 @@ int command_train(int argc, char **argv)
     bd_status status = options_parse(&table, argc, argv, &help, &error);
     if (!status && !help)
         status = training_options_check(o, &table, &error);
-    if (!status && !help) {
+    if (!status && !help && self.lists_models) {
+        status = list_models(o->json, &error);
+    } else if (!status && !help) {
         training_params(o, &self.params);
         progress_init(&self.progress, "", o->quiet);
         status = run(&self, &error);

@@ -25,6 +25,7 @@ static const test_group test_groups[] = {
     { "matmul", test_matmul },
     { "convolutions", test_convolutions },
     { "pooling", test_pooling },
+    { "depthwise", test_depthwise },
     { "sources", test_sources },
     { "control", test_control },
     { "limits", test_limits },

@@ -162,6 +162,7 @@ void test_softmax(session *s);
 void test_matmul(session *s);
 void test_convolutions(session *s);
 void test_pooling(session *s);
+void test_depthwise(session *s);
 void test_sources(session *s);
 void test_control(session *s);
 void test_limits(session *s);

@@ -16,6 +16,9 @@ static uint64_t node_flops(const bd_graph *graph, bd_tensor tensor)
     case BD_OP_DEPTHWISE_DATA: return window * (uint64_t)bd_shape_elements(&node->shape);
     case BD_OP_DEPTHWISE_WEIGHT:
         return window * (uint64_t)bd_shape_elements(&bd_node_at(graph, node->inputs[1])->shape);
+    case BD_OP_CONV2D_DATA: /* as many as the convolution itself has; where strides leave gaps, nothing is multiplied */
+        return window * (uint64_t)bd_shape_elements(&bd_node_at(graph, node->inputs[0])->shape) *
+               (uint64_t)node->shape.dim[3];
     default: break;
     }
     if (bd_op_get_info(node->op)->class != BD_CLASS_CONTRACTION)

@@ -8,7 +8,9 @@ enum { SIDE = 32, CHANNELS = 3, CLASSES = 10 };
 
 static bd_status measure(const char *name, bd_model_cost *cost, bd_error *error)
 {
-    const bd_dataset images = { .name = "CIFAR-10", .height = SIDE, .width = SIDE, .channels = CHANNELS, .classes = CLASSES };
+    const bd_dataset images = {
+        .name = "CIFAR-10", .height = SIDE, .width = SIDE, .channels = CHANNELS, .classes = CLASSES
+    };
     model m;
     bd_status status = model_parse(name, &m, error);
     if (!status)
@@ -28,8 +30,8 @@ static void print_row(const char *name, const char *about, const bd_model_cost *
 {
     char parameters[32], bytes[32];
     printf("%-13s %12s %12.1f %12.1f %12s  %s\n", name, app_thousands(parameters, (double)cost->parameters),
-           (double)cost->forward_flops / 1e6, (double)cost->step_flops / 1e6,
-           app_bytes(bytes, cost->activation_bytes), about);
+           (double)cost->forward_flops / 1e6, (double)cost->step_flops / 1e6, app_bytes(bytes, cost->activation_bytes),
+           about);
 }
 
 bd_status list_models(bool json, bd_error *error)
@@ -51,8 +53,8 @@ bd_status list_models(bool json, bd_error *error)
     if (!status && !json)
         puts("for one image of 32x32x3 and ten classes; a step is forward and backward pass, activations are what the\n"
              "backward pass reads of the forward pass in fp32");
-    json_t *whole = !status && json ? json_pack("{s:i, s:[i,i,i], s:i, s:O}", "format_version", APP_FORMAT_VERSION, "image",
-                                                SIDE, SIDE, CHANNELS, "classes", CLASSES, "models", rows)
+    json_t *whole = !status && json ? json_pack("{s:i, s:[i,i,i], s:i, s:O}", "format_version", APP_FORMAT_VERSION,
+                                                "image", SIDE, SIDE, CHANNELS, "classes", CLASSES, "models", rows)
                                     : NULL;
     if (whole) {
         json_dumpf(whole, stdout, JSON_INDENT(1));

@@ -265,7 +265,8 @@ int command_train(int argc, char **argv)
         OPTION("resume", TEXT, &self.resume, "FILE", "go on from a checkpoint"),
         OPTION("tensorboard", FLAG, &self.wants_board, NULL, "write an event file for TensorBoard into DIR too"),
         OPTION("dry-run", FLAG, &self.dry_run, NULL, "print what a step will be and what it needs; train nothing"),
-        OPTION("list-models", FLAG, &self.lists_models, NULL, "print the models: parameters, FLOPs, memory; train nothing"),
+        OPTION("list-models", FLAG, &self.lists_models, NULL,
+               "print the models: parameters, FLOPs, memory; train nothing"),
         OPTION("json", FLAG, &o->json, NULL, "print one JSON object a line: start, progress, epoch, done"),
         OPTION("quiet", FLAG, &o->quiet, NULL, "no progress, only the result"),
     };

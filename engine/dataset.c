@@ -12,7 +12,7 @@ static const char *const FASHION_MNIST_FOLDER = "/usr/share/datasets/fashion-mni
 
 #define KNOWN                                                                                                          \
     "a data set is 'fashion-mnist'; a folder of IDX files (train-images-idx3-ubyte), of CIFAR files "                  \
-    "(data_batch_1.bin or train.bin) or of images (train/CLASS/*.jpg or *.png, and test/...); an archive of the last "  \
+    "(data_batch_1.bin or train.bin) or of images (train/CLASS/*.jpg or *.png, and test/...); an archive of the last " \
     "two; or four IDX files joined by commas"
 
 bd_status bd_examples_allocate(bd_examples *examples, int64_t count, int64_t bytes_each, bd_error *error)

@@ -103,8 +103,9 @@ bd_status bd_cifar_append(const char *name, const uint8_t *data, size_t size, in
 {
     const size_t record = (size_t)coarse + 1 + IMAGE_BYTES, count = size / record, before = (size_t)examples->count;
     if (size == 0 || size % record)
-        return bd_fail(error, BD_ERROR_DATA, "%s: %zu bytes, not a whole number of records of %zu bytes: truncated, or "
-                                             "not a CIFAR file",
+        return bd_fail(error, BD_ERROR_DATA,
+                       "%s: %zu bytes, not a whole number of records of %zu bytes: truncated, or "
+                       "not a CIFAR file",
                        name, size, record);
     uint8_t *images = realloc(examples->images, (before + count) * IMAGE_BYTES);
     if (images)
@@ -129,7 +130,8 @@ bd_status bd_cifar_append(const char *name, const uint8_t *data, size_t size, in
     return BD_OK;
 }
 
-static bd_status append_file(bd_files *files, const cifar_kind *kind, const char *name, bd_examples *examples, bd_error *error)
+static bd_status append_file(bd_files *files, const cifar_kind *kind, const char *name, bd_examples *examples,
+                             bd_error *error)
 {
     bd_file *file = find(files, name);
     if (!file)
@@ -139,8 +141,7 @@ static bd_status append_file(bd_files *files, const cifar_kind *kind, const char
     snprintf(path, sizeof path, "%s/%s", files->root, file->path);
     bd_status status = bd_file_read(files, file, error);
     if (!status)
-        status =
-            bd_cifar_append(path, file->data, (size_t)file->bytes, kind->coarse, kind->classes, examples, error);
+        status = bd_cifar_append(path, file->data, (size_t)file->bytes, kind->coarse, kind->classes, examples, error);
     bd_file_forget(file);
     return status;
 }

@@ -15,11 +15,11 @@ enum { SPLIT_NAMES = sizeof split_names / sizeof *split_names };
 
 /* What a path's parts say; texts are parts of the path. */
 typedef struct place {
-    int split;                 /* of split_names, or -1: outside of the splits */
-    size_t prefix;             /* length of what stands before the split */
-    const char *class, *name;  /* NULL where the path ends before them */
+    int split;                /* of split_names, or -1: outside of the splits */
+    size_t prefix;            /* length of what stands before the split */
+    const char *class, *name; /* NULL where the path ends before them */
     size_t class_length;
-    bool deeper;               /* there is a folder below the class */
+    bool deeper; /* there is a folder below the class */
 } place;
 
 static int find_split(const char *part, size_t length)
@@ -98,7 +98,7 @@ typedef struct item {
 typedef struct image_index {
     bd_files *files;
     const bd_dataset_params *params;
-    int test_name; /* of split_names */
+    int test_name;  /* of split_names */
     char **classes; /* sorted; owned */
     int64_t class_count, class_capacity;
     item *items; /* owned; the training images, then the others */
@@ -107,12 +107,13 @@ typedef struct image_index {
     bd_dataset *dataset; /* while decoding */
 } image_index;
 
-static bd_status check_member(const image_index *self, const bd_file *file, const place *at, size_t prefix, bd_error *error)
+static bd_status check_member(const image_index *self, const bd_file *file, const place *at, size_t prefix,
+                              bd_error *error)
 {
     const char *root = self->files->root;
     if (at->prefix != prefix)
-        return bd_fail(error, BD_ERROR_DATA, "%s: '%s' lies elsewhere than the splits before it: wanted one data set", root,
-                       file->path);
+        return bd_fail(error, BD_ERROR_DATA, "%s: '%s' lies elsewhere than the splits before it: wanted one data set",
+                       root, file->path);
     if (at->deeper || (file->is_folder && at->name))
         return bd_fail(error, BD_ERROR_DATA, "%s: '%s' lies too deep: wanted SPLIT/CLASS/IMAGE", root, file->path);
     if (!file->is_folder && !at->name)
@@ -182,8 +183,8 @@ static bd_status find_classes(image_index *self, bd_error *error)
     while (self->test_name < SPLIT_NAMES && !there[self->test_name])
         self->test_name++;
     if (self->test_name == SPLIT_NAMES)
-        return bd_fail(error, BD_ERROR_DATA, "%s: no test set: wanted a folder test, val, valid or validation beside train",
-                       files->root);
+        return bd_fail(error, BD_ERROR_DATA,
+                       "%s: no test set: wanted a folder test, val, valid or validation beside train", files->root);
     qsort(self->classes, (size_t)self->class_count, sizeof *self->classes, compare_names);
     return BD_OK;
 }
@@ -213,7 +214,7 @@ static bd_status fill_items(image_index *self, bd_error *error)
             self->count[split]++;
             self->items[self->all++] = (item){ .file = file, .class = class };
         }
-        for (int64_t class = 0; class < self->class_count; class++) {
+        for (int64_t class = 0; class < self->class_count; class ++) {
             const char *name = split_names[split == TRAIN ? 0 : self->test_name];
             char line[256];
             if (images_of[class])
@@ -288,8 +289,9 @@ static bd_status agree_on_shape(image_index *self, bd_error *error)
     for (int64_t i = 1; i < self->all; i++) {
         const bd_image_shape *shape = &self->items[i].shape;
         if (shape->height != self->shape.height || shape->width != self->shape.width)
-            return bd_fail(error, BD_ERROR_DATA, "%s: '%s' is %lldx%lld, wanted %lldx%lld as '%s' is: all images must have one "
-                                                 "size",
+            return bd_fail(error, BD_ERROR_DATA,
+                           "%s: '%s' is %lldx%lld, wanted %lldx%lld as '%s' is: all images must have one "
+                           "size",
                            self->files->root, self->items[i].file->path, (long long)shape->width,
                            (long long)shape->height, (long long)self->shape.width, (long long)self->shape.height,
                            self->items[0].file->path);

@@ -1,5 +1,5 @@
-#include "emit_parts.h"
 #include "control.h"
+#include "emit_parts.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -533,7 +533,7 @@ void bd_emit_coordinates(bd_emitter *emitter, const bd_shape *shape, const char 
 }
 
 void bd_emit_window_loops(bd_emitter *emitter, const bd_window *window, const bd_shape *input, const char *oy,
-                         const char *ox, const char *suffix)
+                          const char *ox, const char *suffix)
 {
     bd_text_append(&emitter->text,
                    "for (int ky%s = 0; ky%s < %d; ky%s++) for (int kx%s = 0; kx%s < %d; kx%s++) {\n"
@@ -546,7 +546,7 @@ void bd_emit_window_loops(bd_emitter *emitter, const bd_window *window, const bd
 }
 
 const char *bd_emit_nhwc(bd_emitter *emitter, const bd_shape *shape, const char *n, const char *y, const char *x,
-                        const char *c)
+                         const char *c)
 {
     return bd_emit_index(emitter, "((%s * %uu + BD_UINT(%s)) * %uu + BD_UINT(%s)) * %uu + %s", n,
                          (unsigned)shape->dim[1], y, (unsigned)shape->dim[2], x, (unsigned)shape->dim[3], c);
@@ -714,7 +714,8 @@ static const char *pool_grad(bd_emitter *emitter, const bd_node *node, const cha
         bd_text_append(text, "uint %s = 1u;\n", won);
         int scope = bd_emit_open(emitter);
         bd_emit_window_loops(emitter, window, &node->shape, oy, ox, inner);
-        const char *other = bd_emit_value(emitter, node->inputs[0], bd_emit_nhwc(emitter, &node->shape, at[0], y, x, at[3]));
+        const char *other =
+            bd_emit_value(emitter, node->inputs[0], bd_emit_nhwc(emitter, &node->shape, at[0], y, x, at[3]));
         bd_text_append(text, "const bool %s = ky%s * %d + kx%s < ky%s * %d + kx%s;\n", earlier, inner,
                        (int)window->size[1], inner, name, (int)window->size[1], name);
         lose_to(text, won, other, mine, earlier);

@@ -24,8 +24,8 @@ const char *bd_emit_depthwise(bd_emitter *emitter, const bd_graph *graph, const 
     snprintf(x, sizeof x, "x%s", name);
     snprintf(tap, sizeof tap, "BD_UINT(ky%s * %d + kx%s)", name, (int)window->size[1], name);
     const char *value = bd_emit_value(emitter, node->inputs[0], bd_emit_nhwc(emitter, input, at[0], y, x, at[3]));
-    const char *weight = bd_emit_value(
-        emitter, node->inputs[1], bd_emit_index(emitter, "%s * %uu + %s", tap, (unsigned)input->dim[3], at[3]));
+    const char *weight = bd_emit_value(emitter, node->inputs[1],
+                                       bd_emit_index(emitter, "%s * %uu + %s", tap, (unsigned)input->dim[3], at[3]));
     accumulate(emitter, node->accumulator, name, value, weight);
     bd_text_append(text, "}\n}\n");
     bd_emit_close(emitter, mark);
@@ -48,8 +48,8 @@ const char *bd_emit_depthwise_data(bd_emitter *emitter, const bd_graph *graph, c
     snprintf(ox, sizeof ox, "ox%s", name);
     snprintf(tap, sizeof tap, "BD_UINT(ky%s * %d + kx%s)", name, (int)window->size[1], name);
     const char *value = bd_emit_value(emitter, node->inputs[0], bd_emit_nhwc(emitter, output, at[0], oy, ox, at[3]));
-    const char *weight = bd_emit_value(
-        emitter, node->inputs[1], bd_emit_index(emitter, "%s * %uu + %s", tap, (unsigned)output->dim[3], at[3]));
+    const char *weight = bd_emit_value(emitter, node->inputs[1],
+                                       bd_emit_index(emitter, "%s * %uu + %s", tap, (unsigned)output->dim[3], at[3]));
     accumulate(emitter, node->accumulator, name, value, weight);
     bd_text_append(text, "}\n}\n");
     bd_emit_close(emitter, mark);

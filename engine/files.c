@@ -276,7 +276,8 @@ bd_status bd_files_read_archive(bd_files *files, bool (*wanted)(const char *path
         return bd_fail(error, BD_ERROR_MEMORY, "out of memory");
     files->is_archive = true;
     bd_status status = BD_OK;
-    if (archive_read_support_filter_all(archive) < ARCHIVE_WARN || archive_read_support_format_tar(archive) < ARCHIVE_WARN ||
+    if (archive_read_support_filter_all(archive) < ARCHIVE_WARN ||
+        archive_read_support_format_tar(archive) < ARCHIVE_WARN ||
         archive_read_support_format_zip(archive) < ARCHIVE_WARN ||
         archive_read_open_filename(archive, files->root, BLOCK) != ARCHIVE_OK)
         status = archive_failed(files, archive, error);

@@ -97,6 +97,7 @@ bd_tensor bd_grouped_conv2d(bd_graph *graph, bd_tensor x, bd_tensor weight, bd_w
                           (long long)groups, MOST_GROUPS);
     bd_tensor parts[MOST_GROUPS];
     for (int64_t i = 0; i < groups; i++)
-        parts[i] = bd_conv2d(graph, bd_slice(graph, x, 3, i * in, in), bd_slice(graph, weight, 3, i * out, out), window);
+        parts[i] =
+            bd_conv2d(graph, bd_slice(graph, x, 3, i * in, in), bd_slice(graph, weight, 3, i * out, out), window);
     return bd_concat(graph, parts, (int)groups, 3);
 }

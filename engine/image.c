@@ -181,8 +181,8 @@ bd_status bd_image_decode(const char *name, const uint8_t *data, size_t size, co
     bd_image_shape own, wanted = *shape;
     bd_status status = bd_image_inspect(name, data, size, &own, error);
     if (!status && (own.height != shape->height || own.width != shape->width || own.channels > shape->channels))
-        status = bd_fail(error, BD_ERROR_DATA, "%s: %lldx%lldx%lld, wanted %lldx%lldx%lld (width, height, channels)", name,
-                         (long long)own.width, (long long)own.height, (long long)own.channels, (long long)shape->width,
-                         (long long)shape->height, (long long)shape->channels);
+        status = bd_fail(error, BD_ERROR_DATA, "%s: %lldx%lldx%lld, wanted %lldx%lldx%lld (width, height, channels)",
+                         name, (long long)own.width, (long long)own.height, (long long)own.channels,
+                         (long long)shape->width, (long long)shape->height, (long long)shape->channels);
     return status ? status : read_image(name, data, size, &wanted, pixels, error);
 }

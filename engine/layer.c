@@ -138,8 +138,8 @@ bd_tensor bd_depthwise_conv(bd_graph *graph, bd_tensor x, bd_window window, bool
         const int64_t channels = last_dimension(graph, x);
         const double area = (double)window.size[0] * (double)window.size[1];
         /* Fans as Keras counts them for DepthwiseConv2D's kernel [kh, kw, channels, 1]. */
-        bd_tensor weight = make_weight(graph, BD_SHAPE(window.size[0], window.size[1], 1, channels),
-                                       area * (double)channels, area);
+        bd_tensor weight =
+            make_weight(graph, BD_SHAPE(window.size[0], window.size[1], 1, channels), area * (double)channels, area);
         y = bd_depthwise(graph, x, weight, window);
         if (bias)
             y = add_bias(graph, y);

@@ -152,9 +152,8 @@ static bd_tensor append_batch(bd_graph *graph, bd_tensor data, bd_tensor permuta
     bd_shape shape = rows->shape;
     shape.dim[0] = batch;
     bd_tensor result;
-    bd_node *node =
-        bd_graph_append(graph, BD_OP_BATCH, shape, (const bd_tensor[]){ data, permutation, control, moves },
-                        moves == BD_NONE ? 3 : 4, &result);
+    bd_node *node = bd_graph_append(graph, BD_OP_BATCH, shape, (const bd_tensor[]){ data, permutation, control, moves },
+                                    moves == BD_NONE ? 3 : 4, &result);
     if (node)
         node->role = BD_ROLE_FIXED;
     return result;
@@ -172,8 +171,8 @@ static bd_tensor make_moves(bd_graph *graph, int64_t batch, int64_t pad)
     const bd_shape shape = BD_SHAPE(batch, 3);
     const bd_role role = bd_set_role(graph, BD_ROLE_FIXED);
     bd_tensor zero = bd_constant(graph, shape, 0), is_flip = bd_equal(graph, bd_iota(graph, shape, 1), zero);
-    bd_tensor count = bd_select(graph, is_flip, bd_constant(graph, shape, 2),
-                                bd_constant(graph, shape, 2 * (double)pad + 1));
+    bd_tensor count =
+        bd_select(graph, is_flip, bd_constant(graph, shape, 2), bd_constant(graph, shape, 2 * (double)pad + 1));
     bd_tensor least = bd_select(graph, is_flip, zero, bd_constant(graph, shape, -(double)pad));
     bd_tensor moves = bd_add(graph, bd_floor(graph, bd_mul(graph, bd_random(graph, shape), count)), least);
     bd_set_role(graph, role);

@@ -21,7 +21,8 @@ static void convolve(session *s, format_set f, const depthwise *v)
     const fill_kind fills[] = { FILL_WHOLE, FILL_UNIFORM };
     for (int i = 0; i < 2; i++) {
         const bool whole = fills[i] == FILL_WHOLE;
-        bd_tensor x = case_input(&c, f.value, shape, fills[i]), weight = case_input(&c, f.value, weight_shape, fills[i]);
+        bd_tensor x = case_input(&c, f.value, shape, fills[i]),
+                  weight = case_input(&c, f.value, weight_shape, fills[i]);
         bd_tensor y = bd_depthwise(c.graph, x, weight, *w);
         const bd_shape y_shape = bd_tensor_shape(c.graph, y);
         const int64_t pixels = y_shape.dim[0] * y_shape.dim[1] * y_shape.dim[2];
@@ -41,8 +42,8 @@ void test_depthwise(session *s)
         { 1, 1, 1, 1, { { 1, 1 }, { 1, 1 }, { { 0, 0 }, { 0, 0 } } } },
         { 2, 7, 9, 6, { { 3, 3 }, { 1, 1 }, { { 1, 1 }, { 1, 1 } } } },
         { 2, 8, 8, 33, { { 3, 3 }, { 2, 2 }, { { 0, 1 }, { 0, 1 } } } },
-        { 1, 9, 11, 3, { { 2, 3 }, { 3, 2 }, { { 1, 0 }, { 0, 2 } } } }, /* nothing alike */
-        { 3, 7, 5, 4, { { 5, 5 }, { 1, 1 }, { { 0, 0 }, { 0, 0 } } } },  /* no padding */
+        { 1, 9, 11, 3, { { 2, 3 }, { 3, 2 }, { { 1, 0 }, { 0, 2 } } } },  /* nothing alike */
+        { 3, 7, 5, 4, { { 5, 5 }, { 1, 1 }, { { 0, 0 }, { 0, 0 } } } },   /* no padding */
         { 3, 16, 20, 5, { { 3, 3 }, { 1, 1 }, { { 1, 1 }, { 1, 1 } } } }, /* several parts of a weight gradient */
     };
     for (int f = 0; f < 3; f++)

@@ -121,12 +121,16 @@ void test_gradients(session *s)
         const char *name;
         forward_function forward;
     } cases[] = {
-        { "linear", linear },           { "batched product", batched },
-        { "convolution", convolution }, { "strided convolution", strided_convolution },
+        { "linear", linear },
+        { "batched product", batched },
+        { "convolution", convolution },
+        { "strided convolution", strided_convolution },
         { "depthwise convolution", depthwise_convolution },
         { "grouped convolution", grouped_convolution },
-        { "average", average },         { "views", views },
-        { "embedding", embedding },     { "products", products },
+        { "average", average },
+        { "views", views },
+        { "embedding", embedding },
+        { "products", products },
     };
     const format_set each[] = { fp32, fp16 };
     for (int f = 0; f < 2; f++) {

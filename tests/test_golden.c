@@ -183,7 +183,8 @@ static void run_reference(const network *net, bool exact, outcome *result)
 {
     bd_error error = { 0 };
     bd_tensor wanted[MOST_PARAMETERS + 2];
-    double **values = allocate_results(net, wanted), **variables = allocate((size_t)net->graph->node_count, sizeof *variables);
+    double **values = allocate_results(net, wanted),
+           **variables = allocate((size_t)net->graph->node_count, sizeof *variables);
     memcpy(variables, net->variables, (size_t)net->graph->node_count * sizeof *variables);
     for (bd_tensor t = 0; t < net->graph->node_count; t++) /* running statistics are assigned to: give it copies */
         if (net->graph->nodes[t].op == BD_OP_VARIABLE && net->graph->nodes[t].role == BD_ROLE_STATISTIC)
@@ -214,7 +215,8 @@ static void run_device(const network *net, bd_device *device, outcome *result)
     bd_graph *g = net->graph;
     const bd_tensor end = g->node_count;
     for (int i = 0; i < net->count + 2; i++) {
-        bd_tensor kept = bd_variable(g, result_name(i, name), BD_ROLE_FIXED, BD_F32, bd_tensor_shape(g, wanted[i]), (bd_init){ 0 });
+        bd_tensor kept =
+            bd_variable(g, result_name(i, name), BD_ROLE_FIXED, BD_F32, bd_tensor_shape(g, wanted[i]), (bd_init){ 0 });
         bd_assign(g, kept, wanted[i]);
     }
     for (bd_tensor t = end; t < g->node_count; t++)
@@ -259,7 +261,8 @@ static const float *golden(const bd_safetensors *file, const char *name, int64_t
 static int compare_golden(const network *net, const outcome *ours, const bd_safetensors *file)
 {
     const float *loss = golden(file, "loss", 1), *logits = golden(file, "logits", BATCH * CLASSES);
-    const float *norms = golden(file, "norms", net->count), *samples = golden(file, "samples", (int64_t)net->count * SAMPLES);
+    const float *norms = golden(file, "norms", net->count),
+                *samples = golden(file, "samples", (int64_t)net->count * SAMPLES);
     const uint32_t *names = (const uint32_t *)golden(file, "names", net->count);
     int wrong = 0;
     double largest = 0;
@@ -310,7 +313,8 @@ static bool check(const char *folder, const char *name, bd_device *device)
     char path[1024];
     bd_safetensors *file = NULL;
     network net = { 0 };
-    outcome *exact = allocate(1, sizeof *exact), *rounded = allocate(1, sizeof *rounded), *ours = allocate(1, sizeof *ours);
+    outcome *exact = allocate(1, sizeof *exact), *rounded = allocate(1, sizeof *rounded),
+            *ours = allocate(1, sizeof *ours);
     snprintf(path, sizeof path, "%s/%s.safetensors", folder, name);
     must(bd_safetensors_read(path, &file, &error), &error);
     build(name, &net);

@@ -77,7 +77,7 @@ static void write_good(void)
 {
     int number = 0;
     for (int split = 0; split < 2; split++)
-        for (int class = 0; class < CLASSES; class++)
+        for (int class = 0; class < CLASSES; class ++)
             for (int i = 0; i < (split ? 1 : EACH); i++) {
                 char path[128];
                 snprintf(path, sizeof path, "in/set/%s/%s/%d.%s", split ? "test" : "train", classes[class], i,
@@ -222,8 +222,8 @@ START_TEST(cache_is_used_verified_and_remade)
     ck_assert_int_eq(stat(scratch_path("in/set/train/ant/0.png"), &before), 0);
     char *nonsense = calloc(1, (size_t)before.st_size);
     put("in/set/train/ant/0.png", nonsense, (size_t)before.st_size);
-    ck_assert_int_eq(utimensat(AT_FDCWD, scratch_path("in/set/train/ant/0.png"), (struct timespec[]){ before.st_atim, before.st_mtim },
-                               0),
+    ck_assert_int_eq(utimensat(AT_FDCWD, scratch_path("in/set/train/ant/0.png"),
+                               (struct timespec[]){ before.st_atim, before.st_mtim }, 0),
                      0);
     expect_good(set(), cache);
     put("in/set/train/ant/0.png", nonsense, (size_t)before.st_size); /* with a new time it is seen */

@@ -34,8 +34,14 @@ static const expected networks[] = {
 };
 enum { NETWORKS = sizeof networks / sizeof *networks, SIDE = 32, CHANNELS = 3, CLASSES = 10 };
 
-static const bd_dataset cifar = { .name = "cifar",     .height = SIDE,     .width = SIDE,     .channels = CHANNELS,
-                                  .classes = CLASSES, .train = { 50000 }, .mean = 0.5f, .deviation = 0.25f };
+static const bd_dataset cifar = { .name = "cifar",
+                                  .height = SIDE,
+                                  .width = SIDE,
+                                  .channels = CHANNELS,
+                                  .classes = CLASSES,
+                                  .train = { 50000 },
+                                  .mean = 0.5f,
+                                  .deviation = 0.25f };
 
 START_TEST(parameters_are_counted)
 {

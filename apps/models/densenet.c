@@ -31,7 +31,8 @@ bd_tensor model_densenet(bd_graph *graph, bd_tensor x, int64_t classes, bool tra
 {
     const model *self = user;
     const int layers[] = { 6, 12, self->depth == 169 ? 32 : 24, self->depth == 169 ? 32 : 16 };
-    const bd_window first = { { 7, 7 }, { 2, 2 }, { { 3, 3 }, { 3, 3 } } }, pool = { { 3, 3 }, { 2, 2 }, { { 1, 1 }, { 1, 1 } } };
+    const bd_window first = { { 7, 7 }, { 2, 2 }, { { 3, 3 }, { 3, 3 } } },
+                    pool = { { 3, 3 }, { 2, 2 }, { { 1, 1 }, { 1, 1 } } };
     x = norm(graph, bd_conv(graph, x, 64, first, false, "conv"), training, "norm1");
     x = bd_max_pool(graph, x, pool);
     for (int block = 0; block < 4; block++) {

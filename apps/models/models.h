@@ -37,7 +37,7 @@ const char *model_about(int i);
     "  mlp:784-300-100-10   fully connected with these widths: pixels, hidden layers, classes\n"                       \
     "  lenet                LeNet-5 with ReLU and max pooling, for images of 28x28 or 32x32\n"                         \
     "  alexnet, vgg16, vgg19, resnet20, resnet32, resnet44, resnet56, resnet110, densenet121,\n"                       \
-    "  densenet169, xception, mobilenetv2, vit8, vit12, vit16: the study's, for images of 32x32;\n"                     \
+    "  densenet169, xception, mobilenetv2, vit8, vit12, vit16: the study's, for images of 32x32;\n"                    \
     "  --list-models of train says how large they are\n"
 
 bd_tensor model_mlp(bd_graph *graph, bd_tensor x, int64_t classes, bool training, const void *user);

@@ -32,7 +32,8 @@ bd_tensor model_vit(bd_graph *graph, bd_tensor x, int64_t classes, bool training
     x = bd_linear(graph, cut_patches(graph, x), WIDTH, true, "patches");
     const bd_shape tokens = bd_tensor_shape(graph, x);
     /* Keras's Embedding begins within 0.05. */
-    bd_tensor positions = bd_parameter(graph, "positions", BD_SHAPE(tokens.dim[1], WIDTH), (bd_init){ BD_INIT_UNIFORM, 0.05f });
+    bd_tensor positions =
+        bd_parameter(graph, "positions", BD_SHAPE(tokens.dim[1], WIDTH), (bd_init){ BD_INIT_UNIFORM, 0.05f });
     x = bd_add(graph, x, bd_broadcast(graph, positions, tokens));
     for (int i = 0; i < self->depth; i++) {
         char name[24];

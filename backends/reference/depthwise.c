@@ -35,8 +35,7 @@ static void forward(void *user, int64_t image_pixel, int64_t output_pixel, int64
     const operands *o = user;
     (void)row;
     for (int64_t c = 0; c < o->channels; c++)
-        o->result[output_pixel * o->channels + c] +=
-            o->a[image_pixel * o->channels + c] * o->b[tap * o->channels + c];
+        o->result[output_pixel * o->channels + c] += o->a[image_pixel * o->channels + c] * o->b[tap * o->channels + c];
 }
 
 static void data(void *user, int64_t image_pixel, int64_t output_pixel, int64_t row, int64_t tap)
@@ -44,8 +43,7 @@ static void data(void *user, int64_t image_pixel, int64_t output_pixel, int64_t 
     const operands *o = user;
     (void)row;
     for (int64_t c = 0; c < o->channels; c++)
-        o->result[image_pixel * o->channels + c] +=
-            o->a[output_pixel * o->channels + c] * o->b[tap * o->channels + c];
+        o->result[image_pixel * o->channels + c] += o->a[output_pixel * o->channels + c] * o->b[tap * o->channels + c];
 }
 
 static void weight(void *user, int64_t image_pixel, int64_t output_pixel, int64_t row, int64_t tap)
@@ -60,8 +58,12 @@ void bd_evaluate_depthwise(const bd_evaluation *evaluation, const bd_node *node,
 {
     const bd_window *window = &node->attr.window;
     const bd_shape *a = bd_input_shape(evaluation, node, 0), *b = bd_input_shape(evaluation, node, 1);
-    operands o = { bd_evaluated(evaluation, node, 0), bd_evaluated(evaluation, node, 1), result,
-                   a->dim[3], window->size[0] * window->size[1], 1 };
+    operands o = { bd_evaluated(evaluation, node, 0),
+                   bd_evaluated(evaluation, node, 1),
+                   result,
+                   a->dim[3],
+                   window->size[0] * window->size[1],
+                   1 };
     switch (node->op) {
     case BD_OP_DEPTHWISE: for_each_tap(window, a, &node->shape, forward, &o); break;
     case BD_OP_DEPTHWISE_DATA: for_each_tap(window, &node->shape, a, data, &o); break;

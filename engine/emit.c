@@ -573,13 +573,18 @@ static const char *tap_index(bd_emitter *emitter, const bd_window *window, const
     return offset ? bd_emit_index(emitter, "%s + %uu", corner, offset) : corner;
 }
 
+/* A window of more taps is a loop: whole images are pooled, too. */
+enum { MOST_UNROLLED_TAPS = 64 };
+
 static const char *pool(bd_emitter *emitter, const bd_node *node, const char *index)
 {
     const bd_shape *input = &emitter->plan->graph->nodes[node->inputs[0]].shape;
     const bd_window *window = &node->attr.window;
     const char *at[4];
     bd_emit_coordinates(emitter, &node->shape, index, at);
-    const bool maximum = node->op == BD_OP_MAX_POOL, inside = windows_inside(window, input, &node->shape);
+    const bool maximum = node->op == BD_OP_MAX_POOL;
+    const bool inside =
+        windows_inside(window, input, &node->shape) && window->size[0] * window->size[1] <= MOST_UNROLLED_TAPS;
     const char *accumulator = bd_format_name(node->accumulator);
     const char *name = bd_emit_fresh(emitter, 'v'), *taps = bd_emit_fresh(emitter, 'n');
     bd_text *text = &emitter->text;

@@ -1,9 +1,10 @@
 /* The model zoo: parameter counts, and that the whole of each network can be planned. (That they compute what PyTorch's do is
  * what test_golden says.) */
 #include "../apps/models/models.h"
-#include "../engine/kernel.h"
+#include "../engine/store.h"
 
 #include <check.h>
+#include <math.h>
 #include <string.h>
 
 typedef struct expected {
@@ -93,6 +94,34 @@ START_TEST(steps_are_planned)
 }
 END_TEST
 
+/* A normal distribution cut at two deviations has 0.774 of its variance; he_normal makes up for that. */
+START_TEST(he_weights_have_their_variance)
+{
+    enum { COUNT = 100000, FAN_IN = 32 };
+    static double values[COUNT];
+    bd_graph *graph = NULL;
+    bd_error error = { 0 };
+    ck_assert_int_eq(bd_graph_create(&graph, &error), BD_OK);
+    bd_layer_style before = bd_set_layer_style(graph, (bd_layer_style){ BD_WEIGHTS_HE, 0.5f });
+    ck_assert(before.init == BD_WEIGHTS_GLOROT && before.l2 == 0);
+    bd_tensor x = bd_constant(graph, BD_SHAPE(2, FAN_IN), 1);
+    bd_linear(graph, x, 4, true, "fc");
+    const bd_node *weight = bd_node_at(graph, bd_graph_find_variable(graph, "fc/weight"));
+    const bd_node *bias = bd_node_at(graph, bd_graph_find_variable(graph, "fc/bias"));
+    ck_assert(weight->attr.variable.l2 == 0.5f && bias->attr.variable.l2 == 0);
+    const bd_init init = weight->attr.variable.init;
+    bd_init_values("fc/weight", &init, 1, values, COUNT);
+    double squares = 0;
+    for (int i = 0; i < COUNT; i++) {
+        ck_assert_double_le(fabs(values[i]), 2 * (double)init.bound);
+        squares += values[i] * values[i];
+    }
+    /* Five deviations of a variance's estimate, which for a normal is the largest that it can be here. */
+    ck_assert_double_eq_tol(squares / COUNT * FAN_IN / 2, 1, 5 * sqrt(2.0 / COUNT));
+    bd_graph_destroy(&graph);
+}
+END_TEST
+
 START_TEST(images_that_do_not_fit_are_refused)
 {
     static const char *const small[] = { "alexnet", "vgg16", "densenet121", "xception", "vit8", "lenet" };
@@ -134,6 +163,7 @@ int main(void)
     tcase_set_timeout(tests, 300);
     tcase_add_loop_test(tests, parameters_are_counted, 0, NETWORKS);
     tcase_add_loop_test(tests, steps_are_planned, 0, NETWORKS);
+    tcase_add_test(tests, he_weights_have_their_variance);
     tcase_add_test(tests, images_that_do_not_fit_are_refused);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);

@@ -1,5 +1,6 @@
 /* binade compare: every combination of models, devices, precisions and seeds, side by side. */
 #include "app.h"
+#include "data.h"
 #include "json.h"
 #include "limited.h"
 #include "lists.h"
@@ -187,7 +188,7 @@ static bd_status gather(session *self, bd_error *error)
     else if (!status)
         status = list_each("device", o->device, false, self, add_device, error);
     if (!status)
-        status = bd_dataset_open(o->data, &self->dataset, error);
+        status = data_open(&self->progress, o->data, &self->dataset, error);
     for (size_t i = 0; !status && i < results->model_count; i++)
         status = model_fit(&self->models[i], self->dataset, error);
     if (status)
@@ -305,7 +306,7 @@ int command_compare(int argc, char **argv)
     training_options *o = &self.options;
     option_row rows[OWN_ROWS + TRAINING_ROWS] = {
         OPTION("model", TEXT, &o->model, "LIST", "models, joined by commas: see below (mlp)"),
-        OPTION("data", TEXT, &o->data, "DATA", "fashion-mnist, a folder of IDX files or four of them (fashion-mnist)"),
+        OPTION("data", TEXT, &o->data, "DATA", DATA_HELP),
         OPTION("precision", TEXT, &o->precision, "LIST", "precisions, joined by commas: see below (fp32,fp16,mixed)"),
         OPTION("device", TEXT, &o->device, "LIST",
                "devices as `binade devices` tells them, joined by commas; all: all but the reference (all)"),

@@ -84,6 +84,18 @@ void progress_compile(progress *self, int done, int total)
     progress_count(self, "compile", done, total, "kernels");
 }
 
+void progress_data(progress *self, const char *what, double fraction)
+{
+    /* Called for every image: drawn where it would look different. */
+    if (!self->terminal || (self->drawn && (int)(fraction * 100) == self->percent && fraction < 1))
+        return;
+    self->percent = (int)(fraction * 100);
+    char left[160], right[16];
+    snprintf(left, sizeof(left), "%s%s%s the data", self->label, separator(self), what);
+    snprintf(right, sizeof(right), "%d%%", self->percent);
+    draw(self, left, fraction, right);
+}
+
 static void draw_step(progress *self, const bd_train_event *e)
 {
     char left[160], right[160], images[32], rest[32];

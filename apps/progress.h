@@ -8,7 +8,8 @@ typedef struct progress {
     const char *label; /* before every line; "" for none */
     bool quiet;        /* says nothing at all */
     bool terminal, colour, utf8;
-    bool drawn; /* the cursor's line holds a bar */
+    bool drawn;  /* the cursor's line holds a bar */
+    int percent; /* of the data read, as drawn last */
 } progress;
 
 /* Looks at stderr, TERM, NO_COLOR (no-color.org) and the locale. */
@@ -16,6 +17,8 @@ void progress_init(progress *self, const char *label, bool quiet);
 /* "WHAT  -----  3 of 12 THINGS" */
 void progress_count(progress *self, const char *what, int done, int total, const char *things);
 void progress_compile(progress *self, int done, int total);
+/* Reading a data set: `what` is done to it. */
+void progress_data(progress *self, const char *what, double fraction);
 void progress_event(progress *self, const bd_train_event *event);
 /* Takes the bar away, before something else is printed. */
 void progress_clear(progress *self);

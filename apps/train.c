@@ -1,7 +1,9 @@
 /* binade train: one model, one data set, one precision, one device. */
 #include "app.h"
+#include "data.h"
 #include "json.h"
 #include "limited.h"
+#include "list_models.h"
 #include "metrics.h"
 #include "models/models.h"
 #include "progress.h"
@@ -15,7 +17,7 @@
 typedef struct session {
     training_options options;
     const char *checkpoint, *resume, *limit;
-    bool dry_run, profile, wants_board;
+    bool dry_run, profile, lists_models, wants_board;
     model model;
     bd_dataset *dataset;
     bd_device *device;
@@ -273,7 +275,7 @@ static bd_status run(session *self, bd_error *error)
     if (!status && self->limit && !self->device)
         status = bd_fail(error, BD_ERROR_ARGUMENT, "--limit needs --device here: it is a device that it limits");
     if (!status)
-        status = bd_dataset_open(self->options.data, &self->dataset, error);
+        status = data_open(&self->progress, self->options.data, &self->dataset, error);
     if (!status)
         status = model_fit(&self->model, self->dataset, error);
     if (status)
@@ -322,12 +324,12 @@ static const char examples[] =
 
 int command_train(int argc, char **argv)
 {
-    enum { OWN_ROWS = 13 };
+    enum { OWN_ROWS = 14 };
     session self = { .saved_step = -1 };
     training_options *o = &self.options;
     option_row rows[OWN_ROWS + TRAINING_ROWS] = {
-        OPTION("model", TEXT, &o->model, "MODEL", "mlp, mlp:WIDTHS or lenet: see below (mlp)"),
-        OPTION("data", TEXT, &o->data, "DATA", "fashion-mnist, a folder of IDX files or four of them (fashion-mnist)"),
+        OPTION("model", TEXT, &o->model, "MODEL", "mlp, mlp:WIDTHS, lenet, resnet20, ...: see --list-models (mlp)"),
+        OPTION("data", TEXT, &o->data, "DATA", DATA_HELP),
         OPTION("precision", TEXT, &o->precision, "POLICY",
                "fp32, fp16, fp16-strict, mixed, or role by role: see below (fp32)"),
         OPTION("device", TEXT, &o->device, "DEVICE",
@@ -339,6 +341,8 @@ int command_train(int argc, char **argv)
         OPTION("tensorboard", FLAG, &self.wants_board, NULL, "write an event file for TensorBoard into DIR too"),
         OPTION("dry-run", FLAG, &self.dry_run, NULL, "print what a step will be and what it needs; train nothing"),
         OPTION("profile", FLAG, &self.profile, NULL, "print the time of each kernel of a step; train no further"),
+        OPTION("list-models", FLAG, &self.lists_models, NULL,
+               "print the models: parameters, FLOPs, memory; train nothing"),
         OPTION("json", FLAG, &o->json, NULL, "print one JSON object a line: start, progress, epoch, done"),
         OPTION("quiet", FLAG, &o->quiet, NULL, "no progress, only the result"),
     };
@@ -352,7 +356,9 @@ int command_train(int argc, char **argv)
     bd_status status = options_parse(&table, argc, argv, &help, &error);
     if (!status && !help)
         status = training_options_check(o, &table, &error);
-    if (!status && !help) {
+    if (!status && !help && self.lists_models) {
+        status = list_models(o->json, &error);
+    } else if (!status && !help) {
         training_params(o, &self.params);
         progress_init(&self.progress, "", o->quiet);
         status = run(&self, &error);

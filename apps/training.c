@@ -60,6 +60,7 @@ void training_options_init(training_options *options, option_row rows[TRAINING_R
         OPTION_IN("step-epochs", INTEGER, &o->step_epochs, "N", 1, 1e6, "schedule step: epochs between changes (30)"),
         OPTION_IN("step-factor", NUMBER, &o->step_factor, "X", 0, 1e3, "schedule step: factor at a change (0.1)"),
         OPTION_IN("final-lr", NUMBER, &o->final_rate, "X", 0, 1e6, "schedule cosine: learning rate at the end (0)"),
+        OPTION("augment", FLAG, &o->augment, NULL, "turn and shift training images at random, on the device"),
         OPTION("gemm", CHOICE, &o->gemm, "auto|own|library",
                "matrix products by the engine, by CLBlast, or by the faster, measured once (auto)"),
         OPTION("no-fusion", FLAG, &o->no_fusion, NULL, "one kernel an operation: slower, the same numbers"),
@@ -120,6 +121,7 @@ void training_params(const training_options *options, bd_train_params *params)
     params->epochs = options->epochs;
     params->max_steps = options->max_steps;
     params->seed = (uint64_t)options->seed;
+    params->augment = options->augment;
     params->gemm = options->gemm;
     params->no_fusion = options->no_fusion;
     params->continue_on_nan = options->on_nan == ON_NAN_CONTINUE;
@@ -127,12 +129,12 @@ void training_params(const training_options *options, bd_train_params *params)
 
 json_t *training_json(const training_options *o)
 {
-    json_t *object = json_pack("{s:I, s:I, s:I, s:s, s:o, s:o, s:o, s:s, s:I, s:s, s:b}", "batch", (json_int_t)o->batch,
-                               "epochs", (json_int_t)o->epochs, "max_steps", (json_int_t)o->max_steps, "optimizer",
-                               optimizer_names[o->optimizer], "learning_rate", json_float(o->rate), "weight_decay",
-                               json_float(o->weight_decay), "clip_norm", json_float(o->clip), "schedule",
-                               schedule_names[o->schedule], "warmup_steps", (json_int_t)o->warmup, "gemm",
-                               gemm_names[o->gemm], "fusion", !o->no_fusion);
+    json_t *object = json_pack(
+        "{s:I, s:I, s:I, s:s, s:o, s:o, s:o, s:s, s:I, s:s, s:b, s:b}", "batch", (json_int_t)o->batch, "epochs",
+        (json_int_t)o->epochs, "max_steps", (json_int_t)o->max_steps, "optimizer", optimizer_names[o->optimizer],
+        "learning_rate", json_float(o->rate), "weight_decay", json_float(o->weight_decay), "clip_norm",
+        json_float(o->clip), "schedule", schedule_names[o->schedule], "warmup_steps", (json_int_t)o->warmup, "gemm",
+        gemm_names[o->gemm], "fusion", !o->no_fusion, "augment", o->augment);
     if (o->optimizer == BD_OPTIMIZER_SGD) {
         json_object_set_new(object, "momentum", json_float(o->momentum));
         json_object_set_new(object, "nesterov", json_boolean(o->nesterov));

@@ -11,10 +11,10 @@ typedef struct training_options {
     int64_t batch, epochs, max_steps, seed, warmup, step_epochs;
     int optimizer, schedule, gemm, on_nan; /* positions in the choices; those of the library's enums */
     float rate, momentum, weight_decay, beta1, beta2, epsilon, clip, step_factor, final_rate;
-    bool nesterov, no_fusion, json, quiet;
+    bool nesterov, augment, no_fusion, json, quiet;
 } training_options;
 
-enum { TRAINING_ROWS = 21 };
+enum { TRAINING_ROWS = 22 };
 
 /* What --precision may be, for help texts. */
 #define PRECISION_HELP                                                                                                 \

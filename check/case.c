@@ -502,7 +502,8 @@ const case_group case_groups[CASE_GROUPS] = {
     { "movement", test_movement, false },     { "gather", test_gather, false },
     { "reductions", test_reductions, false }, { "softmax", test_softmax, false },
     { "matmul", test_matmul, false },         { "convolutions", test_convolutions, false },
-    { "pooling", test_pooling, false },       { "sources", test_sources, false },
-    { "control", test_control, false },       { "limits", test_limits, false },
-    { "gradients", test_gradients, true },    { "training", test_training, true },
+    { "pooling", test_pooling, false },       { "depthwise", test_depthwise, false },
+    { "sources", test_sources, false },       { "control", test_control, false },
+    { "limits", test_limits, false },         { "gradients", test_gradients, true },
+    { "training", test_training, true },
 };

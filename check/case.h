@@ -212,6 +212,7 @@ void test_softmax(session *s);
 void test_matmul(session *s);
 void test_convolutions(session *s);
 void test_pooling(session *s);
+void test_depthwise(session *s);
 void test_sources(session *s);
 void test_control(session *s);
 void test_limits(session *s);
@@ -224,7 +225,7 @@ typedef struct case_group {
     bool backward; /* graphs with their gradients */
 } case_group;
 
-enum { CASE_GROUPS = 14 };
+enum { CASE_GROUPS = 15 };
 extern const case_group case_groups[CASE_GROUPS];
 
 /* Runs a group's cases, as far as the session wants them. */

@@ -53,6 +53,26 @@ static bd_tensor strided_convolution(test_case *c, bd_tensor *wrt, int *count)
     return bd_conv2d(c->graph, wrt[0], wrt[1], window);
 }
 
+static bd_tensor depthwise_convolution(test_case *c, bd_tensor *wrt, int *count)
+{
+    bd_graph *g = c->graph;
+    const bd_window window = { { 3, 3 }, { 2, 2 }, { { 0, 1 }, { 0, 1 } } };
+    wrt[0] = whole(c, BD_SHAPE(2, 8, 6, 5));
+    wrt[1] = whole(c, BD_SHAPE(3, 3, 1, 5));
+    wrt[2] = whole(c, BD_SHAPE(5));
+    *count = 3;
+    return bd_relu(g, add_bias(g, bd_conv2d(g, wrt[0], wrt[1], window), wrt[2]));
+}
+
+static bd_tensor grouped_convolution(test_case *c, bd_tensor *wrt, int *count)
+{
+    const bd_window window = { { 3, 3 }, { 1, 1 }, { { 1, 1 }, { 1, 1 } } };
+    wrt[0] = whole(c, BD_SHAPE(2, 5, 6, 6));
+    wrt[1] = whole(c, BD_SHAPE(3, 3, 2, 9));
+    *count = 2;
+    return bd_conv2d(c->graph, wrt[0], wrt[1], window);
+}
+
 /* Averages of four are exact in quarters. */
 static bd_tensor average(test_case *c, bd_tensor *wrt, int *count)
 {
@@ -101,10 +121,16 @@ void test_gradients(session *s)
         const char *name;
         forward_function forward;
     } cases[] = {
-        { "linear", linear },           { "batched product", batched },
-        { "convolution", convolution }, { "strided convolution", strided_convolution },
-        { "average", average },         { "views", views },
-        { "embedding", embedding },     { "products", products },
+        { "linear", linear },
+        { "batched product", batched },
+        { "convolution", convolution },
+        { "strided convolution", strided_convolution },
+        { "depthwise convolution", depthwise_convolution },
+        { "grouped convolution", grouped_convolution },
+        { "average", average },
+        { "views", views },
+        { "embedding", embedding },
+        { "products", products },
     };
     const format_set each[] = { fp32, fp16 };
     for (int f = 0; f < 2; f++) {

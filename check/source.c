@@ -69,6 +69,7 @@ static void batch(session *s, format_set f, int64_t count, int64_t rows, int64_t
     bd_tensor x = bd_batch(c.graph, images, permutation, control, rows);
     case_output(&c, x, bit_identical);
     case_output(&c, bd_batch(c.graph, labels, permutation, control, rows), bit_identical);
+    case_output(&c, bd_batch_augmented(c.graph, images, permutation, control, rows, 2), bit_identical);
     case_output(&c, bd_valid(c.graph, control, rows), bit_identical);
     /* (x - mean) / deviation, rounded to the activation's format, in the same kernel */
     bd_shape shape = bd_tensor_shape(c.graph, x);

@@ -137,21 +137,6 @@ static void give_up(bd_cache *cache, int result)
         cache->keeps_nothing_new = true;
 }
 
-/* mkdir -p; the last part of the path is a folder too. */
-static bool make_folders(char *path)
-{
-    for (char *slash = path + 1;; ++slash) {
-        if (*slash != '/' && *slash != '\0')
-            continue;
-        char end = *slash;
-        *slash = '\0';
-        bool made = mkdir(path, 0700) == 0 || errno == EEXIST;
-        *slash = end;
-        if (!made || end == '\0')
-            return made;
-    }
-}
-
 bd_cache *bd_cache_open_in(const char *folder, uint64_t most_bytes)
 {
     bd_cache *cache = calloc(1, sizeof *cache);
@@ -159,7 +144,7 @@ bd_cache *bd_cache_open_in(const char *folder, uint64_t most_bytes)
         return NULL;
     cache->most_bytes = most_bytes;
     int length = snprintf(cache->path, sizeof cache->path, "%s", folder);
-    if (length <= 0 || (size_t)length >= sizeof cache->path - sizeof "/cache.sqlite" || !make_folders(cache->path))
+    if (length <= 0 || (size_t)length >= sizeof cache->path - sizeof "/cache.sqlite" || !bd_make_folders(cache->path))
         return cache;
     strcat(cache->path, "/cache.sqlite");
     int result = open_database(cache);
@@ -172,15 +157,8 @@ bd_cache *bd_cache_open_in(const char *folder, uint64_t most_bytes)
 
 bd_cache *bd_cache_open(void)
 {
-    /* The XDG Base Directory Specification: a relative path is to be ignored. */
-    const char *base = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-    char folder[PATH_MAX] = "";
-    int length = 0;
-    if (base && base[0] == '/')
-        length = snprintf(folder, sizeof folder, "%s/binade", base);
-    else if (home && home[0] == '/')
-        length = snprintf(folder, sizeof folder, "%s/.cache/binade", home);
-    return bd_cache_open_in(length < (int)sizeof folder ? folder : "", DEFAULT_MOST_BYTES);
+    char folder[PATH_MAX];
+    return bd_cache_open_in(bd_cache_folder(folder) ? folder : "", DEFAULT_MOST_BYTES);
 }
 
 void bd_cache_close(bd_cache **cache)

@@ -4,6 +4,7 @@
 #ifndef BINADE_ENGINE_CACHE_H
 #define BINADE_ENGINE_CACHE_H
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -18,6 +19,11 @@ bd_cache *bd_cache_open(void);
 /* The same in `folder`, which is made if need be, keeping at most `most_bytes` of blobs: the oldest go first. */
 bd_cache *bd_cache_open_in(const char *folder, uint64_t most_bytes);
 void bd_cache_close(bd_cache **cache);
+
+/* $XDG_CACHE_HOME/binade or ~/.cache/binade; false where the environment names neither. Not made. */
+bool bd_cache_folder(char folder[PATH_MAX]);
+/* mkdir -p; the last part of the path is a folder too. The path is as before when it returns. */
+bool bd_make_folders(char *path);
 
 /* Hash of several strings, each with its terminator, so that ("ab", "c") and ("a", "bc") differ. */
 bd_cache_key bd_cache_hash(const char *const *parts, size_t count);

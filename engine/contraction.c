@@ -102,8 +102,14 @@ bd_tensor bd_conv2d(bd_graph *graph, bd_tensor x, bd_tensor weight, bd_window wi
 {
     const bd_op op = BD_OP_CONV2D;
     bd_shape shape;
-    if (!bd_check_operand(graph, op, x) || !bd_check_operand(graph, op, weight) ||
-        !conv_shape(graph, op, &bd_node_at(graph, x)->shape, &bd_node_at(graph, weight)->shape, &window, &shape))
+    if (!bd_check_operand(graph, op, x) || !bd_check_operand(graph, op, weight))
+        return BD_NONE;
+    const bd_shape *from = &bd_node_at(graph, x)->shape, *of = &bd_node_at(graph, weight)->shape;
+    /* Fewer channels in the weight: groups of that many. */
+    if (from->rank == 4 && of->rank == 4 && of->dim[2] > 0 && of->dim[2] < from->dim[3] &&
+        from->dim[3] % of->dim[2] == 0 && of->dim[3] % (from->dim[3] / of->dim[2]) == 0)
+        return bd_grouped_conv2d(graph, x, weight, window);
+    if (!conv_shape(graph, op, from, of, &window, &shape))
         return BD_NONE;
     bd_tensor result;
     bd_node *node = bd_append2(graph, op, shape, x, weight, &result);

@@ -1,8 +1,7 @@
-/* Data sets from the four files that MNIST laid down: images and labels, for training and for the test. */
-#include <binade/data.h>
+/* Opens data sets: finds out what a name stands for, and has it read. */
+#include "dataset.h"
 
 #include <math.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,137 +10,38 @@
 
 static const char *const FASHION_MNIST_FOLDER = "/usr/share/datasets/fashion-mnist";
 
-enum { TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS, FILE_COUNT };
-static const char *const file_names[FILE_COUNT] = {
-    [TRAIN_IMAGES] = "train-images-idx3-ubyte",
-    [TRAIN_LABELS] = "train-labels-idx1-ubyte",
-    [TEST_IMAGES] = "t10k-images-idx3-ubyte",
-    [TEST_LABELS] = "t10k-labels-idx1-ubyte",
-};
-enum { MAX_CLASSES = 255 };
+#define KNOWN                                                                                                          \
+    "a data set is 'fashion-mnist'; a folder of IDX files (train-images-idx3-ubyte), of CIFAR files "                  \
+    "(data_batch_1.bin or train.bin) or of images (train/CLASS/*.jpg or *.png, and test/...); an archive of the last " \
+    "two; or four IDX files joined by commas"
 
-static void free_paths(char *paths[FILE_COUNT])
+bd_status bd_examples_allocate(bd_examples *examples, int64_t count, int64_t bytes_each, bd_error *error)
 {
-    for (int i = 0; i < FILE_COUNT; i++)
-        free(paths[i]);
-}
-
-/* "FOLDER/NAME" if it is there, else "FOLDER/NAME.gz". */
-static bd_status find_file(const char *folder, const char *name, char **path, bd_error *error)
-{
-    if (asprintf(path, "%s/%s.gz", folder, name) < 0) {
-        *path = NULL;
-        return bd_fail(error, BD_ERROR_MEMORY, "out of memory");
+    size_t bytes;
+    bd_examples made = { .count = count };
+    if (__builtin_mul_overflow((size_t)count, (size_t)bytes_each, &bytes) || bytes > PTRDIFF_MAX)
+        return bd_fail(error, BD_ERROR_DATA, "%lld images of %lld bytes are too many", (long long)count,
+                       (long long)bytes_each);
+    made.images = malloc(bytes ? bytes : 1);
+    made.labels = malloc(count ? (size_t)count : 1);
+    if (!made.images || !made.labels) {
+        free(made.images);
+        free(made.labels);
+        return bd_fail(error, BD_ERROR_MEMORY, "no memory for %lld images of %lld bytes", (long long)count,
+                       (long long)bytes_each);
     }
-    char *suffix = *path + strlen(*path) - strlen(".gz");
-    *suffix = '\0';
-    if (access(*path, F_OK) == 0)
-        return BD_OK;
-    *suffix = '.';
-    if (access(*path, F_OK) == 0)
-        return BD_OK;
-    return bd_fail(error, BD_ERROR_FILE, "%s: no file %s or %s.gz, which a data set's folder holds", folder, name,
-                   name);
-}
-
-static bd_status find_in_folder(const char *folder, char *paths[FILE_COUNT], bd_error *error)
-{
-    struct stat info;
-    if (stat(folder, &info) || !S_ISDIR(info.st_mode))
-        return bd_fail(error, BD_ERROR_FILE,
-                       "%s: no such folder; a data set is 'fashion-mnist', a folder of IDX files, or four files joined "
-                       "by commas",
-                       folder);
-    bd_status status = BD_OK;
-    for (int i = 0; i < FILE_COUNT && !status; i++)
-        status = find_file(folder, file_names[i], &paths[i], error);
-    return status;
-}
-
-static bd_status split_paths(const char *name, char *paths[FILE_COUNT], bd_error *error)
-{
-    const char *part = name;
-    for (int i = 0; i < FILE_COUNT; i++) {
-        size_t length = strcspn(part, ",");
-        if (length == 0 || (part[length] == ',') != (i < FILE_COUNT - 1))
-            return bd_fail(
-                error, BD_ERROR_ARGUMENT,
-                "data set '%s': wanted four files: training images, training labels, test images, test labels", name);
-        paths[i] = strndup(part, length);
-        if (!paths[i])
-            return bd_fail(error, BD_ERROR_MEMORY, "out of memory");
-        part += length + 1;
-    }
+    *examples = made;
     return BD_OK;
 }
 
-static bd_status find_paths(const char *name, char *paths[FILE_COUNT], bd_error *error)
+bd_status bd_dataset_set_classes(bd_dataset *dataset, const char *const *names, int64_t classes, bd_error *error)
 {
-    if (strchr(name, ','))
-        return split_paths(name, paths, error);
-    if (strcmp(name, "fashion-mnist") != 0)
-        return find_in_folder(name, paths, error);
-    const char *folder = getenv("BINADE_DATA");
-    if (folder && *folder && access(folder, F_OK) != 0)
-        return bd_fail(error, BD_ERROR_FILE, "%s: no such folder, but BINADE_DATA names it for fashion-mnist", folder);
-    if (folder && *folder)
-        return find_in_folder(folder, paths, error);
-    if (access(FASHION_MNIST_FOLDER, F_OK) != 0)
-        return bd_fail(error, BD_ERROR_FILE,
-                       "%s: no such folder; install the package dataset-fashion-mnist, or name a folder that holds the "
-                       "files in BINADE_DATA",
-                       FASHION_MNIST_FOLDER);
-    return find_in_folder(FASHION_MNIST_FOLDER, paths, error);
-}
-
-static bd_status read_images(const char *path, bd_examples *examples, int64_t size[3], bd_error *error)
-{
-    int rank;
-    int64_t dim[4];
-    bd_status status = bd_idx_read(path, &rank, dim, &examples->images, error);
-    if (status)
-        return status;
-    if (rank < 3)
-        return bd_fail(error, BD_ERROR_DATA, "%s: %d dimensions, wanted 3 (count, height, width) or 4 (and channels)",
-                       path, rank);
-    examples->count = dim[0];
-    size[0] = dim[1];
-    size[1] = dim[2];
-    size[2] = rank == 4 ? dim[3] : 1;
-    if (dim[0] == 0 || size[0] == 0 || size[1] == 0 || size[2] == 0)
-        return bd_fail(error, BD_ERROR_DATA, "%s: no images: %lld of %lldx%lldx%lld", path, (long long)dim[0],
-                       (long long)size[0], (long long)size[1], (long long)size[2]);
-    return BD_OK;
-}
-
-static bd_status read_labels(const char *path, const char *images_path, bd_examples *examples, bd_error *error)
-{
-    int rank;
-    int64_t dim[4];
-    bd_status status = bd_idx_read(path, &rank, dim, &examples->labels, error);
-    if (status)
-        return status;
-    if (rank != 1)
-        return bd_fail(error, BD_ERROR_DATA, "%s: %d dimensions, wanted 1 (count)", path, rank);
-    if (dim[0] != examples->count)
-        return bd_fail(error, BD_ERROR_DATA, "%s: %lld labels for the %lld images of %s", path, (long long)dim[0],
-                       (long long)examples->count, images_path);
-    return BD_OK;
-}
-
-/* Every label must be below `limit`; returns the number of classes that they span. */
-static bd_status check_labels(const char *path, const bd_examples *examples, int64_t limit, const char *limit_is,
-                              int64_t *classes, bd_error *error)
-{
-    *classes = 0;
-    for (int64_t i = 0; i < examples->count; i++) {
-        if (examples->labels[i] >= limit)
-            return bd_fail(error, BD_ERROR_DATA, "%s: label %d at position %lld, %s %lld classes", path,
-                           examples->labels[i], (long long)i, limit_is, (long long)limit);
-        if (examples->labels[i] >= *classes)
-            *classes = examples->labels[i] + 1;
-    }
-    return BD_OK;
+    dataset->classes = classes;
+    dataset->class_names = calloc((size_t)classes, sizeof *dataset->class_names);
+    bool copied = dataset->class_names != NULL;
+    for (int64_t i = 0; i < classes && copied; i++)
+        copied = (dataset->class_names[i] = strdup(names[i])) != NULL;
+    return copied ? BD_OK : bd_fail(error, BD_ERROR_MEMORY, "out of memory");
 }
 
 /* Exact sums over a histogram. A data set without contrast gets a deviation of 1. */
@@ -162,66 +62,138 @@ static void measure(bd_dataset *dataset)
     dataset->deviation = deviation > 0 ? (float)(deviation / 255) : 1;
 }
 
-static bd_status read_all(bd_dataset *dataset, char *paths[FILE_COUNT], bd_error *error)
-{
-    int64_t size[3], test_size[3], test_classes;
-    bd_status status;
-    if ((status = read_images(paths[TRAIN_IMAGES], &dataset->train, size, error)) ||
-        (status = read_labels(paths[TRAIN_LABELS], paths[TRAIN_IMAGES], &dataset->train, error)) ||
-        (status = check_labels(paths[TRAIN_LABELS], &dataset->train, MAX_CLASSES, "there may be", &dataset->classes,
-                               error)) ||
-        (status = read_images(paths[TEST_IMAGES], &dataset->test, test_size, error)) ||
-        (status = read_labels(paths[TEST_LABELS], paths[TEST_IMAGES], &dataset->test, error)) ||
-        (status = check_labels(paths[TEST_LABELS], &dataset->test, dataset->classes, "the training labels have",
-                               &test_classes, error)))
-        return status;
-    if (memcmp(size, test_size, sizeof size) != 0)
-        return bd_fail(error, BD_ERROR_DATA, "%s: images of %lldx%lldx%lld, the training images are %lldx%lldx%lld",
-                       paths[TEST_IMAGES], (long long)test_size[0], (long long)test_size[1], (long long)test_size[2],
-                       (long long)size[0], (long long)size[1], (long long)size[2]);
-    dataset->height = size[0];
-    dataset->width = size[1];
-    dataset->channels = size[2];
-    measure(dataset);
-    return BD_OK;
-}
-
-/* The last component of a folder's path; of four paths, that of the first one. */
+/* The last part of a path, without what says that it is an archive; of four paths, that of the first one. */
 static void set_name(bd_dataset *dataset, const char *name)
 {
+    static const char *const endings[] = { ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.zst", ".zip" };
     size_t length = strcspn(name, ",");
     while (length > 1 && name[length - 1] == '/')
         length--;
     size_t first = length;
     while (first > 0 && name[first - 1] != '/')
         first--;
+    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
+        size_t ending = strlen(endings[i]);
+        if (length - first > ending && !strncmp(name + length - ending, endings[i], ending)) {
+            length -= ending;
+            break;
+        }
+    }
     snprintf(dataset->name, sizeof dataset->name, "%.*s", (int)(length - first), name + first);
 }
 
-bd_status bd_dataset_open(const char *name, bd_dataset **dataset, bd_error *error)
+static bd_status load_folder(const char *folder, const bd_dataset_params *params, bd_dataset *dataset, bd_error *error)
 {
-    char *paths[FILE_COUNT] = { NULL };
+    if (bd_idx_folder(folder))
+        return bd_idx_load_folder(folder, dataset, error);
+    bd_files files;
+    bool images = false;
+    bd_status status = bd_files_init(&files, folder, error);
+    if (!status)
+        status = bd_cifar_add_folder(&files, error);
+    if (!status && bd_cifar_found(&files)) {
+        status = bd_cifar_load(&files, dataset, error);
+    } else if (!status) {
+        status = bd_images_add_folder(&files, &images, error);
+        if (!status)
+            status = images ? bd_images_load(&files, params, dataset, error)
+                            : bd_fail(error, BD_ERROR_FILE, "%s: no data set in this folder; " KNOWN, folder);
+    }
+    bd_files_finish(&files);
+    return status;
+}
+
+static bool wants(const char *path)
+{
+    return bd_cifar_wants(path) || bd_images_wants(path);
+}
+
+static void report_reading(void *user, double fraction)
+{
+    const bd_dataset_params *params = user;
+    if (params->on_progress)
+        params->on_progress(params->user, "read", fraction);
+}
+
+static bd_status load_archive(const char *path, const bd_dataset_params *params, bd_dataset *dataset, bd_error *error)
+{
+    bd_files files;
+    bd_source_mark mark;
+    char *cache = NULL;
+    bool cached = false;
+    bd_status status = bd_files_init(&files, path, error);
+    /* A cache that is there saves even the reading of the archive. */
+    if (!status)
+        status = bd_source_mark_of(&files, &mark, error);
+    if (!status)
+        status = bd_dataset_cache_path(params->cache, path, &cache, error);
+    if (!status)
+        cached = cache && bd_dataset_cache_load(cache, &mark, dataset);
+    free(cache);
+    if (!status && !cached)
+        status = bd_files_read_archive(&files, wants, report_reading, (void *)params, error);
+    if (!status && !cached)
+        status = bd_cifar_found(&files) ? bd_cifar_load(&files, dataset, error)
+                                        : bd_images_load(&files, params, dataset, error);
+    bd_files_finish(&files);
+    return status;
+}
+
+static bd_status load(const bd_dataset_params *params, bd_dataset *dataset, bd_error *error)
+{
+    const char *name = params->name;
+    struct stat info;
+    if (!strcmp(name, "fashion-mnist")) {
+        const char *folder = getenv("BINADE_DATA");
+        if (folder && *folder && access(folder, F_OK) != 0)
+            return bd_fail(error, BD_ERROR_FILE, "%s: no such folder, but BINADE_DATA names it for fashion-mnist", folder);
+        if (folder && *folder)
+            return bd_idx_load_folder(folder, dataset, error);
+        if (access(FASHION_MNIST_FOLDER, F_OK) != 0)
+            return bd_fail(error, BD_ERROR_FILE,
+                           "%s: no such folder; install the package dataset-fashion-mnist, or name a folder that holds "
+                           "the files in BINADE_DATA",
+                           FASHION_MNIST_FOLDER);
+        return bd_idx_load_folder(FASHION_MNIST_FOLDER, dataset, error);
+    }
+    if (stat(name, &info) == 0)
+        return S_ISDIR(info.st_mode) ? load_folder(name, params, dataset, error)
+                                     : load_archive(name, params, dataset, error);
+    if (strchr(name, ','))
+        return bd_idx_load_paths(name, dataset, error);
+    return bd_fail(error, BD_ERROR_FILE, "%s: no such file or folder; " KNOWN, name);
+}
+
+bd_status bd_dataset_load(const bd_dataset_params *params, bd_dataset **dataset, bd_error *error)
+{
     *dataset = NULL;
-    if (!name || !*name)
+    if (!params->name || !*params->name)
         return bd_fail(error, BD_ERROR_ARGUMENT, "no data set named; try 'fashion-mnist'");
     bd_dataset *opened = calloc(1, sizeof *opened);
     if (!opened)
         return bd_fail(error, BD_ERROR_MEMORY, "out of memory");
-    set_name(opened, name);
-    bd_status status = find_paths(name, paths, error);
-    if (!status)
-        status = read_all(opened, paths, error);
-    free_paths(paths);
+    set_name(opened, params->name);
+    bd_status status = load(params, opened, error);
     if (status)
         bd_dataset_close(&opened);
+    else
+        measure(opened);
     *dataset = opened;
     return status;
+}
+
+bd_status bd_dataset_open(const char *name, bd_dataset **dataset, bd_error *error)
+{
+    return bd_dataset_load(&(bd_dataset_params){ .name = name }, dataset, error);
 }
 
 void bd_dataset_close(bd_dataset **dataset)
 {
     if (!dataset || !*dataset)
         return;
+    for (int64_t i = 0; (*dataset)->class_names && i < (*dataset)->classes; i++)
+        free((*dataset)->class_names[i]);
+    free((*dataset)->class_names);
     free((*dataset)->train.images);
     free((*dataset)->train.labels);
     free((*dataset)->test.images);

@@ -1,5 +1,5 @@
-#include "emit.h"
 #include "control.h"
+#include "emit_parts.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -124,7 +124,7 @@ static const char *recall(const bd_emitter *emitter, bd_tensor node, const char 
     return NULL;
 }
 
-static const char *fresh(bd_emitter *emitter, char kind)
+const char *bd_emit_fresh(bd_emitter *emitter, char kind)
 {
     char name[16];
     snprintf(name, sizeof name, "%c%d", kind, emitter->next++);
@@ -150,7 +150,7 @@ const char *bd_emit_index(bd_emitter *emitter, const char *format, ...)
     va_end(arguments);
     const char *name = recall(emitter, BD_NONE, expression);
     if (!name) {
-        name = fresh(emitter, 'x');
+        name = bd_emit_fresh(emitter, 'x');
         bd_text_append(&emitter->text, "const uint %s = %s;\n", name, expression);
         remember(emitter, BD_NONE, expression, name);
     }
@@ -284,7 +284,7 @@ void bd_emit_round(bd_emitter *emitter, bd_format format, const char *name)
 static const char *load(bd_emitter *emitter, bd_tensor node, const char *index)
 {
     int operand = bd_kernel_operand(emitter->kernel, node);
-    const char *name = fresh(emitter, 'v');
+    const char *name = bd_emit_fresh(emitter, 'v');
     const bd_operand *source = &emitter->kernel->operands[operand];
     if (source->access == BD_ACCESS_TEXEL1)
         bd_text_append(&emitter->text, "BD_VALUE %s = BD_FETCH(t%d, %s);\n", name, operand, index);
@@ -353,7 +353,7 @@ static const char *elementwise(bd_emitter *emitter, const bd_node *node, const c
             round = false;
         }
     }
-    const char *name = fresh(emitter, 'v');
+    const char *name = bd_emit_fresh(emitter, 'v');
     bd_text_append(&emitter->text, "BD_VALUE %s = %s", name, round ? "bd_round_f16(" : "");
     for (const char *c = expression; *c; c++) {
         if (*c == '$') {
@@ -374,7 +374,7 @@ static const char *pad(bd_emitter *emitter, const bd_node *node, const char *ind
     int64_t inner = 1;
     for (int d = axis + 1; d < node->shape.rank; d++)
         inner *= node->shape.dim[d];
-    const char *name = fresh(emitter, 'v');
+    const char *name = bd_emit_fresh(emitter, 'v');
     const char *at = bd_emit_index(emitter, "%s / %lluu %% %lluu", index, (unsigned long long)inner,
                                    (unsigned long long)node->shape.dim[axis]);
     bd_text_append(&emitter->text, "BD_VALUE %s = 0.0f;\nif (%s >= %lluu && %s < %lluu) {\n", name, at,
@@ -395,7 +395,7 @@ static const char *concat(bd_emitter *emitter, const bd_node *node, const char *
     for (int d = axis + 1; d < node->shape.rank; d++)
         inner *= node->shape.dim[d];
     unsigned long long row = (unsigned long long)(inner * node->shape.dim[axis]);
-    const char *name = fresh(emitter, 'v');
+    const char *name = bd_emit_fresh(emitter, 'v');
     const char *outer = bd_emit_index(emitter, "%s / %lluu", index, row);
     const char *within = bd_emit_index(emitter, "%s %% %lluu", index, row);
     bd_text_append(&emitter->text, "BD_VALUE %s = 0.0f;\n", name);
@@ -414,6 +414,31 @@ static const char *concat(bd_emitter *emitter, const bd_node *node, const char *
     return name;
 }
 
+/* An element of image `source` of the data, turned round and shifted as the moves of image `at` of the batch say. */
+static const char *moved_image(bd_emitter *emitter, const bd_node *node, const char *at, const char *source,
+                               const char *index)
+{
+    const bd_shape *data = &emitter->plan->graph->nodes[node->inputs[0]].shape;
+    const char *place[4], *moves[3];
+    bd_emit_coordinates(emitter, &node->shape, index, place);
+    for (int i = 0; i < 3; i++)
+        moves[i] = bd_emit_value(emitter, node->inputs[3], bd_emit_index(emitter, "%s * 3u + %du", at, i));
+    const char *name = bd_emit_fresh(emitter, 'v');
+    char y[24], x[24];
+    snprintf(y, sizeof y, "y%s", name);
+    snprintf(x, sizeof x, "x%s", name);
+    bd_text_append(&emitter->text,
+                   "BD_VALUE %s = 0.0f;\nconst int %s = BD_INT(%s) + BD_INT(%s), %s = (%s != 0.0f ? %d - BD_INT(%s) : "
+                   "BD_INT(%s)) + BD_INT(%s);\nif (%s >= 0 && %s < %d && %s >= 0 && %s < %d) {\n",
+                   name, y, place[1], moves[1], x, moves[0], (int)data->dim[2] - 1, place[2], place[2], moves[2], y, y,
+                   (int)data->dim[1], x, x, (int)data->dim[2]);
+    const int mark = bd_emit_open(emitter);
+    const char *value = bd_emit_value(emitter, node->inputs[0], bd_emit_nhwc(emitter, data, source, y, x, place[3]));
+    bd_text_append(&emitter->text, "%s = %s;\n}\n", name, value);
+    bd_emit_close(emitter, mark);
+    return name;
+}
+
 static const char *batch(bd_emitter *emitter, const bd_node *node, const char *index)
 {
     const bd_graph *graph = emitter->plan->graph;
@@ -427,6 +452,8 @@ static const char *batch(bd_emitter *emitter, const bd_node *node, const char *i
                       (unsigned long long)graph->nodes[node->inputs[1]].shape.dim[0] - 1);
     const char *source = bd_emit_index(emitter, "min(%s, %lluu)", word(emitter, order, position),
                                        (unsigned long long)data->shape.dim[0] - 1);
+    if (node->input_count > 3)
+        return moved_image(emitter, node, at, source, index);
     const char *element =
         row > 1 ? bd_emit_index(emitter, "%s * %lluu + %s %% %lluu", source, row, index, row) : source;
     return bd_emit_value(emitter, node->inputs[0], element);
@@ -454,10 +481,10 @@ static const char *scatter_add(bd_emitter *emitter, const bd_node *node, const c
     unsigned long long count = (unsigned long long)bd_shape_elements(&graph->nodes[node->inputs[1]].shape);
     unsigned long long rows = (unsigned long long)node->shape.dim[0];
     unsigned long long row = (unsigned long long)bd_shape_elements(&node->shape) / rows;
-    const char *name = fresh(emitter, 'v');
+    const char *name = bd_emit_fresh(emitter, 'v');
     const char *mine = row > 1 ? bd_emit_index(emitter, "%s / %lluu", index, row) : index;
     const char *within = row > 1 ? bd_emit_index(emitter, "%s %% %lluu", index, row) : "0u";
-    const char *loop = fresh(emitter, 'k');
+    const char *loop = bd_emit_fresh(emitter, 'k');
     bd_text_append(&emitter->text, "BD_VALUE %s = 0.0f;\nfor (uint %s = 0u; %s < %lluu; %s++) {\n", name, loop, loop,
                    count, loop);
     int mark = bd_emit_open(emitter);
@@ -473,8 +500,7 @@ static const char *scatter_add(bd_emitter *emitter, const bd_node *node, const c
     return name;
 }
 
-/* The four coordinates of an NHWC index. */
-static void coordinates(bd_emitter *emitter, const bd_shape *shape, const char *index, const char *at[4])
+void bd_emit_coordinates(bd_emitter *emitter, const bd_shape *shape, const char *index, const char *at[4])
 {
     unsigned long long c = (unsigned long long)shape->dim[3], w = (unsigned long long)shape->dim[2],
                        h = (unsigned long long)shape->dim[1];
@@ -486,10 +512,8 @@ static void coordinates(bd_emitter *emitter, const bd_shape *shape, const char *
     at[0] = bd_emit_index(emitter, "%s / %lluu", line, h);
 }
 
-/* for-loops over a window's taps with the input's row `y` and column `x` as int, guarded to lie inside the image;
- * the two closing braces are the caller's. */
-static void window_loops(bd_emitter *emitter, const bd_window *window, const bd_shape *input, const char *oy,
-                         const char *ox, const char *suffix)
+void bd_emit_window_loops(bd_emitter *emitter, const bd_window *window, const bd_shape *input, const char *oy,
+                          const char *ox, const char *suffix)
 {
     bd_text_append(&emitter->text,
                    "for (int ky%s = 0; ky%s < %d; ky%s++) for (int kx%s = 0; kx%s < %d; kx%s++) {\n"
@@ -501,8 +525,8 @@ static void window_loops(bd_emitter *emitter, const bd_window *window, const bd_
                    (int)input->dim[2]);
 }
 
-static const char *nhwc(bd_emitter *emitter, const bd_shape *shape, const char *n, const char *y, const char *x,
-                        const char *c)
+const char *bd_emit_nhwc(bd_emitter *emitter, const bd_shape *shape, const char *n, const char *y, const char *x,
+                         const char *c)
 {
     return bd_emit_index(emitter, "((%s * %uu + BD_UINT(%s)) * %uu + BD_UINT(%s)) * %uu + %s", n,
                          (unsigned)shape->dim[1], y, (unsigned)shape->dim[2], x, (unsigned)shape->dim[3], c);
@@ -529,15 +553,20 @@ static const char *tap_index(bd_emitter *emitter, const bd_window *window, const
     return offset ? bd_emit_index(emitter, "%s + %uu", corner, offset) : corner;
 }
 
+/* A window of more taps is a loop: whole images are pooled, too. */
+enum { MOST_UNROLLED_TAPS = 64 };
+
 static const char *pool(bd_emitter *emitter, const bd_node *node, const char *index)
 {
     const bd_shape *input = &emitter->plan->graph->nodes[node->inputs[0]].shape;
     const bd_window *window = &node->attr.window;
     const char *at[4];
-    coordinates(emitter, &node->shape, index, at);
-    const bool maximum = node->op == BD_OP_MAX_POOL, inside = windows_inside(window, input, &node->shape);
+    bd_emit_coordinates(emitter, &node->shape, index, at);
+    const bool maximum = node->op == BD_OP_MAX_POOL;
+    const bool inside =
+        windows_inside(window, input, &node->shape) && window->size[0] * window->size[1] <= MOST_UNROLLED_TAPS;
     const char *accumulator = bd_format_name(node->accumulator);
-    const char *name = fresh(emitter, 'v'), *taps = fresh(emitter, 'n');
+    const char *name = bd_emit_fresh(emitter, 'v'), *taps = bd_emit_fresh(emitter, 'n');
     bd_text *text = &emitter->text;
     bd_text_append(text, "BD_VALUE %s = %s;\n", name, maximum ? "-BD_INFINITY" : "0.0f");
     if (inside) {
@@ -555,11 +584,11 @@ static const char *pool(bd_emitter *emitter, const bd_node *node, const char *in
     } else {
         bd_text_append(text, "float %s = 0.0f;\n", taps);
         int mark = bd_emit_open(emitter);
-        window_loops(emitter, window, input, at[1], at[2], name);
+        bd_emit_window_loops(emitter, window, input, at[1], at[2], name);
         char y[24], x[24];
         snprintf(y, sizeof y, "y%s", name);
         snprintf(x, sizeof x, "x%s", name);
-        const char *value = bd_emit_value(emitter, node->inputs[0], nhwc(emitter, input, at[0], y, x, at[3]));
+        const char *value = bd_emit_value(emitter, node->inputs[0], bd_emit_nhwc(emitter, input, at[0], y, x, at[3]));
         if (maximum)
             bd_text_append(text, "%s = bd_max(%s, %s);\n}\n}\n", name, name, value);
         else
@@ -595,7 +624,7 @@ static const char *pool_grad_apart(bd_emitter *emitter, const bd_node *node, bd_
         o[d] = bd_emit_index(emitter, "min(%s, %uu)", cell, (unsigned)pooled->dim[d + 1] - 1);
         k[d] = bd_emit_index(emitter, "%s - %s * %uu", at[d + 1], o[d], (unsigned)window->stride[d]);
     }
-    const char *name = fresh(emitter, 'v');
+    const char *name = bd_emit_fresh(emitter, 'v');
     char won[32], earlier[64];
     snprintf(won, sizeof won, "won%s", name);
     bd_text_append(text, "uint %s = BD_UINT(%s < %uu) & BD_UINT(%s < %uu);\n", won, k[0], (unsigned)window->size[0],
@@ -612,7 +641,7 @@ static const char *pool_grad_apart(bd_emitter *emitter, const bd_node *node, bd_
                 lose_to(text, won, other, mine, earlier);
             }
     }
-    const char *share = bd_emit_value(emitter, dy, nhwc(emitter, pooled, at[0], o[0], o[1], at[3]));
+    const char *share = bd_emit_value(emitter, dy, bd_emit_nhwc(emitter, pooled, at[0], o[0], o[1], at[3]));
     if (node->op == BD_OP_MAX_POOL_GRAD)
         bd_text_append(text, "BD_VALUE %s = %s != 0u ? %s : 0.0f;\n", name, won, share);
     else
@@ -620,6 +649,23 @@ static const char *pool_grad_apart(bd_emitter *emitter, const bd_node *node, bd_
                        (int)(window->size[0] * window->size[1]));
     bd_emit_round(emitter, node->format, name);
     return name;
+}
+
+void bd_emit_cover_loops(bd_emitter *emitter, const bd_window *window, const bd_shape *output, const char *y,
+                         const char *x, const char *suffix)
+{
+    /* Output row oy covers input row y if y + pad - oy * stride lies in [0, size). */
+    bd_text_append(
+        &emitter->text,
+        "for (int ky%s = 0; ky%s < %d; ky%s++) for (int kx%s = 0; kx%s < %d; kx%s++) {\n"
+        "const int py%s = BD_INT(%s) + %d - ky%s, px%s = BD_INT(%s) + %d - kx%s;\n"
+        "if (py%s >= 0 && py%s %% %d == 0 && py%s / %d < %d && px%s >= 0 && px%s %% %d == 0 && px%s / %d < %d) {\n"
+        "const uint oy%s = BD_UINT(py%s / %d), ox%s = BD_UINT(px%s / %d);\n",
+        suffix, suffix, (int)window->size[0], suffix, suffix, suffix, (int)window->size[1], suffix,  /* loops */
+        suffix, y, (int)window->pad[0][0], suffix, suffix, x, (int)window->pad[1][0], suffix,        /* py px */
+        suffix, suffix, (int)window->stride[0], suffix, (int)window->stride[0], (int)output->dim[1], /* if */
+        suffix, suffix, (int)window->stride[1], suffix, (int)window->stride[1], (int)output->dim[2], suffix, suffix,
+        (int)window->stride[0], suffix, suffix, (int)window->stride[1]);
 }
 
 /* For each window that covers this pixel: did it win (max), or its share (average)? A gather, so no atomics. */
@@ -631,26 +677,15 @@ static const char *pool_grad(bd_emitter *emitter, const bd_node *node, const cha
     const bd_shape *pooled = &graph->nodes[dy].shape;
     const bd_window *window = &node->attr.window;
     const char *at[4];
-    coordinates(emitter, &node->shape, index, at);
+    bd_emit_coordinates(emitter, &node->shape, index, at);
     if (windows_inside(window, &node->shape, pooled) && window->stride[0] >= window->size[0] &&
         window->stride[1] >= window->size[1])
         return pool_grad_apart(emitter, node, dy, at, index);
-    const char *name = fresh(emitter, 'v');
+    const char *name = bd_emit_fresh(emitter, 'v');
     bd_text *text = &emitter->text;
     bd_text_append(text, "BD_VALUE %s = 0.0f;\n", name);
     int mark = bd_emit_open(emitter);
-    /* Output row oy covers input row y if y + pad - oy * stride lies in [0, size). */
-    bd_text_append(
-        text,
-        "for (int ky%s = 0; ky%s < %d; ky%s++) for (int kx%s = 0; kx%s < %d; kx%s++) {\n"
-        "const int py%s = BD_INT(%s) + %d - ky%s, px%s = BD_INT(%s) + %d - kx%s;\n"
-        "if (py%s >= 0 && py%s %% %d == 0 && py%s / %d < %d && px%s >= 0 && px%s %% %d == 0 && px%s / %d < %d) {\n"
-        "const uint oy%s = BD_UINT(py%s / %d), ox%s = BD_UINT(px%s / %d);\n",
-        name, name, (int)window->size[0], name, name, name, (int)window->size[1], name,       /* loops */
-        name, at[1], (int)window->pad[0][0], name, name, at[2], (int)window->pad[1][0], name, /* py px */
-        name, name, (int)window->stride[0], name, (int)window->stride[0], (int)pooled->dim[1], name, name,
-        (int)window->stride[1], name, (int)window->stride[1], (int)pooled->dim[2], /* if */
-        name, name, (int)window->stride[0], name, name, (int)window->stride[1]);
+    bd_emit_cover_loops(emitter, window, pooled, at[1], at[2], name);
     char oy[24], ox[24], inner[24], y[40], x[40], won[32], earlier[40];
     snprintf(oy, sizeof oy, "oy%s", name);
     snprintf(ox, sizeof ox, "ox%s", name);
@@ -663,19 +698,20 @@ static const char *pool_grad(bd_emitter *emitter, const bd_node *node, const cha
         snprintf(earlier, sizeof earlier, "earlier%s", name);
         bd_text_append(text, "uint %s = 1u;\n", won);
         int scope = bd_emit_open(emitter);
-        window_loops(emitter, window, &node->shape, oy, ox, inner);
-        const char *other = bd_emit_value(emitter, node->inputs[0], nhwc(emitter, &node->shape, at[0], y, x, at[3]));
+        bd_emit_window_loops(emitter, window, &node->shape, oy, ox, inner);
+        const char *other =
+            bd_emit_value(emitter, node->inputs[0], bd_emit_nhwc(emitter, &node->shape, at[0], y, x, at[3]));
         bd_text_append(text, "const bool %s = ky%s * %d + kx%s < ky%s * %d + kx%s;\n", earlier, inner,
                        (int)window->size[1], inner, name, (int)window->size[1], name);
         lose_to(text, won, other, mine, earlier);
         bd_text_append(text, "}\n}\n");
         bd_emit_close(emitter, scope);
         bd_text_append(text, "if (%s != 0u) {\n", won);
-        const char *share = bd_emit_value(emitter, dy, nhwc(emitter, pooled, at[0], oy, ox, at[3]));
+        const char *share = bd_emit_value(emitter, dy, bd_emit_nhwc(emitter, pooled, at[0], oy, ox, at[3]));
         bd_text_append(text, "%s = BD_ADD_%s(%s, %s);\n}\n}\n}\n", name, bd_format_name(node->accumulator), name,
                        share);
     } else {
-        const char *share = bd_emit_value(emitter, dy, nhwc(emitter, pooled, at[0], oy, ox, at[3]));
+        const char *share = bd_emit_value(emitter, dy, bd_emit_nhwc(emitter, pooled, at[0], oy, ox, at[3]));
         /* taps of that window inside the image */
         bd_text_append(text,
                        "const int top%s = max(BD_INT(oy%s) * %d - %d, 0), left%s = max(BD_INT(ox%s) * %d - %d, 0);\n"
@@ -710,14 +746,14 @@ static const char *source(bd_emitter *emitter, const bd_node *node, const char *
         const char *at = inner > 1 ? bd_emit_index(emitter, "%s / %lluu", index, (unsigned long long)inner) : index;
         if (node->attr.axis > 0)
             at = bd_emit_index(emitter, "%s %% %lluu", at, (unsigned long long)node->shape.dim[node->attr.axis]);
-        name = fresh(emitter, 'v');
+        name = bd_emit_fresh(emitter, 'v');
         bd_text_append(text, "BD_VALUE %s = BD_FLOAT(%s);\n", name, at);
         bd_emit_round(emitter, node->format, name);
         return name;
     }
     case BD_OP_RANDOM: {
         int control = control_operand(emitter);
-        name = fresh(emitter, 'v');
+        name = bd_emit_fresh(emitter, 'v');
         bd_text_append(text, "BD_VALUE %s = bd_uniform(%s, %s, %s, %uu, %s);\n", name,
                        control_word(emitter, control, BD_CONTROL_SEED_LOW),
                        control_word(emitter, control, BD_CONTROL_SEED_HIGH),
@@ -729,7 +765,7 @@ static const char *source(bd_emitter *emitter, const bd_node *node, const char *
         bd_tensor input = node->inputs[0];
         if (emitter->plan->graph->nodes[input].op == BD_OP_CONTROL_STEP)
             input = emitter->plan->graph->nodes[input].inputs[0];
-        name = fresh(emitter, 'v');
+        name = bd_emit_fresh(emitter, 'v');
         bd_text_append(text, "BD_VALUE %s = %s(%s);\n", name, node->attr.control.is_float ? "BD_AS_FLOAT" : "BD_FLOAT",
                        control_word(emitter, bd_kernel_operand(emitter->kernel, input), node->attr.control.word));
         bd_emit_round(emitter, node->format, name);
@@ -737,7 +773,7 @@ static const char *source(bd_emitter *emitter, const bd_node *node, const char *
     }
     case BD_OP_VALID: {
         int control = bd_kernel_operand(emitter->kernel, node->inputs[0]);
-        name = fresh(emitter, 'v');
+        name = bd_emit_fresh(emitter, 'v');
         bd_text_append(text, "BD_VALUE %s = %s + %s < %s ? 1.0f : 0.0f;\n", name,
                        control_word(emitter, control, BD_CONTROL_POSITION), index,
                        control_word(emitter, control, BD_CONTROL_COUNT));
@@ -773,6 +809,9 @@ const char *bd_emit_value(bd_emitter *emitter, bd_tensor tensor, const char *ind
         case BD_OP_AVG_POOL: name = pool(emitter, node, index); break;
         case BD_OP_MAX_POOL_GRAD:
         case BD_OP_AVG_POOL_GRAD: name = pool_grad(emitter, node, index); break;
+        case BD_OP_DEPTHWISE: name = bd_emit_depthwise(emitter, graph, node, index); break;
+        case BD_OP_DEPTHWISE_DATA: name = bd_emit_depthwise_data(emitter, graph, node, index); break;
+        case BD_OP_DEPTHWISE_WEIGHT: name = bd_emit_depthwise_weight(emitter, graph, node, index); break;
         case BD_OP_ASSIGN: name = bd_emit_value(emitter, node->inputs[1], index); break;
         default:
             name = bd_op_get_info(node->op)->class == BD_CLASS_ELEMENTWISE ? elementwise(emitter, node, index)

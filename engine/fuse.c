@@ -347,7 +347,9 @@ static bool better_apart(const fuser *f, const bd_kernel *kernel, bd_kernel_clas
 {
     bool pools = false;
     for (int i = 0; i < kernel->node_count; i++)
-        pools |= f->graph->nodes[kernel->nodes[i]].op == BD_OP_MAX_POOL_GRAD;
+        pools |= f->graph->nodes[kernel->nodes[i]].op == BD_OP_MAX_POOL_GRAD ||
+                 f->graph->nodes[kernel->nodes[i]].op == BD_OP_DEPTHWISE ||
+                 f->graph->nodes[kernel->nodes[i]].op == BD_OP_DEPTHWISE_DATA;
     return pools && reduction == BD_KERNEL_COLUMNS && f->target->is_cpu;
 }
 

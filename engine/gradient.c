@@ -304,6 +304,14 @@ static bd_tensor operand_gradient(bd_graph *graph, bd_tensor number, int which, 
     case BD_OP_AVG_POOL: return bd_avg_pool_grad(graph, dy, node.attr.window, shape);
     case BD_OP_MAX_POOL_GRAD: return max_pool_grad_gradient(graph, &node, dy);
     case BD_OP_AVG_POOL_GRAD: return bd_avg_pool(graph, dy, node.attr.window);
+    case BD_OP_DEPTHWISE:
+        return which == 0 ? bd_depthwise_data(graph, dy, in[1], node.attr.window, shape)
+                          : bd_depthwise_weight(graph, in[0], dy, node.attr.window, shape);
+    case BD_OP_DEPTHWISE_DATA:
+        return which == 0 ? bd_depthwise(graph, dy, in[1], node.attr.window)
+                          : bd_depthwise_weight(graph, dy, in[0], node.attr.window, shape);
+    case BD_OP_DEPTHWISE_WEIGHT:
+        return bd_graph_fail(graph, BD_ERROR_UNSUPPORTED, "%s has no gradient", bd_op_get_info(node.op)->name);
     default:
         if (node.input_count == 1)
             return unary_gradient(graph, node.op, in[0], number, dy);

@@ -67,10 +67,25 @@ bd_tensor bd_mul_broadcast(bd_graph *graph, bd_tensor a, bd_tensor b)
     return binary_broadcast(graph, BD_OP_MUL, a, b);
 }
 
-/* Glorot and Bengio, AISTATS 2010. */
-static bd_init glorot_uniform(double fan_in, double fan_out)
+bd_layer_style bd_set_layer_style(bd_graph *graph, bd_layer_style style)
 {
-    return (bd_init){ BD_INIT_UNIFORM, (float)sqrt(6.0 / fmax(fan_in + fan_out, 1.0)) };
+    const bd_layer_style previous = graph->style;
+    graph->style = style;
+    return previous;
+}
+
+/* A layer's weight, in the graph's style. */
+static bd_tensor make_weight(bd_graph *graph, bd_shape shape, double fan_in, double fan_out)
+{
+    /* The deviation of a standard normal cut at 2: he_normal asks for the variance of what is left. */
+    const double cut_deviation = 0.87962566103423978;
+    bd_init init = { BD_INIT_UNIFORM, (float)sqrt(6.0 / fmax(fan_in + fan_out, 1.0)) };
+    if (graph->style.init == BD_WEIGHTS_HE)
+        init = (bd_init){ BD_INIT_TRUNCATED_NORMAL, (float)(sqrt(2.0 / fmax(fan_in, 1.0)) / cut_deviation) };
+    bd_tensor weight = bd_parameter(graph, "weight", shape, init);
+    if (weight != BD_NONE)
+        graph->nodes[weight].attr.variable.l2 = graph->style.l2;
+    return weight;
 }
 
 static bd_tensor add_bias(bd_graph *graph, bd_tensor y)
@@ -87,8 +102,7 @@ bd_tensor bd_linear(bd_graph *graph, bd_tensor x, int64_t units, bool bias, cons
         bd_shape shape = bd_tensor_shape(graph, x), rows = { .rank = 2, .dim = { 1, last_dimension(graph, x) } };
         for (int i = 0; i < shape.rank - 1; i++)
             rows.dim[0] *= shape.dim[i];
-        bd_tensor weight = bd_parameter(graph, "weight", BD_SHAPE(rows.dim[1], units),
-                                        glorot_uniform((double)rows.dim[1], (double)units));
+        bd_tensor weight = make_weight(graph, BD_SHAPE(rows.dim[1], units), (double)rows.dim[1], (double)units);
         y = bd_matmul(graph, bd_reshape(graph, x, rows), weight, false, false);
         if (bias)
             y = add_bias(graph, y);
@@ -106,14 +120,57 @@ bd_tensor bd_conv(bd_graph *graph, bd_tensor x, int64_t channels, bd_window wind
     if (check_rank(graph, BD_OP_CONV2D, x, 4)) {
         const int64_t inputs = last_dimension(graph, x);
         const double area = (double)window.size[0] * (double)window.size[1];
-        bd_tensor weight = bd_parameter(graph, "weight", BD_SHAPE(window.size[0], window.size[1], inputs, channels),
-                                        glorot_uniform(area * (double)inputs, area * (double)channels));
+        bd_tensor weight = make_weight(graph, BD_SHAPE(window.size[0], window.size[1], inputs, channels),
+                                       area * (double)inputs, area * (double)channels);
         y = bd_conv2d(graph, x, weight, window);
         if (bias)
             y = add_bias(graph, y);
     }
     bd_pop_layer(graph);
     return y;
+}
+
+bd_tensor bd_depthwise_conv(bd_graph *graph, bd_tensor x, bd_window window, bool bias, const char *name)
+{
+    bd_push_layer(graph, name);
+    bd_tensor y = BD_NONE;
+    if (check_rank(graph, BD_OP_DEPTHWISE, x, 4)) {
+        const int64_t channels = last_dimension(graph, x);
+        const double area = (double)window.size[0] * (double)window.size[1];
+        /* Fans as Keras counts them for DepthwiseConv2D's kernel [kh, kw, channels, 1]. */
+        bd_tensor weight =
+            make_weight(graph, BD_SHAPE(window.size[0], window.size[1], 1, channels), area * (double)channels, area);
+        y = bd_depthwise(graph, x, weight, window);
+        if (bias)
+            y = add_bias(graph, y);
+    }
+    bd_pop_layer(graph);
+    return y;
+}
+
+bd_window bd_valid_window(int64_t size, int64_t stride)
+{
+    return (bd_window){ .size = { size, size }, .stride = { stride, stride } };
+}
+
+bd_window bd_same_window(const bd_graph *graph, bd_tensor x, int64_t size, int64_t stride)
+{
+    bd_window window = bd_valid_window(size, stride);
+    const bd_shape shape = bd_tensor_shape(graph, x);
+    for (int i = 0; i < 2 && shape.rank == 4 && stride > 0; i++) {
+        const int64_t length = shape.dim[1 + i], outputs = (length + stride - 1) / stride;
+        const int64_t span = (outputs - 1) * stride + size, pad = span > length ? span - length : 0;
+        window.pad[i][0] = pad / 2;
+        window.pad[i][1] = pad - pad / 2;
+    }
+    return window;
+}
+
+bd_tensor bd_global_avg_pool(bd_graph *graph, bd_tensor x)
+{
+    const bd_shape shape = bd_tensor_shape(graph, x);
+    const bd_window whole = { .size = { shape.dim[1], shape.dim[2] }, .stride = { 1, 1 } };
+    return bd_flatten(graph, bd_avg_pool(graph, x, whole));
 }
 
 /* ---- normalisation ----
@@ -319,4 +376,37 @@ bd_tensor bd_cross_entropy(bd_graph *graph, bd_tensor logits, bd_tensor labels)
     bd_tensor loss = bd_sub(graph, bd_log(graph, total), right);
     bd_set_role(graph, role);
     return loss;
+}
+
+/* ---- attention ---- */
+
+/* [n, tokens, 3 * heads * key] -> one of the three, as [n, heads, tokens, key]. */
+static bd_tensor take_heads(bd_graph *graph, bd_tensor all, int which, int64_t heads, int64_t key)
+{
+    const bd_shape shape = bd_tensor_shape(graph, all);
+    bd_tensor one = bd_slice(graph, all, 2, which * heads * key, heads * key);
+    one = bd_reshape(graph, one, BD_SHAPE(shape.dim[0], shape.dim[1], heads, key));
+    return bd_permute(graph, one, (int[]){ 0, 2, 1, 3 });
+}
+
+bd_tensor bd_attention(bd_graph *graph, bd_tensor x, int64_t heads, int64_t key, const char *name)
+{
+    bd_push_layer(graph, name);
+    bd_tensor y = BD_NONE;
+    const bd_shape shape = bd_tensor_shape(graph, x);
+    if (check_rank(graph, BD_OP_MATMUL, x, 3) && heads > 0 && key > 0) {
+        bd_tensor all = bd_linear(graph, x, 3 * heads * key, true, "qkv");
+        /* The scale goes to the queries: the scores, whose sums are longer, then stay within F16's range. */
+        bd_tensor queries = scale(graph, take_heads(graph, all, 0, heads, key), 1 / sqrt((double)key));
+        bd_tensor scores = bd_matmul(graph, queries, take_heads(graph, all, 1, heads, key), false, true);
+        y = bd_matmul(graph, bd_softmax(graph, scores), take_heads(graph, all, 2, heads, key), false, false);
+        y = bd_reshape(graph, bd_permute(graph, y, (int[]){ 0, 2, 1, 3 }),
+                       BD_SHAPE(shape.dim[0], shape.dim[1], heads * key));
+        y = bd_linear(graph, y, shape.dim[2], true, "output");
+    } else if (graph->status == BD_OK) {
+        bd_op_fail(graph, BD_OP_MATMUL, "attention of %lld heads of %lld over shape %s; needs [n, tokens, width]",
+                   (long long)heads, (long long)key, BD_SHAPE_TEXT(&shape));
+    }
+    bd_pop_layer(graph);
+    return y;
 }

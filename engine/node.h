@@ -43,7 +43,8 @@ typedef enum bd_op {
     BD_OP_CONTROL,  /* attr.control.word of the control block as a scalar; input 0: the control variable, or the
                        CONTROL_STEP whose result is to be seen */
     BD_OP_BATCH,    /* inputs: data [n, d...], permutation [n] (U32), control variable -> [batch, d...]: row
-                       permutation[min(position + i, n - 1)] */
+                       permutation[min(position + i, n - 1)]. A fourth, moves [batch, 3], of images [n, h, w, c]: whether to
+                       turn round left and right, then rows and columns to shift by; what comes from outside is 0 */
     BD_OP_VALID,    /* input: control variable -> [batch]: position + i < control's count ? 1 : 0 */
 /* elementwise */
 #define BD_OP_ROW(NAME, name, arity, expression, exactness) BD_OP_##NAME,
@@ -73,6 +74,10 @@ typedef enum bd_op {
     BD_OP_AVG_POOL,
     BD_OP_MAX_POOL_GRAD, /* x, dy */
     BD_OP_AVG_POOL_GRAD, /* dy */
+    /* depthwise convolution, weight [kh, kw, 1, c]: attr.window */
+    BD_OP_DEPTHWISE,        /* x, weight */
+    BD_OP_DEPTHWISE_DATA,   /* dy, weight; shape is x's */
+    BD_OP_DEPTHWISE_WEIGHT, /* x, dy; shape [parts, kh, kw, c]: sums over ceil(n oh / parts) rows of dy each */
     /* effects */
     BD_OP_ASSIGN,       /* variable, value */
     BD_OP_CONTROL_STEP, /* the hand-written control kernel (engine/control.h): control variable, learning-rate table,
@@ -85,7 +90,7 @@ typedef enum bd_op_class {
     BD_CLASS_SOURCE,
     BD_CLASS_ELEMENTWISE,
     BD_CLASS_VIEW,   /* BROADCAST RESHAPE PERMUTE SLICE PAD: no arithmetic, another index */
-    BD_CLASS_WINDOW, /* pooling, GATHER, SCATTER_ADD, CONCAT, BATCH: each output element from loads of stored inputs */
+    BD_CLASS_WINDOW, /* pooling, depthwise convolution, GATHER, SCATTER_ADD, CONCAT, BATCH: each output element from loads of stored inputs */
     BD_CLASS_REDUCTION,
     BD_CLASS_CONTRACTION,
     BD_CLASS_EFFECT,
@@ -138,6 +143,7 @@ typedef struct bd_node {
         struct {
             char *name; /* owned, unique */
             bd_init init;
+            float l2;       /* of bd_layer_style: training adds l2 * sum of squares to the loss */
             bd_tensor base; /* BD_NONE, or the flat variable that this one is a part of */
             int64_t base_offset;
         } variable;
@@ -156,7 +162,8 @@ struct bd_graph {
     int32_t layer;        /* current */
     int32_t *open_layers; /* owned; the layers around the current one, as pushed */
     int32_t open_count, open_capacity;
-    bd_role role; /* current */
+    bd_role role;         /* current */
+    bd_layer_style style; /* current */
     uint32_t stream_count;
     bd_status status;
     bd_error error;
@@ -186,10 +193,17 @@ bd_tensor bd_stop_gradient(bd_graph *graph, bd_tensor x);
 /* Nodes that only the engine appends. */
 bd_tensor bd_control_value(bd_graph *graph, bd_tensor control_or_step, uint32_t word, bool is_float);
 bd_tensor bd_batch(bd_graph *graph, bd_tensor data, bd_tensor permutation, bd_tensor control, int64_t batch);
+/* The same of images [n, h, w, c], each turned round left and right or not and shifted by up to `pad` pixels each way, by random
+ * numbers (bd_random): the flip and the padded crop of the literature. */
+bd_tensor bd_batch_augmented(bd_graph *graph, bd_tensor images, bd_tensor permutation, bd_tensor control, int64_t batch,
+                             int64_t pad);
 bd_tensor bd_valid(bd_graph *graph, bd_tensor control, int64_t batch);
 bd_tensor bd_pack(bd_graph *graph, const bd_tensor *parts, const int64_t *offsets, int count, int64_t total);
 bd_tensor bd_control_step(bd_graph *graph, bd_tensor control, bd_tensor rates, bd_tensor loss, bd_tensor correct,
                           bd_tensor nonfinite /* or BD_NONE */);
+
+/* Operands checked to be of fitting groups, not one: bd_conv2d's way to grouped.c. */
+bd_tensor bd_grouped_conv2d(bd_graph *graph, bd_tensor x, bd_tensor weight, bd_window window);
 
 /* Gives every node its format and accumulator from its role, layer and the policy; role FIXED keeps its own. The only
  * place that knows policies. ASSIGN nodes take the variable's format; IOTA, CONTROL, VALID and BATCH of a whole-number

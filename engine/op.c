@@ -21,7 +21,7 @@ static const bd_op_info infos[BD_OP_COUNT] = {
     ROW(SLICE, "slice", VIEW, 1),
     ROW(PAD, "pad", VIEW, 1),
 
-    ROW(BATCH, "batch", WINDOW, 3),
+    ROW(BATCH, "batch", WINDOW, -1),
     ROW(CONCAT, "concat", WINDOW, -1),
     ROW(PACK, "pack", WINDOW, -1),
     ROW(GATHER, "gather", WINDOW, 2),
@@ -30,6 +30,9 @@ static const bd_op_info infos[BD_OP_COUNT] = {
     ROW(AVG_POOL, "avg_pool", WINDOW, 1),
     ROW(MAX_POOL_GRAD, "max_pool_grad", WINDOW, 2),
     ROW(AVG_POOL_GRAD, "avg_pool_grad", WINDOW, 1),
+    ROW(DEPTHWISE, "depthwise", WINDOW, 2),
+    ROW(DEPTHWISE_DATA, "depthwise_data", WINDOW, 2),
+    ROW(DEPTHWISE_WEIGHT, "depthwise_weight", WINDOW, 2),
 
     ROW(SUM, "sum", REDUCTION, 1),
     ROW(MAXIMUM, "maximum", REDUCTION, 1),

@@ -104,6 +104,11 @@ static void count_work(const bd_plan *plan, bd_kernel *kernel)
         case BD_CLASS_WINDOW:
             if (node->op == BD_OP_MAX_POOL || node->op == BD_OP_AVG_POOL)
                 kernel->flops += elements * (uint64_t)(node->attr.window.size[0] * node->attr.window.size[1]);
+            else if (node->op == BD_OP_DEPTHWISE || node->op == BD_OP_DEPTHWISE_DATA)
+                kernel->flops += 2 * elements * (uint64_t)(node->attr.window.size[0] * node->attr.window.size[1]);
+            else if (node->op == BD_OP_DEPTHWISE_WEIGHT) /* every tap with every element of dy */
+                kernel->flops += 2 * (uint64_t)bd_shape_elements(&graph->nodes[node->inputs[1]].shape) *
+                                 (uint64_t)(node->attr.window.size[0] * node->attr.window.size[1]);
             break;
         default: break;
         }

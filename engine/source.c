@@ -136,7 +136,8 @@ bd_tensor bd_control_value(bd_graph *graph, bd_tensor control_or_step, uint32_t 
     return result;
 }
 
-bd_tensor bd_batch(bd_graph *graph, bd_tensor data, bd_tensor permutation, bd_tensor control, int64_t batch)
+static bd_tensor append_batch(bd_graph *graph, bd_tensor data, bd_tensor permutation, bd_tensor control, int64_t batch,
+                              bd_tensor moves)
 {
     if (!bd_check_operand(graph, BD_OP_BATCH, data) || !bd_check_operand(graph, BD_OP_BATCH, permutation) ||
         !check_control(graph, BD_OP_BATCH, control))
@@ -151,11 +152,43 @@ bd_tensor bd_batch(bd_graph *graph, bd_tensor data, bd_tensor permutation, bd_te
     bd_shape shape = rows->shape;
     shape.dim[0] = batch;
     bd_tensor result;
-    bd_node *node =
-        bd_graph_append(graph, BD_OP_BATCH, shape, (const bd_tensor[]){ data, permutation, control }, 3, &result);
+    bd_node *node = bd_graph_append(graph, BD_OP_BATCH, shape, (const bd_tensor[]){ data, permutation, control, moves },
+                                    moves == BD_NONE ? 3 : 4, &result);
     if (node)
         node->role = BD_ROLE_FIXED;
     return result;
+}
+
+bd_tensor bd_batch(bd_graph *graph, bd_tensor data, bd_tensor permutation, bd_tensor control, int64_t batch)
+{
+    return append_batch(graph, data, permutation, control, batch, BD_NONE);
+}
+
+/* Of u, uniform in [0, 1): floor(2 u), and floor((2 pad + 1) u) - pad twice. Products of 24-bit numbers with small whole ones
+ * round alike everywhere. */
+static bd_tensor make_moves(bd_graph *graph, int64_t batch, int64_t pad)
+{
+    const bd_shape shape = BD_SHAPE(batch, 3);
+    const bd_role role = bd_set_role(graph, BD_ROLE_FIXED);
+    bd_tensor zero = bd_constant(graph, shape, 0), is_flip = bd_equal(graph, bd_iota(graph, shape, 1), zero);
+    bd_tensor count =
+        bd_select(graph, is_flip, bd_constant(graph, shape, 2), bd_constant(graph, shape, 2 * (double)pad + 1));
+    bd_tensor least = bd_select(graph, is_flip, zero, bd_constant(graph, shape, -(double)pad));
+    bd_tensor moves = bd_add(graph, bd_floor(graph, bd_mul(graph, bd_random(graph, shape), count)), least);
+    bd_set_role(graph, role);
+    return moves;
+}
+
+bd_tensor bd_batch_augmented(bd_graph *graph, bd_tensor images, bd_tensor permutation, bd_tensor control, int64_t batch,
+                             int64_t pad)
+{
+    if (!bd_check_operand(graph, BD_OP_BATCH, images))
+        return BD_NONE;
+    const bd_shape *shape = &bd_node_at(graph, images)->shape;
+    if (shape->rank != 4 || pad < 0 || pad > 1 << 20)
+        return bd_op_fail(graph, BD_OP_BATCH, "images of shape %s shifted by up to %lld; needs [n, h, w, c]",
+                          BD_SHAPE_TEXT(shape), (long long)pad);
+    return append_batch(graph, images, permutation, control, batch, make_moves(graph, batch, pad));
 }
 
 bd_tensor bd_valid(bd_graph *graph, bd_tensor control, int64_t batch)

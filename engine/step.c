@@ -13,6 +13,9 @@ typedef struct forward {
     bd_tensor losses, correct; /* [batch] */
 } forward;
 
+/* Pixels of the padded crop: He et al., arXiv:1512.03385, section 4.2. */
+enum { AUGMENT_PAD = 4 };
+
 static const bd_init zeros = { BD_INIT_CONSTANT, 0 };
 
 static bd_tensor fixed_variable(bd_graph *graph, const char *prefix, const char *name, bd_format format, bd_shape shape)
@@ -49,7 +52,10 @@ static forward append_forward(bd_graph *graph, const bd_train_params *params, co
                                       BD_SHAPE(source->rows, data->height, data->width, data->channels));
     bd_tensor labels = fixed_variable(graph, data_prefix, "labels", BD_U8, BD_SHAPE(source->rows));
     bd_tensor order = fixed_variable(graph, data_prefix, "order", BD_U32, BD_SHAPE(source->count));
-    bd_tensor x = normalise(graph, bd_batch(graph, images, order, f.control, batch), data);
+    bd_tensor bytes = training && params->augment
+                          ? bd_batch_augmented(graph, images, order, f.control, batch, AUGMENT_PAD)
+                          : bd_batch(graph, images, order, f.control, batch);
+    bd_tensor x = normalise(graph, bytes, data);
     bd_tensor wanted = bd_batch(graph, labels, order, f.control, batch);
     bd_set_role(graph, BD_ROLE_ACTIVATION);
 
@@ -82,6 +88,21 @@ static bd_tensor make_seed(bd_graph *graph, bd_tensor control, int64_t batch)
     return bd_broadcast(graph, mean, BD_SHAPE(batch));
 }
 
+/* The gradient of l2 * sum of squares, scaled like the loss. */
+static bd_tensor add_l2(bd_graph *graph, bd_tensor gradient, bd_tensor weight, bd_tensor control)
+{
+    const bd_shape shape = bd_tensor_shape(graph, weight);
+    const double l2 = bd_node_at(graph, weight)->attr.variable.l2;
+    bd_role role = bd_set_role(graph, BD_ROLE_FIXED);
+    bd_tensor scale = bd_control_value(graph, control, BD_CONTROL_SCALE, true);
+    bd_tensor factor = bd_mul(graph, scale, bd_constant(graph, (bd_shape){ 0 }, 2 * l2));
+    bd_tensor slope = bd_mul(graph, weight, bd_broadcast(graph, factor, shape));
+    bd_set_role(graph, BD_ROLE_GRADIENT);
+    gradient = gradient == BD_NONE ? bd_cast(graph, slope, BD_ROLE_GRADIENT) : bd_add(graph, gradient, slope);
+    bd_set_role(graph, role);
+    return gradient;
+}
+
 static void append_backward(bd_graph *graph, const bd_train_params *params, const bd_layout *layout, const forward *f)
 {
     bd_tensor *parameters = malloc((size_t)layout->slot_count * sizeof *parameters);
@@ -96,6 +117,9 @@ static void append_backward(bd_graph *graph, const bd_train_params *params, cons
         bd_tensor seed = make_seed(graph, f->control, params->batch);
         bd_tensor loss = total(graph, f->losses), correct = total(graph, f->correct);
         bd_gradient(graph, f->losses, seed, parameters, layout->slot_count, gradients, NULL);
+        for (int i = 0; i < layout->slot_count && graph->status == BD_OK; i++)
+            if (bd_node_at(graph, parameters[i])->attr.variable.l2 > 0)
+                gradients[i] = add_l2(graph, gradients[i], parameters[i], f->control);
         bd_optimizer_pack(graph, layout, gradients, packs);
         bd_tensor nonfinite = params->precision.scaling == BD_SCALING_DYNAMIC && graph->status == BD_OK
                                   ? bd_optimizer_nonfinite(graph, layout, packs)

@@ -119,10 +119,10 @@ static uint64_t hash_name(const char *name)
 }
 
 /* Two uniform numbers in [0, 1) of 32 bits each. */
-static void uniforms(uint64_t seed, uint64_t name, uint64_t element, double u[2])
+static void uniforms(uint64_t seed, uint64_t name, uint64_t element, uint32_t attempt, double u[2])
 {
     const uint32_t key[2] = { (uint32_t)seed, (uint32_t)(seed >> 32) };
-    const uint32_t counter[4] = { (uint32_t)element, (uint32_t)(element >> 32), (uint32_t)name,
+    const uint32_t counter[4] = { (uint32_t)element, (uint32_t)(element >> 32) + (attempt << 16), (uint32_t)name,
                                   (uint32_t)(name >> 32) };
     uint32_t words[4];
     bd_philox(key, counter, words);
@@ -135,12 +135,16 @@ void bd_init_values(const char *variable, const bd_init *init, uint64_t seed, do
     const uint64_t name = hash_name(variable);
     for (size_t i = 0; i < count; i++) {
         double u[2], value = init->bound;
-        if (init->kind != BD_INIT_CONSTANT)
-            uniforms(seed, name, i, u);
-        if (init->kind == BD_INIT_UNIFORM)
-            value = (2 * u[0] - 1) * init->bound;
-        else if (init->kind == BD_INIT_NORMAL) /* Box and Muller, 1958; 1 - u is never 0 */
-            value = sqrt(-2 * log(1 - u[0])) * cos(6.283185307179586 * u[1]) * init->bound;
+        const bool truncated = init->kind == BD_INIT_TRUNCATED_NORMAL;
+        for (uint32_t attempt = 0; init->kind != BD_INIT_CONSTANT; attempt++) {
+            uniforms(seed, name, i, attempt, u);
+            if (init->kind == BD_INIT_UNIFORM)
+                value = (2 * u[0] - 1) * init->bound;
+            else /* Box and Muller, 1958; 1 - u is never 0 */
+                value = sqrt(-2 * log(1 - u[0])) * cos(6.283185307179586 * u[1]) * init->bound;
+            if (!truncated || fabs(value) <= 2 * (double)init->bound)
+                break; /* 19 of 20 do */
+        }
         values[i] = bd_round(BD_F32, value); /* so that formats differ by one more rounding and by nothing else */
     }
 }

@@ -24,6 +24,7 @@ import signal
 import struct
 import subprocess
 import sys
+import tarfile
 import tempfile
 import termios
 import time
@@ -386,6 +387,38 @@ def test_models_and_optimizers(place):
 
 # Where the loaders find no driver.
 NO_DRIVERS = {'OCL_ICD_VENDORS': '/nonexistent', 'VK_ICD_FILENAMES': '/nonexistent', 'VK_DRIVER_FILES': '/nonexistent'}
+
+
+def test_list_models(place):
+    table = run('train', '--list-models')[0]
+    document = json.loads(run('train', '--list-models', '--json')[0])
+    models = {row['model']: row for row in document['models']}
+    assert document['format_version'] == 1 and document['image'] == [32, 32, 3]
+    for name in ('mlp', 'lenet', 'alexnet', 'vgg19', 'resnet110', 'densenet169', 'xception', 'mobilenetv2', 'vit16'):
+        assert f"{models[name]['parameters']:,}" in table, name
+        assert models[name]['step_flops'] > 2 * models[name]['forward_flops'] > 0 < models[name]['activation_bytes'], name
+    one_line_error(run('train', '--model', 'resnet31', status=2)[1], 'resnet31', 'resnet32', 'vit8')
+
+
+def test_cifar(place):
+    """A CIFAR folder and its archive train alike; an archive that holds no data set is refused."""
+    folder = place.path / 'cifar-10-batches-bin'
+    folder.mkdir()
+    noise = random.Random(2)
+    for name in [f'data_batch_{i}' for i in range(1, 6)] + ['test_batch']:
+        records = [bytes([label]) + bytes(noise.randrange(25 * label, 25 * label + 30) for _ in range(3072))
+                   for label in [noise.randrange(10) for _ in range(20)]]
+        (folder / f'{name}.bin').write_bytes(b''.join(records))
+    with tarfile.open(place.path / 'cifar.tar.gz', 'w:gz') as archive:
+        archive.add(folder, folder.name)
+    common = ['--model', 'mlp:3072-16-10', '--device', 'reference', '--batch', '20', '--epochs', '2', '--augment', '--json']
+    last = [lines_of(run('train', '--data', data, *common, '--output', place.path / name)[0])[-1]
+            for name, data in (('a', folder), ('b', place.path), ('c', place.path / 'cifar.tar.gz'))]
+    assert last[0]['test_loss'] == last[1]['test_loss'] == last[2]['test_loss'], last
+    with tarfile.open(place.path / 'none.tar', 'w') as archive:
+        archive.add(folder / 'test_batch.bin', 'readme')
+    one_line_error(run('train', '--data', place.path / 'none.tar', '--device', 'reference', status=1)[1], 'none.tar',
+                   'no data set')
 
 
 def test_no_drivers(place):

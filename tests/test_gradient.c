@@ -290,6 +290,13 @@ CASE(max_pool_grad, bd_max_pool_grad(g, whole_numbers("image", BD_SHAPE(2, 5, 4,
 CASE(max_pool_grad_overlapping, bd_max_pool_grad(g, whole_numbers("image", BD_SHAPE(2, 5, 4, 2)), x[0], overlapping))
 CASE(avg_pool_grad_overlapping, bd_avg_pool_grad(g, x[0], overlapping, BD_SHAPE(2, 5, 4, 2)))
 
+CASE(depthwise, bd_depthwise(g, x[0], x[1], overlapping))
+CASE(depthwise_data, bd_depthwise_data(g, x[0], x[1], overlapping, BD_SHAPE(2, 5, 4, 3)))
+CASE(depthwise_layer, bd_depthwise_conv(g, x[0], bd_same_window(g, x[0], 3, 2), true, "dw"))
+CASE(grouped, bd_conv2d(g, x[0], x[1], overlapping))
+CASE(global_average, bd_global_avg_pool(g, x[0]))
+CASE(attention, bd_attention(g, x[0], 2, 3, "attention"))
+
 static const bd_window same = { .size = { 3, 3 }, .stride = { 1, 1 }, .pad = { { 1, 1 }, { 1, 1 } } };
 static bd_tensor with_control(bd_graph *g, bd_tensor x)
 {
@@ -388,6 +395,12 @@ static const gradient_case cases[] = {
     ONE(max_pool_grad, SIGNED, BD_SHAPE(2, 2, 2, 2)),
     ONE(max_pool_grad_overlapping, SIGNED, BD_SHAPE(2, 3, 4, 2)),
     ONE(avg_pool_grad_overlapping, SIGNED, BD_SHAPE(2, 3, 4, 2)),
+    TWO(depthwise, SIGNED, BD_SHAPE(2, 5, 4, 3), BD_SHAPE(3, 2, 1, 3)),
+    TWO(depthwise_data, SIGNED, BD_SHAPE(2, 3, 4, 3), BD_SHAPE(3, 2, 1, 3)),
+    ONE(depthwise_layer, SIGNED, BD_SHAPE(2, 5, 4, 3)),
+    TWO(grouped, SIGNED, BD_SHAPE(2, 5, 4, 6), BD_SHAPE(3, 2, 2, 3)),
+    ONE(global_average, SIGNED, IMAGES),
+    ONE(attention, SIGNED, BD_SHAPE(2, 3, 4)),
     ONE(linear, SIGNED, BD_SHAPE(4, 2)),
     ONE(linear_rows, SIGNED, BD_SHAPE(2, 2, 3)),
     ONE(conv_layer, SIGNED, BD_SHAPE(2, 4, 3, 2)),

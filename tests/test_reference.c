@@ -316,6 +316,30 @@ START_TEST(convolution_channels)
 }
 END_TEST
 
+START_TEST(depthwise_convolution)
+{
+    /* 2x2 pixels of two channels; the second channel's weights take one tap each */
+    bd_tensor x = VARIABLE("x", BD_SHAPE(1, 2, 2, 2), 1, 10, 2, 20, 3, 30, 4, 40);
+    bd_tensor weight = VARIABLE("weight", BD_SHAPE(2, 2, 1, 2), 1, 1, 10, 0.0, 100, 0.0, 1000, 0.0);
+    bd_tensor dy = VARIABLE("dy", BD_SHAPE(1, 1, 1, 2), 3, 5);
+    bd_window w = window(2, 1, 0, 0);
+    EXPECT(bd_depthwise(graph, x, weight, w), 4321, 10);
+    EXPECT(bd_depthwise_data(graph, dy, weight, w, BD_SHAPE(1, 2, 2, 2)), 3, 5, 30, 0.0, 300, 0.0, 3000, 0.0);
+    EXPECT(bd_depthwise_weight(graph, x, dy, w, BD_SHAPE(2, 2, 1, 2)), 3, 50, 6, 100, 9, 150, 12, 200);
+    /* one row and column of padding before, steps of 2: only the last tap sees a pixel */
+    EXPECT(bd_depthwise(graph, x, weight, window(2, 2, 1, 0)), 1000, 0.0);
+}
+END_TEST
+
+/* Four channels in two groups, one result each. */
+START_TEST(convolution_in_groups)
+{
+    bd_tensor x = VARIABLE("x", BD_SHAPE(1, 1, 2, 4), 1, 2, 3, 4, 5, 6, 7, 8);
+    bd_tensor weight = VARIABLE("weight", BD_SHAPE(1, 1, 2, 2), 1, 100, 10, 1000);
+    EXPECT(bd_conv2d(graph, x, weight, window(1, 1, 0, 0)), 21, 4300, 65, 8700);
+}
+END_TEST
+
 START_TEST(convolution_weight_in_parts)
 {
     bd_tensor inputs[] = { VARIABLE("x", BD_SHAPE(1, 1, 3, 1), 1, 2, 3),
@@ -434,6 +458,23 @@ START_TEST(batch_and_valid)
     variables[control][BD_CONTROL_COUNT] = 3;
     EXPECT_ROUNDED(bd_batch(graph, images, permutation, control, 3), 1, 2, 3, 4, 3, 4);
     EXPECT_ROUNDED(bd_valid(graph, control, 3), 1, 1, 0.0);
+}
+END_TEST
+
+/* Images of 2x3, turned round or not and shifted: element (y, x) is (y + down, x + right), x counted from the right if turned;
+ * what comes from outside is 0. */
+START_TEST(batch_turns_and_shifts_images)
+{
+    bd_tensor control = control_variable();
+    bd_tensor images = variable("images", BD_U8, BD_SHAPE(2, 2, 3, 1), LIST(1, 2, 3, 4, 5, 6, 11, 12, 13, 14, 15, 16));
+    bd_tensor permutation = variable("permutation", BD_U32, BD_SHAPE(4), LIST(1, 0, 1, 0));
+    bd_tensor moves = VARIABLE("moves", BD_SHAPE(4, 3), 0, 0, 0, 1, 0, 0, 0, 1, -1, 1, -1, 1);
+    bd_tensor moved, inputs[] = { images, permutation, control, moves };
+    bd_graph_append(graph, BD_OP_BATCH, BD_SHAPE(4, 2, 3, 1), inputs, 4, &moved);
+    EXPECT(moved, 11, 12, 13, 14, 15, 16, /* as it is */
+           3, 2, 1, 6, 5, 4,              /* turned */
+           0, 14, 15, 0, 0, 0,            /* one up and one to the right */
+           0, 0, 0, 0, 3, 2);             /* turned, down and to the left */
 }
 END_TEST
 
@@ -564,6 +605,8 @@ int main(void)
         matmul_keeps_nan_of_zero_times_infinity,
         convolution,
         convolution_channels,
+        depthwise_convolution,
+        convolution_in_groups,
         convolution_weight_in_parts,
         pooling,
         pooling_padding_counts_for_nothing,
@@ -572,6 +615,7 @@ int main(void)
         parts_lie_in_their_base,
         missing_variable_is_named,
         batch_and_valid,
+        batch_turns_and_shifts_images,
         random_numbers_are_philox,
         control_words_before_and_after_the_step,
         control_step_scales_the_loss,

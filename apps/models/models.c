@@ -7,6 +7,43 @@
 
 enum { MAX_WIDTH = 1 << 20, DEFAULT_HIDDEN = 512 };
 
+/* The networks by name. Images must have sides of at least `least_side` pixels for every window to fit. */
+static const struct {
+    const char *name;
+    bd_model_function function;
+    int depth;
+    int64_t least_side;
+    const char *about;
+} networks[] = {
+    { "lenet", model_lenet, 0, 28, "LeNet-5 with ReLU and max pooling" },
+    { "alexnet", model_alexnet, 0, 28, "AlexNet for small images" },
+    { "vgg16", model_vgg, 16, 32, "VGG with 13 convolutions" },
+    { "vgg19", model_vgg, 19, 32, "VGG with 16 convolutions" },
+    { "resnet20", model_resnet, 20, 1, "pre-activation ResNet" },
+    { "resnet32", model_resnet, 32, 1, "pre-activation ResNet" },
+    { "resnet44", model_resnet, 44, 1, "pre-activation ResNet" },
+    { "resnet56", model_resnet, 56, 1, "pre-activation ResNet" },
+    { "resnet110", model_resnet, 110, 1, "pre-activation ResNet" },
+    { "densenet121", model_densenet, 121, 29, "DenseNet, as in Keras" },
+    { "densenet169", model_densenet, 169, 29, "DenseNet, as in Keras" },
+    { "xception", model_xception, 0, 7, "Xception, as in Keras" },
+    { "mobilenetv2", model_mobilenet, 0, 1, "separable convolutions, as the study codes MobileNetV2" },
+    { "vit8", model_vit, 8, 6, "vision transformer, 8 blocks" },
+    { "vit12", model_vit, 12, 6, "vision transformer, 12 blocks" },
+    { "vit16", model_vit, 16, 6, "vision transformer, 16 blocks" },
+};
+enum { NETWORKS = sizeof(networks) / sizeof(*networks) };
+
+const char *model_name(int i)
+{
+    return i == 0 ? "mlp" : i <= NETWORKS ? networks[i - 1].name : NULL;
+}
+
+const char *model_about(int i)
+{
+    return i == 0 ? "fully connected, two hidden layers of 512, ReLU" : i <= NETWORKS ? networks[i - 1].about : NULL;
+}
+
 /* mlp:784-512-512-10 */
 static bd_status parse_widths(const char *text, model *result, bd_error *error)
 {
@@ -44,11 +81,17 @@ bd_status model_parse(const char *text, model *result, bd_error *error)
         result->function = model_mlp;
         return text[3] ? parse_widths(text + 4, result, error) : BD_OK;
     }
-    if (!strcmp(text, "lenet")) {
-        result->function = model_lenet;
-        return BD_OK;
+    char known[512] = "mlp, mlp:WIDTHS";
+    for (int i = 0; i < NETWORKS; i++) {
+        if (!strcmp(text, networks[i].name)) {
+            result->function = networks[i].function;
+            result->depth = networks[i].depth;
+            return BD_OK;
+        }
+        size_t used = strlen(known);
+        snprintf(known + used, sizeof(known) - used, ", %s", networks[i].name);
     }
-    return bd_fail(error, BD_ERROR_ARGUMENT, "--model %s: no such model; there are mlp, mlp:WIDTHS and lenet", text);
+    return bd_fail(error, BD_ERROR_ARGUMENT, "--model %s: no such model; there are %s", text, known);
 }
 
 static bd_status fit_mlp(model *result, int64_t pixels, int64_t classes, const char *data, bd_error *error)
@@ -75,6 +118,15 @@ bd_status model_fit(model *result, const bd_dataset *dataset, bd_error *error)
     if (result->function == model_mlp)
         return fit_mlp(result, dataset->height * dataset->width * dataset->channels, dataset->classes, dataset->name,
                        error);
+    for (int i = 0; i < NETWORKS; i++)
+        if (!strcmp(result->name, networks[i].name) &&
+            (dataset->height < networks[i].least_side || dataset->width < networks[i].least_side))
+            return bd_fail(error, BD_ERROR_ARGUMENT,
+                           "--model %s: %s has images of %" PRId64 "x%" PRId64 "; sides of at least %" PRId64
+                           " are needed",
+                           result->name, dataset->name, dataset->height, dataset->width, networks[i].least_side);
+    if (result->function != model_lenet)
+        return BD_OK;
     if (dataset->height != dataset->width || (dataset->height != 28 && dataset->height != 32))
         return bd_fail(error, BD_ERROR_ARGUMENT,
                        "--model lenet: %s has images of %" PRId64 "x%" PRId64 "; LeNet-5 takes 28x28 or 32x32",

@@ -7,9 +7,14 @@
 
 #define MODEL_MAX_WIDTHS 32
 
+/* Keras's defaults for batch normalisation, which the study uses. */
+#define KERAS_MOMENTUM 0.99f
+#define KERAS_EPSILON 1e-3f
+
 typedef struct model {
     char name[256]; /* complete: "mlp:784-512-512-10" also where "mlp" was asked for */
     bd_model_function function;
+    int depth; /* of the families that have several: resnet20 is 20 */
     /* "mlp": pixels, hidden layers, classes; `function` gets a pointer to this struct as `user` */
     int width_count;
     int64_t widths[MODEL_MAX_WIDTHS];
@@ -21,14 +26,28 @@ bd_status model_parse(const char *text, model *result, bd_error *error);
 /* Completes the model for a data set, or says why the two do not go together. */
 bd_status model_fit(model *result, const bd_dataset *dataset, bd_error *error);
 
+/* The models that have a name of their own, in the order of a list: name i and what it is, or NULL after the last. */
+const char *model_name(int i);
+const char *model_about(int i);
+
 /* One line a model, for help texts. */
 #define MODEL_HELP                                                                                                     \
     "Models:\n"                                                                                                        \
     "  mlp                  fully connected, two hidden layers of 512, ReLU\n"                                         \
     "  mlp:784-300-100-10   fully connected with these widths: pixels, hidden layers, classes\n"                       \
-    "  lenet                LeNet-5 with ReLU and max pooling, for images of 28x28 or 32x32\n"
+    "  lenet                LeNet-5 with ReLU and max pooling, for images of 28x28 or 32x32\n"                         \
+    "  alexnet, vgg16, vgg19, resnet20, resnet32, resnet44, resnet56, resnet110, densenet121,\n"                       \
+    "  densenet169, xception, mobilenetv2, vit8, vit12, vit16: the study's, for images of 32x32;\n"                    \
+    "  --list-models of train says how large they are\n"
 
 bd_tensor model_mlp(bd_graph *graph, bd_tensor x, int64_t classes, bool training, const void *user);
 bd_tensor model_lenet(bd_graph *graph, bd_tensor x, int64_t classes, bool training, const void *user);
+bd_tensor model_alexnet(bd_graph *graph, bd_tensor x, int64_t classes, bool training, const void *user);
+bd_tensor model_vgg(bd_graph *graph, bd_tensor x, int64_t classes, bool training, const void *user);
+bd_tensor model_resnet(bd_graph *graph, bd_tensor x, int64_t classes, bool training, const void *user);
+bd_tensor model_densenet(bd_graph *graph, bd_tensor x, int64_t classes, bool training, const void *user);
+bd_tensor model_xception(bd_graph *graph, bd_tensor x, int64_t classes, bool training, const void *user);
+bd_tensor model_mobilenet(bd_graph *graph, bd_tensor x, int64_t classes, bool training, const void *user);
+bd_tensor model_vit(bd_graph *graph, bd_tensor x, int64_t classes, bool training, const void *user);
 
 #endif

@@ -38,6 +38,7 @@ void bd_evaluate_reduction(const bd_evaluation *evaluation, const bd_node *node,
 bd_status bd_evaluate_contraction(const bd_evaluation *evaluation, const bd_node *node, double *result,
                                   bd_error *error);
 void bd_evaluate_pooling(const bd_evaluation *evaluation, const bd_node *node, double *result);
+void bd_evaluate_depthwise(const bd_evaluation *evaluation, const bd_node *node, double *result);
 /* The result is the whole control block after the step. */
 void bd_evaluate_control_step(const bd_evaluation *evaluation, const bd_node *node, double *result);
 

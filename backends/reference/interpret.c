@@ -100,6 +100,9 @@ static bd_status compute(const bd_evaluation *evaluation, bd_tensor tensor, doub
     case BD_OP_AVG_POOL:
     case BD_OP_MAX_POOL_GRAD:
     case BD_OP_AVG_POOL_GRAD: bd_evaluate_pooling(evaluation, node, result); return BD_OK;
+    case BD_OP_DEPTHWISE:
+    case BD_OP_DEPTHWISE_DATA:
+    case BD_OP_DEPTHWISE_WEIGHT: bd_evaluate_depthwise(evaluation, node, result); return BD_OK;
     case BD_OP_ASSIGN:
         memcpy(result, bd_evaluated(evaluation, node, 1), (size_t)bd_shape_elements(&node->shape) * sizeof *result);
         return BD_OK;

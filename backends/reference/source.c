@@ -3,6 +3,7 @@
 #include "../../engine/philox.h"
 #include "evaluate.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* Element i has index i / step % dim along `axis`. */
@@ -46,10 +47,34 @@ static double control_value(const bd_node *node, const double *control)
     return value;
 }
 
+/* Shifts each image and turns it round, in place. */
+static bd_status move_images(const bd_node *node, const double *moves, double *images, bd_error *error)
+{
+    const int64_t height = node->shape.dim[1], width = node->shape.dim[2], channels = node->shape.dim[3];
+    const size_t bytes = (size_t)(height * width * channels) * sizeof *images;
+    double *copy = malloc(bytes ? bytes : 1);
+    if (!copy)
+        return bd_fail(error, BD_ERROR_MEMORY, "no memory on the host for an image");
+    for (int64_t n = 0; n < node->shape.dim[0]; n++) {
+        double *image = images + n * height * width * channels;
+        const bool flip = moves[3 * n] != 0;
+        const int64_t down = (int64_t)moves[3 * n + 1], right = (int64_t)moves[3 * n + 2];
+        memcpy(copy, image, bytes);
+        for (int64_t i = 0; i < height * width * channels; i++) {
+            const int64_t channel = i % channels, column = i / channels % width, row = i / channels / width;
+            const int64_t y = row + down, x = (flip ? width - 1 - column : column) + right;
+            const bool inside = y >= 0 && y < height && x >= 0 && x < width;
+            image[i] = inside ? copy[(y * width + x) * channels + channel] : 0;
+        }
+    }
+    free(copy);
+    return BD_OK;
+}
+
 /* Rows of the data set are read one by one where it is a variable: the whole would be eight times its size as doubles. */
 static bd_status batch(const bd_evaluation *evaluation, const bd_node *node, double *result, bd_error *error)
 {
-    enum { DATA, PERMUTATION, CONTROL };
+    enum { DATA, PERMUTATION, CONTROL, MOVES };
     const double *permutation = bd_evaluated(evaluation, node, PERMUTATION);
     const double *control = bd_evaluated(evaluation, node, CONTROL);
     const double *data = evaluation->values[node->inputs[DATA]];
@@ -74,7 +99,7 @@ static bd_status batch(const bd_evaluation *evaluation, const bd_node *node, dou
         if (status != BD_OK)
             return status;
     }
-    return BD_OK;
+    return node->input_count > MOVES ? move_images(node, bd_evaluated(evaluation, node, MOVES), result, error) : BD_OK;
 }
 
 static void valid(const bd_node *node, const double *control, double *result)

@@ -23,12 +23,33 @@ typedef struct bd_dataset {
     /* (byte / 255 - mean) / deviation is what a model sees; computed from the training images, one number for all
      * channels, as the study does. */
     float mean, deviation;
+    char **class_names; /* `classes` of them; NULL where the source names none; owned */
 } bd_dataset;
 
-/* Opens a data set: "fashion-mnist" (the files of Debian's package dataset-fashion-mnist, or of the folder named by
- * BINADE_DATA) or a folder that holds train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and
- * t10k-labels-idx1-ubyte, each plain or with .gz. Or four paths joined by ','. Errors name the file and what is wrong
- * with it: magic number, truncated, longer than its header says, counts that differ, a label beyond 255 classes, damaged gz. */
+typedef struct bd_dataset_params {
+    const char *name;  /* see bd_dataset_load */
+    int threads;       /* that decode images; 0: one a processor */
+    const char *cache; /* folder for decoded images; NULL: $XDG_CACHE_HOME/binade (or ~/.cache/binade); "": none */
+    /* While it works: what is done ("read", "decode") and how much of it, 0 to 1. May be NULL. */
+    void (*on_progress)(void *user, const char *what, double fraction);
+    /* Something that a person should know, but no error: one line. May be NULL. */
+    void (*on_warning)(void *user, const char *line);
+    void *user;
+} bd_dataset_params;
+
+/* Opens a data set. Its name is one of:
+ *  - "fashion-mnist": the files of Debian's package dataset-fashion-mnist, or of the folder named by BINADE_DATA;
+ *  - a folder that holds train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and
+ *    t10k-labels-idx1-ubyte, each plain or with .gz; or four paths of such files joined by ',';
+ *  - CIFAR-10 or CIFAR-100 in their binary format (Krizhevsky 2009): the folder of data_batch_1.bin to data_batch_5.bin and
+ *    test_batch.bin, or of train.bin and test.bin (fine labels), the folder around it, or the archive as published;
+ *  - images, JPEG or PNG, at SPLIT/CLASS/NAME in a folder or an archive (tar, tar.gz, tar.xz, tar.zst, zip). SPLIT is "train"
+ *    and "test" (else "val", "valid" or "validation"); classes are numbered in the order of their names' bytes. All must have
+ *    one size; if any has colour, all have. They are decoded once, into a file of the cache, which is remade when the
+ *    source changes or the file is damaged.
+ * Errors name the file and what is wrong with it. */
+BD_API bd_status bd_dataset_load(const bd_dataset_params *params, bd_dataset **dataset, bd_error *error);
+/* The same with nothing but a name. */
 BD_API bd_status bd_dataset_open(const char *name, bd_dataset **dataset, bd_error *error);
 BD_API void bd_dataset_close(bd_dataset **dataset);
 

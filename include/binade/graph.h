@@ -50,8 +50,9 @@ BD_API bd_role bd_set_role(bd_graph *graph, bd_role role);
 
 /* ---- sources ---- */
 
-/* How a variable starts. `bound` is the half-width of UNIFORM, the deviation of NORMAL, the value of CONSTANT. */
-typedef enum bd_init_kind { BD_INIT_CONSTANT, BD_INIT_UNIFORM, BD_INIT_NORMAL } bd_init_kind;
+/* How a variable starts. `bound` is the half-width of UNIFORM, the deviation of NORMAL, the value of CONSTANT;
+ * TRUNCATED_NORMAL is NORMAL drawn again while beyond two deviations. */
+typedef enum bd_init_kind { BD_INIT_CONSTANT, BD_INIT_UNIFORM, BD_INIT_NORMAL, BD_INIT_TRUNCATED_NORMAL } bd_init_kind;
 typedef struct bd_init {
     bd_init_kind kind;
     float bound;
@@ -125,11 +126,18 @@ typedef struct bd_window { /* of a convolution or a pooling; height first */
 } bd_window;
 
 /* x [n, h, w, ci], weight [kh, kw, ci, co] -> [n, oh, ow, co], oh = (h + pads - kh) / stride + 1. window.size is taken
- * from the weight. */
+ * from the weight. With a weight [kh, kw, ci / g, co] the channels convolve in g groups, each with co / g results: 64 groups at
+ * most, or ci of them with ci results (bd_depthwise). */
 BD_API bd_tensor bd_conv2d(bd_graph *graph, bd_tensor x, bd_tensor weight, bd_window window);
 /* Its gradients: for x (of shape `shape`) from dy and weight; for the weight (of shape `shape`) from x and dy. */
 BD_API bd_tensor bd_conv2d_data(bd_graph *graph, bd_tensor dy, bd_tensor weight, bd_window window, bd_shape shape);
 BD_API bd_tensor bd_conv2d_weight(bd_graph *graph, bd_tensor x, bd_tensor dy, bd_window window, bd_shape shape);
+
+/* Each channel by itself: x [n, h, w, c], weight [kh, kw, 1, c] -> [n, oh, ow, c]; and its gradients, as above. The weight's is
+ * summed in parts, always the same ones, and has no gradient itself. */
+BD_API bd_tensor bd_depthwise(bd_graph *graph, bd_tensor x, bd_tensor weight, bd_window window);
+BD_API bd_tensor bd_depthwise_data(bd_graph *graph, bd_tensor dy, bd_tensor weight, bd_window window, bd_shape shape);
+BD_API bd_tensor bd_depthwise_weight(bd_graph *graph, bd_tensor x, bd_tensor dy, bd_window window, bd_shape shape);
 
 /* ---- pooling, x [n, h, w, c]; padding never wins a maximum and does not count in an average ---- */
 BD_API bd_tensor bd_max_pool(bd_graph *graph, bd_tensor x, bd_window window);
@@ -144,9 +152,31 @@ BD_API bd_tensor bd_avg_pool_grad(bd_graph *graph, bd_tensor dy, bd_window windo
 BD_API void bd_assign(bd_graph *graph, bd_tensor variable, bd_tensor value);
 
 /* ---- layers: plain functions over the primitives; `name` is pushed as the layer ---- */
-/* Parameters start as Keras and the study do: Glorot uniform for weights, zeros for biases. */
+/* How the weights (not biases, not those of normalisations) of layers made from now on begin, and how they are held small: training
+ * adds l2 * sum of their squares to the loss, as Keras's kernel_regularizer does, by its gradient 2 l2 w; the loss that is
+ * reported leaves it out. At first GLOROT and 0. */
+typedef enum bd_weight_init {
+    BD_WEIGHTS_GLOROT, /* uniform within sqrt(6 / (fan in + fan out)): Glorot and Bengio, AISTATS 2010; Keras's default */
+    BD_WEIGHTS_HE,     /* normal, truncated, of variance 2 / fan in: He et al., arXiv:1502.01852; Keras's he_normal */
+} bd_weight_init;
+typedef struct bd_layer_style {
+    bd_weight_init init;
+    float l2;
+} bd_layer_style;
+/* Returns the previous style. */
+BD_API bd_layer_style bd_set_layer_style(bd_graph *graph, bd_layer_style style);
+
+/* The window that makes ceil(length / stride) outputs of x's height and width (TensorFlow's SAME): what is padded is even, or one
+ * more after than before. */
+BD_API bd_window bd_same_window(const bd_graph *graph, bd_tensor x, int64_t size, int64_t stride);
+/* Without padding (VALID). */
+BD_API bd_window bd_valid_window(int64_t size, int64_t stride);
+
+/* Biases begin with zeros. */
 BD_API bd_tensor bd_linear(bd_graph *graph, bd_tensor x, int64_t units, bool bias, const char *name);
 BD_API bd_tensor bd_conv(bd_graph *graph, bd_tensor x, int64_t channels, bd_window window, bool bias, const char *name);
+/* Each channel by itself. */
+BD_API bd_tensor bd_depthwise_conv(bd_graph *graph, bd_tensor x, bd_window window, bool bias, const char *name);
 /* Over all axes but the last. Training uses the batch's statistics and updates the running ones (with `momentum` of the
  * old value); inference uses the running ones (Ioffe and Szegedy, arXiv:1502.03167). */
 BD_API bd_tensor bd_batch_norm(bd_graph *graph, bd_tensor x, bool training, float momentum, float epsilon,
@@ -154,6 +184,11 @@ BD_API bd_tensor bd_batch_norm(bd_graph *graph, bd_tensor x, bool training, floa
 /* Over the last axis (Ba et al., arXiv:1607.06450). */
 BD_API bd_tensor bd_layer_norm(bd_graph *graph, bd_tensor x, float epsilon, const char *name);
 BD_API bd_tensor bd_dropout(bd_graph *graph, bd_tensor x, float rate, bool training);
+/* Self-attention (Vaswani et al., arXiv:1706.03762) over x [n, tokens, width], as Keras's MultiHeadAttention: queries, keys and
+ * values of `heads` * `key` numbers, softmax(q k' / sqrt(key)) v, and a linear layer back to width. One weight makes the three:
+ * [width, 3 * heads * key], queries first. */
+BD_API bd_tensor bd_attention(bd_graph *graph, bd_tensor x, int64_t heads, int64_t key, const char *name);
+BD_API bd_tensor bd_global_avg_pool(bd_graph *graph, bd_tensor x); /* [n, h, w, c] -> [n, c] */
 BD_API bd_tensor bd_gelu(bd_graph *graph, bd_tensor x);    /* x/2 (1 + erf(x / sqrt 2)): Hendrycks, arXiv:1606.08415 */
 BD_API bd_tensor bd_flatten(bd_graph *graph, bd_tensor x); /* [n, ...] -> [n, m] */
 BD_API bd_tensor bd_softmax(bd_graph *graph, bd_tensor x); /* over the last axis */

@@ -14,6 +14,19 @@ extern "C" {
  * for training and once for inference; names of layers must be the same both times. */
 typedef bd_tensor (*bd_model_function)(bd_graph *graph, bd_tensor x, int64_t classes, bool training, const void *user);
 
+/* What a model takes, for one image. */
+typedef struct bd_model_cost {
+    int64_t parameters;        /* that training updates */
+    int64_t statistics;        /* running means and variances, which training keeps beside them */
+    uint64_t forward_flops;    /* two for each multiplication and addition of matrix products and convolutions */
+    uint64_t step_flops;       /* the same of forward and backward pass together */
+    uint64_t activation_bytes; /* results of the forward pass that the backward pass reads, in F32 */
+} bd_model_cost;
+
+/* Builds the model and its gradient for one image of [height, width, channels]; needs no device. */
+BD_API bd_status bd_model_measure(bd_model_function model, const void *user, int64_t height, int64_t width,
+                                  int64_t channels, int64_t classes, bd_model_cost *cost, bd_error *error);
+
 typedef enum bd_optimizer_kind { BD_OPTIMIZER_SGD, BD_OPTIMIZER_ADAM, BD_OPTIMIZER_ADAMW } bd_optimizer_kind;
 typedef enum bd_schedule_kind { BD_SCHEDULE_CONSTANT, BD_SCHEDULE_STEP, BD_SCHEDULE_COSINE } bd_schedule_kind;
 
@@ -64,6 +77,8 @@ typedef struct bd_train_params {
     int64_t batch, epochs;
     int64_t max_steps; /* end after so many steps in all, even within an epoch; 0: after the epochs */
     uint64_t seed;
+    bool
+        augment; /* training images are turned round left and right and shifted by up to 4 pixels, at random, on the device */
     bool continue_on_nan;
     bool no_fusion;
     int gemm;             /* bd_gemm: 0 let the tuner choose, 1 own kernels, 2 the library */

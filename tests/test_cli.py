@@ -185,7 +185,7 @@ def test_failures(place):
     images.write_bytes(images.read_bytes()[:-1])
     for arguments, fragments in ((place.tiny('--data', bad), [str(images)]),
                                  (place.tiny('--data', place.path / 'none'), ['none']),
-                                 (place.tiny('--data', images), [str(images), 'no such folder']),
+                                 (place.tiny('--data', images), [str(images), 'no archive']),
                                  (place.tiny('--resume', place.path / 'none'), ['none']),
                                  (place.tiny('--resume', images), [str(images)]),
                                  (place.tiny('--output', images / 'x'), [str(images)]),

@@ -11,9 +11,11 @@
 #include <string.h>
 #include <time.h>
 
-#define MOST_SECONDS 3.0
-#define LEAST_FLOPS 5e7  /* less work is a launch's time, whatever the tile */
-#define WARM_SECONDS 0.2 /* GPUs that were idle run slowly at first */
+#define MOST_SECONDS 15.0 /* of a plan; those with the most work come first */
+#define LEAST_FLOPS 5e7   /* less work is a launch's time, whatever the tile */
+#define MOST_CANDIDATES 6 /* of a contraction: the best guesses */
+/* GPUs that were idle run slowly at first: an H100 through Vulkan four times too slowly, for up to half a second. */
+#define WARM_SECONDS 0.5
 #define REPEATS 5
 #define SAMPLES 64              /* results that are checked */
 #define MOST_ELEMENTS (1 << 26) /* of an operand */
@@ -27,7 +29,6 @@ typedef struct session {
     bd_device *device;
     bd_plan *plan;
     double started;
-    bool warm;
 } session;
 
 /* One contraction by itself: result = operation(a, b). */
@@ -126,15 +127,45 @@ static bool read_operands(trial *t, bd_store *store)
     return true;
 }
 
+/* The contraction with a tile, or by the library (`tile` NULL); NULL where that cannot be. */
+static bd_program *compile(const session *s, bd_store *store, const bd_graph *graph, const bd_tile *tile)
+{
+    bd_plan *plan = NULL;
+    bd_program *program = NULL;
+    const bd_target *target = &s->device->target;
+    const bd_compile_options options = { .gemm = tile ? BD_GEMM_OWN : BD_GEMM_LIBRARY };
+    bool found = false;
+    if (bd_plan_create(graph, target, &options, &plan, NULL) != BD_OK)
+        return NULL;
+    plan->tuned = true;
+    for (int k = 0; k < plan->kernel_count; k++) {
+        bd_kernel *kernel = &plan->kernels[k];
+        if (tile && kernel->class == BD_KERNEL_CONTRACTION) {
+            kernel->tile = *tile;
+            bd_group_launch(plan, kernel, target);
+        }
+        found |= kernel->class == (tile ? BD_KERNEL_CONTRACTION : BD_KERNEL_LIBRARY);
+    }
+    if (found)
+        bd_program_create(store, &plan, 1, NULL, NULL, &program, NULL);
+    bd_plan_destroy(&plan);
+    return program;
+}
+
+static bool run_for(bd_program *program, double seconds)
+{
+    bool done = true;
+    for (const double start = now(); done && now() - start < seconds;)
+        done = bd_program_run(program, 2, NULL) == BD_OK && bd_program_finish(program, NULL) == BD_OK;
+    return done;
+}
+
 /* The least time of the contraction among a few runs, in nanoseconds; 0 if anything failed. */
-static uint64_t time_program(session *s, bd_program *program)
+static uint64_t time_program(bd_program *program)
 {
     const bd_plan *plan = bd_program_plan(program);
     uint64_t *times = calloc((size_t)plan->kernel_count + 1, sizeof *times), least = UINT64_MAX;
     bool done = times && bd_program_run(program, 2, NULL) == BD_OK && bd_program_finish(program, NULL) == BD_OK;
-    for (const double start = now(); done && !s->warm && now() - start < WARM_SECONDS;)
-        done = bd_program_run(program, 2, NULL) == BD_OK && bd_program_finish(program, NULL) == BD_OK;
-    s->warm = true;
     for (int r = 0; done && r < REPEATS; r++) {
         done = bd_program_profile(program, times, NULL) == BD_OK;
         for (int k = 0; done && k < plan->kernel_count; k++)
@@ -146,41 +177,15 @@ static uint64_t time_program(session *s, bd_program *program)
     return done && least > 0 && least < UINT64_MAX ? least : 0;
 }
 
-/* Runs the trial with a tile, or by the library (`tile` NULL); 0 unless its results are right. */
-static uint64_t measure(session *s, trial *t, const bd_graph *graph, const bd_tile *tile)
+/* Are the results of the last run right? */
+static bool check_results(trial *t, bd_store *store)
 {
-    bd_store *store = NULL;
-    bd_plan *plan = NULL;
-    bd_program *program = NULL;
-    uint64_t nanoseconds = 0;
-    const bd_target *target = &s->device->target;
-    const bd_compile_options options = { .gemm = tile ? BD_GEMM_OWN : BD_GEMM_LIBRARY };
-    bool found = false;
-    if (bd_store_create(s->device, &store, NULL) == BD_OK &&
-        bd_plan_create(graph, target, &options, &plan, NULL) == BD_OK) {
-        plan->tuned = true;
-        for (int k = 0; k < plan->kernel_count; k++) {
-            bd_kernel *kernel = &plan->kernels[k];
-            if (tile && kernel->class == BD_KERNEL_CONTRACTION) {
-                kernel->tile = *tile;
-                bd_group_launch(plan, kernel, target);
-            }
-            found |= kernel->class == (tile ? BD_KERNEL_CONTRACTION : BD_KERNEL_LIBRARY);
-        }
-    }
-    if (found && bd_program_create(store, &plan, 1, NULL, NULL, &program, NULL) == BD_OK) {
-        nanoseconds = time_program(s, program);
-        const size_t count = (size_t)(t->c.batch * t->c.m * t->c.n);
-        double *y = malloc(count * sizeof *y);
-        if (!y || !read_operands(t, store) || bd_store_read_values(store, "y", y, count, NULL) != BD_OK ||
-            !results_right(t, y))
-            nanoseconds = 0;
-        free(y);
-    }
-    bd_program_destroy(&program);
-    bd_plan_destroy(&plan);
-    bd_store_destroy(&store);
-    return nanoseconds;
+    const size_t count = (size_t)(t->c.batch * t->c.m * t->c.n);
+    double *y = malloc(count * sizeof *y);
+    const bool right = y && read_operands(t, store) &&
+                       bd_store_read_values(store, "y", y, count, NULL) == BD_OK && results_right(t, y);
+    free(y);
+    return right;
 }
 
 /* ---- choosing ---- */
@@ -223,8 +228,40 @@ static choice choice_of(const bd_tile *tile)
     return (choice){ 0, tile->kind, tile->m, tile->n, tile->k, tile->item_m, tile->item_n };
 }
 
-/* The fastest of the tiles and the library; the first tile where nothing could be measured. */
-static choice choose(session *s, const bd_kernel *kernel, const bd_tile *tiles, int count, bool library)
+/* Compiles every candidate, so that the device does not idle between their measurements, then times each from a warm start and
+ * checks those that would win. Returns which was fastest, -1 where none could be measured. */
+static int fastest(session *s, trial *t, const bd_graph *graph, const bd_tile *tiles, int count, bool library)
+{
+    bd_store *store = NULL;
+    bd_program *programs[MOST_CANDIDATES + 1] = { NULL };
+    int best = -1, compiled = 0;
+    uint64_t least = UINT64_MAX;
+    if (bd_store_create(s->device, &store, NULL) != BD_OK)
+        return -1;
+    for (int i = 0; i < count + library && now() - s->started <= MOST_SECONDS; i++) {
+        programs[i] = compile(s, store, graph, i < count ? &tiles[i] : NULL);
+        compiled += programs[i] != NULL;
+    }
+    bool warm = false;
+    for (int i = 0; compiled > 1 && i < count + library; i++) {
+        if (!programs[i])
+            continue;
+        if (!warm)
+            warm = run_for(programs[i], WARM_SECONDS);
+        const uint64_t time = time_program(programs[i]);
+        if (time && time < least && check_results(t, store)) {
+            least = time;
+            best = i;
+        }
+    }
+    for (int i = 0; i < count + library; i++)
+        bd_program_destroy(&programs[i]);
+    bd_store_destroy(&store);
+    return best;
+}
+
+/* The fastest of the tiles and the library; false, and the first tile, where nothing could be measured. */
+static bool choose(session *s, const bd_kernel *kernel, const bd_tile *tiles, int count, bool library, choice *best)
 {
     const bd_graph *graph = s->plan->graph;
     const bd_node *node = &graph->nodes[kernel->anchor], *a = &graph->nodes[node->inputs[0]],
@@ -234,23 +271,18 @@ static choice choose(session *s, const bd_kernel *kernel, const bd_tile *tiles, 
                 .a = a->shape,
                 .b = b->shape,
                 .formats = { a->format, b->format } };
-    choice best = choice_of(&tiles[0]);
-    if (now() - s->started > MOST_SECONDS || 2.0 * (double)(t.c.batch * t.c.m * t.c.n) * (double)t.c.k < LEAST_FLOPS ||
+    *best = choice_of(&tiles[0]);
+    if (count + library < 2 || now() - s->started > MOST_SECONDS || 2.0 * (double)(t.c.batch * t.c.m * t.c.n) * (double)t.c.k < LEAST_FLOPS ||
         bd_shape_elements(&t.a) > MOST_ELEMENTS || bd_shape_elements(&t.b) > MOST_ELEMENTS)
-        return best;
+        return false;
     bd_graph *alone = trial_graph(&t);
-    uint64_t least = UINT64_MAX;
-    for (int i = 0; alone && i < count + library && now() - s->started <= MOST_SECONDS; i++) {
-        const uint64_t time = measure(s, &t, alone, i < count ? &tiles[i] : NULL);
-        if (time && time < least) {
-            least = time;
-            best = i < count ? choice_of(&tiles[i]) : (choice){ .library = 1 };
-        }
-    }
+    const int winner = alone ? fastest(s, &t, alone, tiles, count, library) : -1;
+    if (winner >= 0)
+        *best = winner < count ? choice_of(&tiles[winner]) : (choice){ .library = 1 };
     bd_graph_destroy(&alone);
     free(t.values[0]);
     free(t.values[1]);
-    return best;
+    return winner >= 0;
 }
 
 /* What a choice depends on: device, driver, engine and everything that the kernel's source does, but for what is fused. */
@@ -291,7 +323,8 @@ static void tune_kernel(session *s, bd_kernel *kernel)
     const bd_node *node = &s->plan->graph->nodes[kernel->anchor];
     const bool library = library_may(s, kernel, node);
     bd_tile tiles[BD_GROUP_TILES];
-    const int count = bd_group_tiles(s->plan->graph, kernel->anchor, &s->device->target, tiles);
+    int count = bd_group_tiles(s->plan->graph, kernel->anchor, &s->device->target, tiles);
+    count = count < MOST_CANDIDATES ? count : MOST_CANDIDATES;
     const bd_cache_key key = choice_key(s, kernel, library);
     void *data;
     size_t size;
@@ -310,8 +343,9 @@ static void tune_kernel(session *s, bd_kernel *kernel)
             return;
         }
     }
-    const choice chosen = choose(s, kernel, tiles, count, library);
-    bd_cache_put(s->device->cache, "tune", key, &chosen, sizeof chosen);
+    choice chosen;
+    if (choose(s, kernel, tiles, count, library, &chosen))
+        bd_cache_put(s->device->cache, "tune", key, &chosen, sizeof chosen);
     apply(s, kernel, &chosen);
 }
 
@@ -325,13 +359,14 @@ static int most_work_first(const void *a, const void *b)
 
 void bd_tune(bd_device *device, bd_plan *plan)
 {
-    session s = { device, plan, now(), false };
+    session s = { device, plan, now() };
     if (plan->tuned || device->target.is_cpu || !device->backend->program_profile)
         return;
     bd_kernel **kernels = calloc((size_t)plan->kernel_count + 1, sizeof *kernels);
     int count = 0;
     for (int k = 0; kernels && k < plan->kernel_count; k++)
-        if (plan->kernels[k].class == BD_KERNEL_CONTRACTION && (plan->kernels[k].tile.kind == BD_TILE_GROUP || plan->kernels[k].tile.kind == BD_TILE_MATRIX))
+        if (plan->kernels[k].class == BD_KERNEL_CONTRACTION &&
+            (plan->kernels[k].tile.kind == BD_TILE_GROUP || plan->kernels[k].tile.kind == BD_TILE_MATRIX))
             kernels[count++] = &plan->kernels[k];
     if (kernels)
         qsort(kernels, (size_t)count, sizeof *kernels, most_work_first);

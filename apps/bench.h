@@ -112,6 +112,8 @@ extern const char *const bench_unit_names[];
 
 /* ---- rows (bench_row.c) ---- */
 
+/* Seconds that the device warms up before a row: a GPU's clocks need longer than a CPU. */
+double bench_warm_seconds(const bench *self);
 /* A new row of the device that runs; NULL without memory, with `error` set. */
 bench_row *bench_add(bench *self, bench_suite suite, const char *variant, const char *policy, bd_error *error,
                      const char *name, ...) BD_PRINTF(6, 7);

@@ -74,7 +74,7 @@ static void on_event(void *user, const bd_train_event *event)
     if (event->kind != BD_TRAIN_PROGRESS || !(event->images_per_second > 0))
         return;
     if (t->warm == 0)
-        t->warm = now + 1e-3 * (double)s->warmup_ms;
+        t->warm = now + bench_warm_seconds(t->bench);
     else if (now >= t->warm && row->wall.count < (size_t)s->reps)
         row->wall.seconds[row->wall.count++] = (double)t->batch / event->images_per_second;
 }

@@ -170,8 +170,7 @@ uvec4 piece_b(const uint i, const uint item, const uint z, const uint n0, const 
         if (ELEMENT(i) < B_LINES * B_PIECES)                                                                           \
             panels[(stage) + A_SIZE + ELEMENT(i) / B_PIECES * B_STRIDE + ELEMENT(i) % B_PIECES] = next_b[i];
 
-// One row of fragments. No loop over the rows: a loop around a loop is not unrolled, and fragments that are chosen by a variable
-// leave the registers: on an H100 a product is then six times slower.
+// One row of fragments. No loop over the rows: fragments that are chosen by a variable would leave the registers.
 #define SYNCHRONISE controlBarrier(gl_ScopeSubgroup, gl_ScopeSubgroup, gl_StorageSemanticsShared, gl_SemanticsAcquireRelease);
 #define STORE_ROW(r)                                                                                                   \
     {                                                                                                                  \

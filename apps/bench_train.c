@@ -96,7 +96,8 @@ static void common_params(bd_train_params *params, const model *m, const bd_data
     params->model_name = m->name;
     params->dataset = data;
     params->precision = *policy;
-    params->optimizer.schedule = BD_SCHEDULE_CONSTANT; /* others have a table of a rate a step, and these steps have no end */
+    params->optimizer.schedule =
+        BD_SCHEDULE_CONSTANT;       /* others have a table of a rate a step, and these steps have no end */
     params->continue_on_nan = true; /* a diverging loss is no slower */
 }
 

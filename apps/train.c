@@ -26,7 +26,7 @@ typedef struct session {
     metrics record;
     tensorboard board;
     progress progress;
-    int64_t saved_step; /* in the checkpoint; -1: this run saved none */
+    int64_t saved_step;      /* in the checkpoint; -1: this run saved none */
     bd_status record_status; /* of the first failed write of the record */
     bd_error record_error;
 } session;

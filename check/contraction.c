@@ -140,7 +140,12 @@ void test_convolutions(session *s)
         { 2, 8, 9, 6, 5, { { 1, 1 }, { 2, 2 }, { { 0, 0 }, { 0, 0 } } } },  /* a projection that skips pixels */
         { 1, 9, 11, 3, 7, { { 2, 3 }, { 3, 2 }, { { 1, 0 }, { 0, 2 } } } }, /* nothing alike */
         { 2, 4, 4, 33, 65, { { 3, 3 }, { 1, 1 }, { { 1, 1 }, { 1, 1 } } } },
-        { 2, 6, 5, 16, 24, { { 3, 3 }, { 1, 1 }, { { 1, 1 }, { 1, 1 } } } }, /* channels in eights: matrix units load them so */
+        { 2,
+          6,
+          5,
+          16,
+          24,
+          { { 3, 3 }, { 1, 1 }, { { 1, 1 }, { 1, 1 } } } }, /* channels in eights: matrix units load them so */
     };
     /* Drivers take a second to compile each of the three kernels, so not every format has every shape. */
     const size_t count = sizeof convolutions / sizeof convolutions[0], strides[] = { 2, 1, 3 };

@@ -47,9 +47,9 @@ void test_pooling(session *s)
         { 2, 7, 9, 16, { { 3, 3 }, { 2, 2 }, { { 1, 1 }, { 1, 1 } } } },
         { 3, 5, 5, 3, { { 3, 3 }, { 1, 1 }, { { 1, 1 }, { 1, 1 } } } },
         { 1, 7, 11, 1, { { 2, 3 }, { 3, 2 }, { { 1, 0 }, { 0, 2 } } } },
-        { 2, 8, 8, 5, { { 2, 2 }, { 3, 3 }, { { 0, 0 }, { 0, 0 } } } },  /* pixels that no window covers */
+        { 2, 8, 8, 5, { { 2, 2 }, { 3, 3 }, { { 0, 0 }, { 0, 0 } } } },   /* pixels that no window covers */
         { 2, 9, 10, 3, { { 9, 10 }, { 1, 1 }, { { 0, 0 }, { 0, 0 } } } }, /* too many taps to write each down */
-        { 3, 7, 7, 17, { { 7, 7 }, { 7, 7 }, { { 0, 0 }, { 0, 0 } } } }, /* the whole image */
+        { 3, 7, 7, 17, { { 7, 7 }, { 7, 7 }, { { 0, 0 }, { 0, 0 } } } },  /* the whole image */
     };
     for (int f = 0; f < 3; f++)
         for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i += f < 2 ? 1 : 3)

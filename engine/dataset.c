@@ -146,7 +146,8 @@ static bd_status load(const bd_dataset_params *params, bd_dataset *dataset, bd_e
     if (!strcmp(name, "fashion-mnist")) {
         const char *folder = getenv("BINADE_DATA");
         if (folder && *folder && access(folder, F_OK) != 0)
-            return bd_fail(error, BD_ERROR_FILE, "%s: no such folder, but BINADE_DATA names it for fashion-mnist", folder);
+            return bd_fail(error, BD_ERROR_FILE, "%s: no such folder, but BINADE_DATA names it for fashion-mnist",
+                           folder);
         if (folder && *folder)
             return bd_idx_load_folder(folder, dataset, error);
         if (access(FASHION_MNIST_FOLDER, F_OK) != 0)

@@ -118,9 +118,9 @@ typedef enum bd_gemm { BD_GEMM_AUTO, BD_GEMM_OWN, BD_GEMM_LIBRARY } bd_gemm;
 typedef struct bd_target {
     bd_limits limits;
     bd_half_support half;
-    bool is_cpu;                   /* a CPU driver: wide-vector tiles, few large work-groups */
-    bool vector_types;             /* OpenCL: float8, float16 */
-    bool nvidia;                   /* inline PTX */
+    bool is_cpu;       /* a CPU driver: wide-vector tiles, few large work-groups */
+    bool vector_types; /* OpenCL: float8, float16 */
+    bool nvidia;       /* inline PTX */
     bd_matrix_units matrix;
     bool integer_dot;              /* four products of INT8 and their sum in one instruction */
     bool library_f32, library_f16; /* the backend's GEMM library works in these */

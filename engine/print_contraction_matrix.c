@@ -47,12 +47,14 @@ void bd_print_contraction_matrix(bd_printer *printer)
     const bd_shape *a = &graph->nodes[node->inputs[0]].shape, *b = &graph->nodes[node->inputs[1]].shape;
     printer->skeleton = "contraction_matrix";
     bd_print_operands(printer);
-    bd_text_append(&printer->macros,
-                   "#define TILE_M %uu\n#define TILE_N %uu\n#define TILE_K %uu\n#define WARP_M %uu\n#define WARP_N %uu\n",
-                   tile->m, tile->n, tile->k, tile->item_m, tile->item_n);
-    bd_text_append(&printer->macros,
-                   "#define LANES %uu\n#define ROWS %u\n#define MATRIX_M %uu\n#define MATRIX_N %uu\n#define MATRIX_K %uu\n", units->lanes,
-                   tile->item_m / units->m, units->m, units->n, units->k);
+    bd_text_append(
+        &printer->macros,
+        "#define TILE_M %uu\n#define TILE_N %uu\n#define TILE_K %uu\n#define WARP_M %uu\n#define WARP_N %uu\n", tile->m,
+        tile->n, tile->k, tile->item_m, tile->item_n);
+    bd_text_append(
+        &printer->macros,
+        "#define LANES %uu\n#define ROWS %u\n#define MATRIX_M %uu\n#define MATRIX_N %uu\n#define MATRIX_K %uu\n",
+        units->lanes, tile->item_m / units->m, units->m, units->n, units->k);
     const bool matmul = node->op == BD_OP_MATMUL;
     print_pieces(printer, 'A', node->inputs[0], a->dim[a->rank - 1],
                  matmul ? !node->attr.matmul.transpose[0] : node->op != BD_OP_CONV2D_WEIGHT);

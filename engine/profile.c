@@ -31,7 +31,8 @@ static bd_status warm_up(bd_trainer *trainer, uint32_t steps, bd_error *error)
         if (!status)
             status = bd_program_finish(program, error);
         if (!status)
-            status = bd_store_write(trainer->store, "control", trainer->state.control, sizeof trainer->state.control, error);
+            status =
+                bd_store_write(trainer->store, "control", trainer->state.control, sizeof trainer->state.control, error);
     }
     return status;
 }
@@ -41,13 +42,13 @@ static bd_status take_samples(bd_trainer *trainer, uint64_t *samples, size_t cou
 {
     bd_program *program = trainer->train.program;
     int64_t steps = WARM_STEPS;
-    bd_status status =
-        bd_feed_prepare(trainer->train.feed, trainer->state.control[BD_CONTROL_POSITION], &steps, error);
+    bd_status status = bd_feed_prepare(trainer->train.feed, trainer->state.control[BD_CONTROL_POSITION], &steps, error);
     if (!status)
         status = warm_up(trainer, (uint32_t)steps, error);
     for (size_t s = 0; s < SAMPLES && !status; s++) {
         /* Work right before keeps the clocks up. */
-        status = bd_store_write(trainer->store, "control", trainer->state.control, sizeof trainer->state.control, error);
+        status =
+            bd_store_write(trainer->store, "control", trainer->state.control, sizeof trainer->state.control, error);
         if (!status && steps > 1)
             status = bd_program_run(program, (uint32_t)steps - 1, error);
         if (!status)

@@ -28,7 +28,11 @@ bd_variant bd_variant_of(const bd_kernel *kernel);
 bool bd_variant_allowed(const bd_target *target, const bd_node *contraction, bd_variant variant);
 /* The work-group tiles, of BD_TILE_MATRIX and BD_TILE_GROUP, that the device can hold and that compute rightly, the one to take unmeasured first; returns
  * how many. */
-enum { BD_PLAIN_TILES = BD_VARIANT_GROUP_4X4 + 1, BD_MATRIX_TILES = 12, BD_GROUP_TILES = BD_PLAIN_TILES + BD_MATRIX_TILES };
+enum {
+    BD_PLAIN_TILES = BD_VARIANT_GROUP_4X4 + 1,
+    BD_MATRIX_TILES = 12,
+    BD_GROUP_TILES = BD_PLAIN_TILES + BD_MATRIX_TILES
+};
 int bd_group_tiles(const bd_graph *graph, bd_tensor node, const bd_target *target, bd_tile tiles[BD_GROUP_TILES]);
 /* Those of BD_TILE_MATRIX, the best guess first; 0 where the device's matrix units cannot do this contraction. */
 int bd_matrix_tiles(const bd_graph *graph, bd_tensor node, const bd_target *target, bd_tile tiles[BD_MATRIX_TILES]);

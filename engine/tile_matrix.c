@@ -18,8 +18,9 @@ static int64_t ceil_divide(int64_t a, int64_t b)
  * bank conflicts; GLSL has two and pads them, by eight halves. */
 static uint32_t shared_bytes(const bd_tile *tile, const bd_target *target)
 {
-    const uint32_t panels = target->nvidia ? 3 * 2 * (tile->m + tile->n) * tile->k
-                                           : 2 * 2 * (tile->m * (tile->k + 8) + tile->k * 8 + (tile->n + 8) * (tile->k + 8));
+    const uint32_t panels = target->nvidia
+                                ? 3 * 2 * (tile->m + tile->n) * tile->k
+                                : 2 * 2 * (tile->m * (tile->k + 8) + tile->k * 8 + (tile->n + 8) * (tile->k + 8));
     const uint32_t sums = tile->m / tile->item_m * tile->n * target->matrix.m * (uint32_t)sizeof(float);
     return panels > sums ? panels : sums;
 }
@@ -28,10 +29,9 @@ static bool fits(const bd_tile *tile, const bd_target *target)
 {
     const bd_matrix_units *units = &target->matrix;
     const uint32_t items = tile->m / tile->item_m * (tile->n / tile->item_n) * units->lanes;
-    return tile->item_m % units->m == 0 && tile->item_m / units->m <= 4 &&
-           tile->item_n % units->n == 0 && tile->k % units->k == 0 &&
-           items <= target->limits.max_workgroup_items && items <= target->limits.max_workgroup_size[0] &&
-           shared_bytes(tile, target) <= units->shared_bytes;
+    return tile->item_m % units->m == 0 && tile->item_m / units->m <= 4 && tile->item_n % units->n == 0 &&
+           tile->k % units->k == 0 && items <= target->limits.max_workgroup_items &&
+           items <= target->limits.max_workgroup_size[0] && shared_bytes(tile, target) <= units->shared_bytes;
 }
 
 static double cost(const bd_contraction *c, int64_t chunks, const bd_tile *tile, const bd_target *target)
@@ -52,8 +52,9 @@ int bd_matrix_tiles(const bd_graph *graph, bd_tensor tensor, const bd_target *ta
     };
     const bd_node *node = &graph->nodes[tensor];
     const bd_contraction c = bd_contraction_of(graph, tensor);
-    if (target->matrix.m == 0 || !bd_variant_allowed(target, node, BD_VARIANT_MATRIX) || node->accumulator != BD_F32 || graph->nodes[node->inputs[0]].format != BD_F16 ||
-        graph->nodes[node->inputs[1]].format != BD_F16 || c.batch <= 0 || c.m <= 0 || c.n <= 0 || c.k <= 0)
+    if (target->matrix.m == 0 || !bd_variant_allowed(target, node, BD_VARIANT_MATRIX) || node->accumulator != BD_F32 ||
+        graph->nodes[node->inputs[0]].format != BD_F16 || graph->nodes[node->inputs[1]].format != BD_F16 ||
+        c.batch <= 0 || c.m <= 0 || c.n <= 0 || c.k <= 0)
         return 0;
     int count = 0;
     double costs[BD_MATRIX_TILES];

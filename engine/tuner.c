@@ -182,8 +182,8 @@ static bool check_results(trial *t, bd_store *store)
 {
     const size_t count = (size_t)(t->c.batch * t->c.m * t->c.n);
     double *y = malloc(count * sizeof *y);
-    const bool right = y && read_operands(t, store) &&
-                       bd_store_read_values(store, "y", y, count, NULL) == BD_OK && results_right(t, y);
+    const bool right = y && read_operands(t, store) && bd_store_read_values(store, "y", y, count, NULL) == BD_OK &&
+                       results_right(t, y);
     free(y);
     return right;
 }
@@ -272,7 +272,8 @@ static bool choose(session *s, const bd_kernel *kernel, const bd_tile *tiles, in
                 .b = b->shape,
                 .formats = { a->format, b->format } };
     *best = choice_of(&tiles[0]);
-    if (count + library < 2 || now() - s->started > MOST_SECONDS || 2.0 * (double)(t.c.batch * t.c.m * t.c.n) * (double)t.c.k < LEAST_FLOPS ||
+    if (count + library < 2 || now() - s->started > MOST_SECONDS ||
+        2.0 * (double)(t.c.batch * t.c.m * t.c.n) * (double)t.c.k < LEAST_FLOPS ||
         bd_shape_elements(&t.a) > MOST_ELEMENTS || bd_shape_elements(&t.b) > MOST_ELEMENTS)
         return false;
     bd_graph *alone = trial_graph(&t);

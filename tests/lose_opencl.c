@@ -56,9 +56,9 @@ cl_int clEnqueueNDRangeKernel(cl_command_queue queue, cl_kernel kernel, cl_uint 
                               const size_t *global, const size_t *local, cl_uint count, const cl_event *events,
                               cl_event *event)
 {
-    return stopped(queue) ? code()
-                          : REAL(clEnqueueNDRangeKernel)(queue, kernel, dimensions, offset, global, local, count,
-                                                         events, event);
+    return stopped(queue)
+               ? code()
+               : REAL(clEnqueueNDRangeKernel)(queue, kernel, dimensions, offset, global, local, count, events, event);
 }
 
 cl_int clEnqueueReadBuffer(cl_command_queue queue, cl_mem buffer, cl_bool blocking, size_t offset, size_t size,
@@ -80,9 +80,9 @@ cl_int clEnqueueWriteBuffer(cl_command_queue queue, cl_mem buffer, cl_bool block
 cl_int clEnqueueFillBuffer(cl_command_queue queue, cl_mem buffer, const void *pattern, size_t pattern_size,
                            size_t offset, size_t size, cl_uint count, const cl_event *events, cl_event *event)
 {
-    return stopped(queue) ? CL_INVALID_COMMAND_QUEUE
-                          : REAL(clEnqueueFillBuffer)(queue, buffer, pattern, pattern_size, offset, size, count, events,
-                                                      event);
+    return stopped(queue)
+               ? CL_INVALID_COMMAND_QUEUE
+               : REAL(clEnqueueFillBuffer)(queue, buffer, pattern, pattern_size, offset, size, count, events, event);
 }
 
 cl_int clWaitForEvents(cl_uint count, const cl_event *events)

@@ -78,8 +78,7 @@ static VKAPI_ATTR VkResult VKAPI_CALL create_device(VkPhysicalDevice physical, c
         return VK_ERROR_INITIALIZATION_FAILED;
     next_device = link->u.pLayerInfo->pfnNextGetDeviceProcAddr;
     link->u.pLayerInfo = link->u.pLayerInfo->pNext;
-    VkResult code =
-        ((PFN_vkCreateDevice)next_instance(instance, "vkCreateDevice"))(physical, info, allocator, result);
+    VkResult code = ((PFN_vkCreateDevice)next_instance(instance, "vkCreateDevice"))(physical, info, allocator, result);
     if (code == VK_SUCCESS)
         device = *result;
     return code;

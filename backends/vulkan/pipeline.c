@@ -192,15 +192,15 @@ bd_status bd_vk_pipeline_create(bd_vk_device *device, const char *name, const ch
         .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO,
         .requiredSubgroupSize = subgroup_size
     };
-    VkComputePipelineCreateInfo info = { .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
-                                         .stage = { .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
-                                                    .pNext = subgroup_size && device->subgroups_vary ? &subgroups : NULL,
-                                                    .flags = subgroup_size
-                                                                 ? VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT
-                                                                 : 0,
-                                                    .stage = VK_SHADER_STAGE_COMPUTE_BIT,
-                                                    .pName = "main" },
-                                         .layout = layout->pipeline };
+    VkComputePipelineCreateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
+        .stage = { .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
+                   .pNext = subgroup_size && device->subgroups_vary ? &subgroups : NULL,
+                   .flags = subgroup_size ? VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT : 0,
+                   .stage = VK_SHADER_STAGE_COMPUTE_BIT,
+                   .pName = "main" },
+        .layout = layout->pipeline
+    };
     VkResult code = device->vk.vkCreateShaderModule(device->handle, &module, NULL, &info.stage.module);
     if (code == VK_SUCCESS)
         code = device->vk.vkCreateComputePipelines(device->handle, device->pipeline_cache, 1, &info, NULL, pipeline);

@@ -155,9 +155,13 @@ static bd_status read_names(bd_files *files, const cifar_kind *kind, bd_dataset 
     if (!file)
         return BD_OK;
     bd_status status = bd_file_read(files, file, error);
-    char *text = status ? NULL : strndup((const char *)file->data, (size_t)file->bytes), *rest = text;
+    char *text = status ? NULL : malloc((size_t)file->bytes + 1), *rest = text;
     if (!status && !text)
         status = bd_fail(error, BD_ERROR_MEMORY, "out of memory");
+    if (!status) { /* a file's bytes have no 0 behind them */
+        memcpy(text, file->data, (size_t)file->bytes);
+        text[file->bytes] = 0;
+    }
     for (char *line; !status && (line = strtok_r(rest, "\r\n", &rest)); count++)
         if (count < kind->classes)
             names[count] = line;

@@ -7,17 +7,22 @@
 
 static const bd_init zeros = { BD_INIT_CONSTANT, 0 };
 
+/* A multiplication and an addition for each tap of the node's window. */
+static uint64_t window_flops(const bd_node *node)
+{
+    return 2 * (uint64_t)node->attr.window.size[0] * (uint64_t)node->attr.window.size[1];
+}
+
 static uint64_t node_flops(const bd_graph *graph, bd_tensor tensor)
 {
     const bd_node *node = bd_node_at(graph, tensor);
-    const uint64_t window = 2 * (uint64_t)(node->attr.window.size[0] * node->attr.window.size[1]);
     switch (node->op) {
     case BD_OP_DEPTHWISE:
-    case BD_OP_DEPTHWISE_DATA: return window * (uint64_t)bd_shape_elements(&node->shape);
+    case BD_OP_DEPTHWISE_DATA: return window_flops(node) * (uint64_t)bd_shape_elements(&node->shape);
     case BD_OP_DEPTHWISE_WEIGHT:
-        return window * (uint64_t)bd_shape_elements(&bd_node_at(graph, node->inputs[1])->shape);
+        return window_flops(node) * (uint64_t)bd_shape_elements(&bd_node_at(graph, node->inputs[1])->shape);
     case BD_OP_CONV2D_DATA: /* as many as the convolution itself has; where strides leave gaps, nothing is multiplied */
-        return window * (uint64_t)bd_shape_elements(&bd_node_at(graph, node->inputs[0])->shape) *
+        return window_flops(node) * (uint64_t)bd_shape_elements(&bd_node_at(graph, node->inputs[0])->shape) *
                (uint64_t)node->shape.dim[3];
     default: break;
     }

@@ -18,7 +18,7 @@ double bench_now(void)
 
 double bench_warm_seconds(const bench *self)
 {
-    /* An H100 that idled runs Vulkan's kernels 4.4 times slower for up to half a second. */
+    /* An H100 that idled runs Vulkan's kernels 4.4 times slower even after 200 ms of work. */
     const double least = bd_device_get_info(self->device)->type == BD_DEVICE_CPU ? 0.2 : 1.0;
     return fmax(1e-3 * (double)self->settings.warmup_ms, least);
 }

@@ -1,8 +1,8 @@
 /* Where a training step's time goes, kernel by kernel. */
+#include "clock.h"
 #include "trainer.h"
 
 #include <stdlib.h>
-#include <time.h>
 
 #define SAMPLES 7
 #define WARM_STEPS 32
@@ -14,19 +14,12 @@ static int by_size(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
-
 /* Some of the first steps, again and again: the control block, which says where in the data they are, is put back each time. */
 static bd_status warm_up(bd_trainer *trainer, uint32_t steps, bd_error *error)
 {
     bd_program *program = trainer->train.program;
     bd_status status = BD_OK;
-    for (const double begun = now(); !status && now() - begun < WARM_SECONDS;) {
+    for (const double begun = bd_seconds(); !status && bd_seconds() - begun < WARM_SECONDS;) {
         status = bd_program_run(program, steps, error);
         if (!status)
             status = bd_program_finish(program, error);

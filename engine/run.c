@@ -1,5 +1,6 @@
 /* Runs a trainer: epochs of intervals, each a few enqueued steps whose metrics are read while the next ones are
  * computed. */
+#include "clock.h"
 #include "trainer.h"
 
 #include "store.h"
@@ -9,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum {
     IN_FLIGHT = 3,   /* intervals: one computing, one to follow without a pause, one that the host prepares */
@@ -48,13 +48,6 @@ typedef struct run {
     size_t time_count, time_capacity;
     bool halted;
 } run;
-
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
 
 /* ---- evaluation ---- */
 
@@ -99,9 +92,9 @@ bd_status bd_trainer_evaluate(bd_trainer *trainer, double *loss, double *accurac
 
 static bd_status evaluate(run *r, bd_error *error)
 {
-    double begun = now();
+    double begun = bd_seconds();
     bd_status status = bd_trainer_evaluate(r->trainer, &r->test_loss, &r->test_accuracy, error);
-    r->evaluation_seconds = now() - begun;
+    r->evaluation_seconds = bd_seconds() - begun;
     return status;
 }
 
@@ -167,7 +160,7 @@ static void emit(run *r, bd_event_kind kind, const tally *sums, const uint32_t *
     const tally *speed = kind == BD_TRAIN_DONE ? &r->all : sums;
     event.images_per_second = ratio(speed->samples, speed->seconds);
     event.step_ms = median_step(r);
-    event.seconds = now() - r->started;
+    event.seconds = bd_seconds() - r->started;
     double steps_left = (double)(trainer->steps - r->step);
     if (steps_left > 0)
         event.eta_seconds = steps_left * (double)p->batch * ratio(r->all.seconds, r->all.samples) +
@@ -200,7 +193,7 @@ static bd_status enqueue(run *r, int64_t step, int64_t steps, bd_error *error)
     _Static_assert(BD_CONTROL_SAMPLES == BD_CONTROL_LOSS_SUM + 2, "the sums are three words in a row");
     bd_trainer *trainer = r->trainer;
     interval *next = &r->ring[(r->oldest + r->in_flight) % IN_FLIGHT];
-    next->enqueued = now();
+    next->enqueued = bd_seconds();
     next->steps = steps;
     bd_status status = BD_OK;
     for (int64_t left = steps; left > 0 && !status;) {
@@ -255,7 +248,7 @@ static bd_status retire(run *r, bd_error *error)
     r->in_flight--;
     if (status)
         return status;
-    double time = now(), seconds = time - fmax(oldest->enqueued, r->retired);
+    double time = bd_seconds(), seconds = time - fmax(oldest->enqueued, r->retired);
     r->retired = time;
     const uint32_t *control = oldest->control;
     memcpy(trainer->state.control, control, sizeof oldest->control);
@@ -404,7 +397,7 @@ bd_status bd_trainer_run(bd_trainer *trainer, bd_train_event *result, bd_error *
     const int64_t report = trainer->params.report_steps;
     run r = { .trainer = trainer,
               .interval_steps = report > 0 ? report : 1,
-              .started = now(),
+              .started = bd_seconds(),
               .step = trainer->state.control[BD_CONTROL_STEP],
               .test_loss = NAN,
               .test_accuracy = NAN };

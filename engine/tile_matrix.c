@@ -4,9 +4,9 @@
 #include <stdlib.h>
 
 /* A tile's cost for each step of k, in products of its matrix units' rate: every element of a panel that is moved through shared
- * memory costs as much as so many. Measured on an H100, where 128x128 tiles run at twice the rate of 64x64. */
+ * memory costs as much as so many. A guess that no measurement has fitted yet: it only orders what the tuner tries. */
 #define COST_PANEL 48.0
-/* Work-groups that a processor runs at once, about. */
+/* Work-groups that a processor runs at once: a guess too. */
 #define GROUPS_TOGETHER 2
 
 static int64_t ceil_divide(int64_t a, int64_t b)

@@ -1,5 +1,6 @@
 #include "tuner.h"
 #include "cache.h"
+#include "clock.h"
 #include "judge.h"
 #include "tile.h"
 
@@ -9,12 +10,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define MOST_SECONDS 15.0 /* of a plan; those with the most work come first */
 #define LEAST_FLOPS 5e7   /* less work is a launch's time, whatever the tile */
 #define MOST_CANDIDATES 6 /* of a contraction: the best guesses */
-/* GPUs that were idle run slowly at first: an H100 through Vulkan four times too slowly, for up to half a second. */
+/* GPUs that were idle run slowly at first: an H100 through Vulkan four times too slowly, even after 200 ms of work. */
 #define WARM_SECONDS 0.5
 #define REPEATS 5
 #define SAMPLES 64              /* results that are checked */
@@ -39,13 +39,6 @@ typedef struct trial {
     bd_format formats[2];
     double *values[2]; /* what the operands hold; owned */
 } trial;
-
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
 
 /* ---- the trial's graph ---- */
 
@@ -155,7 +148,7 @@ static bd_program *compile(const session *s, bd_store *store, const bd_graph *gr
 static bool run_for(bd_program *program, double seconds)
 {
     bool done = true;
-    for (const double start = now(); done && now() - start < seconds;)
+    for (const double start = bd_seconds(); done && bd_seconds() - start < seconds;)
         done = bd_program_run(program, 2, NULL) == BD_OK && bd_program_finish(program, NULL) == BD_OK;
     return done;
 }
@@ -238,7 +231,7 @@ static int fastest(session *s, trial *t, const bd_graph *graph, const bd_tile *t
     uint64_t least = UINT64_MAX;
     if (bd_store_create(s->device, &store, NULL) != BD_OK)
         return -1;
-    for (int i = 0; i < count + library && now() - s->started <= MOST_SECONDS; i++) {
+    for (int i = 0; i < count + library && bd_seconds() - s->started <= MOST_SECONDS; i++) {
         programs[i] = compile(s, store, graph, i < count ? &tiles[i] : NULL);
         compiled += programs[i] != NULL;
     }
@@ -272,7 +265,7 @@ static bool choose(session *s, const bd_kernel *kernel, const bd_tile *tiles, in
                 .b = b->shape,
                 .formats = { a->format, b->format } };
     *best = choice_of(&tiles[0]);
-    if (count + library < 2 || now() - s->started > MOST_SECONDS ||
+    if (count + library < 2 || bd_seconds() - s->started > MOST_SECONDS ||
         2.0 * (double)(t.c.batch * t.c.m * t.c.n) * (double)t.c.k < LEAST_FLOPS ||
         bd_shape_elements(&t.a) > MOST_ELEMENTS || bd_shape_elements(&t.b) > MOST_ELEMENTS)
         return false;
@@ -360,7 +353,7 @@ static int most_work_first(const void *a, const void *b)
 
 void bd_tune(bd_device *device, bd_plan *plan)
 {
-    session s = { device, plan, now() };
+    session s = { device, plan, bd_seconds() };
     if (plan->tuned || device->target.is_cpu || !device->backend->program_profile)
         return;
     bd_kernel **kernels = calloc((size_t)plan->kernel_count + 1, sizeof *kernels);

@@ -449,6 +449,21 @@ def test_too_large(place):
         one_line_error(err, 'MiB', 'reference')
 
 
+def test_profile(place):
+    """Every kernel of a step has a time; the reference, which has no clock, says so; nothing is written."""
+    _, err = run(*place.tiny('--profile'), status=1)
+    one_line_error(err, 'no clock')
+    for device in json.loads(run('devices', '--json')[0])['devices']:
+        if device['backend'] == 'reference' or not device['usable']:
+            continue
+        arguments = ['train', '--data', place.data, '--model', 'mlp:784-16-10', '--device', device['id'], '--profile']
+        document = json.loads(run(*arguments, '--json', cwd=place.path)[0])
+        times = [kernel['microseconds'] for kernel in document['kernels']]
+        assert len(times) > 5 and all(time >= 0 for time in times) and times == sorted(times, reverse=True)
+        assert abs(sum(times) - document['microseconds']) <= 1e-6 * sum(times) and document['microseconds'] > 0
+    assert not list(place.path.iterdir()), 'a profile writes nothing'
+
+
 def test_dry_run(place):
     arguments = ['train', '--data', place.data, '--precision', 'mixed', '--dry-run']
     out, err = run(*arguments, '--json', env=NO_DRIVERS, cwd=place.path)

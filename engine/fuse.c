@@ -341,16 +341,19 @@ static bool same_extent(const bd_extent *a, const bd_extent *b)
     return a->outer == b->outer && a->length == b->length && a->inner == b->inner && a->chunks == b->chunks;
 }
 
-/* CPU drivers vectorise pointwise kernels over their work-items, but not the loop of a column kernel; so what takes many loads
- * and comparisons an element is better stored before it is summed. */
+/* What is better stored before its columns are summed. A depthwise weight gradient's elements are long sums themselves: in a column
+ * kernel one work-item would do hundreds of them one after the other. And CPU drivers vectorise pointwise kernels over
+ * their work-items, but not the loop of a column kernel; so there all that takes many loads and comparisons an element. */
 static bool better_apart(const fuser *f, const bd_kernel *kernel, bd_kernel_class reduction)
 {
-    bool pools = false;
-    for (int i = 0; i < kernel->node_count; i++)
-        pools |= f->graph->nodes[kernel->nodes[i]].op == BD_OP_MAX_POOL_GRAD ||
-                 f->graph->nodes[kernel->nodes[i]].op == BD_OP_DEPTHWISE ||
-                 f->graph->nodes[kernel->nodes[i]].op == BD_OP_DEPTHWISE_DATA;
-    return pools && reduction == BD_KERNEL_COLUMNS && f->target->is_cpu;
+    bool apart = false;
+    for (int i = 0; i < kernel->node_count; i++) {
+        const bd_op op = f->graph->nodes[kernel->nodes[i]].op;
+        apart |= op == BD_OP_DEPTHWISE_WEIGHT;
+        apart |= f->target->is_cpu &&
+                 (op == BD_OP_MAX_POOL_GRAD || op == BD_OP_DEPTHWISE || op == BD_OP_DEPTHWISE_DATA);
+    }
+    return apart && reduction == BD_KERNEL_COLUMNS;
 }
 
 static void place_reduction(fuser *f, bd_tensor node)

@@ -4,8 +4,8 @@
 #include "window.h"
 
 /* Terms that one partial sum of a depthwise weight gradient has, about: enough work for a work-item, and partial sums that take
- * a few per cent of the memory of what is summed. The same on every device, so that sums are too. */
-enum { TERMS_OF_A_PART = 512 };
+ * a tenth of the memory of what is summed. The same on every device, so that sums are too. */
+enum { TERMS_OF_A_PART = 256 };
 
 static bool depthwise_shape(bd_graph *graph, bd_op op, const bd_shape *x, const bd_shape *weight, bd_window *window,
                             bd_shape *shape)

@@ -1,7 +1,10 @@
 /* Contraction of halves by NVIDIA's tensor cores, through inline PTX: a work-group computes TILE_M x TILE_N elements of C through
- * panels of TILE_K steps in local memory, a warp WARP_M x WARP_N of them by mma.sync. Panels lie in pieces of eight halves, in the
- * order in which their operand lies in memory, turned against bank conflicts (ldmatrix reads eight lines at once), and are copied
- * STAGES - 1 ahead of the product. The sums go back through local memory, so that neighbours store neighbours. */
+ * panels of TILE_K steps in local memory, and copies them ahead of the product. Panels lie in pieces of eight halves, in the
+ * order in which their operand lies in memory, turned against bank conflicts. The products are done
+ *  - by warps, each WARP_M x WARP_N elements, with mma.sync, from registers that ldmatrix fills;
+ *  - or, if WARPGROUP, by groups of four warps, each 64 x TILE_N elements, with wgmma, from local memory (Hopper). What only sm_90a
+ *    has stands behind "//@": the backend builds the kernel without it, and its PTX a second time with it.
+ * The sums go back through local memory, so that neighbours store neighbours. */
 #ifndef BD_ARGUMENTS /* so that the skeleton compiles alone */
 #define BD_ARGUMENTS __global ushort *b0
 #define BD_BUFFERS b0
@@ -17,6 +20,9 @@
 #define WARP_M 32u
 #define WARP_N 32u
 #define ROWS 2
+#define WARPGROUP 0
+#define STAGES 3
+#define CACHED 0
 #define A_INNER_K 1
 #define A_OCTX(z, o) BD_UINT4(o * K, 0u, 0u, 0u)
 #define A_ICTX(i) BD_UINT4(i, 0u, 0u, 0u)
@@ -39,9 +45,15 @@
 #define ITEMS (WARPS * LANES)
 #define TILES_M CEIL(M, TILE_M)
 #define TILES_N CEIL(N, TILE_N)
+#if WARPGROUP
+#define AHEAD (STAGES - 2) /* while a panel is multiplied the one before it may be, too */
+#define PANEL_ALIGNMENT 1024
+#else
+#define AHEAD (STAGES - 1)
+#define PANEL_ALIGNMENT 128
 /* mma.sync m16n8k16; columns of B go in pairs of fragments, as ldmatrix loads them. */
 #define PAIRS (WARP_N / 16u)
-#define STAGES 3u
+#endif
 
 /* A panel's lines, and the pieces of each. */
 #if A_INNER_K
@@ -66,14 +78,34 @@
 #define SUMS (16u * WARP_N / 4u)
 #define SHARED (STAGES * STAGE > WARPS * SUMS ? STAGES * STAGE : WARPS * SUMS)
 
-/* Where piece q of a line lies: eight lines' q-th pieces share no bank, 128 bytes being all the banks. */
+/* Where piece q of a line lies: eight lines' q-th pieces share no bank, 128 bytes being all the banks. wgmma reads the same
+ * patterns ("swizzles" of 128, 64 and 32 bytes), but of lines longer than 128 bytes each 128 bytes of all lines first. */
 #define TURN(line, pieces) ((pieces) >= 8u ? (line) & 7u : (pieces) == 4u ? (line) >> 1 & 3u : (line) >> 2 & 1u)
+#if WARPGROUP
+#define PLACE(line, q, pieces)                                                                  \
+    ((pieces) > 8u ? (q) / 8u * (TILE_K * 8u) + (line) * 8u + (((q) & 7u) ^ TURN(line, pieces)) \
+                   : (line) * (pieces) + ((q) ^ TURN(line, pieces)))
+#else
 #define PLACE(line, q, pieces) ((line) * (pieces) + ((q) ^ TURN(line, pieces)))
+#endif
 
 /* A local address as PTX has it. */
 #define LOCAL(pointer) ((uint)(size_t)(pointer))
+/* CACHED: the first-level cache keeps what is read again, as a convolution's pixels are, once for each tap. */
+#if CACHED
+#define COPY(to, from, bytes) \
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 16, %2;" : : "r"(to), "l"(from), "r"(bytes) : "memory")
+#else
 #define COPY(to, from, bytes) \
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" : : "r"(to), "l"(from), "r"(bytes) : "memory")
+#endif
+#if WARPGROUP
+/* A matrix in local memory as wgmma is told of it: address, distances of its parts (in 16 bytes each), pattern. */
+#define MATRIX(address, leading, stride, pattern)                                                          \
+    ((ulong)(((address) & 0x3ffffu) >> 4) | (ulong)(leading) << 16 | (ulong)(stride) << 32 | (ulong)(pattern) << 62)
+#define PATTERN(pieces) ((pieces) >= 8u ? 1u : (pieces) == 4u ? 2u : 3u)
+#define ASM_NEWER(text) asm volatile("//@" text "\n" : : : "memory")
+#else
 #define LOAD4(r0, r1, r2, r3, at)                                                           \
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"        \
                  : "=r"(r0), "=r"(r1), "=r"(r2), "=r"(r3) : "r"(at) : "memory")
@@ -85,6 +117,7 @@
                  "{%0, %1, %2, %3};"                                                                                  \
                  : "+f"((c)[0]), "+f"((c)[1]), "+f"((c)[2]), "+f"((c)[3])                                             \
                  : "r"((a)[0]), "r"((a)[1]), "r"((a)[2]), "r"((a)[3]), "r"(b0), "r"(b1))
+#endif
 
 //@body
 
@@ -112,7 +145,7 @@ static inline uint element_b(BD_ARGUMENTS, const uint z, const uint k, const uin
 
 __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void binade(BD_ARGUMENTS)
 {
-    __local __attribute__((aligned(128))) uint4 panels[SHARED];
+    __local __attribute__((aligned(PANEL_ALIGNMENT))) uint4 panels[SHARED];
     const uint group = (uint)(get_group_id(1) * get_num_groups(0) + get_group_id(0)), item = (uint)get_local_id(0);
     if (group >= TILES_M * TILES_N * BATCH * CHUNKS)
         return;
@@ -120,6 +153,9 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void binade(BD_ARGUM
     const uint z = part % BATCH, begin = part / BATCH * CHUNK, last = min(begin + CHUNK, K);
     const uint warp = item / LANES, lane = item % LANES, warp_m = warp / WARPS_N * WARP_M, warp_n = warp % WARPS_N * WARP_N;
     const uint steps = last > begin ? CEIL(last - begin, TILE_K) : 0u;
+#if WARPGROUP
+    float sum[TILE_N / 2u]; /* the first product sets them */
+#else
     float sum[ROWS][2u * PAIRS][4];
 #pragma unroll
     for (uint r = 0u; r < ROWS; r++)
@@ -128,6 +164,7 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void binade(BD_ARGUM
 #pragma unroll
             for (uint e = 0u; e < 4u; e++)
                 sum[r][j][e] = 0.0f;
+#endif
 
 #if A_WIDE
     uint4 row[LOADS_A]; /* does not change from panel to panel */
@@ -140,10 +177,13 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void binade(BD_ARGUM
 #endif
 #endif
 
-    for (uint turn = 0u; turn < steps + STAGES - 1u; turn++) {
-        /* Panel `turn` is loaded into the stage that the product has left, then panel turn - (STAGES - 1) is multiplied. */
-        if (turn >= STAGES - 1u) {
-            asm volatile("cp.async.wait_group %0;" : : "n"(1) : "memory");
+    for (uint turn = 0u; turn < steps + AHEAD; turn++) {
+        /* Panel `turn` is loaded into the stage that the product has left, then panel turn - AHEAD is multiplied. */
+        if (turn >= AHEAD) {
+            asm volatile("cp.async.wait_group %0;" : : "n"(AHEAD - 1) : "memory");
+#if WARPGROUP
+            ASM_NEWER("fence.proxy.async.shared::cta;");
+#endif
             barrier(CLK_LOCAL_MEM_FENCE);
         }
         if (turn < steps) {
@@ -210,10 +250,30 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void binade(BD_ARGUM
             }
         }
         asm volatile("cp.async.commit_group;" : : : "memory");
-        if (turn < STAGES - 1u)
+        if (turn < AHEAD)
             continue;
-        const uint stage = (turn - (STAGES - 1u)) % STAGES;
+        const uint stage = (turn - AHEAD) % STAGES;
         const uint panel_a = LOCAL(panels + stage * STAGE), panel_b = LOCAL(panels + stage * STAGE + A_SIZE);
+#if WARPGROUP
+        ASM_NEWER("wgmma.fence.sync.aligned;");
+#pragma unroll
+        for (uint k = 0u; k < TILE_K; k += 16u) {
+#if A_INNER_K
+            const ulong a = MATRIX(panel_a + warp / 4u * (64u * 128u) + k * 2u, 1u, 64u, 1u);
+#else
+            const ulong a = MATRIX(panel_a + warp / 4u * (TILE_K * 128u) + k * 128u, TILE_K * 8u, 64u, 1u);
+#endif
+#if B_INNER_N
+#define B_LINE (B_PIECES > 8u ? 8u : B_PIECES) /* pieces of a line before the next one */
+            const ulong b = MATRIX(panel_b + k * B_LINE * 16u, TILE_K * 8u, 8u * B_LINE, PATTERN(B_LINE));
+#else
+            const ulong b = MATRIX(panel_b + k * 2u, 1u, 64u, 1u);
+#endif
+            MULTIPLY_GROUP(sum, a, b, turn > AHEAD || k > 0u);
+        }
+        ASM_NEWER("wgmma.commit_group.sync.aligned;");
+        ASM_NEWER("wgmma.wait_group.sync.aligned 1;");
+#else
 #pragma unroll
         for (uint k = 0u; k < TILE_K; k += 16u) {
             uint a[ROWS][4], b[PAIRS][4];
@@ -247,20 +307,33 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void binade(BD_ARGUM
                     MULTIPLY(sum[r][2u * j + 1u], a[r], b[j][2], b[j][3]);
                 }
         }
+#endif
     }
     asm volatile("cp.async.wait_all;" : : : "memory");
+#if WARPGROUP
+    ASM_NEWER("wgmma.wait_group.sync.aligned 0;");
+    if (steps == 0u) /* nothing set them */
+#pragma unroll
+        for (uint j = 0u; j < TILE_N / 2u; j++)
+            sum[j] = 0.0f;
+#endif
     barrier(CLK_LOCAL_MEM_FENCE);
 
+#if WARPGROUP
+#define SUM(r, j, e) sum[4u * (j) + (e)]
+#else
+#define SUM(r, j, e) sum[r][j][e]
+#endif
     volatile __local float *sums = (volatile __local float *)(panels + warp * SUMS);
 #pragma unroll
     for (uint r = 0u; r < ROWS; r++) {
 #pragma unroll
-        for (uint j = 0u; j < 2u * PAIRS; j++) {
+        for (uint j = 0u; j < WARP_N / 8u; j++) {
             const uint at = (lane >> 2) * WARP_N + j * 8u + (lane & 3u) * 2u;
-            sums[at] = sum[r][j][0];
-            sums[at + 1u] = sum[r][j][1];
-            sums[at + 8u * WARP_N] = sum[r][j][2];
-            sums[at + 8u * WARP_N + 1u] = sum[r][j][3];
+            sums[at] = SUM(r, j, 0);
+            sums[at + 1u] = SUM(r, j, 1);
+            sums[at + 8u * WARP_N] = SUM(r, j, 2);
+            sums[at + 8u * WARP_N + 1u] = SUM(r, j, 3);
         }
         asm volatile("bar.warp.sync 0xffffffff;" : : : "memory");
         for (uint e = lane; e < 16u * WARP_N; e += LANES) {

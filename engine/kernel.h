@@ -22,11 +22,12 @@ typedef enum bd_tile_kind {
     BD_TILE_VECTOR_WEIGHT, /* the same for a convolution's weight gradient, image after image */
     BD_TILE_SIMD,          /* one vector register a work-group, a lane an invocation; operands read as texels */
     BD_TILE_MATRIX,        /* a work-group's tile through shared memory, its products by matrix units */
+    BD_TILE_WARPGROUP,     /* the same with four subgroups to a product (wgmma) */
 } bd_tile_kind;
 typedef struct bd_tile {
     bd_tile_kind kind;
     uint32_t m, n, k;        /* of a work-group */
-    uint32_t item_m, item_n; /* of a work-item's registers; BD_TILE_MATRIX: of a subgroup's */
+    uint32_t item_m, item_n; /* of a work-item's registers; BD_TILE_MATRIX, BD_TILE_WARPGROUP: of a subgroup's */
     uint32_t images, rows;   /* convolutions: of a work-group */
 } bd_tile;
 
@@ -44,6 +45,7 @@ typedef enum bd_variant {
     BD_VARIANT_VECTOR_WEIGHT,
     BD_VARIANT_SIMD,
     BD_VARIANT_MATRIX,
+    BD_VARIANT_WARPGROUP,
     BD_VARIANT_LIBRARY,
     BD_VARIANT_COUNT
 } bd_variant;
@@ -107,9 +109,9 @@ typedef struct bd_storage {
 } bd_storage;
 
 /* Matrix units that multiply halves and sum in F32: what a subgroup of `lanes` invocations multiplies at once, m x k by
- * k x n, and the shared memory that a tile may take. All 0 where there are none. */
+ * k x n, and the shared memory that a tile may take; that of a BD_TILE_WARPGROUP. All 0 where there are none. */
 typedef struct bd_matrix_units {
-    uint32_t m, n, k, lanes, shared_bytes;
+    uint32_t m, n, k, lanes, shared_bytes, warpgroup_bytes;
 } bd_matrix_units;
 
 typedef enum bd_gemm { BD_GEMM_AUTO, BD_GEMM_OWN, BD_GEMM_LIBRARY } bd_gemm;

@@ -108,6 +108,7 @@ static bd_status apply(bd_device *device, const char *item, size_t length, bd_er
     if (IS(item, "shared", name) && sized && size >= 16384) { /* what Vulkan asks of every device */
         lower(&limits->shared_bytes, size);
         lower(&device->target.matrix.shared_bytes, size);
+        lower(&device->target.matrix.warpgroup_bytes, size);
     } else if (IS(item, "workgroup", name) && sized) {
         lower(&limits->max_workgroup_items, size);
         for (int i = 0; i < 3; i++)

@@ -1,5 +1,6 @@
 /* Puts a kernel's source together: macros, prelude, skeleton, buffers, body. */
 #include "print.h"
+#include "tile.h"
 #include "control.h"
 #include "embedded.h"
 
@@ -220,7 +221,7 @@ bd_status bd_kernel_source(const bd_plan *plan, const bd_kernel *kernel, const b
                    "#define BD_NVIDIA %d\n#define BD_CPU %d\n#define BD_MATRIX %d\n",
                    target->half.storage, target->half.arithmetic && target->half.arithmetic_exact,
                    target->half.conversion_exact, target->nvidia, target->is_cpu,
-                   kernel->class == BD_KERNEL_CONTRACTION && kernel->tile.kind == BD_TILE_MATRIX);
+                   kernel->class == BD_KERNEL_CONTRACTION && bd_tile_uses_matrix_units(&kernel->tile));
     group_size(&printer);
     switch (kernel->class) {
     case BD_KERNEL_POINTWISE: bd_print_pointwise(&printer); break;

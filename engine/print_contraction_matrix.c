@@ -19,7 +19,7 @@ static void print_pieces(bd_printer *printer, char operand, bd_tensor input, int
     const bd_kernel *kernel = printer->kernel;
     const bd_contraction c = bd_contraction_of(graph, kernel->anchor);
     const int64_t chunks = graph->nodes[kernel->anchor].chunks > 1 ? graph->nodes[kernel->anchor].chunks : 1;
-    const int64_t chunk = (c.k + chunks - 1) / chunks;
+    const int64_t chunk = bd_chunk_length(c.k, chunks);
     while (graph->nodes[input].op == BD_OP_RESHAPE)
         input = graph->nodes[input].inputs[0];
     const int number = bd_kernel_operand(kernel, input);
@@ -36,6 +36,21 @@ static void print_pieces(bd_printer *printer, char operand, bd_tensor input, int
                        "layout(set = 0, binding = %d) readonly buffer Pieces%c { uvec4 pieces_%c[]; };\n"
                        "#define %c_PIECE(x) pieces_%c[(x) / 8u]\n",
                        binding_of(kernel, number), operand, operand, operand, operand);
+}
+
+/* MULTIPLY_GROUP(c, a, b, keep): c = a b, plus c if `keep`, of 64 x n numbers of which each work-item has n / 2. */
+static void print_multiply_group(bd_text *macros, uint32_t n, bool a_turned, bool b_turned)
+{
+    const uint32_t count = n / 2;
+    bd_text_append(macros, "#define MULTIPLY_GROUP(c, a, b, keep) asm volatile(\"//@{ .reg .pred p; setp.ne.b32 p, %%%u, 0; "
+                           "wgmma.mma_async.sync.aligned.m64n%uk16.f32.f16.f16 {",
+                   count + 2, n);
+    for (uint32_t i = 0; i < count; i++)
+        bd_text_append(macros, "%s%%%u", i ? ", " : "", i);
+    bd_text_append(macros, "}, %%%u, %%%u, p, 1, 1, %d, %d; }\\n\" : ", count, count + 1, a_turned, b_turned);
+    for (uint32_t i = 0; i < count; i++)
+        bd_text_append(macros, "%s\"+f\"((c)[%u])", i ? ", " : "", i);
+    bd_text_append(macros, " : \"l\"(a), \"l\"(b), \"r\"((int)(keep)) : \"memory\")\n");
 }
 
 void bd_print_contraction_matrix(bd_printer *printer)
@@ -56,8 +71,12 @@ void bd_print_contraction_matrix(bd_printer *printer)
         "#define LANES %uu\n#define ROWS %u\n#define MATRIX_M %uu\n#define MATRIX_N %uu\n#define MATRIX_K %uu\n",
         units->lanes, tile->item_m / units->m, units->m, units->n, units->k);
     const bool matmul = node->op == BD_OP_MATMUL;
-    print_pieces(printer, 'A', node->inputs[0], a->dim[a->rank - 1],
-                 matmul ? !node->attr.matmul.transpose[0] : node->op != BD_OP_CONV2D_WEIGHT);
-    print_pieces(printer, 'B', node->inputs[1], b->dim[b->rank - 1],
-                 matmul ? node->attr.matmul.transpose[1] : node->op == BD_OP_CONV2D_DATA);
+    const bool a_inner_k = matmul ? !node->attr.matmul.transpose[0] : node->op != BD_OP_CONV2D_WEIGHT;
+    const bool b_inner_k = matmul ? node->attr.matmul.transpose[1] : node->op == BD_OP_CONV2D_DATA;
+    bd_text_append(&printer->macros, "#define WARPGROUP %d\n#define STAGES %uu\n#define CACHED %d\n",
+                   tile->kind == BD_TILE_WARPGROUP, bd_matrix_stages(tile), !matmul);
+    if (tile->kind == BD_TILE_WARPGROUP)
+        print_multiply_group(&printer->macros, tile->n, !a_inner_k, !b_inner_k);
+    print_pieces(printer, 'A', node->inputs[0], a->dim[a->rank - 1], a_inner_k);
+    print_pieces(printer, 'B', node->inputs[1], b->dim[b->rank - 1], b_inner_k);
 }

@@ -22,7 +22,7 @@ void bd_print_contraction_simd(bd_printer *printer)
     const bd_tile *tile = &printer->kernel->tile;
     const bd_node *node = &printer->plan->graph->nodes[printer->kernel->anchor];
     const bd_contraction c = bd_contraction_of(printer->plan->graph, printer->kernel->anchor);
-    const int64_t chunks = node->chunks > 1 ? node->chunks : 1, chunk = (c.k + chunks - 1) / chunks;
+    const int64_t chunks = node->chunks > 1 ? node->chunks : 1, chunk = bd_chunk_length(c.k, chunks);
     const bool ragged = c.k % tile->k || (chunks > 1 && chunk % tile->k);
     printer->skeleton = "contraction_simd";
     bd_print_operands(printer);

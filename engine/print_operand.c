@@ -169,7 +169,7 @@ void bd_print_operands(bd_printer *printer)
     bd_text_append(macros, "#define BATCH %lluu\n#define M %lluu\n#define N %lluu\n#define K %lluu\n", (whole)c.batch,
                    (whole)c.m, (whole)c.n, (whole)c.k);
     bd_text_append(macros, "#define CHUNKS %lluu\n#define CHUNK %lluu\n", (whole)chunks,
-                   divisor((c.k + chunks - 1) / chunks));
+                   divisor(bd_chunk_length(c.k, chunks)));
     switch (node->op) {
     case BD_OP_CONV2D: print_taps(macros, &node->attr.window, a, &node->shape, true); break;
     case BD_OP_CONV2D_WEIGHT: print_taps(macros, &node->attr.window, a, b, false); break;

@@ -129,6 +129,7 @@ bd_variant bd_variant_of(const bd_kernel *kernel)
         [BD_TILE_VECTOR_WEIGHT] = BD_VARIANT_VECTOR_WEIGHT,
         [BD_TILE_SIMD] = BD_VARIANT_SIMD,
         [BD_TILE_MATRIX] = BD_VARIANT_MATRIX,
+        [BD_TILE_WARPGROUP] = BD_VARIANT_WARPGROUP,
     };
     if (kernel->class == BD_KERNEL_LIBRARY)
         return BD_VARIANT_LIBRARY;
@@ -158,7 +159,7 @@ static bd_tile vector_tile(const bd_contraction *c, int64_t chunks, const bd_tar
     bd_tile tile = { .kind = BD_TILE_VECTOR };
     vector_item(c->n, &tile);
     const int64_t units = target->limits.compute_units, numbers = target->limits.shared_bytes / (int64_t)sizeof(float);
-    const int64_t length = larger(ceil_divide(c->k, chunks), 1);
+    const int64_t length = larger(bd_chunk_length(c->k, chunks), 1);
     int64_t n = smaller(round_up(larger(c->n, 1), tile.item_n), 64), m = 132, k = length;
     if (ceil_divide(c->m, m) * ceil_divide(c->n, n) * c->batch * chunks < 8 * units)
         m = 60; /* smaller pieces spread better */
@@ -238,6 +239,12 @@ static bool may_vector(const bd_target *target, const bd_node *node, bd_variant 
     return target->is_cpu && target->vector_types && bd_variant_allowed(target, node, variant);
 }
 
+int64_t bd_chunk_length(int64_t k, int64_t chunks)
+{
+    const int64_t length = ceil_divide(k, chunks > 1 ? chunks : 1);
+    return chunks > 1 && length >= 256 ? round_up(length, 64) : length;
+}
+
 int64_t bd_contraction_chunks(const bd_graph *graph, bd_tensor tensor, const bd_target *target,
                               const bd_compile_options *options)
 {
@@ -258,6 +265,8 @@ int64_t bd_contraction_chunks(const bd_graph *graph, bd_tensor tensor, const bd_
         return ceil_divide(images, ceil_divide(images, parts));
     }
     bd_tile tiles[BD_GROUP_TILES];
+    if (bd_matrix_tiles(graph, tensor, target, tiles))
+        return bd_matrix_chunks(&c, target);
     if (may_vector(target, node, BD_VARIANT_VECTOR))
         tile = vector_tile(&c, 1, target);
     else if (bd_group_tiles(graph, tensor, target, tiles))
@@ -265,7 +274,8 @@ int64_t bd_contraction_chunks(const bd_graph *graph, bd_tensor tensor, const bd_
     else
         return 1;
     const int64_t groups = ceil_divide(c.m, tile.m) * ceil_divide(c.n, tile.n) * c.batch, wanted = 4 * units;
-    return groups >= wanted ? 1 : larger(smaller(ceil_divide(wanted, groups), c.k / 512), 1);
+    const int64_t chunks = groups >= wanted ? 1 : larger(smaller(ceil_divide(wanted, groups), c.k / 512), 1);
+    return chunks > 1 ? ceil_divide(c.k, bd_chunk_length(c.k, chunks)) : 1;
 }
 
 void bd_spread_groups(const bd_target *target, bd_kernel *kernel, uint64_t groups)
@@ -282,7 +292,7 @@ void bd_group_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *ta
     const bd_contraction c = bd_contraction_of(plan->graph, kernel->anchor);
     const bd_tile *tile = &kernel->tile;
     kernel->local[0] = tile->m / tile->item_m * (tile->n / tile->item_n);
-    if (tile->kind == BD_TILE_MATRIX)
+    if (bd_tile_uses_matrix_units(tile))
         kernel->local[0] *= target->matrix.lanes;
     bd_spread_groups(target, kernel,
                      (uint64_t)(group_count(&c, tile) * larger(plan->graph->nodes[kernel->anchor].chunks, 1)));

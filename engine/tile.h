@@ -16,6 +16,8 @@ bd_extent bd_reduction_extent(const bd_graph *graph, bd_tensor node);
 /* Into how many parts the sum over k is cut so that the device has enough to do; 1 if it has. */
 int64_t bd_contraction_chunks(const bd_graph *graph, bd_tensor node, const bd_target *target,
                               const bd_compile_options *options);
+/* The length of each of the parts, but for the last, which has the rest and is not empty. Long ones are whole panels of 64. */
+int64_t bd_chunk_length(int64_t k, int64_t chunks);
 /* Spreads `groups` work-groups over two dimensions, since one may hold no more than 65,535; there may be some too many. */
 void bd_spread_groups(const bd_target *target, bd_kernel *kernel, uint64_t groups);
 /* Chooses a tile of BD_TILE_SIMD, how its operands are read, and the launch; false where the device has no texels for them. */
@@ -26,16 +28,22 @@ const char *bd_variant_name(bd_variant variant);
 bd_variant bd_variant_of(const bd_kernel *kernel);
 /* May the device do this contraction so? Not if the variant was found to compute wrongly in its formats. */
 bool bd_variant_allowed(const bd_target *target, const bd_node *contraction, bd_variant variant);
-/* The work-group tiles, of BD_TILE_MATRIX and BD_TILE_GROUP, that the device can hold and that compute rightly, the one to take unmeasured first; returns
+/* The work-group tiles, of BD_TILE_MATRIX, BD_TILE_WARPGROUP and BD_TILE_GROUP, that the device can hold and that compute rightly, the one to take unmeasured first; returns
  * how many. */
 enum {
     BD_PLAIN_TILES = BD_VARIANT_GROUP_4X4 + 1,
-    BD_MATRIX_TILES = 12,
+    BD_MATRIX_TILES = 24,
     BD_GROUP_TILES = BD_PLAIN_TILES + BD_MATRIX_TILES
 };
 int bd_group_tiles(const bd_graph *graph, bd_tensor node, const bd_target *target, bd_tile tiles[BD_GROUP_TILES]);
-/* Those of BD_TILE_MATRIX, the best guess first; 0 where the device's matrix units cannot do this contraction. */
+/* Those for matrix units, the best guess first; 0 where the device's cannot do this contraction. */
 int bd_matrix_tiles(const bd_graph *graph, bd_tensor node, const bd_target *target, bd_tile tiles[BD_MATRIX_TILES]);
+/* BD_TILE_MATRIX or BD_TILE_WARPGROUP. */
+bool bd_tile_uses_matrix_units(const bd_tile *tile);
+/* Into how many parts the sum is cut so that matrix units have enough to do, with a tile that suits the size of the result. */
+int64_t bd_matrix_chunks(const bd_contraction *c, const bd_target *target);
+/* How many panels of a tile for NVIDIA's matrix units lie in shared memory at once. */
+uint32_t bd_matrix_stages(const bd_tile *tile);
 /* The launch of a kernel whose tile is one of bd_group_tiles. */
 void bd_group_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *target);
 /* Chooses the tile and the launch of a contraction kernel; false where no variant is left that computes rightly. */

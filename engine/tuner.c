@@ -360,7 +360,7 @@ void bd_tune(bd_device *device, bd_plan *plan)
     int count = 0;
     for (int k = 0; kernels && k < plan->kernel_count; k++)
         if (plan->kernels[k].class == BD_KERNEL_CONTRACTION &&
-            (plan->kernels[k].tile.kind == BD_TILE_GROUP || plan->kernels[k].tile.kind == BD_TILE_MATRIX))
+            (plan->kernels[k].tile.kind == BD_TILE_GROUP || bd_tile_uses_matrix_units(&plan->kernels[k].tile)))
             kernels[count++] = &plan->kernels[k];
     if (kernels)
         qsort(kernels, (size_t)count, sizeof *kernels, most_work_first);

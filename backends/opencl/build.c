@@ -30,34 +30,84 @@ static bd_status build_failure(opencl_device *device, cl_program program, cl_int
                    opencl_error_name(code), first_lines);
 }
 
-static cl_program load_binary(opencl_device *device, bd_cache_key key, const char *options)
+/* The program's binary, one byte longer and ending with 0; NULL if there is none. The caller frees it. */
+static char *read_binary(cl_program program, size_t *size)
 {
-    void *binary = NULL;
-    size_t size = 0;
-    if (!bd_cache_get(device->base.cache, "opencl", key, &binary, &size))
+    if (clGetProgramInfo(program, CL_PROGRAM_BINARY_SIZES, sizeof *size, size, NULL) != CL_SUCCESS || *size == 0)
         return NULL;
+    unsigned char *binary = calloc(*size + 1, 1);
+    if (binary && clGetProgramInfo(program, CL_PROGRAM_BINARIES, sizeof binary, &binary, NULL) != CL_SUCCESS) {
+        free(binary);
+        binary = NULL;
+    }
+    return (char *)binary;
+}
+
+static void store_binary(opencl_device *device, bd_cache_key key, cl_program program)
+{
+    size_t size;
+    char *binary = read_binary(program, &size);
+    if (binary)
+        bd_cache_put(device->base.cache, "opencl", key, binary, size);
+    free(binary);
+}
+
+static cl_program create_from_binary(opencl_device *device, void *binary, size_t size)
+{
     cl_int code, status;
     cl_program program = clCreateProgramWithBinary(device->context, 1, &device->id, &size,
                                                    (const unsigned char **)&binary, &status, &code);
-    free(binary);
     if (code != CL_SUCCESS)
         return NULL;
-    if (status != CL_SUCCESS || clBuildProgram(program, 1, &device->id, options, NULL, NULL) != CL_SUCCESS) {
+    if (status != CL_SUCCESS) {
         clReleaseProgram(program);
         return NULL;
     }
     return program;
 }
 
-static void store_binary(opencl_device *device, bd_cache_key key, cl_program program)
+/* NVIDIA's binary is PTX: if anything in it is covered, the program is replaced by one with everything uncovered. */
+static cl_int uncover(opencl_device *device, const char *options, cl_program *program)
 {
+    static const char cover[] = "//@", target[] = ".target sm_90";
+    size_t size;
+    char *ptx = read_binary(*program, &size);
+    if (!ptx || !strstr(ptx, cover)) {
+        free(ptx);
+        return CL_SUCCESS;
+    }
+    for (char *at = ptx; (at = strstr(at, cover));)
+        memset(at, ' ', sizeof cover - 1);
+    cl_program uncovered = NULL;
+    const char *after = strstr(ptx, target);
+    char *newer = after ? malloc(size + 2) : NULL;
+    if (newer) {
+        after += sizeof target - 1;
+        const int length = snprintf(newer, size + 2, "%.*s%s%s", (int)(after - ptx), ptx, *after == 'a' ? "" : "a", after);
+        uncovered = create_from_binary(device, newer, (size_t)length + 1);
+    }
+    free(ptx);
+    free(newer);
+    if (!uncovered)
+        return CL_INVALID_BINARY;
+    clReleaseProgram(*program);
+    *program = uncovered;
+    return clBuildProgram(uncovered, 1, &device->id, options, NULL, NULL);
+}
+
+static cl_program load_binary(opencl_device *device, bd_cache_key key, const char *options)
+{
+    void *binary = NULL;
     size_t size = 0;
-    if (clGetProgramInfo(program, CL_PROGRAM_BINARY_SIZES, sizeof size, &size, NULL) != CL_SUCCESS || size == 0)
-        return;
-    unsigned char *binary = malloc(size);
-    if (binary && clGetProgramInfo(program, CL_PROGRAM_BINARIES, sizeof binary, &binary, NULL) == CL_SUCCESS)
-        bd_cache_put(device->base.cache, "opencl", key, binary, size);
+    if (!bd_cache_get(device->base.cache, "opencl", key, &binary, &size))
+        return NULL;
+    cl_program program = create_from_binary(device, binary, size);
     free(binary);
+    if (program && clBuildProgram(program, 1, &device->id, options, NULL, NULL) != CL_SUCCESS) {
+        clReleaseProgram(program);
+        return NULL;
+    }
+    return program;
 }
 
 bd_status opencl_build(opencl_device *device, const char *source, const char *extra, const char *what,
@@ -74,6 +124,8 @@ bd_status opencl_build(opencl_device *device, const char *source, const char *ex
     if (code != CL_SUCCESS)
         return opencl_fail(error, code, what);
     code = clBuildProgram(built, 1, &device->id, options, NULL, NULL);
+    if (code == CL_SUCCESS && device->nvidia)
+        code = uncover(device, options, &built);
     if (code != CL_SUCCESS) {
         bd_status status = build_failure(device, built, code, what, error);
         clReleaseProgram(built);

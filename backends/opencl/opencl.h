@@ -16,6 +16,7 @@ typedef struct opencl_device {
     cl_command_queue timing_queue; /* the same with a clock; NULL until first used */
     char identity[512];            /* device and driver: what compiled kernels depend on */
     char options[256];             /* of every build */
+    bool nvidia;                   /* by its vendor: inline PTX is worth a try */
     uint64_t memory_now, memory_peak;
 } opencl_device;
 
@@ -58,9 +59,18 @@ void opencl_close(bd_device *device);
  * info.matrix_units, target.half, target.nvidia, target.matrix, and adds to the options what the kernels' prelude is to use. */
 bd_status opencl_probe(opencl_device *device, bd_error *error);
 
+/* Runs a kernel of two buffers over `items` work-items and reads the second. */
+bd_status opencl_probe_run(opencl_device *device, cl_program program, const char *name, size_t items, const void *in,
+                           size_t in_size, void *out, size_t out_size, bd_error *error);
+
+/* ---- probe_matrix.c ---- */
+/* What an NVIDIA device's tensor cores do; all 0 if they cannot be reached. */
+void opencl_probe_matrix(opencl_device *device, bd_matrix_units *found);
+
 /* ---- build.c ---- */
-/* Compiles `source` with the device's options and `extra` ones, or loads its binary from the disk cache. `what` names
- * the kernel in the message. The caller releases the program. */
+/* Compiles `source` with the device's options and `extra` ones, or loads its binary from the disk cache. What inline PTX
+ * hides behind "//@" is left out by NVIDIA's compiler, whose target is sm_90, and uncovered in the PTX that it makes, which is
+ * then built for sm_90a. `what` names the kernel in the message. The caller releases the program. */
 bd_status opencl_build(opencl_device *device, const char *source, const char *extra, const char *what,
                        cl_program *program, bd_error *error);
 

@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define VENDOR_NVIDIA 0x10de
 #define HALVES 65536
 #define HALF_INFINITY 0x7c00
 /* Between each finite half and the next: the midpoint and both its neighbours, of both signs; then special numbers. */
@@ -36,31 +35,8 @@ typedef struct findings {
     uint32_t conversion_exact; /* of the driver's vstore_half_rte and vload_half */
     uint32_t rounding;         /* bd_rounding of the driver's vstore_half */
     uint32_t subnormals, subnormals_f32;
-    uint32_t tensor_cores; /* what contraction_matrix.cl is made of builds */
+    bd_matrix_units matrix; /* what contraction_matrix.cl may use */
 } findings;
-
-/* Local memory of a tile for tensor cores. CL_DEVICE_LOCAL_MEM_SIZE says 49,152, but more builds and runs: 200,000 on an H100
- * (driver 580). Two work-groups of this share a processor there. */
-#define TENSOR_CORE_LOCAL "98304"
-
-static const char tensor_core_source[] =
-    "__kernel void binade(__global uint *b)\n"
-    "{\n"
-    "    __local uint panel[" TENSOR_CORE_LOCAL " / 4];\n"
-    "    float c0 = 0.0f, c1 = 0.0f, c2 = 0.0f, c3 = 0.0f;\n"
-    "    uint a0, a1, a2, a3, at = (uint)(size_t)panel;\n"
-    "    asm volatile(\"cp.async.cg.shared.global [%0], [%1], 16, %2;\" : : \"r\"(at), \"l\"(b), \"r\"(16) : "
-    "\"memory\");\n"
-    "    asm volatile(\"cp.async.wait_all;\" : : : \"memory\");\n"
-    "    barrier(CLK_LOCAL_MEM_FENCE);\n"
-    "    asm volatile(\"ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];\"\n"
-    "                 : \"=r\"(a0), \"=r\"(a1), \"=r\"(a2), \"=r\"(a3) : \"r\"(at) : \"memory\");\n"
-    "    asm volatile(\"mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 \"\n"
-    "                 \"{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};\"\n"
-    "                 : \"+f\"(c0), \"+f\"(c1), \"+f\"(c2), \"+f\"(c3)\n"
-    "                 : \"r\"(a0), \"r\"(a1), \"r\"(a2), \"r\"(a3), \"r\"(b[4]), \"r\"(b[5]));\n"
-    "    b[get_global_id(0)] = as_uint(c0 + c1 + c2 + c3);\n"
-    "}\n";
 
 static float float_from_bits(uint32_t bits)
 {
@@ -133,9 +109,8 @@ static uint16_t truncated(double value)
     return !isnan(value) && fabs(bd_f16_to_double(half)) > fabs(value) ? (uint16_t)(half - 1) : half;
 }
 
-/* Runs a kernel of two buffers over `items` work-items and reads the second. */
-static bd_status run_kernel(opencl_device *device, cl_program program, const char *name, size_t items, const void *in,
-                            size_t in_size, void *out, size_t out_size, bd_error *error)
+bd_status opencl_probe_run(opencl_device *device, cl_program program, const char *name, size_t items, const void *in,
+                           size_t in_size, void *out, size_t out_size, bd_error *error)
 {
     cl_int code;
     cl_mem from = NULL, to = NULL;
@@ -174,7 +149,7 @@ typedef struct samples {
 static bd_status test_encode(opencl_device *device, cl_program program, const char *kernel, samples *s, bool *exact,
                              bool *toward_zero, bool *subnormals, bd_error *error)
 {
-    bd_status status = run_kernel(device, program, kernel, BOUNDARY_COUNT, s->boundaries, sizeof s->boundaries,
+    bd_status status = opencl_probe_run(device, program, kernel, BOUNDARY_COUNT, s->boundaries, sizeof s->boundaries,
                                   s->half_results, BOUNDARY_COUNT * sizeof *s->half_results, error);
     if (status != BD_OK)
         return status;
@@ -191,7 +166,7 @@ static bd_status test_encode(opencl_device *device, cl_program program, const ch
 static bd_status test_decode(opencl_device *device, cl_program program, const char *kernel, samples *s, bool *exact,
                              bool *subnormals, bd_error *error)
 {
-    bd_status status = run_kernel(device, program, kernel, HALVES, s->halves, sizeof s->halves, s->float_results,
+    bd_status status = opencl_probe_run(device, program, kernel, HALVES, s->halves, sizeof s->halves, s->float_results,
                                   HALVES * sizeof *s->float_results, error);
     if (status != BD_OK)
         return status;
@@ -205,7 +180,7 @@ static bd_status test_decode(opencl_device *device, cl_program program, const ch
 
 static bd_status test_round(opencl_device *device, cl_program program, samples *s, bool *exact, bd_error *error)
 {
-    bd_status status = run_kernel(device, program, "round_value", BOUNDARY_COUNT, s->boundaries, sizeof s->boundaries,
+    bd_status status = opencl_probe_run(device, program, "round_value", BOUNDARY_COUNT, s->boundaries, sizeof s->boundaries,
                                   s->float_results, sizeof s->float_results, error);
     if (status != BD_OK)
         return status;
@@ -219,7 +194,7 @@ static bd_status test_round(opencl_device *device, cl_program program, samples *
 static bd_status test_arithmetic(opencl_device *device, cl_program program, samples *s, bool *exact, bool *subnormals,
                                  bd_error *error)
 {
-    bd_status status = run_kernel(device, program, "arithmetic", PAIR_COUNT, s->pairs, sizeof s->pairs, s->half_results,
+    bd_status status = opencl_probe_run(device, program, "arithmetic", PAIR_COUNT, s->pairs, sizeof s->pairs, s->half_results,
                                   4 * PAIR_COUNT * sizeof *s->half_results, error);
     if (status != BD_OK)
         return status;
@@ -282,7 +257,7 @@ static bd_status test_driver(opencl_device *device, const char *source, samples 
         status = test_decode(device, program, "driver_decode", s, &decodes, &keeps_decoding, error);
     float tiny = float_from_bits(0x00012346), larger[3] = { 0 }; /* an even number of the least floats */
     if (status == BD_OK)
-        status = run_kernel(device, program, "enlarge", 1, &tiny, sizeof tiny, larger, sizeof larger, error);
+        status = opencl_probe_run(device, program, "enlarge", 1, &tiny, sizeof tiny, larger, sizeof larger, error);
     clReleaseProgram(program);
     if (status != BD_OK)
         return status;
@@ -294,10 +269,8 @@ static bd_status test_driver(opencl_device *device, const char *source, samples 
 
 static bd_status measure(opencl_device *device, const char *source, findings *found, bd_error *error)
 {
-    cl_uint vendor = 0;
-    clGetDeviceInfo(device->id, CL_DEVICE_VENDOR_ID, sizeof vendor, &vendor, NULL);
     bool applies[WAY_COUNT] = {
-        [WAY_PTX] = vendor == VENDOR_NVIDIA,
+        [WAY_PTX] = device->nvidia,
         [WAY_KHR_FP16] = opencl_has_extension(device->id, "cl_khr_fp16"),
         [WAY_KHR_FP16_STEPS] = opencl_has_extension(device->id, "cl_khr_fp16"),
         [WAY_BUILTIN] = device->base.info.type == BD_DEVICE_CPU,
@@ -319,13 +292,8 @@ static bd_status measure(opencl_device *device, const char *source, findings *fo
     if (status == BD_OK && !good)
         status = bd_fail(error, BD_ERROR_UNSUPPORTED, "%s computes wrong integers or floats: no half came out right",
                          device->base.info.name);
-    cl_program program;
-    bd_error refusal;
-    if (status == BD_OK && found->way == WAY_PTX &&
-        opencl_build(device, tensor_core_source, "", "tensor cores", &program, &refusal) == BD_OK) {
-        found->tensor_cores = true;
-        clReleaseProgram(program);
-    }
+    if (status == BD_OK && found->way == WAY_PTX)
+        opencl_probe_matrix(device, &found->matrix);
     return status;
 }
 
@@ -376,10 +344,9 @@ bd_status opencl_probe(opencl_device *device, bd_error *error)
         strcat(device->options, " -DBD_HALF_BUILTIN=1");
     if (found.way == WAY_KHR_FP16_STEPS)
         strcat(device->options, " -DBD_ROUND_BY_STEPS=1");
-    if (found.tensor_cores) {
-        device->base.target.matrix =
-            (bd_matrix_units){ .m = 16, .n = 16, .k = 16, .lanes = 32, .shared_bytes = atoi(TENSOR_CORE_LOCAL) };
-        snprintf(info->matrix_units, sizeof info->matrix_units, "tensor cores: mma.sync m16n8k16 through inline PTX");
-    }
+    device->base.target.matrix = found.matrix;
+    if (found.matrix.m)
+        snprintf(info->matrix_units, sizeof info->matrix_units, "tensor cores through inline PTX: mma.sync m16n8k16%s",
+                 found.matrix.warpgroup_bytes ? ", wgmma m64k16" : "");
     return BD_OK;
 }

@@ -228,7 +228,7 @@ int command_bench(int argc, char **argv)
         OPTION_IN("max-time", NUMBER, &s->max_seconds, "SECONDS", 0.01, 3600,
                   "a row takes no more samples after this, but 3 (2)"),
         OPTION_IN("warmup", INTEGER, &s->warmup_ms, "MS", 200, 60000,
-                  "before the first sample, on a GPU 1000 at least: one that idled runs slowly at first (200)"),
+                  "before the first sample; a GPU that idled takes 1000 at least, since it runs slowly at first (200)"),
         OPTION_IN("delay", NUMBER, &s->delay_seconds, "SECONDS", 0, 3600, "pause between rows, to cool down (0)"),
         { .name = "format",
           .short_name = 'o',

@@ -77,6 +77,12 @@ static void on_event(void *user, const bd_train_event *event)
     progress_event(&self->progress, event);
 }
 
+static void on_tune(void *user, int done, int total)
+{
+    session *self = user;
+    progress_tune(&self->progress, done, total);
+}
+
 static void on_compile(void *user, int done, int total)
 {
     session *self = user;
@@ -105,6 +111,7 @@ static bd_status train_one(session *self, const combination *row, bd_error *erro
     params.precision = self->precisions[index % results->precision_count];
     params.seed = (uint64_t)self->run->seed;
     params.on_event = on_event;
+    params.on_tune = on_tune;
     params.on_compile = on_compile;
     params.should_stop = should_stop;
     params.user = self;

@@ -79,6 +79,11 @@ void progress_count(progress *self, const char *what, int done, int total, const
     draw(self, left, (double)done / total, right);
 }
 
+void progress_tune(progress *self, int done, int total)
+{
+    progress_count(self, "tune", done, total, "contractions");
+}
+
 void progress_compile(progress *self, int done, int total)
 {
     progress_count(self, "compile", done, total, "kernels");

@@ -16,6 +16,7 @@ typedef struct progress {
 void progress_init(progress *self, const char *label, bool quiet);
 /* "WHAT  -----  3 of 12 THINGS" */
 void progress_count(progress *self, const char *what, int done, int total, const char *things);
+void progress_tune(progress *self, int done, int total);
 void progress_compile(progress *self, int done, int total);
 /* Reading a data set: `what` is done to it. */
 void progress_data(progress *self, const char *what, double fraction);

@@ -68,6 +68,12 @@ static void on_event(void *user, const bd_train_event *event)
     json_decref(json);
 }
 
+static void on_tune(void *user, int done, int total)
+{
+    session *self = user;
+    progress_tune(&self->progress, done, total);
+}
+
 static void on_compile(void *user, int done, int total)
 {
     session *self = user;
@@ -286,6 +292,7 @@ static bd_status run(session *self, bd_error *error)
     self->params.dataset = self->dataset;
     if (self->dry_run)
         return plan(self, error);
+    self->params.on_tune = on_tune;
     self->params.on_compile = on_compile;
     self->params.user = self;
     if (self->profile)

@@ -9,6 +9,7 @@ enum { ON_NAN_CONTINUE = 1 }; /* position in "stop|continue" */
 static const char *const optimizer_names[] = { "sgd", "adam", "adamw" };
 static const char *const schedule_names[] = { "constant", "step", "cosine" };
 static const char *const gemm_names[] = { "auto", "own", "library" };
+static const char *const tuning_names[] = { "quick", "off", "full" };
 
 /* Of Adam and AdamW, from the papers and PyTorch. */
 static const float adam_rate = 0.001f, adamw_weight_decay = 0.01f;
@@ -63,6 +64,8 @@ void training_options_init(training_options *options, option_row rows[TRAINING_R
         OPTION("augment", FLAG, &o->augment, NULL, "turn and shift training images at random, on the device"),
         OPTION("gemm", CHOICE, &o->gemm, "auto|own|library",
                "matrix products by the engine, by CLBlast, or by the faster, measured once (auto)"),
+        OPTION("tune", CHOICE, &o->tuning, "quick|off|full",
+               "measure tiles of contractions on the device, and remember them: a few for some seconds, none, or all (quick)"),
         OPTION("no-fusion", FLAG, &o->no_fusion, NULL, "one kernel an operation: slower, the same numbers"),
         OPTION("on-nan", CHOICE, &o->on_nan, "stop|continue", "what to do when the loss is not finite (stop)"),
     };
@@ -123,6 +126,7 @@ void training_params(const training_options *options, bd_train_params *params)
     params->seed = (uint64_t)options->seed;
     params->augment = options->augment;
     params->gemm = options->gemm;
+    params->tuning = options->tuning;
     params->no_fusion = options->no_fusion;
     params->continue_on_nan = options->on_nan == ON_NAN_CONTINUE;
 }
@@ -130,11 +134,11 @@ void training_params(const training_options *options, bd_train_params *params)
 json_t *training_json(const training_options *o)
 {
     json_t *object = json_pack(
-        "{s:I, s:I, s:I, s:s, s:o, s:o, s:o, s:s, s:I, s:s, s:b, s:b}", "batch", (json_int_t)o->batch, "epochs",
+        "{s:I, s:I, s:I, s:s, s:o, s:o, s:o, s:s, s:I, s:s, s:s, s:b, s:b}", "batch", (json_int_t)o->batch, "epochs",
         (json_int_t)o->epochs, "max_steps", (json_int_t)o->max_steps, "optimizer", optimizer_names[o->optimizer],
         "learning_rate", json_float(o->rate), "weight_decay", json_float(o->weight_decay), "clip_norm",
         json_float(o->clip), "schedule", schedule_names[o->schedule], "warmup_steps", (json_int_t)o->warmup, "gemm",
-        gemm_names[o->gemm], "fusion", !o->no_fusion, "augment", o->augment);
+        gemm_names[o->gemm], "tune", tuning_names[o->tuning], "fusion", !o->no_fusion, "augment", o->augment);
     if (o->optimizer == BD_OPTIMIZER_SGD) {
         json_object_set_new(object, "momentum", json_float(o->momentum));
         json_object_set_new(object, "nesterov", json_boolean(o->nesterov));

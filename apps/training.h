@@ -9,12 +9,12 @@
 typedef struct training_options {
     const char *model, *data, *precision, *device, *output;
     int64_t batch, epochs, max_steps, seed, warmup, step_epochs;
-    int optimizer, schedule, gemm, on_nan; /* positions in the choices; those of the library's enums */
+    int optimizer, schedule, gemm, tuning, on_nan; /* positions in the choices; those of the library's enums */
     float rate, momentum, weight_decay, beta1, beta2, epsilon, clip, step_factor, final_rate;
     bool nesterov, augment, no_fusion, json, quiet;
 } training_options;
 
-enum { TRAINING_ROWS = 22 };
+enum { TRAINING_ROWS = 24 };
 
 /* What --precision may be, for help texts. */
 #define PRECISION_HELP                                                                                                 \

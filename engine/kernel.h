@@ -116,6 +116,9 @@ typedef struct bd_matrix_units {
 
 typedef enum bd_gemm { BD_GEMM_AUTO, BD_GEMM_OWN, BD_GEMM_LIBRARY } bd_gemm;
 
+/* What the tuner measures: a few candidates a contraction for some seconds, nothing, or every candidate of every one. */
+typedef enum bd_tuning { BD_TUNING_QUICK, BD_TUNING_OFF, BD_TUNING_FULL } bd_tuning;
+
 /* What the compiler must know of the device; bd_target_default() is a plain GPU, so that plans need no device. */
 typedef struct bd_target {
     bd_limits limits;
@@ -137,6 +140,7 @@ typedef struct bd_target {
 typedef struct bd_compile_options {
     bool no_fusion; /* every node a kernel of its own, everything stored: for tests and for finding a NaN */
     bd_gemm gemm;
+    bd_tuning tuning;
 } bd_compile_options;
 
 typedef struct bd_plan {
@@ -152,6 +156,7 @@ typedef struct bd_plan {
     uint64_t dataset_bytes;  /* inputs of BATCH */
     uint64_t flops, bytes;   /* of one run */
     bd_gemm gemm;            /* of the options */
+    bd_tuning tuning;        /* of the options */
     bool tuned;              /* the tiles of contractions are not to be changed any more */
 } bd_plan;
 

@@ -217,6 +217,7 @@ bd_status bd_plan_create(const bd_graph *graph, const bd_target *target, const b
     if (!options)
         options = &none;
     plan->gemm = options->gemm;
+    plan->tuning = options->tuning;
     bd_status status = bd_rewrite(graph, target, options, &plan->graph, error);
     if (status == BD_OK)
         status = bd_fuse(plan, target, options, error);

@@ -111,7 +111,7 @@ bd_status bd_program_create(bd_store *store, bd_plan **plan, uint64_t seed,
     program->plan = *plan;
     *plan = NULL;
     bd_device *device = bd_store_device(store);
-    bd_tune(device, program->plan);
+    bd_tune(device, program->plan, NULL, NULL);
     const int kernels = program->plan->kernel_count;
     bd_dispatch *dispatches = calloc((size_t)kernels + 1, sizeof *dispatches);
     bd_binding *variables = calloc((size_t)program->plan->graph->node_count + 1, sizeof *variables);

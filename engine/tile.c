@@ -253,10 +253,14 @@ int64_t bd_contraction_chunks(const bd_graph *graph, bd_tensor tensor, const bd_
     if (options->gemm == BD_GEMM_LIBRARY && node->op == BD_OP_MATMUL) /* which sums whole products only */
         return 1;
     const int64_t results = c.batch * c.m * c.n, units = larger(target->limits.compute_units, 1);
-    /* Of the convolutions only the weight gradient has few results and a long sum. */
-    if ((node->op != BD_OP_MATMUL && node->op != BD_OP_CONV2D_WEIGHT) || results <= 0)
+    if (results <= 0)
         return 1;
-    bd_tile tile;
+    bd_tile tile, tiles[BD_GROUP_TILES];
+    if (bd_matrix_tiles(graph, tensor, target, tiles))
+        return bd_matrix_chunks(&c, target);
+    /* Of the convolutions only the weight gradient has few results and a long sum. */
+    if (node->op != BD_OP_MATMUL && node->op != BD_OP_CONV2D_WEIGHT)
+        return 1;
     if (may_vector(target, node, BD_VARIANT_VECTOR_WEIGHT) && node->op == BD_OP_CONV2D_WEIGHT &&
         weight_tile(graph, node, &c, target, &tile)) {
         /* Whole images; so many parts that the processors end together, and partial sums stay in the cache. */
@@ -264,9 +268,6 @@ int64_t bd_contraction_chunks(const bd_graph *graph, bd_tensor tensor, const bd_
         const int64_t parts = larger(smaller(262144 / results, 32 * units), 2 * units);
         return ceil_divide(images, ceil_divide(images, parts));
     }
-    bd_tile tiles[BD_GROUP_TILES];
-    if (bd_matrix_tiles(graph, tensor, target, tiles))
-        return bd_matrix_chunks(&c, target);
     if (may_vector(target, node, BD_VARIANT_VECTOR))
         tile = vector_tile(&c, 1, target);
     else if (bd_group_tiles(graph, tensor, target, tiles))

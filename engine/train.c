@@ -1,5 +1,6 @@
 /* Makes trainers: parameters, plans, memory, programs, the first or the resumed state. */
 #include "trainer.h"
+#include "tuner.h"
 
 #include "feed.h"
 #include "optimizer.h"
@@ -94,7 +95,8 @@ static bd_status copy_params(bd_trainer *trainer, const bd_train_params *params,
 
 static bd_status plan_stage(bd_trainer *trainer, bd_stage *stage, bool training, bd_error *error)
 {
-    const bd_compile_options options = { trainer->params.no_fusion, (bd_gemm)trainer->params.gemm };
+    const bd_compile_options options = { trainer->params.no_fusion, (bd_gemm)trainer->params.gemm,
+                                         (bd_tuning)trainer->params.tuning };
     bd_graph *graph = NULL;
     stage->source.rows = bd_feed_rows(&stage->shape);
     stage->source.count = stage->shape.count;
@@ -209,11 +211,16 @@ static bd_status make_programs(bd_trainer *trainer, bd_error *error)
     if (*test && (*test)->arena_bytes > arena)
         arena = (*test)->arena_bytes;
     compile_progress progress = { &trainer->params, 0, train_kernels + (*test ? (*test)->kernel_count : 0) };
+    bd_device *device = bd_store_device(trainer->store);
     bd_status status = bd_store_reserve_arena(trainer->store, arena, error);
+    if (!status)
+        bd_tune(device, *train, trainer->params.on_tune, trainer->params.user);
     if (!status)
         status = bd_program_create(trainer->store, train, trainer->params.seed, report_compile, &progress,
                                    &trainer->train.program, error);
     progress.before = train_kernels;
+    if (!status && *test)
+        bd_tune(device, *test, trainer->params.on_tune, trainer->params.user);
     if (!status && *test)
         status = bd_program_create(trainer->store, test, trainer->params.seed, report_compile, &progress,
                                    &trainer->test.program, error);

@@ -11,12 +11,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MOST_SECONDS 15.0 /* of a plan; those with the most work come first */
-#define LEAST_FLOPS 5e7   /* less work is a launch's time, whatever the tile */
-#define MOST_CANDIDATES 6 /* of a contraction: the best guesses */
-/* GPUs that were idle run slowly at first: an H100 through Vulkan four times too slowly, even after 200 ms of work. */
-#define WARM_SECONDS 0.5
-#define REPEATS 5
+#define QUICK_SECONDS 8.0  /* of a plan; those with the most work come first */
+#define QUICK_CANDIDATES 3 /* of a contraction: the best guesses. On an H100 they had the best, or came within a fifth of it */
+#define LEAST_FLOPS 5e7    /* less work is a launch's time, whatever the tile */
+/* GPUs that were idle run slowly at first: an H100 through Vulkan four times too slowly, even after 200 ms of work. Between
+ * contractions it idles only while candidates are compiled. */
+#define FIRST_WARM_SECONDS 0.5
+#define WARM_SECONDS 0.1
+#define ROUNDS 5
 #define SAMPLES 64              /* results that are checked */
 #define MOST_ELEMENTS (1 << 26) /* of an operand */
 
@@ -29,7 +31,13 @@ typedef struct session {
     bd_device *device;
     bd_plan *plan;
     double started;
+    bool warm; /* has measured before */
 } session;
+
+static bool is_over(const session *s)
+{
+    return s->plan->tuning != BD_TUNING_FULL && bd_seconds() - s->started > QUICK_SECONDS;
+}
 
 /* One contraction by itself: result = operation(a, b). */
 typedef struct trial {
@@ -145,29 +153,29 @@ static bd_program *compile(const session *s, bd_store *store, const bd_graph *gr
     return program;
 }
 
+/* Twice at least. */
 static bool run_for(bd_program *program, double seconds)
 {
     bool done = true;
-    for (const double start = bd_seconds(); done && bd_seconds() - start < seconds;)
+    const double start = bd_seconds();
+    do
         done = bd_program_run(program, 2, NULL) == BD_OK && bd_program_finish(program, NULL) == BD_OK;
+    while (done && bd_seconds() - start < seconds);
     return done;
 }
 
-/* The least time of the contraction among a few runs, in nanoseconds; 0 if anything failed. */
-static uint64_t time_program(bd_program *program)
+/* The least of `*least` and the contraction's time in a run, in nanoseconds. */
+static bool time_run(bd_program *program, uint64_t *least)
 {
     const bd_plan *plan = bd_program_plan(program);
-    uint64_t *times = calloc((size_t)plan->kernel_count + 1, sizeof *times), least = UINT64_MAX;
-    bool done = times && bd_program_run(program, 2, NULL) == BD_OK && bd_program_finish(program, NULL) == BD_OK;
-    for (int r = 0; done && r < REPEATS; r++) {
-        done = bd_program_profile(program, times, NULL) == BD_OK;
-        for (int k = 0; done && k < plan->kernel_count; k++)
-            if ((plan->kernels[k].class == BD_KERNEL_CONTRACTION || plan->kernels[k].class == BD_KERNEL_LIBRARY) &&
-                times[k] < least)
-                least = times[k];
-    }
+    uint64_t *times = calloc((size_t)plan->kernel_count + 1, sizeof *times);
+    const bool done = times && bd_program_profile(program, times, NULL) == BD_OK;
+    for (int k = 0; done && k < plan->kernel_count; k++)
+        if ((plan->kernels[k].class == BD_KERNEL_CONTRACTION || plan->kernels[k].class == BD_KERNEL_LIBRARY) &&
+            times[k] > 0 && times[k] < *least)
+            *least = times[k];
     free(times);
-    return done && least > 0 && least < UINT64_MAX ? least : 0;
+    return done;
 }
 
 /* Are the results of the last run right? */
@@ -221,32 +229,37 @@ static choice choice_of(const bd_tile *tile)
     return (choice){ 0, tile->kind, tile->m, tile->n, tile->k, tile->item_m, tile->item_n };
 }
 
-/* Compiles every candidate, so that the device does not idle between their measurements, then times each from a warm start and
- * checks those that would win. Returns which was fastest, -1 where none could be measured. */
+/* Compiles every candidate, so that the device does not idle between their measurements, then times them in rounds, from a warm
+ * start, and checks the winner. Returns which it is, -1 where none could be measured. */
 static int fastest(session *s, trial *t, const bd_graph *graph, const bd_tile *tiles, int count, bool library)
 {
     bd_store *store = NULL;
-    bd_program *programs[MOST_CANDIDATES + 1] = { NULL };
+    bd_program *programs[BD_GROUP_TILES + 1] = { NULL };
+    uint64_t times[BD_GROUP_TILES + 1];
     int best = -1, compiled = 0;
-    uint64_t least = UINT64_MAX;
     if (bd_store_create(s->device, &store, NULL) != BD_OK)
         return -1;
-    for (int i = 0; i < count + library && bd_seconds() - s->started <= MOST_SECONDS; i++) {
+    for (int i = 0; i < count + library && !is_over(s); i++) {
+        times[i] = UINT64_MAX;
         programs[i] = compile(s, store, graph, i < count ? &tiles[i] : NULL);
         compiled += programs[i] != NULL;
     }
-    bool warm = false;
-    for (int i = 0; compiled > 1 && i < count + library; i++) {
-        if (!programs[i])
-            continue;
-        if (!warm)
-            warm = run_for(programs[i], WARM_SECONDS);
-        const uint64_t time = time_program(programs[i]);
-        if (time && time < least && check_results(t, store)) {
-            least = time;
-            best = i;
-        }
-    }
+    bool warm = compiled < 2;
+    for (int i = 0; i < count + library && !warm; i++)
+        warm = programs[i] && run_for(programs[i], s->warm ? WARM_SECONDS : FIRST_WARM_SECONDS);
+    s->warm |= compiled > 1;
+    for (int round = 0; compiled > 1 && round < ROUNDS; round++)
+        for (int i = 0; i < count + library; i++)
+            if (programs[i] && !(run_for(programs[i], 0) && time_run(programs[i], &times[i])))
+                bd_program_destroy(&programs[i]);
+    do { /* a wrong one is passed over */
+        if (best >= 0)
+            bd_program_destroy(&programs[best]);
+        best = -1;
+        for (int i = 0; compiled > 1 && i < count + library; i++)
+            if (programs[i] && times[i] < UINT64_MAX && (best < 0 || times[i] < times[best]))
+                best = i;
+    } while (best >= 0 && !(run_for(programs[best], 0) && check_results(t, store)));
     for (int i = 0; i < count + library; i++)
         bd_program_destroy(&programs[i]);
     bd_store_destroy(&store);
@@ -265,7 +278,7 @@ static bool choose(session *s, const bd_kernel *kernel, const bd_tile *tiles, in
                 .b = b->shape,
                 .formats = { a->format, b->format } };
     *best = choice_of(&tiles[0]);
-    if (count + library < 2 || bd_seconds() - s->started > MOST_SECONDS ||
+    if (count + library < 2 || is_over(s) || s->plan->tuning == BD_TUNING_OFF ||
         2.0 * (double)(t.c.batch * t.c.m * t.c.n) * (double)t.c.k < LEAST_FLOPS ||
         bd_shape_elements(&t.a) > MOST_ELEMENTS || bd_shape_elements(&t.b) > MOST_ELEMENTS)
         return false;
@@ -318,7 +331,6 @@ static void tune_kernel(session *s, bd_kernel *kernel)
     const bool library = library_may(s, kernel, node);
     bd_tile tiles[BD_GROUP_TILES];
     int count = bd_group_tiles(s->plan->graph, kernel->anchor, &s->device->target, tiles);
-    count = count < MOST_CANDIDATES ? count : MOST_CANDIDATES;
     const bd_cache_key key = choice_key(s, kernel, library);
     void *data;
     size_t size;
@@ -338,6 +350,8 @@ static void tune_kernel(session *s, bd_kernel *kernel)
         }
     }
     choice chosen;
+    if (s->plan->tuning == BD_TUNING_QUICK && count > QUICK_CANDIDATES)
+        count = QUICK_CANDIDATES;
     if (choose(s, kernel, tiles, count, library, &chosen))
         bd_cache_put(s->device->cache, "tune", key, &chosen, sizeof chosen);
     apply(s, kernel, &chosen);
@@ -351,9 +365,9 @@ static int most_work_first(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-void bd_tune(bd_device *device, bd_plan *plan)
+void bd_tune(bd_device *device, bd_plan *plan, void (*progress)(void *user, int done, int total), void *user)
 {
-    session s = { device, plan, bd_seconds() };
+    session s = { device, plan, bd_seconds(), false };
     if (plan->tuned || device->target.is_cpu || !device->backend->program_profile)
         return;
     bd_kernel **kernels = calloc((size_t)plan->kernel_count + 1, sizeof *kernels);
@@ -364,8 +378,11 @@ void bd_tune(bd_device *device, bd_plan *plan)
             kernels[count++] = &plan->kernels[k];
     if (kernels)
         qsort(kernels, (size_t)count, sizeof *kernels, most_work_first);
-    for (int i = 0; i < count; i++)
+    for (int i = 0; i < count; i++) {
+        if (progress)
+            progress(user, i, count);
         tune_kernel(&s, kernels[i]);
+    }
     free(kernels);
     plan->tuned = true;
 }

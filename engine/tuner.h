@@ -6,10 +6,9 @@
 
 /* Gives the plan's work-group contractions the tiles, or the backend's library, that took the least time on this device for
  * their operation, sizes and formats. What is not in the device's cache is measured with random operands, the most work
- * first, until some seconds are gone, and written there: what was not measured in time keeps its tile from then on too, so
- * that a model's numbers do not change from one run to the next. Only results within the bound of their sums count. It
+ * first, as plan->tuning says, and written there. Only results within the bound of their sums count. It
  * never fails: where something goes wrong, a kernel stays as it was. CPU drivers are left alone, since compiling a
- * candidate takes them longer than it could win. */
-void bd_tune(bd_device *device, bd_plan *plan);
+ * candidate takes them longer than it could win. `progress`, which may be NULL, is told before each contraction. */
+void bd_tune(bd_device *device, bd_plan *plan, void (*progress)(void *user, int done, int total), void *user);
 
 #endif

@@ -123,8 +123,13 @@ bd_status opencl_probe_run(opencl_device *device, cl_program program, const char
         code = clSetKernelArg(kernel, 0, sizeof from, &from);
     if (code == CL_SUCCESS)
         code = clSetKernelArg(kernel, 1, sizeof to, &to);
+    size_t required[3] = { 0 }; /* a kernel that requires a group's size must be given it */
     if (code == CL_SUCCESS)
-        code = clEnqueueNDRangeKernel(device->queue, kernel, 1, NULL, &items, NULL, 0, NULL, NULL);
+        code = clGetKernelWorkGroupInfo(kernel, device->id, CL_KERNEL_COMPILE_WORK_GROUP_SIZE, sizeof required,
+                                        required, NULL);
+    if (code == CL_SUCCESS)
+        code = clEnqueueNDRangeKernel(device->queue, kernel, 1, NULL, &items, required[0] ? required : NULL, 0, NULL,
+                                      NULL);
     if (code == CL_SUCCESS)
         code = clEnqueueReadBuffer(device->queue, to, CL_TRUE, 0, out_size, out, 0, NULL, NULL);
     if (to)

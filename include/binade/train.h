@@ -82,13 +82,15 @@ typedef struct bd_train_params {
     bool continue_on_nan;
     bool no_fusion;
     int gemm;             /* bd_gemm: 0 let the tuner choose, 1 own kernels, 2 the library */
+    int tuning;           /* bd_tuning: 0 measure a few tiles for some seconds, 1 none, 2 all */
     int64_t report_steps; /* steps an interval; 0: chosen so that an interval takes about a quarter second */
     /* Most that the data set may take on the device before it is streamed; 0: a quarter of its memory. */
     int64_t dataset_device_bytes;
     const char *checkpoint; /* file to write at the end of each epoch and on interruption; NULL: none */
     const char *resume;     /* checkpoint to start from; NULL: none */
     void (*on_event)(void *user, const bd_train_event *event); /* may be NULL */
-    void (*on_compile)(void *user, int done, int total);       /* may be NULL */
+    void (*on_tune)(void *user, int done, int total);          /* contractions measured; may be NULL */
+    void (*on_compile)(void *user, int done, int total);       /* kernels compiled; may be NULL */
     bool (*should_stop)(void *user); /* asked between intervals; true: save, return BD_ERROR_INTERRUPTED; may be NULL */
     void *user;
 } bd_train_params;

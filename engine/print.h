@@ -31,6 +31,9 @@ void bd_print_value(bd_printer *printer, const char *name, bd_tensor input);
 /* A contraction's sizes, the macros and functions that read its operands, and the function that stores its results. */
 void bd_print_operands(bd_printer *printer);
 
+/* The binding of an operand's buffer. */
+int bd_print_binding(const bd_kernel *kernel, int number);
+
 /* Evaluates and stores every node of the kernel in `space` that is an operand, at `index`. */
 void bd_print_stores(bd_printer *printer, bd_space space, const char *index);
 /* Whether there is one. */

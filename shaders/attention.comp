@@ -20,8 +20,11 @@
 #define LANES 8u
 #define ITEM 4u
 #define WHOLE 0
+#define WIDE 1
 #define ACCUMULATE(sum, a, b) fma(a, b, sum)
 #define ROUND_SUM(x) (x)
+#define QKV_GET4(x) vec4(x)
+#define DY_GET4(x) vec4(x)
 #define QKV_GET(x) float(x)
 #define Y_GET(x) float(x)
 #define SUM_GET(x) float(x)
@@ -59,14 +62,30 @@
 #define Y_AT(t, d) (((z * TOKENS + (t)) * HEADS + head) * DEPTH + (d))
 #define SUM_AT(t) ((z * HEADS + head) * TOKENS + (t))
 
-// A block of tokens, times a factor; zeros behind the last one.
-#define LOAD_TILE(tile, GET, AT, first, factor)                                                                        \
+// A block of tokens, times a factor; zeros behind the last one. Several loads are under way at a time, without branches.
+#if WIDE
+#define LOAD_TILE(tile, GET, GET4, AT, first, factor)                                                                  \
+    for (uint load = item; load < BLOCK * FOURS; load += 8u * ITEMS)                                                   \
+        UNROLL for (uint u = 0u; u < 8u; u++) {                                                                        \
+            const uint e = load + u * ITEMS, row = e / FOURS, d = e % FOURS * 4u;                                      \
+            if (BLOCK * FOURS % (8u * ITEMS) == 0u || e < BLOCK * FOURS) {                                             \
+                const vec4 x = GET4(AT(min((first) + row, TOKENS - 1u), d));                                           \
+                const bool inside = (first) + row < TOKENS;                                                            \
+                tile[row][d] = inside ? x.x * (factor) : 0.0f;                                                         \
+                tile[row][d + 1u] = inside ? x.y * (factor) : 0.0f;                                                    \
+                tile[row][d + 2u] = inside ? x.z * (factor) : 0.0f;                                                    \
+                tile[row][d + 3u] = inside ? x.w * (factor) : 0.0f;                                                    \
+            }                                                                                                          \
+        }
+#else
+#define LOAD_TILE(tile, GET, GET4, AT, first, factor)                                                                  \
     for (uint e = item; e < BLOCK * FOURS * 4u; e += ITEMS) {                                                          \
-        const uint row = e / (FOURS * 4u), d = e % (FOURS * 4u), t = (first) + row;                                    \
+        const uint row = e / (FOURS * 4u), d = e % (FOURS * 4u);                                                       \
         tile[row][d] = 0.0f;                                                                                           \
-        if (t < TOKENS && d < DEPTH)                                                                                   \
-            tile[row][d] = GET(AT(t, d)) * (factor);                                                                   \
+        if ((first) + row < TOKENS && d < DEPTH)                                                                       \
+            tile[row][d] = GET(AT((first) + row, d)) * (factor);                                                       \
     }
+#endif
 
 // scores[i][j] = sum over d of a[row i][d] * b[column j][d]
 #define MULTIPLY(scores, a, b)                                                                                         \
@@ -157,11 +176,11 @@ void main()
         largest[i] = -BD_INFINITY;
         total[i] = 0.0f;
     }
-    LOAD_TILE(tile_q, QKV_GET, Q_AT, q0, SCALE)
+    LOAD_TILE(tile_q, QKV_GET, QKV_GET4, Q_AT, q0, SCALE)
     for (uint k0 = 0u; k0 < end; k0 += BLOCK) {
         BARRIER
-        LOAD_TILE(tile_k, QKV_GET, K_AT, k0, 1.0f)
-        LOAD_TILE(tile_v, QKV_GET, V_AT, k0, 1.0f)
+        LOAD_TILE(tile_k, QKV_GET, QKV_GET4, K_AT, k0, 1.0f)
+        LOAD_TILE(tile_v, QKV_GET, QKV_GET4, V_AT, k0, 1.0f)
         BARRIER
         float scores[ITEM][ITEM];
         MULTIPLY(scores, tile_q, tile_k)
@@ -214,21 +233,21 @@ void main()
         const uint q0 = of_queries ? own : other, k0 = of_keys ? own : other;
         BARRIER
         if (of_keys || other == begin) {
-            LOAD_TILE(tile_q, QKV_GET, Q_AT, q0, SCALE)
-            LOAD_TILE(tile_dy, DY_GET, Y_AT, q0, 1.0f)
+            LOAD_TILE(tile_q, QKV_GET, QKV_GET4, Q_AT, q0, SCALE)
+            LOAD_TILE(tile_dy, DY_GET, DY_GET4, Y_AT, q0, 1.0f)
         }
         if (of_queries || other == begin) {
-            LOAD_TILE(tile_k, QKV_GET, K_AT, k0, 1.0f)
-            LOAD_TILE(tile_v, QKV_GET, V_AT, k0, 1.0f)
+            LOAD_TILE(tile_k, QKV_GET, QKV_GET4, K_AT, k0, 1.0f)
+            LOAD_TILE(tile_v, QKV_GET, QKV_GET4, V_AT, k0, 1.0f)
         }
         BARRIER
         float powers[ITEM][ITEM], slopes[ITEM][ITEM];
         UNROLL for (uint i = 0u; i < ITEM; i++) {
             float sum = 0.0f;
             UNROLL for (uint n = 0u; n < OWN * 4u; n++) {
-                const uint t = q0 + ROW(i), d = COLUMN(n / 4u) * 4u + n % 4u;
-                if (t < TOKENS && d < DEPTH)
-                    sum = fma(tile_dy[ROW(i)][d], Y_GET(Y_AT(t, d)), sum);
+                const uint d = COLUMN(n / 4u) * 4u + n % 4u;
+                if (d < DEPTH)
+                    sum = fma(tile_dy[ROW(i)][d], Y_GET(Y_AT(min(q0 + ROW(i), TOKENS - 1u), d)), sum);
             }
             lane_sum[ROW(i)][lane_x] = sum;
         }

@@ -147,7 +147,8 @@ static void make_row(const bench_check *check, const attention *a, int64_t head,
         const double difference = slope.value - taken.value, error = slope.error + taken.error;
         gradients[j].value = weights[j].value * difference;
         gradients[j].error = weights[j].value * error + weights[j].error * (fabs(difference) + error);
-        gradients[j].error += (2 * single + halved(check)) * (fabs(gradients[j].value) + gradients[j].error) + halved(check) * 0x1p-13;
+        gradients[j].error +=
+            (2 * single + halved(check)) * (fabs(gradients[j].value) + gradients[j].error) + halved(check) * 0x1p-13;
     }
 }
 
@@ -214,7 +215,8 @@ static bd_status run_one(bench *self, const bench_shape *shape, bool backward, c
     row->peak = bench_peak_of(self, policy);
     const int64_t width = a.heads * a.depth;
     const bench_case c = { .operand_count = backward ? 2 : 1,
-                           .operands = { BD_SHAPE(a.sequences, a.length, 3 * width), BD_SHAPE(a.sequences, a.length, width) },
+                           .operands = { BD_SHAPE(a.sequences, a.length, 3 * width),
+                                         BD_SHAPE(a.sequences, a.length, width) },
                            .result_count = 1,
                            .build = build,
                            .right = right,

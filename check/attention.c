@@ -24,7 +24,8 @@ typedef struct attention_errors {
 
 static attention_errors errors_of(format_set f, const attention_shape *s)
 {
-    const double u = format_roundoff(BD_F32), out = format_roundoff(f.value), t = (double)s->tokens, d = (double)s->depth;
+    const double u = format_roundoff(BD_F32), out = format_roundoff(f.value), t = (double)s->tokens,
+                 d = (double)s->depth;
     const double score = (gamma_of(2 * d, f.accumulator) + 4 * u) * s->most;
     /* An exponential is off by 3 units in the last place, 2 u each, and its argument by a rounding of at most twice the largest
      * score; each block may take the sums so far by another one. */
@@ -34,7 +35,8 @@ static attention_errors errors_of(format_set f, const attention_shape *s)
     const double halved = f.value == BD_F16 ? format_roundoff(BD_F16) : 0;
     const double sums = gamma_of(3 * t, f.accumulator);
     attention_errors e;
-    e.result = (1 + expm1(2 * score) + power) * (1 + total) * (1 + 3 * u) * (1 + halved) * (1 + sums) - 1 + t * halved * 0x1p-13;
+    e.result = (1 + expm1(2 * score) + power) * (1 + total) * (1 + 3 * u) * (1 + halved) * (1 + sums) - 1 +
+               t * halved * 0x1p-13;
     e.sum = score + total + 6 * u * (1 + log(t)) + u * (s->most + log(t));
     /* Backward: from the sums as they are stored, on both sides, and results as they are stored. */
     const double stored_sum = e.sum + 2 * format_roundoff(f.accumulator) * (s->most + log(t) + e.sum);
@@ -56,7 +58,9 @@ static attention_errors errors_of(format_set f, const attention_shape *s)
 static test_tolerance off_by(double error, bd_format format)
 {
     const double u = format_roundoff(format);
-    return (test_tolerance){ .kind = TOLERANCE_NEAR, .relative = 2 * u / (1 - u), .absolute = error + format_least(format) };
+    return (test_tolerance){ .kind = TOLERANCE_NEAR,
+                             .relative = 2 * u / (1 - u),
+                             .absolute = error + format_least(format) };
 }
 
 /* Queries and keys so small that no score passes the bound, values up to 1. */
@@ -75,12 +79,14 @@ static bd_tensor make_qkv(test_case *c, const attention_shape *s)
 static void attention(session *s, format_set f, attention_shape shape)
 {
     test_case c;
-    if (!case_begin(&c, s, f, "%lldx%lld tokens, %lldx%lld%s, scores to %g", (long long)shape.sequences, (long long)shape.tokens,
-                    (long long)shape.heads, (long long)shape.depth, shape.causal ? " causal" : "", shape.most))
+    if (!case_begin(&c, s, f, "%lldx%lld tokens, %lldx%lld%s, scores to %g", (long long)shape.sequences,
+                    (long long)shape.tokens, (long long)shape.heads, (long long)shape.depth,
+                    shape.causal ? " causal" : "", shape.most))
         return;
     const attention_errors errors = errors_of(f, &shape);
     const int64_t width = shape.heads * shape.depth;
-    bd_tensor qkv = make_qkv(&c, &shape), y = bd_self_attention(c.graph, qkv, shape.heads, shape.causal), gradient = BD_NONE;
+    bd_tensor qkv = make_qkv(&c, &shape), y = bd_self_attention(c.graph, qkv, shape.heads, shape.causal),
+              gradient = BD_NONE;
     bd_tensor dy = case_input(&c, f.value, BD_SHAPE(shape.sequences, shape.tokens, width), FILL_UNIFORM);
     case_output(&c, y, off_by(errors.result, f.value));
     case_output(&c, bd_attention_sum(c.graph, qkv, shape.heads, shape.causal), off_by(errors.sum, f.accumulator));

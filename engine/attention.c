@@ -60,11 +60,12 @@ bd_tensor bd_attention_sum(bd_graph *graph, bd_tensor qkv, int64_t heads, bool c
     return result;
 }
 
-bd_tensor bd_attention_grad(bd_graph *graph, bd_tensor qkv, bd_tensor y, bd_tensor sum, bd_tensor dy, int64_t heads, bool causal)
+bd_tensor bd_attention_grad(bd_graph *graph, bd_tensor qkv, bd_tensor y, bd_tensor sum, bd_tensor dy, int64_t heads,
+                            bool causal)
 {
     const bd_op op = BD_OP_ATTENTION_GRAD;
-    if (!check_attention(graph, op, qkv, heads) || !bd_check_operand(graph, op, y) || !bd_check_operand(graph, op, sum) ||
-        !bd_check_operand(graph, op, dy))
+    if (!check_attention(graph, op, qkv, heads) || !bd_check_operand(graph, op, y) ||
+        !bd_check_operand(graph, op, sum) || !bd_check_operand(graph, op, dy))
         return BD_NONE;
     const bd_shape result = result_shape(graph, qkv), rows = sum_shape(graph, qkv, heads);
     const bd_shape *given = &bd_node_at(graph, dy)->shape;

@@ -313,7 +313,8 @@ static bd_tensor operand_gradient(bd_graph *graph, bd_tensor number, int which, 
     case BD_OP_ATTENTION: {
         const int64_t heads = node.attr.attention.heads;
         const bool causal = node.attr.attention.causal;
-        return bd_attention_grad(graph, in[0], number, bd_attention_sum(graph, in[0], heads, causal), dy, heads, causal);
+        return bd_attention_grad(graph, in[0], number, bd_attention_sum(graph, in[0], heads, causal), dy, heads,
+                                 causal);
     }
     case BD_OP_DEPTHWISE_WEIGHT:
     case BD_OP_ATTENTION_SUM:

@@ -213,7 +213,8 @@ bd_tensor bd_control_step(bd_graph *graph, bd_tensor control, bd_tensor rates, b
 
 /* The parts of bd_self_attention's gradient. The sums have the accumulators' format. */
 bd_tensor bd_attention_sum(bd_graph *graph, bd_tensor qkv, int64_t heads, bool causal);
-bd_tensor bd_attention_grad(bd_graph *graph, bd_tensor qkv, bd_tensor y, bd_tensor sum, bd_tensor dy, int64_t heads, bool causal);
+bd_tensor bd_attention_grad(bd_graph *graph, bd_tensor qkv, bd_tensor y, bd_tensor sum, bd_tensor dy, int64_t heads,
+                            bool causal);
 
 /* Operands checked to be of fitting groups, not one: bd_conv2d's way to grouped.c. */
 bd_tensor bd_grouped_conv2d(bd_graph *graph, bd_tensor x, bd_tensor weight, bd_window window);

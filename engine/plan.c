@@ -177,7 +177,8 @@ static uint32_t cut_operands(const bd_plan *plan, bd_kernel *kernel, const bd_ta
 
 static void name_kernel(const bd_plan *plan, bd_kernel *kernel)
 {
-    static const char *const classes[] = { "pointwise", "rows", "columns", "contraction", "attention", "control", "library" };
+    static const char *const classes[] = { "pointwise", "rows",    "columns", "contraction",
+                                           "attention", "control", "library" };
     const bd_graph *graph = plan->graph;
     bd_tensor main = kernel->anchor != BD_NONE ? kernel->anchor : kernel->nodes[kernel->node_count - 1];
     int length =

@@ -44,19 +44,23 @@ static void print_fours(bd_printer *printer, const char *name, bd_tensor input)
     const int number = bd_kernel_operand(kernel, input);
     const bd_format format = graph->nodes[input].format;
     const bool wide = number >= 0 && kernel->operands[number].parts == 1 &&
-                      kernel->operands[number].access == BD_ACCESS_BUFFER && bd_shape_elements(&graph->nodes[input].shape) % 4 == 0 &&
+                      kernel->operands[number].access == BD_ACCESS_BUFFER &&
+                      bd_shape_elements(&graph->nodes[input].shape) % 4 == 0 &&
                       (format == BD_F32 || (format == BD_F16 && printer->target->half.storage));
     const bool opencl = printer->dialect == BD_DIALECT_OPENCL;
     if (!wide) {
-        bd_text_append(&printer->macros, "#define %s_GET4(x) %s(%s_GET(x), %s_GET((x) + 1u), %s_GET((x) + 2u), %s_GET((x) + 3u))\n",
-                       name, opencl ? "(float4)" : "vec4", name, name, name, name);
+        bd_text_append(&printer->macros,
+                       "#define %s_GET4(x) %s(%s_GET(x), %s_GET((x) + 1u), %s_GET((x) + 2u), %s_GET((x) + 3u))\n", name,
+                       opencl ? "(float4)" : "vec4", name, name, name, name);
     } else if (opencl) {
-        bd_text_append(&printer->macros, "#define %s_GET4(x) BD_LOAD4_%s(b%d, x)\n", name, bd_format_name(format), number);
+        bd_text_append(&printer->macros, "#define %s_GET4(x) BD_LOAD4_%s(b%d, x)\n", name, bd_format_name(format),
+                       number);
     } else {
         bd_text_append(&printer->macros,
                        "layout(set = 0, binding = %d) readonly buffer Fours%s { BD_FOUR_%s fours_%s[]; };\n"
                        "#define %s_GET4(x) BD_LOAD4_%s(fours_%s, x)\n",
-                       bd_print_binding(kernel, number), name, bd_format_name(format), name, name, bd_format_name(format), name);
+                       bd_print_binding(kernel, number), name, bd_format_name(format), name, name,
+                       bd_format_name(format), name);
     }
 }
 
@@ -75,7 +79,8 @@ void bd_print_attention(bd_printer *printer)
     bd_text_append(macros, "#define CAUSAL %d\n#define BACKWARD %d\n#define WHOLE %d\n#define SCALE %.9ef\n",
                    node->attr.attention.causal, node->op == BD_OP_ATTENTION_GRAD, bd_attention_whole(graph, kernel),
                    1 / sqrt((double)depth));
-    bd_text_append(macros, "#define LANES %uu\n#define ITEM %uu\n", kernel->tile.m / kernel->tile.item_m, kernel->tile.item_m);
+    bd_text_append(macros, "#define LANES %uu\n#define ITEM %uu\n", kernel->tile.m / kernel->tile.item_m,
+                   kernel->tile.item_m);
     bd_text_append(macros, "#define ACCUMULATE(sum, a, b) %s\n#define ROUND_SUM(x) %s\n",
                    node->accumulator == BD_F16 ? "BD_ADD_f16(sum, bd_round_f16((a) * (b)))" : "fma(a, b, sum)",
                    node->accumulator == BD_F16 ? "bd_round_f16(x)" : "(x)");

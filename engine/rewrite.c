@@ -9,7 +9,7 @@ typedef struct rewriter {
     const bd_graph *from;
     bd_graph *to;
     const bd_target *target;
-    bd_tensor *mapped; /* one a node of `from` */
+    bd_tensor *mapped;                /* one a node of `from` */
     bd_composed_attention *attention; /* one a node of `from`, of use for ATTENTION */
 } rewriter;
 

@@ -17,8 +17,10 @@ typedef struct bd_composed_attention {
 } bd_composed_attention;
 /* Appended with the graph's layer; formats are the caller's to give. */
 bd_composed_attention bd_compose_attention(bd_graph *graph, bd_tensor qkv, int64_t heads, bool causal);
-bd_tensor bd_compose_attention_result(bd_graph *graph, const bd_composed_attention *parts, bd_tensor qkv, int64_t heads);
+bd_tensor bd_compose_attention_result(bd_graph *graph, const bd_composed_attention *parts, bd_tensor qkv,
+                                      int64_t heads);
 bd_tensor bd_compose_attention_sum(bd_graph *graph, const bd_composed_attention *parts);
-bd_tensor bd_compose_attention_grad(bd_graph *graph, const bd_composed_attention *parts, bd_tensor qkv, bd_tensor dy, int64_t heads);
+bd_tensor bd_compose_attention_grad(bd_graph *graph, const bd_composed_attention *parts, bd_tensor qkv, bd_tensor dy,
+                                    int64_t heads);
 
 #endif

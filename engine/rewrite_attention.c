@@ -71,13 +71,14 @@ bd_tensor bd_compose_attention_sum(bd_graph *graph, const bd_composed_attention 
 }
 
 /* dP = dY V', dS = P (dP - sum(P dP)) / sqrt(d), dQ = dS K, dK = dS' Q, dV = P' dY */
-bd_tensor bd_compose_attention_grad(bd_graph *graph, const bd_composed_attention *parts, bd_tensor qkv, bd_tensor dy, int64_t heads)
+bd_tensor bd_compose_attention_grad(bd_graph *graph, const bd_composed_attention *parts, bd_tensor qkv, bd_tensor dy,
+                                    int64_t heads)
 {
     const bd_shape shape = bd_tensor_shape(graph, dy);
     const int64_t depth = shape.dim[2] / heads;
     const bd_tensor weights = parts->weights;
-    const bd_tensor slopes = bd_permute(graph, bd_reshape(graph, dy, BD_SHAPE(shape.dim[0], shape.dim[1], heads, depth)),
-                                        (int[]){ 0, 2, 1, 3 });
+    const bd_tensor slopes = bd_permute(
+        graph, bd_reshape(graph, dy, BD_SHAPE(shape.dim[0], shape.dim[1], heads, depth)), (int[]){ 0, 2, 1, 3 });
     const bd_tensor dp = bd_matmul(graph, slopes, take(graph, qkv, heads, 2), false, true);
     const bd_tensor mean = bd_sum(graph, bd_mul(graph, weights, dp), 3, 1, true);
     bd_tensor ds = bd_mul(graph, weights, bd_sub(graph, dp, widen(graph, mean, dp)));

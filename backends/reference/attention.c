@@ -50,7 +50,8 @@ static double log_sum(const double *scores, int64_t count)
     return largest + log(sum);
 }
 
-static void result_row(const attention *a, int64_t sequence, int64_t head, int64_t query, double *scores, double *result)
+static void result_row(const attention *a, int64_t sequence, int64_t head, int64_t query, double *scores,
+                       double *result)
 {
     make_scores(a, sequence, head, query, scores);
     const double sum = log_sum(scores, seen(a, query));
@@ -106,8 +107,8 @@ bd_status bd_evaluate_attention(const bd_evaluation *evaluation, const bd_node *
             make_scores(&a, sequence, head, query, scores);
             result[row] = log_sum(scores, seen(&a, query));
         } else {
-            gradient_row(&a, sequence, head, query, bd_evaluated(evaluation, node, 1), bd_evaluated(evaluation, node, 2)[row],
-                         bd_evaluated(evaluation, node, 3), scores, result);
+            gradient_row(&a, sequence, head, query, bd_evaluated(evaluation, node, 1),
+                         bd_evaluated(evaluation, node, 2)[row], bd_evaluated(evaluation, node, 3), scores, result);
         }
     }
     free(scores);

@@ -1,5 +1,5 @@
-/* The suite attention: softmax(Q K^T / sqrt(d)) V as the graph has it, two products with a softmax between, and its backward
- * pass, which computes the scores again. */
+/* The suite attention: softmax(Q K^T / sqrt(d)) V as models have it, one operation over queries, keys and values that lie together, and
+ * its backward pass. */
 #include "bench_graph.h"
 #include <math.h>
 #include <stdlib.h>
@@ -11,176 +11,182 @@ typedef struct ball {
 } ball;
 
 typedef struct attention {
-    int64_t heads, length, depth; /* heads: of all sequences */
+    int64_t sequences, heads, length, depth;
     bool backward;
-    /* Of the head that was judged last: the weights, and the gradients of the scores; length x length each, owned. */
+    /* Backward: the head that was judged last, of all sequences' heads; its weights, and the gradients of its scores; length x length
+     * each, owned. */
     int64_t head;
     ball *weights, *gradients;
 } attention;
 
-static bd_tensor forward(bd_graph *graph, const bd_tensor *operands, const attention *a)
-{
-    const bd_shape scores = BD_SHAPE(a->heads, a->length, a->length);
-    const bd_tensor scale = bd_constant(graph, scores, 1 / sqrt((double)a->depth));
-    const bd_tensor weights =
-        bd_softmax(graph, bd_mul(graph, bd_matmul(graph, operands[0], operands[1], false, true), scale));
-    return bd_matmul(graph, weights, operands[2], false, false);
-}
-
-/* The fourth operand is the result's gradient; the results are those of Q, K and V. */
+/* The operands are qkv and, backward, the result's gradient. */
 static void build(bd_graph *graph, const bd_tensor *operands, const void *user, bd_tensor *results)
 {
     const attention *a = user;
-    const bd_tensor result = forward(graph, operands, a);
+    const bd_tensor result = bd_self_attention(graph, operands[0], a->heads, false);
     if (!a->backward)
         *results = result;
     else if (result != BD_NONE)
-        bd_gradient(graph, result, operands[3], operands, 3, results, NULL); /* the graph remembers what failed */
+        bd_gradient(graph, result, operands[1], operands, 1, results, NULL); /* the graph remembers what failed */
 }
 
 /* ---- what is right ---- */
 
-/* Each score is off by its sum's error and by two roundings; the constant is rounded too. Returns the worst. */
-static double make_scores(const bench_check *check, const attention *a, int64_t head, int64_t row, double *scores)
+/* The queries (0), keys (1) or values (2) of a token, in a head of all sequences' heads. */
+static const double *row_of(const bench_check *check, const attention *a, int64_t head, int64_t token, int which)
 {
-    const double *q = check->operands[0] + (head * a->length + row) * a->depth;
-    const double *k = check->operands[1] + head * a->length * a->depth;
-    const double u = bench_roundoff(check->value), scale = 1 / sqrt((double)a->depth);
-    double worst = 0;
-    for (int64_t j = 0; j < a->length; j++) {
-        double sum = 0, magnitude = 0;
-        for (int64_t d = 0; d < a->depth; d++) {
-            const double term = q[d] * k[j * a->depth + d];
-            sum += term;
-            magnitude += fabs(term);
-        }
-        scores[j] = sum * scale;
-        const double bound = bench_gamma(a->depth, check->accumulator) * magnitude * scale;
-        worst = fmax(worst, bound + 3 * u * (fabs(scores[j]) + bound));
-    }
-    return worst;
+    const int64_t row = (head / a->heads * a->length + token) * 3 + which;
+    return check->operands[0] + (row * a->heads + head % a->heads) * a->depth;
 }
 
-/* One element of the result from the whole row of scores that it depends on: the weights are off by what bench_soften() makes of
- * the scores' errors and by a rounding; the last sum by its own. */
-static bool right_forward(const bench_check *check, int64_t i, const attention *a)
+/* The same of the result's gradient. */
+static const double *slope_of(const bench_check *check, const attention *a, int64_t head, int64_t token)
 {
-    const int64_t head = i / a->depth / a->length, row = i / a->depth % a->length, column = i % a->depth;
-    const double *v = check->operands[2] + head * a->length * a->depth;
-    const double u = bench_roundoff(check->value);
-    double *scores = malloc((size_t)a->length * sizeof *scores);
-    if (!scores)
-        return false;
-    const double worst = make_scores(check, a, head, row, scores);
-    const bench_softmax s = bench_soften(scores, a->length, worst, check);
-    double sum = 0, magnitude = 0, lost = 0;
-    for (int64_t j = 0; j < a->length; j++) {
-        const double value = v[j * a->depth + column], term = exp(scores[j] - s.greatest) / s.sum * value;
-        sum += term;
-        magnitude += fabs(term);
-        lost += check->value == BD_F16 ? 0x1p-24 * fabs(value) : 0;
-    }
-    free(scores);
-    const double relative = (1 + s.relative) * (1 + u) * (1 + bench_gamma(a->length, check->accumulator)) - 1;
-    return bench_within(check->value, check->result[i], sum, relative * magnitude + 2 * lost);
+    return check->operands[1] + ((head / a->heads * a->length + token) * a->heads + head % a->heads) * a->depth;
 }
 
-/* ---- backward: every operation of the graph, with its operands' errors and its own rounding ---- */
-
-static ball rounded(ball x, const bench_check *check)
-{
-    const double u = bench_roundoff(check->coarsest);
-    x.error += u * (fabs(x.value) + x.error) + (check->coarsest == BD_F16 ? 0x1p-24 : 0x1p-126);
-    return x;
-}
-
-static ball product(ball a, ball b)
-{
-    return (ball){ a.value * b.value, fabs(a.value) * b.error + fabs(b.value) * a.error + a.error * b.error };
-}
-
+/* A sum of products in the accumulators' format, whose terms may be off themselves. */
 typedef struct ball_sum {
     double value, error, magnitude;
 } ball_sum;
 
-static void add(ball_sum *sum, ball term)
+static void add(ball_sum *sum, ball a, double b)
 {
-    sum->value += term.value;
-    sum->error += term.error;
-    sum->magnitude += fabs(term.value) + term.error;
+    sum->value += a.value * b;
+    sum->error += a.error * fabs(b);
+    sum->magnitude += (fabs(a.value) + a.error) * fabs(b);
 }
 
 static ball total(const ball_sum *sum, int64_t terms, const bench_check *check)
 {
-    return rounded((ball){ sum->value, sum->error + bench_gamma(terms, check->accumulator) * sum->magnitude }, check);
+    return (ball){ sum->value, sum->error + bench_gamma(terms, check->accumulator) * sum->magnitude };
 }
 
-/* The gradient of the weights: the row of the result's gradient times V. */
-static ball weight_gradient(const bench_check *check, const attention *a, int64_t head, int64_t row, int64_t j)
+static ball dot(const bench_check *check, const double *x, const double *y, int64_t count)
 {
-    const double *g = check->operands[3] + (head * a->length + row) * a->depth;
-    const double *v = check->operands[2] + (head * a->length + j) * a->depth;
     ball_sum sum = { 0 };
-    for (int64_t d = 0; d < a->depth; d++)
-        add(&sum, (ball){ g[d] * v[d], 0 });
-    return total(&sum, a->depth, check);
+    for (int64_t i = 0; i < count; i++)
+        add(&sum, (ball){ x[i], 0 }, y[i]);
+    return total(&sum, count, check);
 }
 
-/* A row of the softmax's gradient, as the quotient e / s, the sum and the exponential have it: with q = dw / s,
- * dx = (q - sum(q w)) e. The maximum that is taken off has no gradient. */
-static void make_row(const bench_check *check, const attention *a, int64_t head, int64_t row, double *scores)
+/* What is between the products is made in F32; matrix units take halves, to which weights and slopes are rounded before. */
+static const double single = 0x1p-24;
+static double halved(const bench_check *check)
 {
-    const double worst = make_scores(check, a, head, row, scores), scale = 1 / sqrt((double)a->depth);
-    const bench_softmax s = bench_soften(scores, a->length, worst, check);
-    const ball inverse = { 1 / s.sum, s.relative / s.sum }, factor = rounded((ball){ scale, 0 }, check);
-    ball *weights = a->weights + row * a->length, *gradients = a->gradients + row * a->length;
-    ball_sum sum = { 0 };
+    return check->value == BD_F16 ? 0x1p-11 : 0;
+}
+
+/* The weights of a row, and the logarithm of its sum of powers. The largest score and the sum are kept up to date block by block, each
+ * of which may take the sums so far by another power. */
+static ball make_weights(const bench_check *check, const attention *a, int64_t head, int64_t row, ball *weights)
+{
+    const double scale = 1 / sqrt((double)a->depth);
+    double largest = -INFINITY, least = INFINITY, sum = 0, worst = 0;
     for (int64_t j = 0; j < a->length; j++) {
-        const double power = exp(scores[j] - s.greatest);
-        weights[j] = rounded((ball){ power / s.sum, s.relative * power / s.sum }, check);
-        gradients[j] = rounded(product(weight_gradient(check, a, head, row, j), inverse), check);
-        add(&sum, rounded(product(gradients[j], weights[j]), check));
+        const ball score = dot(check, row_of(check, a, head, row, 0), row_of(check, a, head, j, 1), a->depth);
+        weights[j].value = score.value * scale;
+        worst = fmax(worst, score.error * scale + 3 * single * fabs(weights[j].value));
+        largest = fmax(largest, weights[j].value);
+        least = fmin(least, weights[j].value);
     }
-    const ball mean = total(&sum, a->length, check);
+    const double power = 6 * single + (largest - least + 2 * worst) * single;
+    const double relative =
+        expm1(2 * worst) + 2 * (double)(a->length + 1) * power + bench_gamma(a->length, BD_F32) + 5 * single;
+    for (int64_t j = 0; j < a->length; j++)
+        sum += exp(weights[j].value - largest);
     for (int64_t j = 0; j < a->length; j++) {
-        const double power = exp(scores[j] - s.greatest);
-        const ball e = rounded((ball){ power, s.relative * power }, check);
-        const ball difference =
-            rounded((ball){ gradients[j].value - mean.value, gradients[j].error + mean.error }, check);
-        gradients[j] = rounded(product(rounded(product(difference, e), check), factor), check);
+        weights[j].value = exp(weights[j].value - largest) / sum;
+        weights[j].error = weights[j].value * (relative + halved(check)) + halved(check) * 0x1p-13;
+    }
+    return (ball){ largest + log(sum), worst + relative + 8 * single * (fabs(largest) + log(sum) + 1) };
+}
+
+/* A row of the result before its rounding. */
+static ball make_result(const bench_check *check, const attention *a, int64_t head, const ball *weights, int64_t column)
+{
+    ball_sum sum = { 0 };
+    for (int64_t j = 0; j < a->length; j++)
+        add(&sum, weights[j], row_of(check, a, head, j, 2)[column]);
+    return total(&sum, 2 * a->length, check);
+}
+
+static bool right_forward(const bench_check *check, int64_t i, const attention *a)
+{
+    const int64_t column = i % a->depth, head_of = i / a->depth % a->heads, token = i / a->depth / a->heads;
+    const int64_t head = token / a->length * a->heads + head_of;
+    ball *weights = malloc((size_t)a->length * sizeof *weights);
+    if (!weights)
+        return false;
+    make_weights(check, a, head, token % a->length, weights);
+    const ball exact = make_result(check, a, head, weights, column);
+    free(weights);
+    return bench_within(check->value, check->result[i], exact.value, exact.error);
+}
+
+/* ---- backward ---- */
+
+/* Of a row the weights, made again from the sum as it is stored, and the slopes p (dp - dy . y), from the result as it is stored. */
+static void make_row(const bench_check *check, const attention *a, int64_t head, int64_t row)
+{
+    ball *weights = a->weights + row * a->length, *gradients = a->gradients + row * a->length;
+    const double *dy = slope_of(check, a, head, row);
+    const double stored = bench_roundoff(check->value), least = check->value == BD_F16 ? 0x1p-24 : 0x1p-126;
+    const ball sum = make_weights(check, a, head, row, weights);
+    ball_sum mean = { 0 };
+    for (int64_t d = 0; d < a->depth; d++) {
+        ball y = make_result(check, a, head, weights, d);
+        y.error += stored * (fabs(y.value) + y.error) + least;
+        add(&mean, y, dy[d]);
+    }
+    const ball taken = { mean.value, mean.error + bench_gamma(a->depth, BD_F32) * mean.magnitude };
+    const double off = sum.error + bench_roundoff(check->accumulator) * (fabs(sum.value) + sum.error);
+    for (int64_t j = 0; j < a->length; j++) {
+        weights[j].error = weights[j].value * (weights[j].error / weights[j].value + expm1(2 * off) + 16 * single);
+        const ball slope = dot(check, dy, row_of(check, a, head, j, 2), a->depth);
+        const double difference = slope.value - taken.value, error = slope.error + taken.error;
+        gradients[j].value = weights[j].value * difference;
+        gradients[j].error = weights[j].value * error + weights[j].error * (fabs(difference) + error);
+        gradients[j].error +=
+            (2 * single + halved(check)) * (fabs(gradients[j].value) + gradients[j].error) + halved(check) * 0x1p-13;
     }
 }
 
 static bool make_head(const bench_check *check, attention *a, int64_t head)
 {
     const size_t count = (size_t)(a->length * a->length);
-    double *scores = malloc((size_t)a->length * sizeof *scores);
     if (!a->weights) {
         a->weights = malloc(count * sizeof *a->weights);
         a->gradients = malloc(count * sizeof *a->gradients);
     }
-    const bool good = scores && a->weights && a->gradients;
+    const bool good = a->weights && a->gradients;
     for (int64_t row = 0; good && row < a->length && a->head != head; row++)
-        make_row(check, a, head, row, scores);
+        make_row(check, a, head, row);
     a->head = good ? head : -1;
-    free(scores);
     return good;
 }
 
+/* dQ = dS K / sqrt(d), dK = dS^T Q / sqrt(d), dV = W^T dY */
 static bool right_backward(const bench_check *check, int64_t i, attention *a)
 {
-    const int64_t head = i / a->depth / a->length, row = i / a->depth % a->length, column = i % a->depth;
-    /* dQ = dS K, dK = dS^T Q, dV = W^T dO */
-    const double *other = check->operands[(const int[]){ 1, 0, 3 }[check->which]] + head * a->length * a->depth;
+    const int64_t column = i % a->depth, head_of = i / a->depth % a->heads, token = i / a->depth / a->heads / 3;
+    const int64_t head = token / a->length * a->heads + head_of, row = token % a->length;
+    const int which = (int)(i / a->depth / a->heads % 3);
+    const double scale = which == 2 ? 1 : 1 / sqrt((double)a->depth);
     ball_sum sum = { 0 };
     if (!make_head(check, a, head))
         return false;
-    const ball *from = check->which == 2 ? a->weights : a->gradients;
-    for (int64_t j = 0; j < a->length; j++)
-        add(&sum, product(from[check->which ? j * a->length + row : row * a->length + j],
-                          (ball){ other[j * a->depth + column], 0 }));
-    const ball exact = total(&sum, a->length, check);
-    return bench_within(check->value, check->result[i], exact.value, exact.error);
+    for (int64_t j = 0; j < a->length; j++) {
+        if (which == 0)
+            add(&sum, a->gradients[row * a->length + j], row_of(check, a, head, j, 1)[column]);
+        else if (which == 1)
+            add(&sum, a->gradients[j * a->length + row], row_of(check, a, head, j, 0)[column]);
+        else
+            add(&sum, a->weights[j * a->length + row], slope_of(check, a, head, j)[column]);
+    }
+    const ball exact = total(&sum, 2 * a->length, check);
+    return bench_within(check->value, check->result[i], exact.value * scale,
+                        (exact.error + 4 * single * (fabs(exact.value) + exact.error)) * scale);
 }
 
 static bool right(const bench_check *check, int64_t i, const void *user)
@@ -194,7 +200,8 @@ static bool right(const bench_check *check, int64_t i, const void *user)
 static bd_status run_one(bench *self, const bench_shape *shape, bool backward, const bd_precision *policy,
                          bd_error *error)
 {
-    attention a = { .heads = shape->size[0] * shape->size[1],
+    attention a = { .sequences = shape->size[0],
+                    .heads = shape->size[1],
                     .length = shape->size[2],
                     .depth = shape->size[3],
                     .backward = backward,
@@ -206,10 +213,11 @@ static bd_status run_one(bench *self, const bench_shape *shape, bool backward, c
         return BD_ERROR_MEMORY;
     row->unit = BENCH_GFLOPS;
     row->peak = bench_peak_of(self, policy);
-    const bd_shape operand = BD_SHAPE(a.heads, a.length, a.depth);
-    const bench_case c = { .operand_count = backward ? 4 : 3,
-                           .operands = { operand, operand, operand, operand },
-                           .result_count = backward ? 3 : 1,
+    const int64_t width = a.heads * a.depth;
+    const bench_case c = { .operand_count = backward ? 2 : 1,
+                           .operands = { BD_SHAPE(a.sequences, a.length, 3 * width),
+                                         BD_SHAPE(a.sequences, a.length, width) },
+                           .result_count = 1,
                            .build = build,
                            .right = right,
                            .user = &a,

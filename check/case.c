@@ -498,12 +498,20 @@ void case_run(test_case *c)
 }
 
 const case_group case_groups[CASE_GROUPS] = {
-    { "unary", test_unary, false },           { "binary", test_binary, false },
-    { "movement", test_movement, false },     { "gather", test_gather, false },
-    { "reductions", test_reductions, false }, { "softmax", test_softmax, false },
-    { "matmul", test_matmul, false },         { "convolutions", test_convolutions, false },
-    { "pooling", test_pooling, false },       { "depthwise", test_depthwise, false },
-    { "sources", test_sources, false },       { "control", test_control, false },
-    { "limits", test_limits, false },         { "gradients", test_gradients, true },
+    { "unary", test_unary, false },
+    { "binary", test_binary, false },
+    { "movement", test_movement, false },
+    { "gather", test_gather, false },
+    { "reductions", test_reductions, false },
+    { "softmax", test_softmax, false },
+    { "attention", test_attention, false },
+    { "matmul", test_matmul, false },
+    { "convolutions", test_convolutions, false },
+    { "pooling", test_pooling, false },
+    { "depthwise", test_depthwise, false },
+    { "sources", test_sources, false },
+    { "control", test_control, false },
+    { "limits", test_limits, false },
+    { "gradients", test_gradients, true },
     { "training", test_training, true },
 };

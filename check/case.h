@@ -209,6 +209,7 @@ void test_movement(session *s);
 void test_gather(session *s);
 void test_reductions(session *s);
 void test_softmax(session *s);
+void test_attention(session *s);
 void test_matmul(session *s);
 void test_convolutions(session *s);
 void test_pooling(session *s);
@@ -225,7 +226,7 @@ typedef struct case_group {
     bool backward; /* graphs with their gradients */
 } case_group;
 
-enum { CASE_GROUPS = 15 };
+enum { CASE_GROUPS = 16 };
 extern const case_group case_groups[CASE_GROUPS];
 
 /* Runs a group's cases, as far as the session wants them. */

@@ -170,6 +170,13 @@ static inline void bd_store_half(__global uint *buffer, uint i, uint bits)
     atomic_xor(word, (((*word >> shift) ^ bits) & 0xffffu) << shift);
 }
 #endif
+/* Four elements from i on, a multiple of 4: one aligned access, where halves are stored alone. */
+#define BD_LOAD4_f32(buffer, i) (*(const __global float4 *)((buffer) + (i)))
+#define BD_LOAD4_f16(buffer, i) bd_f16_value4(*(const __global ushort4 *)((buffer) + (i)))
+static inline float4 bd_f16_value4(ushort4 bits)
+{
+    return (float4)(bd_f16_value(bits.x), bd_f16_value(bits.y), bd_f16_value(bits.z), bd_f16_value(bits.w));
+}
 #define BD_LOAD_u8(buffer, i) ((float)(buffer)[i])
 #define BD_LOAD_u32(buffer, i) ((float)(buffer)[i])
 #define BD_LOADU_u8(buffer, i) ((uint)(buffer)[i])

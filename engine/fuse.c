@@ -284,7 +284,8 @@ static bool joinable(fuser *f, int kernel, bd_tensor node, bd_space *space)
 {
     const bd_kernel *k = &f->plan->kernels[kernel];
     const int64_t elements = elements_of(f, node);
-    if (f->options->no_fusion || k->class == BD_KERNEL_CONTROL || k->class == BD_KERNEL_LIBRARY || elements == 0)
+    if (f->options->no_fusion || k->class == BD_KERNEL_ATTENTION || k->class == BD_KERNEL_CONTROL ||
+        k->class == BD_KERNEL_LIBRARY || elements == 0)
         return false;
     if ((k->class == BD_KERNEL_ROWS || k->class == BD_KERNEL_COLUMNS) && k->extent.chunks == 1 &&
         elements == k->extent.outer * k->extent.inner && k->extent.length != 1) {
@@ -453,6 +454,37 @@ static void place_contraction(fuser *f, bd_tensor node)
     for (int i = 0; i < floating.count; i++)
         adopt_operand(f, kernel, floating.nodes[i]);
     add_node(f, kernel, node, BD_SPACE_ELEMENT);
+}
+
+/* A kernel that makes the result of the same attention, and no sums yet; -1 if there is none. */
+static int find_attention(const fuser *f, const bd_node *sum)
+{
+    for (int k = 0; k < f->plan->kernel_count && !f->options->no_fusion; k++) {
+        const bd_kernel *kernel = &f->plan->kernels[k];
+        const bd_node *anchor = kernel->anchor == BD_NONE ? NULL : &f->graph->nodes[kernel->anchor];
+        if (anchor && anchor->op == BD_OP_ATTENTION && anchor->inputs[0] == sum->inputs[0] && kernel->node_count == 1 &&
+            anchor->attr.attention.heads == sum->attr.attention.heads &&
+            anchor->attr.attention.causal == sum->attr.attention.causal)
+            return k;
+    }
+    return -1;
+}
+
+/* The result and the rows' sums of an attention are one kernel. What it reads is stored before. */
+static void place_attention(fuser *f, bd_tensor tensor)
+{
+    const bd_node *node = &f->graph->nodes[tensor];
+    for (int i = 0; i < node->input_count; i++)
+        settle(f, bd_view_base(f->graph, node->inputs[i]));
+    int kernel = node->op == BD_OP_ATTENTION_SUM ? find_attention(f, node) : -1;
+    if (kernel < 0) {
+        kernel = new_kernel(f, BD_KERNEL_ATTENTION, f->next_order++);
+        if (kernel < 0)
+            return;
+        f->plan->kernels[kernel].anchor = tensor;
+        f->plan->kernels[kernel].elements = elements_of(f, tensor);
+    }
+    add_node(f, kernel, tensor, BD_SPACE_ELEMENT);
 }
 
 /* ---- effects ---- */
@@ -684,6 +716,7 @@ static void place_all(fuser *f)
             switch (class_of(f, t)) {
             case BD_CLASS_REDUCTION: place_reduction(f, t); break;
             case BD_CLASS_CONTRACTION: place_contraction(f, t); break;
+            case BD_CLASS_ATTENTION: place_attention(f, t); break;
             default: place_pointwise(f, t);
             }
     }

@@ -310,7 +310,15 @@ static bd_tensor operand_gradient(bd_graph *graph, bd_tensor number, int which, 
     case BD_OP_DEPTHWISE_DATA:
         return which == 0 ? bd_depthwise(graph, dy, in[1], node.attr.window)
                           : bd_depthwise_weight(graph, dy, in[0], node.attr.window, shape);
+    case BD_OP_ATTENTION: {
+        const int64_t heads = node.attr.attention.heads;
+        const bool causal = node.attr.attention.causal;
+        return bd_attention_grad(graph, in[0], number, bd_attention_sum(graph, in[0], heads, causal), dy, heads,
+                                 causal);
+    }
     case BD_OP_DEPTHWISE_WEIGHT:
+    case BD_OP_ATTENTION_SUM:
+    case BD_OP_ATTENTION_GRAD:
         return bd_graph_fail(graph, BD_ERROR_UNSUPPORTED, "%s has no gradient", bd_op_get_info(node.op)->name);
     default:
         if (node.input_count == 1)

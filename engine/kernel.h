@@ -10,6 +10,7 @@ typedef enum bd_kernel_class {
     BD_KERNEL_ROWS,        /* reductions over the last axes, several dependent ones over the same rows */
     BD_KERNEL_COLUMNS,     /* reductions over leading axes, one pass */
     BD_KERNEL_CONTRACTION, /* matmul or convolution as implicit GEMM */
+    BD_KERNEL_ATTENTION,   /* attention and its rows' sums, or its gradient */
     BD_KERNEL_CONTROL,     /* the control block's update */
     BD_KERNEL_LIBRARY,     /* a matmul that the backend's library does (CLBlast); no prologue, no epilogue */
 } bd_kernel_class;
@@ -84,7 +85,7 @@ typedef struct bd_extent {
 typedef struct bd_kernel {
     bd_kernel_class class;
     char name[96];    /* what it does and for which layer: "contraction fc1 matmul+add+relu" */
-    bd_tensor anchor; /* the contraction or first reduction; else BD_NONE */
+    bd_tensor anchor; /* the contraction, attention or first reduction; else BD_NONE */
     bd_tensor *nodes; /* evaluated here, in graph order; owned */
     bd_space *spaces; /* of each of them; owned */
     int node_count;
@@ -92,7 +93,7 @@ typedef struct bd_kernel {
     bd_extent extent;     /* reductions */
     bd_operand *operands; /* in binding order; owned */
     int operand_count;
-    bd_tile tile; /* contractions */
+    bd_tile tile; /* contractions and attention */
     uint32_t local[3], groups[3];
     uint64_t flops, bytes_read, bytes_written;
 } bd_kernel;

@@ -380,28 +380,13 @@ bd_tensor bd_cross_entropy(bd_graph *graph, bd_tensor logits, bd_tensor labels)
 
 /* ---- attention ---- */
 
-/* [n, tokens, 3 * heads * key] -> one of the three, as [n, heads, tokens, key]. */
-static bd_tensor take_heads(bd_graph *graph, bd_tensor all, int which, int64_t heads, int64_t key)
-{
-    const bd_shape shape = bd_tensor_shape(graph, all);
-    bd_tensor one = bd_slice(graph, all, 2, which * heads * key, heads * key);
-    one = bd_reshape(graph, one, BD_SHAPE(shape.dim[0], shape.dim[1], heads, key));
-    return bd_permute(graph, one, (int[]){ 0, 2, 1, 3 });
-}
-
-bd_tensor bd_attention(bd_graph *graph, bd_tensor x, int64_t heads, int64_t key, const char *name)
+bd_tensor bd_attention(bd_graph *graph, bd_tensor x, int64_t heads, int64_t key, bool causal, const char *name)
 {
     bd_push_layer(graph, name);
     bd_tensor y = BD_NONE;
     const bd_shape shape = bd_tensor_shape(graph, x);
     if (check_rank(graph, BD_OP_MATMUL, x, 3) && heads > 0 && key > 0) {
-        bd_tensor all = bd_linear(graph, x, 3 * heads * key, true, "qkv");
-        /* The scale goes to the queries: the scores, whose sums are longer, then stay within F16's range. */
-        bd_tensor queries = scale(graph, take_heads(graph, all, 0, heads, key), 1 / sqrt((double)key));
-        bd_tensor scores = bd_matmul(graph, queries, take_heads(graph, all, 1, heads, key), false, true);
-        y = bd_matmul(graph, bd_softmax(graph, scores), take_heads(graph, all, 2, heads, key), false, false);
-        y = bd_reshape(graph, bd_permute(graph, y, (int[]){ 0, 2, 1, 3 }),
-                       BD_SHAPE(shape.dim[0], shape.dim[1], heads * key));
+        y = bd_self_attention(graph, bd_linear(graph, x, 3 * heads * key, true, "qkv"), heads, causal);
         y = bd_linear(graph, y, shape.dim[2], true, "output");
     } else if (graph->status == BD_OK) {
         bd_op_fail(graph, BD_OP_MATMUL, "attention of %lld heads of %lld over shape %s; needs [n, tokens, width]",

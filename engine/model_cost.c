@@ -24,6 +24,9 @@ static uint64_t node_flops(const bd_graph *graph, bd_tensor tensor)
     case BD_OP_CONV2D_DATA: /* as many as the convolution itself has; where strides leave gaps, nothing is multiplied */
         return window_flops(node) * (uint64_t)bd_shape_elements(&bd_node_at(graph, node->inputs[0])->shape) *
                (uint64_t)node->shape.dim[3];
+    case BD_OP_ATTENTION:
+    case BD_OP_ATTENTION_SUM:
+    case BD_OP_ATTENTION_GRAD: return bd_attention_flops(graph, tensor);
     default: break;
     }
     if (bd_op_get_info(node->op)->class != BD_CLASS_CONTRACTION)

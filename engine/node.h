@@ -78,6 +78,10 @@ typedef enum bd_op {
     BD_OP_DEPTHWISE,        /* x, weight */
     BD_OP_DEPTHWISE_DATA,   /* dy, weight; shape is x's */
     BD_OP_DEPTHWISE_WEIGHT, /* x, dy; shape [parts, kh, kw, c]: sums over ceil(n oh / parts) rows of dy each */
+    /* attention over qkv [n, t, 3 h d]: attr.attention */
+    BD_OP_ATTENTION,      /* qkv -> [n, t, h d] */
+    BD_OP_ATTENTION_SUM,  /* qkv -> [n, h, t]: the logarithm of each row's sum of exp(score) */
+    BD_OP_ATTENTION_GRAD, /* qkv, result, sum, dy -> d qkv */
     /* effects */
     BD_OP_ASSIGN,       /* variable, value */
     BD_OP_CONTROL_STEP, /* the hand-written control kernel (engine/control.h): control variable, learning-rate table,
@@ -93,6 +97,7 @@ typedef enum bd_op_class {
     BD_CLASS_WINDOW, /* pooling, depthwise convolution, GATHER, SCATTER_ADD, CONCAT, BATCH: each output element from loads of stored inputs */
     BD_CLASS_REDUCTION,
     BD_CLASS_CONTRACTION,
+    BD_CLASS_ATTENTION,
     BD_CLASS_EFFECT,
 } bd_op_class;
 
@@ -135,6 +140,10 @@ typedef struct bd_node {
             bool transpose[2];
         } matmul;
         bd_window window;
+        struct {
+            int64_t heads;
+            bool causal;
+        } attention;
         struct {
             uint32_t word; /* enum bd_control_word */
             bool is_float; /* else a whole number, converted */
@@ -201,6 +210,11 @@ bd_tensor bd_valid(bd_graph *graph, bd_tensor control, int64_t batch);
 bd_tensor bd_pack(bd_graph *graph, const bd_tensor *parts, const int64_t *offsets, int count, int64_t total);
 bd_tensor bd_control_step(bd_graph *graph, bd_tensor control, bd_tensor rates, bd_tensor loss, bd_tensor correct,
                           bd_tensor nonfinite /* or BD_NONE */);
+
+/* The parts of bd_self_attention's gradient. The sums have the accumulators' format. */
+bd_tensor bd_attention_sum(bd_graph *graph, bd_tensor qkv, int64_t heads, bool causal);
+bd_tensor bd_attention_grad(bd_graph *graph, bd_tensor qkv, bd_tensor y, bd_tensor sum, bd_tensor dy, int64_t heads,
+                            bool causal);
 
 /* Operands checked to be of fitting groups, not one: bd_conv2d's way to grouped.c. */
 bd_tensor bd_grouped_conv2d(bd_graph *graph, bd_tensor x, bd_tensor weight, bd_window window);

@@ -43,6 +43,10 @@ static const bd_op_info infos[BD_OP_COUNT] = {
     ROW(CONV2D_DATA, "conv2d_data", CONTRACTION, 2),
     ROW(CONV2D_WEIGHT, "conv2d_weight", CONTRACTION, 2),
 
+    ROW(ATTENTION, "attention", ATTENTION, 1),
+    ROW(ATTENTION_SUM, "attention_sum", ATTENTION, 1),
+    ROW(ATTENTION_GRAD, "attention_grad", ATTENTION, 4),
+
     ROW(ASSIGN, "assign", EFFECT, 2),
     ROW(CONTROL_STEP, "control_step", EFFECT, -1),
 };

@@ -66,6 +66,7 @@ static bool launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *targ
         break;
     }
     case BD_KERNEL_CONTRACTION: return bd_contraction_launch(plan, kernel, target);
+    case BD_KERNEL_ATTENTION: bd_attention_launch(plan, kernel, target); break;
     case BD_KERNEL_CONTROL:
     case BD_KERNEL_LIBRARY: kernel->groups[0] = kernel->groups[1] = kernel->groups[2] = 1; break;
     }
@@ -101,6 +102,10 @@ static void count_work(const bd_plan *plan, bd_kernel *kernel)
             kernel->flops += 2u * (uint64_t)c.batch * (uint64_t)c.m * (uint64_t)c.n * (uint64_t)c.k;
             break;
         }
+        case BD_CLASS_ATTENTION:
+            if (kernel->nodes[i] == kernel->anchor)
+                kernel->flops += bd_attention_flops(graph, kernel->anchor);
+            break;
         case BD_CLASS_WINDOW:
             if (node->op == BD_OP_MAX_POOL || node->op == BD_OP_AVG_POOL)
                 kernel->flops += elements * (uint64_t)(node->attr.window.size[0] * node->attr.window.size[1]);
@@ -172,7 +177,8 @@ static uint32_t cut_operands(const bd_plan *plan, bd_kernel *kernel, const bd_ta
 
 static void name_kernel(const bd_plan *plan, bd_kernel *kernel)
 {
-    static const char *const classes[] = { "pointwise", "rows", "columns", "contraction", "control", "library" };
+    static const char *const classes[] = { "pointwise", "rows",    "columns", "contraction",
+                                           "attention", "control", "library" };
     const bd_graph *graph = plan->graph;
     bd_tensor main = kernel->anchor != BD_NONE ? kernel->anchor : kernel->nodes[kernel->node_count - 1];
     int length =

@@ -228,6 +228,7 @@ bd_status bd_kernel_source(const bd_plan *plan, const bd_kernel *kernel, const b
     case BD_KERNEL_ROWS: bd_print_rows(&printer); break;
     case BD_KERNEL_COLUMNS: bd_print_columns(&printer); break;
     case BD_KERNEL_CONTRACTION: bd_print_contraction(&printer); break;
+    case BD_KERNEL_ATTENTION: bd_print_attention(&printer); break;
     case BD_KERNEL_CONTROL: bd_print_control(&printer); break;
     case BD_KERNEL_LIBRARY: break;
     }

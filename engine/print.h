@@ -21,10 +21,18 @@ void bd_print_columns(bd_printer *printer);
 void bd_print_contraction(bd_printer *printer);
 void bd_print_contraction_simd(bd_printer *printer);   /* of tile BD_TILE_SIMD */
 void bd_print_contraction_matrix(bd_printer *printer); /* of tile BD_TILE_MATRIX */
+void bd_print_attention(bd_printer *printer);
 void bd_print_control(bd_printer *printer);
+
+/* The function behind the macro NAME_GET(x): the element of linear index x, with everything that was fused into the load. OpenCL:
+ * NAME_GET8(x), eight from there on. */
+void bd_print_value(bd_printer *printer, const char *name, bd_tensor input);
 
 /* A contraction's sizes, the macros and functions that read its operands, and the function that stores its results. */
 void bd_print_operands(bd_printer *printer);
+
+/* The binding of an operand's buffer. */
+int bd_print_binding(const bd_kernel *kernel, int number);
 
 /* Evaluates and stores every node of the kernel in `space` that is an operand, at `index`. */
 void bd_print_stores(bd_printer *printer, bd_space space, const char *index);

@@ -2,8 +2,7 @@
 #include "print.h"
 #include "tile.h"
 
-/* The binding of an operand's buffer. */
-static int binding_of(const bd_kernel *kernel, int number)
+int bd_print_binding(const bd_kernel *kernel, int number)
 {
     int binding = 0;
     for (int i = 0; i < number; i++)
@@ -35,7 +34,7 @@ static void print_pieces(bd_printer *printer, char operand, bd_tensor input, int
         bd_text_append(&printer->macros,
                        "layout(set = 0, binding = %d) readonly buffer Pieces%c { uvec4 pieces_%c[]; };\n"
                        "#define %c_PIECE(x) pieces_%c[(x) / 8u]\n",
-                       binding_of(kernel, number), operand, operand, operand, operand);
+                       bd_print_binding(kernel, number), operand, operand, operand, operand);
 }
 
 /* MULTIPLY_GROUP(c, a, b, keep): c = a b, plus c if `keep`, of 64 x n numbers of which each work-item has n / 2. */

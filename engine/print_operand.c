@@ -98,8 +98,8 @@ static void print_taps_back(bd_text *macros, const bd_window *w, const bd_shape 
         sy, width, sx, channels);
 }
 
-/* The function that gives an element. Eights of an operand that is a buffer as it is are loaded at once. */
-static void print_value(bd_printer *printer, char operand, bd_tensor input)
+/* Eights of an operand that is a buffer as it is are loaded at once. */
+void bd_print_value(bd_printer *printer, const char *operand, bd_tensor input)
 {
     const bool opencl = printer->dialect == BD_DIALECT_OPENCL;
     const bd_graph *graph = printer->plan->graph;
@@ -112,19 +112,19 @@ static void print_value(bd_printer *printer, char operand, bd_tensor input)
     const bool plain =
         number >= 0 && printer->kernel->operands[number].parts == 1 && (format == BD_F32 || format == BD_F16);
     if (opencl && plain)
-        bd_text_append(&printer->macros, "#define %c_GET8(x) BD_LOAD8_%s(b%d, x)\n", operand, bd_format_name(format),
+        bd_text_append(&printer->macros, "#define %s_GET8(x) BD_LOAD8_%s(b%d, x)\n", operand, bd_format_name(format),
                        number);
     else if (opencl)
         bd_text_append(&printer->macros,
-                       "#define %c_GET8(x) (float8)(%c_GET(x), %c_GET((x) + 1u), %c_GET((x) + 2u), %c_GET((x) + 3u), "
-                       "%c_GET((x) + 4u), %c_GET((x) + 5u), %c_GET((x) + 6u), %c_GET((x) + 7u))\n",
+                       "#define %s_GET8(x) (float8)(%s_GET(x), %s_GET((x) + 1u), %s_GET((x) + 2u), %s_GET((x) + 3u), "
+                       "%s_GET((x) + 4u), %s_GET((x) + 5u), %s_GET((x) + 6u), %s_GET((x) + 7u))\n",
                        operand, operand, operand, operand, operand, operand, operand, operand, operand);
     bd_text_append(&printer->macros,
-                   opencl ? "#define %c_GET(x) value_%c(BD_BUFFERS, x)\n" : "#define %c_GET(x) value_%c(x)\n", operand,
+                   opencl ? "#define %s_GET(x) value_%s(BD_BUFFERS, x)\n" : "#define %s_GET(x) value_%s(x)\n", operand,
                    operand);
     bd_text_append(bd_emitter_text(emitter),
-                   opencl ? "static inline float value_%c(BD_ARGUMENTS, const uint x)\n{\n"
-                          : "float value_%c(const uint x)\n{\n",
+                   opencl ? "static inline float value_%s(BD_ARGUMENTS, const uint x)\n{\n"
+                          : "float value_%s(const uint x)\n{\n",
                    operand);
     const int mark = bd_emit_open(emitter);
     const char *value = bd_emit_value(emitter, input, "x");
@@ -192,7 +192,7 @@ void bd_print_operands(bd_printer *printer)
                                                : "BD_ADD_f16(sum, bd_round_f16((a) * (b)))",
                    node->accumulator != BD_F16 ? "fma(a, b, sum)"
                                                : "bd_round_f16_8((sum) + bd_round_f16_8((a) * (b)))");
-    print_value(printer, 'A', node->inputs[0]);
-    print_value(printer, 'B', node->inputs[1]);
+    bd_print_value(printer, "A", node->inputs[0]);
+    bd_print_value(printer, "B", node->inputs[1]);
     print_store(printer, &c);
 }

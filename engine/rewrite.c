@@ -9,7 +9,8 @@ typedef struct rewriter {
     const bd_graph *from;
     bd_graph *to;
     const bd_target *target;
-    bd_tensor *mapped; /* one a node of `from` */
+    bd_tensor *mapped;                /* one a node of `from` */
+    bd_composed_attention *attention; /* one a node of `from`, of use for ATTENTION */
 } rewriter;
 
 static int64_t smaller(int64_t a, int64_t b)
@@ -101,6 +102,52 @@ static void copy_chunked(rewriter *r, bd_tensor old, int64_t chunks)
     r->mapped[old] = result;
 }
 
+/* The forward node of the same attention that comes before `node` and was composed, or BD_NONE. */
+static bd_tensor find_forward(const rewriter *r, const bd_node *node, bd_tensor end)
+{
+    for (bd_tensor t = end - 1; t >= 0; t--) {
+        const bd_node *other = &r->from->nodes[t];
+        if (other->op == BD_OP_ATTENTION && r->mapped[t] != 0 && other->inputs[0] == node->inputs[0] &&
+            other->attr.attention.heads == node->attr.attention.heads &&
+            other->attr.attention.causal == node->attr.attention.causal)
+            return t;
+    }
+    return BD_NONE;
+}
+
+/* Attention as other operations: products in the accumulator's format, the result in the node's, all else in F32. */
+static void copy_composed(rewriter *r, bd_tensor old)
+{
+    const bd_node *node = &r->from->nodes[old];
+    const int64_t heads = node->attr.attention.heads;
+    const bd_tensor first = r->to->node_count, qkv = r->mapped[node->inputs[0]];
+    const bd_tensor forward = find_forward(r, node, old);
+    r->to->layer = node->layer;
+    r->attention[old] = forward == BD_NONE ? bd_compose_attention(r->to, qkv, heads, node->attr.attention.causal)
+                                           : r->attention[forward];
+    const bd_composed_attention *parts = &r->attention[old];
+    bd_tensor result;
+    if (node->op == BD_OP_ATTENTION)
+        result = bd_compose_attention_result(r->to, parts, qkv, heads);
+    else if (node->op == BD_OP_ATTENTION_SUM)
+        result = bd_compose_attention_sum(r->to, parts);
+    else
+        result = bd_compose_attention_grad(r->to, parts, qkv, r->mapped[node->inputs[3]], heads);
+    for (bd_tensor t = first; t < r->to->node_count; t++) {
+        bd_node *copy = &r->to->nodes[t];
+        copy->role = node->role;
+        copy->accumulator = copy->op == BD_OP_MATMUL ? node->accumulator : BD_F32;
+        copy->format = copy->accumulator;
+    }
+    /* The last operation that computes, and the views of it. */
+    for (bd_tensor t = result; t >= first; t = r->to->nodes[t].inputs[0]) {
+        r->to->nodes[t].format = node->format;
+        if (bd_op_get_info(r->to->nodes[t].op)->class != BD_CLASS_VIEW)
+            break;
+    }
+    r->mapped[old] = result;
+}
+
 /* A node that stores its value where the pack wants it. */
 static void materialise_part(rewriter *r, bd_tensor pack, int part, bd_format format)
 {
@@ -159,6 +206,10 @@ static bd_status copy_nodes(rewriter *r, const bool *live, const bd_compile_opti
             continue;
         const bd_op_class class = bd_op_get_info(node->op)->class;
         int64_t chunks = 1;
+        if (class == BD_CLASS_ATTENTION && r->target->is_cpu) {
+            copy_composed(r, t);
+            continue;
+        }
         if (node->chunks <= 1 && node->op == BD_OP_SUM) {
             bd_extent extent = bd_reduction_extent(r->from, t);
             chunks = sum_chunks(r->target, &extent);
@@ -193,10 +244,11 @@ bd_status bd_rewrite(const bd_graph *graph, const bd_target *target, const bd_co
     bd_status status = bd_graph_status(graph, error);
     if (status != BD_OK)
         return status;
-    rewriter r = { graph, NULL, target, calloc((size_t)graph->node_count + 1, sizeof(bd_tensor)) };
+    rewriter r = { graph, NULL, target, calloc((size_t)graph->node_count + 1, sizeof(bd_tensor)),
+                   calloc((size_t)graph->node_count + 1, sizeof(bd_composed_attention)) };
     bool *live = calloc((size_t)graph->node_count + 1, sizeof *live);
     status = bd_graph_create(&r.to, error);
-    if (status == BD_OK && (!r.mapped || !live))
+    if (status == BD_OK && (!r.mapped || !r.attention || !live))
         status = bd_fail(error, BD_ERROR_MEMORY, "out of memory for the compiled graph");
     if (status == BD_OK) {
         status = copy_layers(graph, r.to, error);
@@ -206,6 +258,7 @@ bd_status bd_rewrite(const bd_graph *graph, const bd_target *target, const bd_co
             status = bd_graph_status(r.to, error);
     }
     free(r.mapped);
+    free(r.attention);
     free(live);
     if (status != BD_OK)
         bd_graph_destroy(&r.to);

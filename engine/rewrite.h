@@ -5,9 +5,22 @@
 #include "kernel.h"
 
 /* Copies the nodes that effects need, in order. Sums and contractions with too few results to fill the device become a
- * chunked node of accumulator format and a sum over its chunks: only the order of the sum changes. Parts of a PACK that no
+ * chunked node of accumulator format and a sum over its chunks: only the order of the sum changes. On CPU drivers attention becomes products and a
+ * softmax. Parts of a PACK that no
  * kernel would store on its own get a CAST that does. */
 bd_status bd_rewrite(const bd_graph *graph, const bd_target *target, const bd_compile_options *options, bd_graph **copy,
                      bd_error *error);
+
+/* What the operations of one attention share where they are composed: [n, h, t, 1] and [n, h, t, t]. */
+typedef struct bd_composed_attention {
+    bd_tensor largest, total, weights;
+} bd_composed_attention;
+/* Appended with the graph's layer; formats are the caller's to give. */
+bd_composed_attention bd_compose_attention(bd_graph *graph, bd_tensor qkv, int64_t heads, bool causal);
+bd_tensor bd_compose_attention_result(bd_graph *graph, const bd_composed_attention *parts, bd_tensor qkv,
+                                      int64_t heads);
+bd_tensor bd_compose_attention_sum(bd_graph *graph, const bd_composed_attention *parts);
+bd_tensor bd_compose_attention_grad(bd_graph *graph, const bd_composed_attention *parts, bd_tensor qkv, bd_tensor dy,
+                                    int64_t heads);
 
 #endif

@@ -49,4 +49,11 @@ void bd_group_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *ta
 /* Chooses the tile and the launch of a contraction kernel; false where no variant is left that computes rightly. */
 bool bd_contraction_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *target);
 
+/* The products of attention: two forward, of which the rows' sums alone take one; five backward, which makes the scores again. */
+uint64_t bd_attention_flops(const bd_graph *graph, bd_tensor node);
+/* Does one block of a kernel of BD_KERNEL_ATTENTION hold all tokens? */
+bool bd_attention_whole(const bd_graph *graph, const bd_kernel *kernel);
+/* Chooses the tile and the launch of such a kernel. */
+void bd_attention_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *target);
+
 #endif

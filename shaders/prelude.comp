@@ -150,6 +150,16 @@ uint bd_encode_f16(float x)
 #define BD_LOAD_f16(buffer, i) bd_decode_f16(uint(buffer[i]))
 #endif
 
+// Four elements from i on, a multiple of 4, of a buffer declared in fours.
+#define BD_FOUR_f32 vec4
+#define BD_FOUR_f16 uvec2
+#define BD_LOAD4_f32(fours, i) fours[(i) / 4u]
+#define BD_LOAD4_f16(fours, i) bd_decode4_f16(fours[(i) / 4u])
+vec4 bd_decode4_f16(uvec2 bits)
+{
+    return vec4(bd_decode_f16(bits.x), bd_decode_f16(bits.x >> 16), bd_decode_f16(bits.y), bd_decode_f16(bits.y >> 16));
+}
+
 // Texels: what CPU drivers' kernels read. Mesa 22.3's lavapipe takes 5 ns to fetch eight of them, 50 to load from a buffer.
 #define BD_TEXELS_f32 samplerBuffer
 #define BD_TEXELS_f16 samplerBuffer

@@ -295,7 +295,9 @@ CASE(depthwise_data, bd_depthwise_data(g, x[0], x[1], overlapping, BD_SHAPE(2, 5
 CASE(depthwise_layer, bd_depthwise_conv(g, x[0], bd_same_window(g, x[0], 3, 2), true, "dw"))
 CASE(grouped, bd_conv2d(g, x[0], x[1], overlapping))
 CASE(global_average, bd_global_avg_pool(g, x[0]))
-CASE(attention, bd_attention(g, x[0], 2, 3, "attention"))
+CASE(attention, bd_attention(g, x[0], 2, 3, false, "attention"))
+CASE(attention_alone, bd_self_attention(g, x[0], 2, false))
+CASE(attention_causal, bd_self_attention(g, x[0], 2, true))
 
 static const bd_window same = { .size = { 3, 3 }, .stride = { 1, 1 }, .pad = { { 1, 1 }, { 1, 1 } } };
 static bd_tensor with_control(bd_graph *g, bd_tensor x)
@@ -401,6 +403,8 @@ static const gradient_case cases[] = {
     TWO(grouped, SIGNED, BD_SHAPE(2, 5, 4, 6), BD_SHAPE(3, 2, 2, 3)),
     ONE(global_average, SIGNED, IMAGES),
     ONE(attention, SIGNED, BD_SHAPE(2, 3, 4)),
+    ONE(attention_alone, SIGNED, BD_SHAPE(2, 3, 18)),
+    ONE(attention_causal, SIGNED, BD_SHAPE(2, 5, 6)),
     ONE(linear, SIGNED, BD_SHAPE(4, 2)),
     ONE(linear_rows, SIGNED, BD_SHAPE(2, 2, 3)),
     ONE(conv_layer, SIGNED, BD_SHAPE(2, 4, 3, 2)),

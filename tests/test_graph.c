@@ -196,6 +196,17 @@ START_TEST(matmul_shapes)
 }
 END_TEST
 
+START_TEST(attention_shapes)
+{
+    bd_tensor qkv = input(BD_SHAPE(2, 5, 24)), y = bd_self_attention(graph, qkv, 2, true);
+    expect_shape(y, BD_SHAPE(2, 5, 8));
+    expect_shape(bd_attention_sum(graph, qkv, 2, true), BD_SHAPE(2, 2, 5));
+    expect_error(bd_self_attention(graph, input(BD_SHAPE(2, 5, 24)), 3, false), "attention", "3 heads", "2x5x24", NULL);
+    expect_error(bd_self_attention(graph, input(BD_SHAPE(2, 5, 24)), 0, false), "0 heads", NULL);
+    expect_error(bd_self_attention(graph, input(BD_SHAPE(5, 24)), 2, false), "5x24", NULL);
+}
+END_TEST
+
 START_TEST(window_shapes)
 {
     bd_window window = { .size = { 3, 2 }, .stride = { 2, 1 }, .pad = { { 1, 1 }, { 0, 1 } } };
@@ -438,6 +449,7 @@ int main(void)
     tcase_add_test(tests, movement_errors);
     tcase_add_test(tests, reduction_shapes);
     tcase_add_test(tests, matmul_shapes);
+    tcase_add_test(tests, attention_shapes);
     tcase_add_test(tests, window_shapes);
     tcase_add_test(tests, the_first_error_sticks);
     tcase_add_test(tests, layers_survive_an_error_within);

@@ -103,6 +103,9 @@ static bd_status compute(const bd_evaluation *evaluation, bd_tensor tensor, doub
     case BD_OP_DEPTHWISE:
     case BD_OP_DEPTHWISE_DATA:
     case BD_OP_DEPTHWISE_WEIGHT: bd_evaluate_depthwise(evaluation, node, result); return BD_OK;
+    case BD_OP_ATTENTION:
+    case BD_OP_ATTENTION_SUM:
+    case BD_OP_ATTENTION_GRAD: return bd_evaluate_attention(evaluation, node, result, error);
     case BD_OP_ASSIGN:
         memcpy(result, bd_evaluated(evaluation, node, 1), (size_t)bd_shape_elements(&node->shape) * sizeof *result);
         return BD_OK;

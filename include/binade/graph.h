@@ -121,6 +121,12 @@ BD_API bd_tensor bd_argmax(bd_graph *graph, bd_tensor x, int axis);
 /* a [batch..., m, k], b [batch..., k, n] -> [batch..., m, n]; transposed operands are stored [k, m] and [n, k]. */
 BD_API bd_tensor bd_matmul(bd_graph *graph, bd_tensor a, bd_tensor b, bool transpose_a, bool transpose_b);
 
+/* Self-attention (Vaswani et al., arXiv:1706.03762): qkv [n, tokens, 3 * heads * key], of each token the queries of all heads, then
+ * keys, then values, gives softmax(q k' / sqrt(key)) v of each head as [n, tokens, heads * key]. Causal: a token sees none behind it.
+ * One operation and one rounding: sums of products are made in the accumulators' format, all else between in F32 (matrix units
+ * multiply halves, to which the weights are then rounded first); the scores are stored nowhere. */
+BD_API bd_tensor bd_self_attention(bd_graph *graph, bd_tensor qkv, int64_t heads, bool causal);
+
 typedef struct bd_window { /* of a convolution or a pooling; height first */
     int64_t size[2], stride[2], pad[2][2] /* [axis][before, after] */;
 } bd_window;
@@ -186,8 +192,8 @@ BD_API bd_tensor bd_layer_norm(bd_graph *graph, bd_tensor x, float epsilon, cons
 BD_API bd_tensor bd_dropout(bd_graph *graph, bd_tensor x, float rate, bool training);
 /* Self-attention (Vaswani et al., arXiv:1706.03762) over x [n, tokens, width], as Keras's MultiHeadAttention: queries, keys and
  * values of `heads` * `key` numbers, softmax(q k' / sqrt(key)) v, and a linear layer back to width. One weight makes the three:
- * [width, 3 * heads * key], queries first. */
-BD_API bd_tensor bd_attention(bd_graph *graph, bd_tensor x, int64_t heads, int64_t key, const char *name);
+ * [width, 3 * heads * key], queries first. Causal: a token sees none behind it. */
+BD_API bd_tensor bd_attention(bd_graph *graph, bd_tensor x, int64_t heads, int64_t key, bool causal, const char *name);
 BD_API bd_tensor bd_global_avg_pool(bd_graph *graph, bd_tensor x); /* [n, h, w, c] -> [n, c] */
 BD_API bd_tensor bd_gelu(bd_graph *graph, bd_tensor x);    /* x/2 (1 + erf(x / sqrt 2)): Hendrycks, arXiv:1606.08415 */
 BD_API bd_tensor bd_flatten(bd_graph *graph, bd_tensor x); /* [n, ...] -> [n, m] */

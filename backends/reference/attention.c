@@ -1,0 +1,116 @@
+/* Self-attention of qkv [n, tokens, 3 * heads * depth], its rows' sums and its gradient, by their definitions: row after row of
+ * scores, a softmax, a product. */
+#include "evaluate.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+typedef struct attention {
+    int64_t sequences, tokens, heads, depth;
+    bool causal;
+    const double *qkv;
+} attention;
+
+/* Number `d` of a token's queries (0), keys (1) or values (2). */
+static int64_t place(const attention *a, int64_t sequence, int64_t head, int64_t token, int which, int64_t d)
+{
+    return (((sequence * a->tokens + token) * 3 + which) * a->heads + head) * a->depth + d;
+}
+
+static int64_t result_place(const attention *a, int64_t sequence, int64_t head, int64_t token, int64_t d)
+{
+    return ((sequence * a->tokens + token) * a->heads + head) * a->depth + d;
+}
+
+/* How many keys a query sees. */
+static int64_t seen(const attention *a, int64_t query)
+{
+    return a->causal ? query + 1 : a->tokens;
+}
+
+static void make_scores(const attention *a, int64_t sequence, int64_t head, int64_t query, double *scores)
+{
+    for (int64_t key = 0; key < seen(a, query); key++) {
+        double sum = 0;
+        for (int64_t d = 0; d < a->depth; d++)
+            sum += a->qkv[place(a, sequence, head, query, 0, d)] * a->qkv[place(a, sequence, head, key, 1, d)];
+        scores[key] = sum / sqrt((double)a->depth);
+    }
+}
+
+/* log(sum of exp(scores)); NaN where a score is one. */
+static double log_sum(const double *scores, int64_t count)
+{
+    double largest = scores[0], sum = 0;
+    for (int64_t i = 1; i < count; i++)
+        if (isnan(scores[i]) || scores[i] > largest)
+            largest = scores[i];
+    for (int64_t i = 0; i < count; i++)
+        sum += exp(scores[i] - largest);
+    return largest + log(sum);
+}
+
+static void result_row(const attention *a, int64_t sequence, int64_t head, int64_t query, double *scores,
+                       double *result)
+{
+    make_scores(a, sequence, head, query, scores);
+    const double sum = log_sum(scores, seen(a, query));
+    for (int64_t key = 0; key < seen(a, query); key++)
+        for (int64_t d = 0; d < a->depth; d++)
+            result[result_place(a, sequence, head, query, d)] +=
+                exp(scores[key] - sum) * a->qkv[place(a, sequence, head, key, 2, d)];
+}
+
+/* With weights p = exp(score - sum): dv = p' dy, dp = dy v', dscore = p (dp - dy . y). */
+static void gradient_row(const attention *a, int64_t sequence, int64_t head, int64_t query, const double *y, double sum,
+                         const double *dy, double *scores, double *result)
+{
+    const double scale = 1 / sqrt((double)a->depth);
+    const int64_t row = result_place(a, sequence, head, query, 0);
+    double mean = 0;
+    for (int64_t d = 0; d < a->depth; d++)
+        mean += dy[row + d] * y[row + d];
+    make_scores(a, sequence, head, query, scores);
+    for (int64_t key = 0; key < seen(a, query); key++) {
+        const double weight = exp(scores[key] - sum);
+        double slope = 0;
+        for (int64_t d = 0; d < a->depth; d++) {
+            slope += dy[row + d] * a->qkv[place(a, sequence, head, key, 2, d)];
+            result[place(a, sequence, head, key, 2, d)] += weight * dy[row + d];
+        }
+        slope = weight * (slope - mean) * scale;
+        for (int64_t d = 0; d < a->depth; d++) {
+            result[place(a, sequence, head, query, 0, d)] += slope * a->qkv[place(a, sequence, head, key, 1, d)];
+            result[place(a, sequence, head, key, 1, d)] += slope * a->qkv[place(a, sequence, head, query, 0, d)];
+        }
+    }
+}
+
+bd_status bd_evaluate_attention(const bd_evaluation *evaluation, const bd_node *node, double *result, bd_error *error)
+{
+    const bd_shape *shape = bd_input_shape(evaluation, node, 0);
+    const int64_t heads = node->attr.attention.heads;
+    const attention a = { .sequences = shape->dim[0],
+                          .tokens = shape->dim[1],
+                          .heads = heads,
+                          .depth = shape->dim[2] / 3 / heads,
+                          .causal = node->attr.attention.causal,
+                          .qkv = bd_evaluated(evaluation, node, 0) };
+    double *scores = calloc((size_t)a.tokens, sizeof *scores);
+    if (!scores)
+        return bd_fail(error, BD_ERROR_MEMORY, "no memory on the host for a row of scores");
+    for (int64_t row = 0; row < a.sequences * a.heads * a.tokens; row++) {
+        const int64_t sequence = row / a.tokens / a.heads, head = row / a.tokens % a.heads, query = row % a.tokens;
+        if (node->op == BD_OP_ATTENTION) {
+            result_row(&a, sequence, head, query, scores, result);
+        } else if (node->op == BD_OP_ATTENTION_SUM) {
+            make_scores(&a, sequence, head, query, scores);
+            result[row] = log_sum(scores, seen(&a, query));
+        } else {
+            gradient_row(&a, sequence, head, query, bd_evaluated(evaluation, node, 1),
+                         bd_evaluated(evaluation, node, 2)[row], bd_evaluated(evaluation, node, 3), scores, result);
+        }
+    }
+    free(scores);
+    return BD_OK;
+}

@@ -14,7 +14,7 @@ typedef struct training_options {
     bool nesterov, augment, no_fusion, json, quiet;
 } training_options;
 
-enum { TRAINING_ROWS = 24 };
+enum { TRAINING_ROWS = 23 };
 
 /* What --precision may be, for help texts. */
 #define PRECISION_HELP                                                                                                 \

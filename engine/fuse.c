@@ -183,15 +183,36 @@ static void know_rows(fuser *f, const bd_kernel *kernel)
 static const char *path_index(fuser *f, bd_tensor input, const char *index, bd_tensor *base)
 {
     const bd_graph *graph = f->graph;
-    while (class_of(f, input) == BD_CLASS_VIEW) {
-        const bd_node *view = &graph->nodes[input];
-        index = view->op == BD_OP_PAD ? NULL : index;
-        if (index)
-            index = bd_emit_view(f->emitter, view, &graph->nodes[view->inputs[0]].shape, index);
-        input = view->inputs[0];
+    for (;;) {
+        const bd_node *node = &graph->nodes[input];
+        const bool cast = node->op == BD_OP_CAST && node->recompute;
+        if (class_of(f, input) != BD_CLASS_VIEW && !cast)
+            break;
+        index = node->op == BD_OP_PAD ? NULL : index;
+        if (index && !cast)
+            index = bd_emit_view(f->emitter, node, &graph->nodes[node->inputs[0]].shape, index);
+        input = node->inputs[0];
     }
     *base = input;
     return index;
+}
+
+/* One of the bases that a node reads, through views and what is recomputed, and where; index NULL as above. */
+typedef bool (*visit_read)(void *user, bd_tensor base, const char *index);
+
+/* Visits what `node` reads when it is evaluated at `index`, until a visit returns false; returns whether none did. */
+static bool each_read(fuser *f, bd_tensor node, const char *index, visit_read visit, void *user)
+{
+    const bd_node *n = &f->graph->nodes[node];
+    bool all = true;
+    for (int i = n->op == BD_OP_ASSIGN ? 1 : 0; i < n->input_count && all; i++) {
+        bd_tensor base;
+        if (n->inputs[i] == BD_NONE)
+            continue;
+        const char *at = path_index(f, n->inputs[i], index, &base);
+        all = f->graph->nodes[base].recompute ? each_read(f, base, at, visit, user) : visit(user, base, at);
+    }
+    return all;
 }
 
 /* The space of `kernel` whose index `index` is, if any. */
@@ -212,22 +233,36 @@ static bool index_space(const bd_kernel *kernel, const char *index, int64_t elem
     return false;
 }
 
+static void adopt(fuser *f, int kernel, bd_tensor node, bd_space space);
+
+/* A node that is evaluated in a kernel, and what comes of its reads. */
+typedef struct evaluation {
+    fuser *f;
+    int kernel;
+    bool window;
+    bd_space space;
+    bd_tensor variable; /* that it overwrites */
+} evaluation;
+
+static bool adopt_read(void *user, bd_tensor base, const char *index)
+{
+    const evaluation *e = user;
+    bd_space at;
+    if (e->f->floating[base] && !e->window &&
+        index_space(&e->f->plan->kernels[e->kernel], index, elements_of(e->f, base), &at))
+        adopt(e->f, e->kernel, base, at);
+    else if (e->f->floating[base])
+        settle(e->f, base);
+    return true;
+}
+
 /* Takes a floating node into the kernel, with the floating nodes that it reads, where indices allow; else settles them. */
 static void adopt(fuser *f, int kernel, bd_tensor node, bd_space space)
 {
     if (!f->floating[node])
         return;
-    const bool window = class_of(f, node) == BD_CLASS_WINDOW;
-    for (int i = 0; i < f->graph->nodes[node].input_count; i++) {
-        bd_tensor base;
-        bd_kernel *k = &f->plan->kernels[kernel];
-        const char *index = path_index(f, f->graph->nodes[node].inputs[i], space_name(k, space), &base);
-        bd_space at;
-        if (f->floating[base] && !window && index_space(k, index, elements_of(f, base), &at))
-            adopt(f, kernel, base, at);
-        else if (f->floating[base])
-            settle(f, base);
-    }
+    evaluation e = { .f = f, .kernel = kernel, .window = class_of(f, node) == BD_CLASS_WINDOW };
+    each_read(f, node, space_name(&f->plan->kernels[kernel], space), adopt_read, &e);
     add_node(f, kernel, node, space);
 }
 
@@ -244,25 +279,23 @@ static void settle(fuser *f, bd_tensor node)
     f->order[kernel] = FRONT + f->next_front++; /* behind what it reads */
 }
 
+static bool fitting_read(void *user, bd_tensor base, const char *index)
+{
+    const evaluation *e = user;
+    const fuser *f = e->f;
+    bd_space at;
+    if (f->graph->nodes[base].op == BD_OP_PACK && find_latest(f, base).kernel == e->kernel)
+        return false; /* complete only after this kernel */
+    return f->plan->kernel_of[base] != e->kernel ||
+           (!e->window && f->space[base] != BD_SPACE_OPERAND &&
+            index_space(&f->plan->kernels[e->kernel], index, elements_of(f, base), &at) && at == f->space[base]);
+}
+
 /* Can `node` be evaluated in `kernel` at `space`? */
 static bool fits(fuser *f, int kernel, bd_tensor node, bd_space space)
 {
-    const bd_kernel *k = &f->plan->kernels[kernel];
-    const bool window = class_of(f, node) == BD_CLASS_WINDOW;
-    const bd_node *n = &f->graph->nodes[node];
-    for (int i = n->op == BD_OP_ASSIGN ? 1 : 0; i < n->input_count; i++) {
-        bd_tensor base;
-        const char *index = path_index(f, n->inputs[i], space_name(k, space), &base);
-        if (f->graph->nodes[base].op == BD_OP_PACK && find_latest(f, base).kernel == kernel)
-            return false; /* complete only after this kernel */
-        if (f->plan->kernel_of[base] != kernel)
-            continue;
-        bd_space at;
-        if (window || f->space[base] == BD_SPACE_OPERAND || !index_space(k, index, elements_of(f, base), &at) ||
-            at != f->space[base])
-            return false;
-    }
-    return true;
+    evaluation e = { .f = f, .kernel = kernel, .window = class_of(f, node) == BD_CLASS_WINDOW };
+    return each_read(f, node, space_name(&f->plan->kernels[kernel], space), fitting_read, &e);
 }
 
 static bool reads_reduction(const fuser *f, int kernel, bd_tensor node)
@@ -272,8 +305,9 @@ static bool reads_reduction(const fuser *f, int kernel, bd_tensor node)
         if (n->inputs[i] == BD_NONE)
             continue;
         bd_tensor base = bd_view_base(f->graph, n->inputs[i]);
-        if (f->plan->kernel_of[base] == kernel &&
-            (f->space[base] == BD_SPACE_REDUCED || reads_reduction(f, kernel, base)))
+        const bool here = f->plan->kernel_of[base] == kernel;
+        if ((here && f->space[base] == BD_SPACE_REDUCED) ||
+            ((here || f->graph->nodes[base].recompute) && reads_reduction(f, kernel, base)))
             return true;
     }
     return false;
@@ -397,6 +431,11 @@ static void place_reduction(fuser *f, bd_tensor node)
     add_node(f, kernel, node, BD_SPACE_REDUCED);
 }
 
+static void visit_settle(void *user, bd_tensor base)
+{
+    settle(user, base);
+}
+
 /* A floating elementwise node that nobody else reads becomes the contraction's prologue. A longer chain does not: a prologue is
  * evaluated again for every tile that an element is part of. */
 static void adopt_operand(fuser *f, int kernel, bd_tensor node)
@@ -408,8 +447,7 @@ static void adopt_operand(fuser *f, int kernel, bd_tensor node)
         settle(f, node);
         return;
     }
-    for (int i = 0; i < f->graph->nodes[node].input_count; i++)
-        settle(f, bd_view_base(f->graph, f->graph->nodes[node].inputs[i]));
+    bd_visit_bases(f->graph, node, visit_settle, f);
     add_node(f, kernel, node, BD_SPACE_OPERAND);
 }
 
@@ -421,11 +459,8 @@ static bool library_can(const fuser *f, bd_tensor tensor)
         return false;
     for (int i = 0; i < 2; i++) {
         bd_tensor input = node->inputs[i];
-        if (f->graph->nodes[input].format != node->format)
-            return false;
-        while (f->graph->nodes[input].op == BD_OP_RESHAPE)
-            input = f->graph->nodes[input].inputs[0];
-        if (class_of(f, input) == BD_CLASS_VIEW ||
+        input = bd_stored_operand(f->graph, input);
+        if (f->graph->nodes[input].format != node->format || class_of(f, input) == BD_CLASS_VIEW ||
             (bd_is_inline(f->graph, input) && f->graph->nodes[input].op != BD_OP_VARIABLE))
             return false;
     }
@@ -473,6 +508,17 @@ static void visit_reader(void *user, bd_tensor base)
         r->reads = true;
 }
 
+static bool harmless_read(void *user, bd_tensor base, const char *index)
+{
+    const evaluation *e = user;
+    const bd_graph *graph = e->f->graph;
+    bd_space at;
+    if (graph->nodes[base].op != BD_OP_VARIABLE || variable_root(graph, base) != variable_root(graph, e->variable))
+        return true;
+    return base == e->variable && !e->window &&
+           index_space(&e->f->plan->kernels[e->kernel], index, elements_of(e->f, base), &at) && at == e->space;
+}
+
 /* May the kernel overwrite the variable? Not before another reads it, nor if it reads other elements of it itself. */
 static bool may_overwrite(fuser *f, int kernel, bd_tensor variable, bd_space space)
 {
@@ -488,21 +534,10 @@ static bool may_overwrite(fuser *f, int kernel, bd_tensor variable, bd_space spa
             return false;
         if (f->plan->kernel_of[t] != kernel)
             continue;
-        const bd_node *node = &f->graph->nodes[t];
-        if (k->class == BD_KERNEL_CONTRACTION && f->space[t] != BD_SPACE_ELEMENT)
+        evaluation e = { f, kernel, class_of(f, t) != BD_CLASS_ELEMENTWISE, space, variable };
+        if ((k->class == BD_KERNEL_CONTRACTION && f->space[t] != BD_SPACE_ELEMENT) ||
+            !each_read(f, t, space_name(k, f->space[t]), harmless_read, &e))
             return false;
-        for (int i = node->op == BD_OP_ASSIGN ? 1 : 0; i < node->input_count; i++) {
-            bd_tensor base;
-            if (node->inputs[i] == BD_NONE)
-                continue;
-            const char *index = path_index(f, node->inputs[i], space_name(k, f->space[t]), &base);
-            if (f->graph->nodes[base].op != BD_OP_VARIABLE || variable_root(f->graph, base) != r.root)
-                continue;
-            bd_space at;
-            if (base != variable || class_of(f, t) != BD_CLASS_ELEMENTWISE ||
-                !index_space(k, index, elements_of(f, base), &at) || at != space)
-                return false;
-        }
     }
     return true;
 }
@@ -544,11 +579,8 @@ static void place_control(fuser *f, bd_tensor node)
 /* Readers of a pack that float would have nobody to store them. */
 static void place_pack(fuser *f, bd_tensor node)
 {
-    bd_tensor base;
-    for (int i = 0; i < f->graph->nodes[node].input_count; i++) {
-        base = bd_view_base(f->graph, f->graph->nodes[node].inputs[i]);
-        settle(f, base);
-    }
+    for (int i = 0; i < f->graph->nodes[node].input_count; i++)
+        settle(f, bd_view_base(f->graph, f->graph->nodes[node].inputs[i]));
 }
 
 /* ---- results ---- */

@@ -17,13 +17,77 @@ static accumulation accumulate(const bd_graph *graph, bd_tensor tensor)
 {
     const bd_node *node = &graph->nodes[tensor];
     accumulation a = { tensor, "bd_max", "-BD_INFINITY", "", "" };
-    if (node->op == BD_OP_SUM) {
+    if (node->op == BD_OP_DEVIATIONS) {
+        a.start = "0.0f";
+    } else if (node->op == BD_OP_SUM) {
         a.combine = node->accumulator == BD_F16 ? "BD_ADD_f16" : "BD_ADD_f32";
         a.start = "0.0f";
     }
     snprintf(a.name, sizeof a.name, "a%d", (int)tensor);
     snprintf(a.at, sizeof a.at, "at%d", (int)tensor);
     return a;
+}
+
+/* DEVIATIONS: how many values the element at row `r` is of. */
+static void count_members(const bd_node *node, const char *r, char text[120])
+{
+    const unsigned long long each = (unsigned long long)node->attr.reduce.members,
+                             total = (unsigned long long)node->attr.reduce.total;
+    snprintf(text, 120, "BD_FLOAT(%s * %lluu < %lluu ? min(%lluu, %lluu - %s * %lluu) : 0u)", r, each, total, each,
+             total, r, each);
+}
+
+/* DEVIATIONS are summed from a value near the mean, the first of the part, so that little cancels in the end (shifted data:
+ * Chan, Golub and LeVeque, "Algorithms for Computing the Sample Variance", 1983):
+ * sum (x - mean)^2 = sum (x - shift)^2 - (sum (x - shift))^2 / n. Partial results count as often as they have values. */
+static void start_deviations(bd_printer *printer, const accumulation *a, const char *element, const char *index)
+{
+    const bd_node *node = &printer->plan->graph->nodes[a->node];
+    bd_emitter *emitter = printer->emitter;
+    bd_text *text = bd_emitter_text(emitter);
+    bd_text_append(text, "BD_VALUE shift%s = 0.0f, sum%s = 0.0f, count%s = 0.0f;\n", a->name, a->name, a->name);
+    bd_text_append(text, "if (first < last) {\nconst uint r = first;\nconst uint i = %s;\n", element);
+    const int mark = bd_emit_open(emitter);
+    bd_text_append(text, "shift%s = %s;\n", a->name, bd_emit_value(emitter, node->inputs[0], index));
+    bd_emit_close(emitter, mark);
+    if (node->attr.reduce.members) {
+        char members[120];
+        count_members(node, "r", members);
+        bd_text_append(text, "shift%s = BD_DIV(shift%s, %s);\n", a->name, a->name, members);
+    }
+    bd_text_append(text, "}\n");
+}
+
+static void add_deviation(bd_printer *printer, const accumulation *a, const char *value, const char *index)
+{
+    const bd_node *node = &printer->plan->graph->nodes[a->node];
+    bd_text *text = bd_emitter_text(printer->emitter);
+    const char *n = a->name;
+    if (node->attr.reduce.members == 0) {
+        bd_text_append(text, "BD_VALUE d%s = %s - shift%s;\nsum%s += d%s;\n%s = fma(d%s, d%s, %s);\n", n, value, n, n, n, n, n,
+                       n, n);
+        return;
+    }
+    char members[120];
+    const char *squares = bd_emit_value(printer->emitter, node->inputs[1], index);
+    count_members(node, "r", members);
+    bd_text_append(text,
+                   "BD_VALUE n%s = %s;\nBD_VALUE d%s = n%s > 0.0f ? BD_DIV(%s, n%s) - shift%s : 0.0f;\n"
+                   "sum%s += n%s * d%s;\n%s += fma(n%s * d%s, d%s, %s);\n",
+                   n, members, n, n, value, n, n, n, n, n, n, n, n, n, squares);
+}
+
+static void finish_deviations(bd_printer *printer, const accumulation *a)
+{
+    const bd_node *node = &printer->plan->graph->nodes[a->node];
+    bd_text *text = bd_emitter_text(printer->emitter);
+    bd_text_append(text, "BD_REDUCE(BD_ADD_f32, %s);\nBD_REDUCE(BD_ADD_f32, sum%s);\n", a->name, a->name);
+    if (node->attr.reduce.members)
+        bd_text_append(text, "count%s = %lld.0f;\n", a->name, (long long)node->attr.reduce.total);
+    else
+        bd_text_append(text, "count%s = BD_FLOAT(max(last, first + 1u) - first);\n", a->name);
+    bd_text_append(text, "%s = bd_max(%s - BD_DIV(sum%s * sum%s, count%s), 0.0f);\n", a->name, a->name, a->name, a->name,
+                   a->name);
 }
 
 /* Position of the node among the kernel's; -1 if it is not one of them. */
@@ -33,6 +97,22 @@ static int position(const bd_kernel *kernel, bd_tensor tensor)
         if (kernel->nodes[i] == tensor)
             return i;
     return -1;
+}
+
+/* In which pass the value is there, at `input` of the kernel's node `i`. */
+static int pass_of(const bd_printer *printer, bd_tensor input)
+{
+    const bd_graph *graph = printer->plan->graph;
+    if (input == BD_NONE)
+        return 0;
+    const bd_tensor base = bd_view_base(graph, input);
+    const int at = position(printer->kernel, base);
+    int latest = at >= 0 ? printer->pass[at] : 0;
+    for (int i = 0; graph->nodes[base].recompute && i < graph->nodes[base].input_count; i++) {
+        const int pass = pass_of(printer, graph->nodes[base].inputs[i]);
+        latest = pass > latest ? pass : latest;
+    }
+    return latest;
 }
 
 /* In which pass each node's value is there: a reduction one pass after what it sums. */
@@ -46,9 +126,8 @@ static int find_passes(bd_printer *printer)
         const bd_node *node = &graph->nodes[kernel->nodes[i]];
         pass[i] = 0;
         for (int j = 0; j < node->input_count; j++) {
-            int at = node->inputs[j] == BD_NONE ? -1 : position(kernel, bd_view_base(graph, node->inputs[j]));
-            if (at >= 0 && pass[at] > pass[i])
-                pass[i] = pass[at];
+            const int latest = pass_of(printer, node->inputs[j]);
+            pass[i] = latest > pass[i] ? latest : pass[i];
         }
         if (bd_op_get_info(node->op)->class == BD_CLASS_REDUCTION && ++pass[i] > passes)
             passes = pass[i];
@@ -82,6 +161,8 @@ static void print_pass(bd_printer *printer, int number, const char *element, con
             bd_text_append(text, "BD_VALUE %s = %s;\n", a.name, a.start);
             if (graph->nodes[a.node].op == BD_OP_ARGMAX)
                 bd_text_append(text, "float %s = BD_FLOAT(BD_LENGTH);\n", a.at);
+            else if (graph->nodes[a.node].op == BD_OP_DEVIATIONS)
+                start_deviations(printer, &a, element, index);
         }
     start_loop(printer, element);
     int mark = bd_emit_open(emitter);
@@ -93,6 +174,8 @@ static void print_pass(bd_printer *printer, int number, const char *element, con
                 bd_text_append(text,
                                "if (!(%s <= %s) && %s == %s || r == first + lane) { %s = %s; %s = BD_FLOAT(r); }\n",
                                value, a.name, a.name, a.name, a.name, value, a.at);
+            else if (graph->nodes[a.node].op == BD_OP_DEVIATIONS)
+                add_deviation(printer, &a, value, index);
             else
                 bd_text_append(text, "%s = %s(%s, %s);\n", a.name, a.combine, a.name, value);
         }
@@ -110,6 +193,8 @@ static void print_pass(bd_printer *printer, int number, const char *element, con
                 bd_text_append(text, "if (%s < best%s || (best%s != best%s && %s == %s)) %s = BD_FLOAT(BD_LENGTH);\n",
                                a.name, a.name, a.name, a.name, a.name, a.name, a.at);
                 bd_text_append(text, "BD_REDUCE(bd_min, %s);\n%s = %s;\n", a.at, a.name, a.at);
+            } else if (node->op == BD_OP_DEVIATIONS) {
+                finish_deviations(printer, &a);
             } else {
                 bd_text_append(text, "BD_REDUCE(%s, %s);\n", a.combine, a.name);
             }

@@ -211,7 +211,7 @@ static moments batch_moments(bd_graph *graph, bd_tensor x, int axes)
     const bd_role role = bd_set_role(graph, BD_ROLE_FIXED);
     const double elements = (double)count_elements(graph, x, 0, axes);
     bd_tensor exact = bd_cast(graph, x, BD_ROLE_FIXED);
-    const moments result = { .mean = scale(graph, bd_sum(graph, exact, 0, axes, false), 1 / elements),
+    const moments result = { .mean = bd_mean(graph, exact, 0, axes, false),
                              .variance = scale(graph, bd_deviations(graph, exact, 0, axes, false), 1 / elements) };
     bd_set_role(graph, role);
     return result;

@@ -13,11 +13,16 @@ typedef struct accumulation {
     char name[24], at[24];
 } accumulation;
 
+static bool is_moment(const bd_node *node)
+{
+    return node->op == BD_OP_MEAN || node->op == BD_OP_DEVIATIONS;
+}
+
 static accumulation accumulate(const bd_graph *graph, bd_tensor tensor)
 {
     const bd_node *node = &graph->nodes[tensor];
     accumulation a = { tensor, "bd_max", "-BD_INFINITY", "", "" };
-    if (node->op == BD_OP_DEVIATIONS) {
+    if (is_moment(node)) {
         a.start = "0.0f";
     } else if (node->op == BD_OP_SUM) {
         a.combine = node->accumulator == BD_F16 ? "BD_ADD_f16" : "BD_ADD_f32";
@@ -28,66 +33,74 @@ static accumulation accumulate(const bd_graph *graph, bd_tensor tensor)
     return a;
 }
 
-/* DEVIATIONS: how many values the element at row `r` is of. */
-static void count_members(const bd_node *node, const char *r, char text[120])
+/* MEAN and DEVIATIONS are summed from a value near the mean, the first of the part, so that little cancels in the end (shifted data:
+ * Chan, Golub and LeVeque, "Algorithms for Computing the Sample Variance", 1983):
+ * sum (x - mean)^2 = sum (x - shift)^2 - (sum (x - shift))^2 / n. A partial result counts as often as it has values.
+ * shiftN, sumN and countN are by the number N of the node that sums: DEVIATIONS leave that to a MEAN of the same values before them. */
+static bd_tensor summing_node(const bd_printer *printer, bd_tensor moment)
 {
-    const unsigned long long each = (unsigned long long)node->attr.reduce.members,
-                             total = (unsigned long long)node->attr.reduce.total;
-    snprintf(text, 120, "BD_FLOAT(%s * %lluu < %lluu ? min(%lluu, %lluu - %s * %lluu) : 0u)", r, each, total, each,
-             total, r, each);
+    const bd_graph *graph = printer->plan->graph;
+    const bd_node *node = &graph->nodes[moment];
+    for (int i = 0; node->op == BD_OP_DEVIATIONS && printer->kernel->nodes[i] < moment; i++) {
+        const bd_node *other = &graph->nodes[printer->kernel->nodes[i]];
+        if (other->op == BD_OP_MEAN && other->inputs[0] == node->inputs[0] &&
+            other->attr.reduce.first == node->attr.reduce.first && other->attr.reduce.count == node->attr.reduce.count)
+            return printer->kernel->nodes[i];
+    }
+    return moment;
 }
 
-/* DEVIATIONS are summed from a value near the mean, the first of the part, so that little cancels in the end (shifted data:
- * Chan, Golub and LeVeque, "Algorithms for Computing the Sample Variance", 1983):
- * sum (x - mean)^2 = sum (x - shift)^2 - (sum (x - shift))^2 / n. Partial results count as often as they have values. */
-static void start_deviations(bd_printer *printer, const accumulation *a, const char *element, const char *index)
+static void start_moment(bd_printer *printer, bd_tensor moment, const char *element, const char *index)
 {
-    const bd_node *node = &printer->plan->graph->nodes[a->node];
+    const bd_node *node = &printer->plan->graph->nodes[moment];
     bd_emitter *emitter = printer->emitter;
     bd_text *text = bd_emitter_text(emitter);
-    bd_text_append(text, "BD_VALUE shift%s = 0.0f, sum%s = 0.0f, count%s = 0.0f;\n", a->name, a->name, a->name);
-    bd_text_append(text, "if (first < last) {\nconst uint r = first;\nconst uint i = %s;\n", element);
-    const int mark = bd_emit_open(emitter);
-    bd_text_append(text, "shift%s = %s;\n", a->name, bd_emit_value(emitter, node->inputs[0], index));
-    bd_emit_close(emitter, mark);
-    if (node->attr.reduce.members) {
-        char members[120];
-        count_members(node, "r", members);
-        bd_text_append(text, "shift%s = BD_DIV(shift%s, %s);\n", a->name, a->name, members);
-    }
-    bd_text_append(text, "}\n");
-}
-
-static void add_deviation(bd_printer *printer, const accumulation *a, const char *value, const char *index)
-{
-    const bd_node *node = &printer->plan->graph->nodes[a->node];
-    bd_text *text = bd_emitter_text(printer->emitter);
-    const char *n = a->name;
-    if (node->attr.reduce.members == 0) {
-        bd_text_append(text, "BD_VALUE d%s = %s - shift%s;\nsum%s += d%s;\n%s = fma(d%s, d%s, %s);\n", n, value, n, n, n, n, n,
-                       n, n);
+    if (summing_node(printer, moment) != moment)
         return;
-    }
-    char members[120];
-    const char *squares = bd_emit_value(printer->emitter, node->inputs[1], index);
-    count_members(node, "r", members);
-    bd_text_append(text,
-                   "BD_VALUE n%s = %s;\nBD_VALUE d%s = n%s > 0.0f ? BD_DIV(%s, n%s) - shift%s : 0.0f;\n"
-                   "sum%s += n%s * d%s;\n%s += fma(n%s * d%s, d%s, %s);\n",
-                   n, members, n, n, value, n, n, n, n, n, n, n, n, n, squares);
+    bd_text_append(text, "BD_VALUE shift%d = 0.0f, sum%d = 0.0f;\nif (first < last) {\nconst uint r = first;\nconst uint i = %s;\n",
+                   (int)moment, (int)moment, element);
+    const int mark = bd_emit_open(emitter);
+    bd_text_append(text, "shift%d = %s;\n", (int)moment, bd_emit_value(emitter, node->inputs[0], index));
+    bd_emit_close(emitter, mark);
+    bd_text_append(text, "}\n");
+    if (node->attr.reduce.members)
+        bd_text_append(text, "const float count%d = %lld.0f;\n", (int)moment, (long long)node->attr.reduce.total);
+    else
+        bd_text_append(text, "const float count%d = BD_FLOAT(max(last, first + 1u) - first);\n", (int)moment);
 }
 
-static void finish_deviations(bd_printer *printer, const accumulation *a)
+static void add_to_moment(bd_printer *printer, const accumulation *a, const char *value, const char *index)
 {
     const bd_node *node = &printer->plan->graph->nodes[a->node];
     bd_text *text = bd_emitter_text(printer->emitter);
-    bd_text_append(text, "BD_REDUCE(BD_ADD_f32, %s);\nBD_REDUCE(BD_ADD_f32, sum%s);\n", a->name, a->name);
-    if (node->attr.reduce.members)
-        bd_text_append(text, "count%s = %lld.0f;\n", a->name, (long long)node->attr.reduce.total);
+    const int sum = (int)summing_node(printer, a->node), own = (int)a->node;
+    const unsigned long long each = (unsigned long long)node->attr.reduce.members,
+                             total = (unsigned long long)node->attr.reduce.total;
+    bd_text_append(text, "BD_VALUE d%d_ = %s - shift%d, n%d_ = 1.0f;\n", own, value, sum, own);
+    if (each)
+        bd_text_append(text, "n%d_ = BD_FLOAT(r * %lluu < %lluu ? min(%lluu, %lluu - r * %lluu) : 0u);\n", own, each, total,
+                       each, total, each);
+    if (sum == own)
+        bd_text_append(text, "sum%d += n%d_ * d%d_;\n", sum, own, own);
+    if (node->op == BD_OP_MEAN)
+        return;
+    bd_text_append(text, "%s = fma(n%d_ * d%d_, d%d_, %s);\n", a->name, own, own, own, a->name);
+    if (each)
+        bd_text_append(text, "%s += %s;\n", a->name, bd_emit_value(printer->emitter, node->inputs[1], index));
+}
+
+static void finish_moment(bd_printer *printer, const accumulation *a)
+{
+    const bd_node *node = &printer->plan->graph->nodes[a->node];
+    bd_text *text = bd_emitter_text(printer->emitter);
+    const int sum = (int)summing_node(printer, a->node);
+    if (sum == (int)a->node)
+        bd_text_append(text, "BD_REDUCE(BD_ADD_f32, sum%d);\n", sum);
+    if (node->op == BD_OP_MEAN)
+        bd_text_append(text, "%s = shift%d + BD_DIV(sum%d, count%d);\n", a->name, sum, sum, sum);
     else
-        bd_text_append(text, "count%s = BD_FLOAT(max(last, first + 1u) - first);\n", a->name);
-    bd_text_append(text, "%s = bd_max(%s - BD_DIV(sum%s * sum%s, count%s), 0.0f);\n", a->name, a->name, a->name, a->name,
-                   a->name);
+        bd_text_append(text, "BD_REDUCE(BD_ADD_f32, %s);\n%s = bd_max(%s - BD_DIV(sum%d * sum%d, count%d), 0.0f);\n", a->name,
+                       a->name, a->name, sum, sum, sum);
 }
 
 /* Position of the node among the kernel's; -1 if it is not one of them. */
@@ -161,8 +174,8 @@ static void print_pass(bd_printer *printer, int number, const char *element, con
             bd_text_append(text, "BD_VALUE %s = %s;\n", a.name, a.start);
             if (graph->nodes[a.node].op == BD_OP_ARGMAX)
                 bd_text_append(text, "float %s = BD_FLOAT(BD_LENGTH);\n", a.at);
-            else if (graph->nodes[a.node].op == BD_OP_DEVIATIONS)
-                start_deviations(printer, &a, element, index);
+            else if (is_moment(&graph->nodes[a.node]))
+                start_moment(printer, a.node, element, index);
         }
     start_loop(printer, element);
     int mark = bd_emit_open(emitter);
@@ -174,8 +187,8 @@ static void print_pass(bd_printer *printer, int number, const char *element, con
                 bd_text_append(text,
                                "if (!(%s <= %s) && %s == %s || r == first + lane) { %s = %s; %s = BD_FLOAT(r); }\n",
                                value, a.name, a.name, a.name, a.name, value, a.at);
-            else if (graph->nodes[a.node].op == BD_OP_DEVIATIONS)
-                add_deviation(printer, &a, value, index);
+            else if (is_moment(&graph->nodes[a.node]))
+                add_to_moment(printer, &a, value, index);
             else
                 bd_text_append(text, "%s = %s(%s, %s);\n", a.name, a.combine, a.name, value);
         }
@@ -193,8 +206,8 @@ static void print_pass(bd_printer *printer, int number, const char *element, con
                 bd_text_append(text, "if (%s < best%s || (best%s != best%s && %s == %s)) %s = BD_FLOAT(BD_LENGTH);\n",
                                a.name, a.name, a.name, a.name, a.name, a.name, a.at);
                 bd_text_append(text, "BD_REDUCE(bd_min, %s);\n%s = %s;\n", a.at, a.name, a.at);
-            } else if (node->op == BD_OP_DEVIATIONS) {
-                finish_deviations(printer, &a);
+            } else if (is_moment(node)) {
+                finish_moment(printer, &a);
             } else {
                 bd_text_append(text, "BD_REDUCE(%s, %s);\n", a.combine, a.name);
             }

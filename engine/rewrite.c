@@ -83,69 +83,55 @@ static bd_node *append_copy(rewriter *r, bd_tensor old, const bd_shape *shape, b
     return copy;
 }
 
-/* Appends a node over the parts that `part` has, [chunks, elements], with the properties of `node`, whose result it is. */
-static bd_node *append_whole(rewriter *r, const bd_node *node, bd_op op, const bd_tensor *parts, int count, bd_tensor *sum)
+/* The partial means that belong to partial DEVIATIONS: those of the mean, which mostly stands before, else new ones. */
+static bd_tensor partial_means(rewriter *r, bd_tensor deviations)
 {
-    const bd_shape flat = { 1, { bd_shape_elements(&node->shape) } };
-    bd_node *copy = bd_graph_append(r->to, op, flat, parts, count, sum);
-    if (!copy)
-        return NULL;
-    copy->attr.reduce.first = 0;
-    copy->attr.reduce.count = 1;
-    copy->format = node->format, copy->accumulator = node->accumulator, copy->role = node->role;
-    copy->layer = node->layer;
-    return copy;
-}
-
-/* The partial sums that belong to partial DEVIATIONS, which come from the same pass: those of the mean, if there are. */
-static bd_tensor partial_sums(rewriter *r, bd_tensor deviations)
-{
-    const bd_node *part = &r->to->nodes[deviations];
-    for (bd_tensor t = deviations - 1; t > part->inputs[0]; t--) {
+    const bd_node part = r->to->nodes[deviations];
+    for (bd_tensor t = deviations - 1; t > part.inputs[0]; t--) {
         const bd_node *other = &r->to->nodes[t];
-        if (other->op == BD_OP_SUM && other->inputs[0] == part->inputs[0] && other->chunks == part->chunks &&
-            other->format == BD_F32 && other->accumulator == BD_F32 &&
-            other->attr.reduce.first == part->attr.reduce.first && other->attr.reduce.count == part->attr.reduce.count)
+        if (other->op == BD_OP_MEAN && other->inputs[0] == part.inputs[0] && other->chunks == part.chunks &&
+            other->attr.reduce.first == part.attr.reduce.first && other->attr.reduce.count == part.attr.reduce.count)
             return t;
     }
-    const bd_node like = *part;
-    bd_tensor sums;
-    bd_node *copy = bd_graph_append(r->to, BD_OP_SUM, like.shape, like.inputs, 1, &sums);
+    bd_tensor means;
+    bd_node *copy = bd_graph_append(r->to, BD_OP_MEAN, part.shape, part.inputs, 1, &means);
     if (!copy)
         return BD_NONE;
-    copy->attr.reduce = like.attr.reduce;
-    copy->chunks = like.chunks;
+    copy->attr.reduce = part.attr.reduce;
+    copy->chunks = part.chunks;
     copy->format = copy->accumulator = BD_F32;
-    copy->role = like.role, copy->layer = like.layer;
-    return sums;
+    copy->role = part.role, copy->layer = part.layer;
+    return means;
 }
 
-/* node = sum over chunks of (chunked node): both are appended. */
+/* node = sum over chunks of (chunked node), or what else puts the parts together: both are appended. */
 static void copy_chunked(rewriter *r, bd_tensor old, int64_t chunks)
 {
     const bd_node *node = &r->from->nodes[old];
     const bd_shape partial = { 2, { chunks, bd_shape_elements(&node->shape) } };
-    const bool deviations = node->op == BD_OP_DEVIATIONS;
-    bd_tensor parts[2], sum, result;
-    bd_node *copy = append_copy(r, old, &partial, &parts[0]);
+    const bool moment = node->op == BD_OP_MEAN || node->op == BD_OP_DEVIATIONS;
+    const int inputs = node->op == BD_OP_DEVIATIONS ? 2 : 1;
+    bd_tensor parts[2], whole, result;
+    bd_node *copy = append_copy(r, old, &partial, &parts[inputs - 1]);
     if (!copy)
         return;
     copy->chunks = chunks;
-    copy->format = deviations ? BD_F32 : node->accumulator;
-    if (deviations) {
-        parts[1] = parts[0];
-        parts[0] = partial_sums(r, parts[1]);
-        if (parts[0] == BD_NONE)
-            return;
-    }
-    copy = append_whole(r, node, deviations ? BD_OP_DEVIATIONS : BD_OP_SUM, parts, deviations ? 2 : 1, &sum);
+    copy->format = moment ? BD_F32 : node->accumulator;
+    if (inputs == 2 && (parts[0] = partial_means(r, parts[1])) == BD_NONE)
+        return;
+    const bd_shape flat = { 1, { partial.dim[1] } };
+    copy = bd_graph_append(r->to, moment ? node->op : BD_OP_SUM, flat, parts, inputs, &whole);
     if (!copy)
         return;
-    if (deviations) {
+    copy->attr.reduce.first = 0;
+    copy->attr.reduce.count = 1;
+    if (moment) {
         copy->attr.reduce.total = bd_reduction_extent(r->from, old).length;
         copy->attr.reduce.members = (copy->attr.reduce.total + chunks - 1) / chunks;
     }
-    copy = bd_graph_append(r->to, BD_OP_RESHAPE, node->shape, &sum, 1, &result);
+    copy->format = node->format, copy->accumulator = node->accumulator, copy->role = node->role;
+    copy->layer = node->layer;
+    copy = bd_graph_append(r->to, BD_OP_RESHAPE, node->shape, &whole, 1, &result);
     if (!copy)
         return;
     copy->format = node->format, copy->accumulator = node->accumulator, copy->role = node->role;
@@ -211,7 +197,8 @@ static bd_status copy_nodes(rewriter *r, const bool *live, const bd_compile_opti
             continue;
         const bd_op_class class = bd_op_get_info(node->op)->class;
         int64_t chunks = 1;
-        if (node->chunks <= 1 && (node->op == BD_OP_SUM || node->op == BD_OP_DEVIATIONS)) {
+        if (node->chunks <= 1 &&
+            (node->op == BD_OP_SUM || node->op == BD_OP_MEAN || node->op == BD_OP_DEVIATIONS)) {
             bd_extent extent = bd_reduction_extent(r->from, t);
             chunks = sum_chunks(r->target, &extent);
         } else if (node->chunks <= 1 && class == BD_CLASS_CONTRACTION) {

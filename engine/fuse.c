@@ -6,6 +6,7 @@
  *  - nodes that depend on variables only float until a kernel reads them: it adopts them if it reads them at its own
  *    index, a contraction also as a prologue; else they get a kernel of their own, before all others.
  *  - effects come last, where no kernel reads the old value any more.
+ *  - then an elementwise node that one other kernel alone reads moves there, if fewer bytes are stored and loaded so.
  * A kernel keeps its place in the order, and a node joins only the latest of the kernels it depends on; so the order is
  * always a valid one. */
 #include "fuse.h"
@@ -583,6 +584,170 @@ static void place_pack(fuser *f, bd_tensor node)
         settle(f, bd_view_base(f->graph, f->graph->nodes[node].inputs[i]));
 }
 
+/* ---- late nodes ---- */
+
+/* Who reads each base: readers[first[t]] up to readers[first[t + 1]]. */
+typedef struct reading {
+    const fuser *f;
+    int *first;
+    bd_tensor *readers; /* NULL while they are counted */
+    bd_tensor reader;
+} reading;
+
+static void visit_reading(void *user, bd_tensor base)
+{
+    reading *r = user;
+    if (r->readers)
+        r->readers[--r->first[base]] = r->reader;
+    else
+        r->first[base]++;
+}
+
+static bool find_readers(fuser *f, reading *r)
+{
+    const bd_graph *graph = f->graph;
+    *r = (reading){ .f = f, .first = calloc((size_t)graph->node_count + 1, sizeof *r->first) };
+    for (int fill = 0; r->first && fill < 2; fill++) {
+        for (r->reader = 0; r->reader < graph->node_count; r->reader++)
+            if (f->plan->kernel_of[r->reader] >= 0 || graph->nodes[r->reader].op == BD_OP_PACK)
+                bd_visit_bases(graph, r->reader, visit_reading, r);
+        /* From counts to where each one's readers end; filling goes down to where they begin. */
+        for (bd_tensor t = 0; !fill && t < graph->node_count; t++)
+            r->first[t + 1] += r->first[t];
+        if (!fill && !(r->readers = malloc(((size_t)r->first[graph->node_count] + 1) * sizeof *r->readers)))
+            break;
+    }
+    f->failed |= !r->readers;
+    return r->readers;
+}
+
+/* Is the base read in this kernel, by another than `but`? Kernel -1: in any but its own, or by a pack. */
+static bool is_read_in(const reading *r, bd_tensor base, int kernel, bd_tensor but)
+{
+    const int *kernel_of = r->f->plan->kernel_of;
+    for (int i = r->first[base]; i < r->first[base + 1]; i++) {
+        const bd_tensor other = r->readers[i];
+        if (other != but && (kernel < 0 ? kernel_of[other] != kernel_of[base] : kernel_of[other] == kernel))
+            return true;
+    }
+    return false;
+}
+
+typedef struct own_read {
+    const fuser *f;
+    bd_tensor node;
+    const char *index;
+} own_read;
+
+static bool is_own_read(void *user, bd_tensor base, const char *index)
+{
+    const own_read *o = user;
+    return base != o->node || (index && strcmp(index, o->index) == 0);
+}
+
+/* The one kernel that reads the node, each time at its own index; -1 if there is none such. */
+static int only_kernel(fuser *f, const reading *r, bd_tensor node)
+{
+    int kernel = -1;
+    for (int i = r->first[node]; i < r->first[node + 1]; i++) {
+        const bd_tensor other = r->readers[i];
+        const int at = f->plan->kernel_of[other];
+        const bd_op_class class = class_of(f, other);
+        if (at < 0 || at == f->plan->kernel_of[node] || (kernel >= 0 && at != kernel) ||
+            f->space[other] == BD_SPACE_OPERAND ||
+            (class != BD_CLASS_ELEMENTWISE && class != BD_CLASS_REDUCTION && class != BD_CLASS_EFFECT))
+            return -1;
+        kernel = at;
+        const bd_kernel *k = &f->plan->kernels[kernel];
+        const bool elements = f->space[other] == BD_SPACE_ELEMENT || class == BD_CLASS_REDUCTION;
+        own_read own = { f, node, space_name(k, BD_SPACE_ELEMENT) };
+        if (k->class == BD_KERNEL_CONTROL || k->class == BD_KERNEL_LIBRARY || k->elements != elements_of(f, node) ||
+            !elements || !each_read(f, other, own.index, is_own_read, &own))
+            return -1;
+    }
+    return kernel;
+}
+
+/* What a node's move from one kernel to another saves, by the bases that it reads. */
+typedef struct move {
+    const reading *r;
+    bd_tensor node;
+    int from, to;
+    int64_t saved; /* bytes */
+    bool variables;
+} move;
+
+static int64_t bytes_of(const fuser *f, bd_tensor tensor)
+{
+    return elements_of(f, tensor) * (int64_t)bd_format_size(f->graph->nodes[tensor].format);
+}
+
+static void visit_move(void *user, bd_tensor base)
+{
+    move *m = user;
+    const fuser *f = m->r->f;
+    const int64_t bytes = bytes_of(f, base);
+    const int at = f->plan->kernel_of[base];
+    m->variables |= f->graph->nodes[base].op == BD_OP_VARIABLE;
+    if (at == m->from && !is_read_in(m->r, base, -1, BD_NONE))
+        m->saved -= bytes; /* is to be stored now */
+    if (at != m->from && !is_read_in(m->r, base, m->from, m->node))
+        m->saved += bytes;
+    if (at != m->to && !is_read_in(m->r, base, m->to, BD_NONE))
+        m->saved -= bytes;
+}
+
+static void remove_node(bd_kernel *kernel, bd_tensor node)
+{
+    int kept = 0;
+    for (int i = 0; i < kernel->node_count; i++)
+        if (kernel->nodes[i] != node)
+            kernel->nodes[kept++] = kernel->nodes[i];
+    kernel->node_count = kept;
+}
+
+/* A product that joined the kernel of its factor, but is only summed in a later one, say, which reads the factor as well. Variables
+ * may have changed by then. */
+static void move_late(fuser *f)
+{
+    reading r;
+    const bool found = find_readers(f, &r);
+    for (bd_tensor t = f->graph->node_count - 1; found && t >= 0 && !f->failed; t--) {
+        const int from = f->plan->kernel_of[t];
+        if (from < 0 || class_of(f, t) != BD_CLASS_ELEMENTWISE || f->space[t] != BD_SPACE_ELEMENT)
+            continue;
+        const int mark = bd_emit_open(f->emitter), to = only_kernel(f, &r, t);
+        bd_emit_close(f->emitter, mark);
+        if (to < 0)
+            continue;
+        move m = { .r = &r, .node = t, .from = from, .to = to, .saved = 2 * bytes_of(f, t) };
+        bd_visit_bases(f->graph, t, visit_move, &m);
+        if (m.variables || m.saved <= 0)
+            continue;
+        remove_node(&f->plan->kernels[from], t);
+        add_node(f, to, t, BD_SPACE_ELEMENT);
+    }
+    free(r.first);
+    free(r.readers);
+}
+
+static void drop_moved_kernels(fuser *f)
+{
+    bd_plan *plan = f->plan;
+    int kept = 0;
+    for (int k = 0; k < plan->kernel_count; k++) {
+        if (plan->kernels[k].node_count == 0) {
+            free(plan->kernels[k].nodes);
+            continue;
+        }
+        for (int i = 0; i < plan->kernels[k].node_count; i++)
+            plan->kernel_of[plan->kernels[k].nodes[i]] = kept;
+        f->order[kept] = f->order[k];
+        plan->kernels[kept++] = plan->kernels[k];
+    }
+    plan->kernel_count = kept;
+}
+
 /* ---- results ---- */
 
 typedef struct operand_user {
@@ -739,6 +904,10 @@ bd_status bd_fuse(bd_plan *plan, const bd_target *target, const bd_compile_optio
                 bd_visit_bases(plan->graph, t, visit_count, f.consumers);
         place_all(&f);
     }
+    if (!f.failed && !options->no_fusion)
+        move_late(&f);
+    if (!f.failed)
+        drop_moved_kernels(&f);
     bool done = !f.failed && sort_kernels(&f) && find_operands(&f) && !bd_emitter_failed(f.emitter);
     bd_emitter_destroy(&f.emitter);
     free(f.order);

@@ -88,10 +88,13 @@ static int only_kernel(bd_fuser *f, const reading *r, bd_tensor node)
 }
 
 /* What a node's move from one kernel to another saves, by the bases that it reads. */
+enum { MOST_MOVED = 8 };
+
 typedef struct move {
     const reading *r;
-    bd_tensor node;
-    int from, to;
+    bd_tensor nodes[MOST_MOVED]; /* the node and what nobody else reads of its operands, which goes along */
+    bd_tensor reader;            /* of what is visited */
+    int count, from, to;
     int64_t saved; /* bytes */
     bool variables;
 } move;
@@ -101,16 +104,33 @@ static int64_t bytes_of(const bd_fuser *f, bd_tensor tensor)
     return bd_fuse_elements(f, tensor) * (int64_t)bd_format_size(f->graph->nodes[tensor].format);
 }
 
+/* Does nobody but `reader` read the base? */
+static bool is_only_read_by(const reading *r, bd_tensor base, bd_tensor reader)
+{
+    bool only = true;
+    for (int i = r->first[base]; i < r->first[base + 1] && only; i++)
+        only = r->readers[i] == reader;
+    return only;
+}
+
 static void visit_move(void *user, bd_tensor base)
 {
     move *m = user;
     const bd_fuser *f = m->r->f;
     const int64_t bytes = bytes_of(f, base);
     const int at = f->plan->kernel_of[base];
+    const bd_tensor reader = m->reader;
+    if (at == m->from && m->count < MOST_MOVED && bd_fuse_class(f, base) == BD_CLASS_ELEMENTWISE &&
+        f->space[base] == BD_SPACE_ELEMENT && is_only_read_by(m->r, base, reader)) {
+        m->nodes[m->count++] = m->reader = base;
+        bd_visit_bases(f->graph, base, visit_move, m);
+        m->reader = reader;
+        return;
+    }
     m->variables |= f->graph->nodes[base].op == BD_OP_VARIABLE;
     if (at == m->from && !is_read_in(m->r, base, -1, BD_NONE))
         m->saved -= bytes; /* is to be stored now */
-    if (at != m->from && !is_read_in(m->r, base, m->from, m->node))
+    if (at != m->from && !is_read_in(m->r, base, m->from, reader))
         m->saved += bytes;
     if (at != m->to && !is_read_in(m->r, base, m->to, BD_NONE))
         m->saved -= bytes;
@@ -139,12 +159,14 @@ static void move_late(bd_fuser *f)
         bd_emit_close(f->emitter, mark);
         if (to < 0)
             continue;
-        move m = { .r = &r, .node = t, .from = from, .to = to, .saved = 2 * bytes_of(f, t) };
+        move m = { .r = &r, .nodes = { t }, .reader = t, .count = 1, .from = from, .to = to, .saved = 2 * bytes_of(f, t) };
         bd_visit_bases(f->graph, t, visit_move, &m);
         if (m.variables || m.saved <= 0)
             continue;
-        remove_node(&f->plan->kernels[from], t);
-        bd_fuse_add_node(f, to, t, BD_SPACE_ELEMENT);
+        for (int i = 0; i < m.count; i++) {
+            remove_node(&f->plan->kernels[from], m.nodes[i]);
+            bd_fuse_add_node(f, to, m.nodes[i], BD_SPACE_ELEMENT);
+        }
     }
     free(r.first);
     free(r.readers);

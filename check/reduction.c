@@ -2,6 +2,7 @@
 #include "case.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 /* ---- one reduction ---- */
 
@@ -28,6 +29,60 @@ static void reduce(session *s, format_set f, bd_shape shape, int first, int coun
         }
     }
     case_run(&c);
+}
+
+/* Values around `offset`, up to `spread` away. Let D = 2 spread, which no two values differ by more than, u = 2^-24, and g bound any
+ * order of n additions and 8 roundings more. Every sum of n deviations from a value is wrong by at most g n D, that of their squares
+ * by g n D^2, and so is the square of the former over n, twice. Partial means are wrong by g D + u |mean|, which enters the
+ * deviations from the whole mean the same way. So the mean is within 2 g D + 3 u |mean|, and the deviations are within 8 g n D^2 and
+ * what the means' own rounding e = 2 u |mean| adds: n (2 D e + e^2). */
+static void moments(session *s, format_set f, bd_shape shape, int first, int count, double offset, double spread)
+{
+    test_case c;
+    char text[96];
+    if (!case_begin(&c, s, f, "moments of %s, %g+-%g", bd_shape_text(&shape, text, sizeof text), offset, spread))
+        return;
+    int64_t terms = 1, elements = 1;
+    for (int i = 0; i < shape.rank; i++) {
+        elements *= shape.dim[i];
+        terms *= i >= first && i < first + count ? shape.dim[i] : 1;
+    }
+    double *values = test_allocate(elements, sizeof *values);
+    for (int64_t i = 0; i < elements; i++)
+        values[i] = offset + spread * (2 * case_random(&c, 0, i) - 1);
+    bd_set_role(c.graph, BD_ROLE_FIXED);
+    bd_tensor x = bd_cast(c.graph, case_input_values(&c, f.value, shape, values), BD_ROLE_FIXED);
+    free(values);
+    const double u = 0x1p-24, n = (double)terms, g = (n + 8) * u / (1 - (n + 8) * u);
+    const double rounded = format_roundoff(f.value) * (fabs(offset) + spread); /* of the values themselves */
+    const double difference = 2 * (spread + rounded), largest = fabs(offset) + difference, e = 2 * u * largest;
+    const test_tolerance mean = { .kind = TOLERANCE_NEAR, .absolute = 2 * g * difference + 3 * u * largest };
+    const test_tolerance deviations = { .kind = TOLERANCE_NEAR,
+                                        .relative = 2 * u,
+                                        .absolute = 8 * g * n * difference * difference + n * (2 * difference + e) * e };
+    case_output(&c, bd_mean(c.graph, x, first, count, false), mean);
+    case_output(&c, bd_deviations(c.graph, x, first, count, true), deviations);
+    case_run(&c);
+}
+
+/* A deviation beside a mean of the same values and alone, in each kind of kernel. */
+static void all_moments(session *s, format_set f)
+{
+    const bool half = f.value == BD_F16;
+    const double far = half ? 17 : 577;                         /* 30 and 1000 standard deviations */
+    const double large = half ? 60000 : 1e15, small = 0x1p-13; /* whose squares no half holds */
+    moments(s, f, BD_SHAPE(8, 5, 5, 33), 0, 3, 0, 1);
+    moments(s, f, BD_SHAPE(8, 5, 5, 33), 0, 3, far, 1);
+    moments(s, f, BD_SHAPE(8, 5, 5, 33), 0, 3, 0, large);
+    moments(s, f, BD_SHAPE(8, 5, 5, 33), 0, 3, 0, small);
+    moments(s, f, BD_SHAPE(8, 5, 5, 33), 0, 3, 3, 0); /* constant: exactly 0 */
+    moments(s, f, BD_SHAPE(1, 7), 0, 1, 2, 1);
+    moments(s, f, BD_SHAPE(0, 7), 0, 1, 2, 1);
+    moments(s, f, BD_SHAPE(3, 65, 5), 1, 1, far, 1);
+    moments(s, f, BD_SHAPE(17, 257), 1, 1, far, 1);
+    moments(s, f, BD_SHAPE(20011, 6), 0, 1, far, 1); /* in parts */
+    moments(s, f, BD_SHAPE(20011, 6), 0, 1, 0, large);
+    moments(s, f, BD_SHAPE(2, 30011), 1, 1, far, 1);
 }
 
 /* A pointwise prologue and epilogue, which the compiler puts into the same kernel. */
@@ -60,6 +115,8 @@ void test_reductions(session *s)
         reduce(s, each[f], BD_SHAPE(1, 900), 1, 1, "one row");
         sum_of_squares(s, each[f], 19, 67);
     }
+    all_moments(s, fp32);
+    all_moments(s, fp16);
     /* Long enough to be cut into parts. An F16 accumulator has no bound at this length: gamma needs k u < 1. */
     for (int f = 0; f < 2; f++) {
         reduce(s, each[f], BD_SHAPE(100003), 0, 1, "all");

@@ -9,7 +9,7 @@ static bd_tensor reduce(bd_graph *graph, bd_op op, bd_tensor x, int first, int c
     const bd_shape from = bd_node_at(graph, x)->shape;
     if (first < 0 || count < 0 || first > from.rank || count > from.rank - first)
         return bd_op_fail(graph, op, "%d axes from axis %d of shape %s", count, first, BD_SHAPE_TEXT(&from));
-    if (count == 0)
+    if (count == 0 && op != BD_OP_DEVIATIONS)
         return x;
     bd_shape shape = { 0 };
     bool empty = false;
@@ -22,7 +22,7 @@ static bd_tensor reduce(bd_graph *graph, bd_op op, bd_tensor x, int first, int c
         if (keep)
             shape.dim[shape.rank++] = 1;
     }
-    if (empty && op != BD_OP_SUM)
+    if (empty && (op == BD_OP_MAXIMUM || op == BD_OP_ARGMAX))
         return bd_op_fail(graph, op, "shape %s has nothing to choose from in %d axes from axis %d",
                           BD_SHAPE_TEXT(&from), count, first);
     bd_tensor result;
@@ -43,6 +43,16 @@ bd_tensor bd_sum(bd_graph *graph, bd_tensor x, int first, int count, bool keep)
 bd_tensor bd_maximum(bd_graph *graph, bd_tensor x, int first, int count, bool keep)
 {
     return reduce(graph, BD_OP_MAXIMUM, x, first, count, keep);
+}
+
+bd_tensor bd_mean(bd_graph *graph, bd_tensor x, int first, int count, bool keep)
+{
+    return reduce(graph, BD_OP_MEAN, x, first, count, keep);
+}
+
+bd_tensor bd_deviations(bd_graph *graph, bd_tensor x, int first, int count, bool keep)
+{
+    return reduce(graph, BD_OP_DEVIATIONS, x, first, count, keep);
 }
 
 bd_tensor bd_argmax(bd_graph *graph, bd_tensor x, int axis)

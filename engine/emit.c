@@ -238,6 +238,14 @@ bd_tensor bd_view_base(const bd_graph *graph, bd_tensor tensor)
     return tensor;
 }
 
+bd_tensor bd_stored_operand(const bd_graph *graph, bd_tensor tensor)
+{
+    while (graph->nodes[tensor].op == BD_OP_RESHAPE ||
+           (graph->nodes[tensor].op == BD_OP_CAST && graph->nodes[tensor].recompute))
+        tensor = graph->nodes[tensor].inputs[0];
+    return tensor;
+}
+
 bool bd_is_inline(const bd_graph *graph, bd_tensor tensor)
 {
     const bd_node *node = &graph->nodes[tensor];
@@ -245,6 +253,8 @@ bool bd_is_inline(const bd_graph *graph, bd_tensor tensor)
     case BD_CLASS_SOURCE: return node->op != BD_OP_BATCH;
     case BD_CLASS_VIEW: return true;
     case BD_CLASS_ELEMENTWISE:
+        if (node->recompute)
+            return true;
         if (bd_shape_elements(&node->shape) != 1)
             return false;
         for (int i = 0; i < node->input_count; i++) {

@@ -39,8 +39,10 @@ void bd_emit_round(bd_emitter *emitter, bd_format format, const char *name);
 
 /* Follows views down to what they show; `steps` (may be NULL) gets the views from the outside in, at most `most`. */
 bd_tensor bd_view_base(const bd_graph *graph, bd_tensor tensor);
-/* True for nodes that are evaluated wherever they are read: sources other than variables and batches, views, and scalar
- * arithmetic on nothing but those. */
+/* The stored node that a contraction's operand is, element by element: through reshapes and casts that change nothing. */
+bd_tensor bd_stored_operand(const bd_graph *graph, bd_tensor tensor);
+/* True for nodes that are evaluated wherever they are read: sources other than variables and batches, views, scalar arithmetic
+ * on nothing but those, and what is marked to be recomputed. */
 bool bd_is_inline(const bd_graph *graph, bd_tensor tensor);
 /* Number of the operand that holds the node; -1 if none. */
 int bd_kernel_operand(const bd_kernel *kernel, bd_tensor node);

@@ -6,10 +6,10 @@
  *  - nodes that depend on variables only float until a kernel reads them: it adopts them if it reads them at its own
  *    index, a contraction also as a prologue; else they get a kernel of their own, before all others.
  *  - effects come last, where no kernel reads the old value any more.
+ *  - then an elementwise node that one other kernel alone reads moves there, if fewer bytes are stored and loaded so.
  * A kernel keeps its place in the order, and a node joins only the latest of the kernels it depends on; so the order is
  * always a valid one. */
-#include "fuse.h"
-#include "emit.h"
+#include "fuse_parts.h"
 #include "tile.h"
 
 #include <stdio.h>
@@ -18,20 +18,6 @@
 
 /* Kernels of floating nodes run first: their order counts up from here. */
 #define FRONT (-1000000)
-
-typedef struct fuser {
-    bd_plan *plan;
-    const bd_graph *graph;
-    const bd_target *target;
-    const bd_compile_options *options;
-    int *order;      /* of each kernel */
-    bool *floating;  /* nodes */
-    bd_space *space; /* nodes, within their kernel */
-    int *consumers;  /* nodes: how many nodes read them, views aside */
-    int kernel_capacity, next_order, next_front;
-    bd_emitter *emitter; /* for questions about indices */
-    bool failed;
-} fuser;
 
 void bd_visit_bases(const bd_graph *graph, bd_tensor tensor, void (*visit)(void *user, bd_tensor base), void *user)
 {
@@ -55,20 +41,10 @@ void bd_visit_bases(const bd_graph *graph, bd_tensor tensor, void (*visit)(void 
     }
 }
 
-static int64_t elements_of(const fuser *f, bd_tensor tensor)
-{
-    return bd_shape_elements(&f->graph->nodes[tensor].shape);
-}
-
-static bd_op_class class_of(const fuser *f, bd_tensor tensor)
-{
-    return bd_op_get_info(f->graph->nodes[tensor].op)->class;
-}
-
 /* ---- dependencies ---- */
 
 typedef struct latest {
-    const fuser *f;
+    const bd_fuser *f;
     int kernel, order;
 } latest;
 
@@ -88,7 +64,7 @@ static void visit_latest(void *user, bd_tensor base)
 }
 
 /* The last kernel that `node` depends on; kernel -1 if none. */
-static latest find_latest(const fuser *f, bd_tensor node)
+static latest find_latest(const bd_fuser *f, bd_tensor node)
 {
     latest l = { f, -1, 2 * FRONT };
     bd_visit_bases(f->graph, node, visit_latest, &l);
@@ -96,7 +72,7 @@ static latest find_latest(const fuser *f, bd_tensor node)
 }
 
 typedef struct floats {
-    const fuser *f;
+    const bd_fuser *f;
     bd_tensor *nodes;
     int count, most;
 } floats;
@@ -117,7 +93,7 @@ static void visit_count(void *user, bd_tensor base)
 
 /* ---- kernels ---- */
 
-static int new_kernel(fuser *f, bd_kernel_class class, int order)
+static int new_kernel(bd_fuser *f, bd_kernel_class class, int order)
 {
     bd_plan *plan = f->plan;
     if (plan->kernel_count == f->kernel_capacity) {
@@ -139,7 +115,7 @@ static int new_kernel(fuser *f, bd_kernel_class class, int order)
     return plan->kernel_count++;
 }
 
-static void add_node(fuser *f, int kernel, bd_tensor node, bd_space space)
+void bd_fuse_add_node(bd_fuser *f, int kernel, bd_tensor node, bd_space space)
 {
     if (kernel < 0)
         return;
@@ -158,10 +134,9 @@ static void add_node(fuser *f, int kernel, bd_tensor node, bd_space space)
     f->floating[node] = false;
 }
 
-static void settle(fuser *f, bd_tensor node);
+static void settle(bd_fuser *f, bd_tensor node);
 
-/* The names of a kernel's own indices: elements, and results of its reductions. */
-static const char *space_name(const bd_kernel *kernel, bd_space space)
+const char *bd_fuse_space_name(const bd_kernel *kernel, bd_space space)
 {
     if (space == BD_SPACE_ELEMENT)
         return kernel->elements == 1 ? "0u" : "i";
@@ -170,7 +145,7 @@ static const char *space_name(const bd_kernel *kernel, bd_space space)
 
 /* Teaches the emitter that `i / length` is the row. Column kernels have no such relation: their reductions are complete
  * only after the last element. */
-static void know_rows(fuser *f, const bd_kernel *kernel)
+static void know_rows(bd_fuser *f, const bd_kernel *kernel)
 {
     if (kernel->class == BD_KERNEL_ROWS && kernel->extent.chunks == 1) {
         char expression[48];
@@ -180,18 +155,35 @@ static void know_rows(fuser *f, const bd_kernel *kernel)
 }
 
 /* Where `input` of a node at `index` reads its base. NULL if the path has no plain index (padding). */
-static const char *path_index(fuser *f, bd_tensor input, const char *index, bd_tensor *base)
+static const char *path_index(bd_fuser *f, bd_tensor input, const char *index, bd_tensor *base)
 {
     const bd_graph *graph = f->graph;
-    while (class_of(f, input) == BD_CLASS_VIEW) {
-        const bd_node *view = &graph->nodes[input];
-        index = view->op == BD_OP_PAD ? NULL : index;
-        if (index)
-            index = bd_emit_view(f->emitter, view, &graph->nodes[view->inputs[0]].shape, index);
-        input = view->inputs[0];
+    for (;;) {
+        const bd_node *node = &graph->nodes[input];
+        const bool cast = node->op == BD_OP_CAST && node->recompute;
+        if (bd_fuse_class(f, input) != BD_CLASS_VIEW && !cast)
+            break;
+        index = node->op == BD_OP_PAD ? NULL : index;
+        if (index && !cast)
+            index = bd_emit_view(f->emitter, node, &graph->nodes[node->inputs[0]].shape, index);
+        input = node->inputs[0];
     }
     *base = input;
     return index;
+}
+
+bool bd_fuse_each_read(bd_fuser *f, bd_tensor node, const char *index, bd_fuse_visit visit, void *user)
+{
+    const bd_node *n = &f->graph->nodes[node];
+    bool all = true;
+    for (int i = n->op == BD_OP_ASSIGN ? 1 : 0; i < n->input_count && all; i++) {
+        bd_tensor base;
+        if (n->inputs[i] == BD_NONE)
+            continue;
+        const char *at = path_index(f, n->inputs[i], index, &base);
+        all = f->graph->nodes[base].recompute ? bd_fuse_each_read(f, base, at, visit, user) : visit(user, base, at);
+    }
+    return all;
 }
 
 /* The space of `kernel` whose index `index` is, if any. */
@@ -200,90 +192,103 @@ static bool index_space(const bd_kernel *kernel, const char *index, int64_t elem
     if (!index)
         return false;
     const bool reduces = kernel->class == BD_KERNEL_ROWS || kernel->class == BD_KERNEL_COLUMNS;
-    if (elements == kernel->elements && strcmp(index, space_name(kernel, BD_SPACE_ELEMENT)) == 0) {
+    if (elements == kernel->elements && strcmp(index, bd_fuse_space_name(kernel, BD_SPACE_ELEMENT)) == 0) {
         *space = BD_SPACE_ELEMENT;
         return true;
     }
     if (reduces && kernel->extent.chunks == 1 && elements == kernel->extent.outer * kernel->extent.inner &&
-        strcmp(index, space_name(kernel, BD_SPACE_REDUCED)) == 0) {
+        strcmp(index, bd_fuse_space_name(kernel, BD_SPACE_REDUCED)) == 0) {
         *space = BD_SPACE_REDUCED;
         return true;
     }
     return false;
 }
 
+static void adopt(bd_fuser *f, int kernel, bd_tensor node, bd_space space);
+
+/* A node that is evaluated in a kernel, and what comes of its reads. */
+typedef struct evaluation {
+    bd_fuser *f;
+    int kernel;
+    bool window;
+    bd_space space;
+    bd_tensor variable; /* that it overwrites */
+} evaluation;
+
+static bool adopt_read(void *user, bd_tensor base, const char *index)
+{
+    const evaluation *e = user;
+    bd_space at;
+    if (e->f->floating[base] && !e->window &&
+        index_space(&e->f->plan->kernels[e->kernel], index, bd_fuse_elements(e->f, base), &at))
+        adopt(e->f, e->kernel, base, at);
+    else if (e->f->floating[base])
+        settle(e->f, base);
+    return true;
+}
+
 /* Takes a floating node into the kernel, with the floating nodes that it reads, where indices allow; else settles them. */
-static void adopt(fuser *f, int kernel, bd_tensor node, bd_space space)
+static void adopt(bd_fuser *f, int kernel, bd_tensor node, bd_space space)
 {
     if (!f->floating[node])
         return;
-    const bool window = class_of(f, node) == BD_CLASS_WINDOW;
-    for (int i = 0; i < f->graph->nodes[node].input_count; i++) {
-        bd_tensor base;
-        bd_kernel *k = &f->plan->kernels[kernel];
-        const char *index = path_index(f, f->graph->nodes[node].inputs[i], space_name(k, space), &base);
-        bd_space at;
-        if (f->floating[base] && !window && index_space(k, index, elements_of(f, base), &at))
-            adopt(f, kernel, base, at);
-        else if (f->floating[base])
-            settle(f, base);
-    }
-    add_node(f, kernel, node, space);
+    evaluation e = { .f = f, .kernel = kernel, .window = bd_fuse_class(f, node) == BD_CLASS_WINDOW };
+    bd_fuse_each_read(f, node, bd_fuse_space_name(&f->plan->kernels[kernel], space), adopt_read, &e);
+    bd_fuse_add_node(f, kernel, node, space);
 }
 
 /* Gives a floating node a pointwise kernel that runs before all others. */
-static void settle(fuser *f, bd_tensor node)
+static void settle(bd_fuser *f, bd_tensor node)
 {
     if (!f->floating[node])
         return;
     int kernel = new_kernel(f, BD_KERNEL_POINTWISE, 0);
     if (kernel < 0)
         return;
-    f->plan->kernels[kernel].elements = elements_of(f, node);
+    f->plan->kernels[kernel].elements = bd_fuse_elements(f, node);
     adopt(f, kernel, node, BD_SPACE_ELEMENT);
     f->order[kernel] = FRONT + f->next_front++; /* behind what it reads */
 }
 
-/* Can `node` be evaluated in `kernel` at `space`? */
-static bool fits(fuser *f, int kernel, bd_tensor node, bd_space space)
+static bool fitting_read(void *user, bd_tensor base, const char *index)
 {
-    const bd_kernel *k = &f->plan->kernels[kernel];
-    const bool window = class_of(f, node) == BD_CLASS_WINDOW;
-    const bd_node *n = &f->graph->nodes[node];
-    for (int i = n->op == BD_OP_ASSIGN ? 1 : 0; i < n->input_count; i++) {
-        bd_tensor base;
-        const char *index = path_index(f, n->inputs[i], space_name(k, space), &base);
-        if (f->graph->nodes[base].op == BD_OP_PACK && find_latest(f, base).kernel == kernel)
-            return false; /* complete only after this kernel */
-        if (f->plan->kernel_of[base] != kernel)
-            continue;
-        bd_space at;
-        if (window || f->space[base] == BD_SPACE_OPERAND || !index_space(k, index, elements_of(f, base), &at) ||
-            at != f->space[base])
-            return false;
-    }
-    return true;
+    const evaluation *e = user;
+    const bd_fuser *f = e->f;
+    bd_space at;
+    if (f->graph->nodes[base].op == BD_OP_PACK && find_latest(f, base).kernel == e->kernel)
+        return false; /* complete only after this kernel */
+    return f->plan->kernel_of[base] != e->kernel ||
+           (!e->window && f->space[base] != BD_SPACE_OPERAND &&
+            index_space(&f->plan->kernels[e->kernel], index, bd_fuse_elements(f, base), &at) && at == f->space[base]);
 }
 
-static bool reads_reduction(const fuser *f, int kernel, bd_tensor node)
+/* Can `node` be evaluated in `kernel` at `space`? */
+static bool fits(bd_fuser *f, int kernel, bd_tensor node, bd_space space)
+{
+    evaluation e = { .f = f, .kernel = kernel, .window = bd_fuse_class(f, node) == BD_CLASS_WINDOW };
+    return bd_fuse_each_read(f, node, bd_fuse_space_name(&f->plan->kernels[kernel], space), fitting_read, &e);
+}
+
+static bool reads_reduction(const bd_fuser *f, int kernel, bd_tensor node)
 {
     const bd_node *n = &f->graph->nodes[node];
     for (int i = 0; i < n->input_count; i++) {
         if (n->inputs[i] == BD_NONE)
             continue;
         bd_tensor base = bd_view_base(f->graph, n->inputs[i]);
-        if (f->plan->kernel_of[base] == kernel &&
-            (f->space[base] == BD_SPACE_REDUCED || reads_reduction(f, kernel, base)))
+        const bool here = f->plan->kernel_of[base] == kernel;
+        if ((here && f->space[base] == BD_SPACE_REDUCED) ||
+            ((here || f->graph->nodes[base].recompute) && reads_reduction(f, kernel, base)))
             return true;
     }
     return false;
 }
 
 /* Which space of the kernel the node's elements are, if the kernel's class lets it join. */
-static bool joinable(fuser *f, int kernel, bd_tensor node, bd_space *space)
+static bool joinable(bd_fuser *f, int kernel, bd_tensor node, bd_space *space)
 {
     const bd_kernel *k = &f->plan->kernels[kernel];
-    const int64_t elements = elements_of(f, node);
+    const int64_t elements = bd_fuse_elements(f, node);
     if (f->options->no_fusion || k->class == BD_KERNEL_ATTENTION || k->class == BD_KERNEL_CONTROL ||
         k->class == BD_KERNEL_LIBRARY || elements == 0)
         return false;
@@ -301,7 +306,7 @@ static bool joinable(fuser *f, int kernel, bd_tensor node, bd_space *space)
     return fits(f, kernel, node, *space);
 }
 
-static void join(fuser *f, int kernel, bd_tensor node, bd_space space)
+static void join(bd_fuser *f, int kernel, bd_tensor node, bd_space space)
 {
     f->floating[node] = true; /* adopt() does the rest */
     int mark = bd_emit_open(f->emitter);
@@ -312,7 +317,7 @@ static void join(fuser *f, int kernel, bd_tensor node, bd_space space)
 
 /* ---- one node ---- */
 
-static void place_pointwise(fuser *f, bd_tensor node)
+static void place_pointwise(bd_fuser *f, bd_tensor node)
 {
     latest l = find_latest(f, node);
     if (l.kernel < 0 && !f->options->no_fusion) {
@@ -333,11 +338,11 @@ static void place_pointwise(fuser *f, bd_tensor node)
     int kernel = new_kernel(f, BD_KERNEL_POINTWISE, f->next_order++);
     if (kernel < 0)
         return;
-    f->plan->kernels[kernel].elements = elements_of(f, node);
+    f->plan->kernels[kernel].elements = bd_fuse_elements(f, node);
     join(f, kernel, node, BD_SPACE_ELEMENT);
 }
 
-static bool same_extent(const bd_extent *a, const bd_extent *b)
+bool bd_same_extent(const bd_extent *a, const bd_extent *b)
 {
     return a->outer == b->outer && a->length == b->length && a->inner == b->inner && a->chunks == b->chunks;
 }
@@ -345,7 +350,7 @@ static bool same_extent(const bd_extent *a, const bd_extent *b)
 /* What is better stored before its columns are summed. A depthwise weight gradient's elements are long sums themselves: in a column
  * kernel one work-item would do hundreds of them one after the other. And CPU drivers vectorise pointwise kernels over
  * their work-items, but not the loop of a column kernel; so there all that takes many loads and comparisons an element. */
-static bool better_apart(const fuser *f, const bd_kernel *kernel, bd_kernel_class reduction)
+static bool better_apart(const bd_fuser *f, const bd_kernel *kernel, bd_kernel_class reduction)
 {
     bool apart = false;
     for (int i = 0; i < kernel->node_count; i++) {
@@ -357,7 +362,7 @@ static bool better_apart(const fuser *f, const bd_kernel *kernel, bd_kernel_clas
     return apart && reduction == BD_KERNEL_COLUMNS;
 }
 
-static void place_reduction(fuser *f, bd_tensor node)
+static void place_reduction(bd_fuser *f, bd_tensor node)
 {
     bd_plan *plan = f->plan;
     bd_extent extent = bd_reduction_extent(f->graph, node);
@@ -367,21 +372,21 @@ static void place_reduction(fuser *f, bd_tensor node)
     int kernel = -1;
     bd_tensor base;
     const char *index = path_index(f, f->graph->nodes[node].inputs[0], elements == 1 ? "0u" : "i", &base);
-    const bool straight = index && elements_of(f, base) == elements && strcmp(index, elements == 1 ? "0u" : "i") == 0;
+    const bool straight = index && bd_fuse_elements(f, base) == elements && strcmp(index, elements == 1 ? "0u" : "i") == 0;
     if (!f->options->no_fusion && l.kernel >= 0 && straight && plan->kernel_of[base] == l.kernel && elements > 1) {
         bd_kernel *k = &plan->kernels[l.kernel];
         if (k->class == BD_KERNEL_POINTWISE && k->elements == elements && !better_apart(f, k, class)) {
             k->class = class;
             k->extent = extent;
             kernel = l.kernel;
-        } else if (k->class == class && same_extent(&k->extent, &extent) && f->space[base] == BD_SPACE_ELEMENT &&
+        } else if (k->class == class && bd_same_extent(&k->extent, &extent) && f->space[base] == BD_SPACE_ELEMENT &&
                    (class == BD_KERNEL_ROWS || !reads_reduction(f, l.kernel, base))) {
             kernel = l.kernel;
         }
     }
     /* Another reduction over a space of the same form, later than all that this one reads. */
     for (int k = plan->kernel_count - 1; kernel < 0 && k >= 0 && !f->options->no_fusion; k--)
-        if (plan->kernels[k].class == class && same_extent(&plan->kernels[k].extent, &extent) && f->order[k] > l.order)
+        if (plan->kernels[k].class == class && bd_same_extent(&plan->kernels[k].extent, &extent) && f->order[k] > l.order)
             kernel = k;
     if (kernel < 0) {
         kernel = new_kernel(f, class, f->next_order++);
@@ -398,26 +403,30 @@ static void place_reduction(fuser *f, bd_tensor node)
         else
             settle(f, base);
     }
-    add_node(f, kernel, node, BD_SPACE_REDUCED);
+    bd_fuse_add_node(f, kernel, node, BD_SPACE_REDUCED);
+}
+
+static void visit_settle(void *user, bd_tensor base)
+{
+    settle(user, base);
 }
 
 /* A floating elementwise node that nobody else reads becomes the contraction's prologue. A longer chain does not: a prologue is
  * evaluated again for every tile that an element is part of. */
-static void adopt_operand(fuser *f, int kernel, bd_tensor node)
+static void adopt_operand(bd_fuser *f, int kernel, bd_tensor node)
 {
     if (!f->floating[node])
         return;
-    if (class_of(f, node) != BD_CLASS_ELEMENTWISE || f->consumers[node] != 1 ||
+    if (bd_fuse_class(f, node) != BD_CLASS_ELEMENTWISE || f->consumers[node] != 1 ||
         f->plan->kernels[kernel].class == BD_KERNEL_LIBRARY) {
         settle(f, node);
         return;
     }
-    for (int i = 0; i < f->graph->nodes[node].input_count; i++)
-        settle(f, bd_view_base(f->graph, f->graph->nodes[node].inputs[i]));
-    add_node(f, kernel, node, BD_SPACE_OPERAND);
+    bd_visit_bases(f->graph, node, visit_settle, f);
+    bd_fuse_add_node(f, kernel, node, BD_SPACE_OPERAND);
 }
 
-static bool library_can(const fuser *f, bd_tensor tensor)
+static bool library_can(const bd_fuser *f, bd_tensor tensor)
 {
     const bd_node *node = &f->graph->nodes[tensor];
     if (f->options->gemm != BD_GEMM_LIBRARY || node->op != BD_OP_MATMUL || node->chunks > 1 ||
@@ -425,11 +434,8 @@ static bool library_can(const fuser *f, bd_tensor tensor)
         return false;
     for (int i = 0; i < 2; i++) {
         bd_tensor input = node->inputs[i];
-        if (f->graph->nodes[input].format != node->format)
-            return false;
-        while (f->graph->nodes[input].op == BD_OP_RESHAPE)
-            input = f->graph->nodes[input].inputs[0];
-        if (class_of(f, input) == BD_CLASS_VIEW ||
+        input = bd_stored_operand(f->graph, input);
+        if (f->graph->nodes[input].format != node->format || bd_fuse_class(f, input) == BD_CLASS_VIEW ||
             (bd_is_inline(f->graph, input) && f->graph->nodes[input].op != BD_OP_VARIABLE))
             return false;
     }
@@ -441,7 +447,7 @@ static bool library_can(const fuser *f, bd_tensor tensor)
                                     : false;
 }
 
-static void place_contraction(fuser *f, bd_tensor node)
+static void place_contraction(bd_fuser *f, bd_tensor node)
 {
     bd_tensor list[64];
     floats floating = { f, list, 0, 64 };
@@ -450,14 +456,14 @@ static void place_contraction(fuser *f, bd_tensor node)
     if (kernel < 0)
         return;
     f->plan->kernels[kernel].anchor = node;
-    f->plan->kernels[kernel].elements = elements_of(f, node);
+    f->plan->kernels[kernel].elements = bd_fuse_elements(f, node);
     for (int i = 0; i < floating.count; i++)
         adopt_operand(f, kernel, floating.nodes[i]);
-    add_node(f, kernel, node, BD_SPACE_ELEMENT);
+    bd_fuse_add_node(f, kernel, node, BD_SPACE_ELEMENT);
 }
 
 /* A kernel that makes the result of the same attention, and no sums yet; -1 if there is none. */
-static int find_attention(const fuser *f, const bd_node *sum)
+static int find_attention(const bd_fuser *f, const bd_node *sum)
 {
     for (int k = 0; k < f->plan->kernel_count && !f->options->no_fusion; k++) {
         const bd_kernel *kernel = &f->plan->kernels[k];
@@ -471,7 +477,7 @@ static int find_attention(const fuser *f, const bd_node *sum)
 }
 
 /* The result and the rows' sums of an attention are one kernel. What it reads is stored before. */
-static void place_attention(fuser *f, bd_tensor tensor)
+static void place_attention(bd_fuser *f, bd_tensor tensor)
 {
     const bd_node *node = &f->graph->nodes[tensor];
     for (int i = 0; i < node->input_count; i++)
@@ -482,9 +488,9 @@ static void place_attention(fuser *f, bd_tensor tensor)
         if (kernel < 0)
             return;
         f->plan->kernels[kernel].anchor = tensor;
-        f->plan->kernels[kernel].elements = elements_of(f, tensor);
+        f->plan->kernels[kernel].elements = bd_fuse_elements(f, tensor);
     }
-    add_node(f, kernel, tensor, BD_SPACE_ELEMENT);
+    bd_fuse_add_node(f, kernel, tensor, BD_SPACE_ELEMENT);
 }
 
 /* ---- effects ---- */
@@ -496,7 +502,7 @@ static bd_tensor variable_root(const bd_graph *graph, bd_tensor variable)
 }
 
 typedef struct reader {
-    const fuser *f;
+    const bd_fuser *f;
     bd_tensor root;
     bool reads;
 } reader;
@@ -508,8 +514,19 @@ static void visit_reader(void *user, bd_tensor base)
         r->reads = true;
 }
 
+static bool harmless_read(void *user, bd_tensor base, const char *index)
+{
+    const evaluation *e = user;
+    const bd_graph *graph = e->f->graph;
+    bd_space at;
+    if (graph->nodes[base].op != BD_OP_VARIABLE || variable_root(graph, base) != variable_root(graph, e->variable))
+        return true;
+    return base == e->variable && !e->window &&
+           index_space(&e->f->plan->kernels[e->kernel], index, bd_fuse_elements(e->f, base), &at) && at == e->space;
+}
+
 /* May the kernel overwrite the variable? Not before another reads it, nor if it reads other elements of it itself. */
-static bool may_overwrite(fuser *f, int kernel, bd_tensor variable, bd_space space)
+static bool may_overwrite(bd_fuser *f, int kernel, bd_tensor variable, bd_space space)
 {
     const bd_kernel *k = &f->plan->kernels[kernel];
     for (bd_tensor t = 0; t < f->graph->node_count; t++) {
@@ -523,26 +540,15 @@ static bool may_overwrite(fuser *f, int kernel, bd_tensor variable, bd_space spa
             return false;
         if (f->plan->kernel_of[t] != kernel)
             continue;
-        const bd_node *node = &f->graph->nodes[t];
-        if (k->class == BD_KERNEL_CONTRACTION && f->space[t] != BD_SPACE_ELEMENT)
+        evaluation e = { f, kernel, bd_fuse_class(f, t) != BD_CLASS_ELEMENTWISE, space, variable };
+        if ((k->class == BD_KERNEL_CONTRACTION && f->space[t] != BD_SPACE_ELEMENT) ||
+            !bd_fuse_each_read(f, t, bd_fuse_space_name(k, f->space[t]), harmless_read, &e))
             return false;
-        for (int i = node->op == BD_OP_ASSIGN ? 1 : 0; i < node->input_count; i++) {
-            bd_tensor base;
-            if (node->inputs[i] == BD_NONE)
-                continue;
-            const char *index = path_index(f, node->inputs[i], space_name(k, f->space[t]), &base);
-            if (f->graph->nodes[base].op != BD_OP_VARIABLE || variable_root(f->graph, base) != r.root)
-                continue;
-            bd_space at;
-            if (base != variable || class_of(f, t) != BD_CLASS_ELEMENTWISE ||
-                !index_space(k, index, elements_of(f, base), &at) || at != space)
-                return false;
-        }
     }
     return true;
 }
 
-static void place_assign(fuser *f, bd_tensor node)
+static void place_assign(bd_fuser *f, bd_tensor node)
 {
     bd_tensor variable = f->graph->nodes[node].inputs[0];
     latest l = find_latest(f, node);
@@ -560,11 +566,11 @@ static void place_assign(fuser *f, bd_tensor node)
     int kernel = new_kernel(f, BD_KERNEL_POINTWISE, f->next_order++);
     if (kernel < 0)
         return;
-    f->plan->kernels[kernel].elements = elements_of(f, node);
+    f->plan->kernels[kernel].elements = bd_fuse_elements(f, node);
     join(f, kernel, node, BD_SPACE_ELEMENT);
 }
 
-static void place_control(fuser *f, bd_tensor node)
+static void place_control(bd_fuser *f, bd_tensor node)
 {
     bd_tensor list[8];
     floats floating = { f, list, 0, 8 };
@@ -573,27 +579,24 @@ static void place_control(fuser *f, bd_tensor node)
         settle(f, floating.nodes[i]);
     int kernel = new_kernel(f, BD_KERNEL_CONTROL, f->next_order++);
     if (kernel >= 0)
-        add_node(f, kernel, node, BD_SPACE_ELEMENT);
+        bd_fuse_add_node(f, kernel, node, BD_SPACE_ELEMENT);
 }
 
 /* Readers of a pack that float would have nobody to store them. */
-static void place_pack(fuser *f, bd_tensor node)
+static void place_pack(bd_fuser *f, bd_tensor node)
 {
-    bd_tensor base;
-    for (int i = 0; i < f->graph->nodes[node].input_count; i++) {
-        base = bd_view_base(f->graph, f->graph->nodes[node].inputs[i]);
-        settle(f, base);
-    }
+    for (int i = 0; i < f->graph->nodes[node].input_count; i++)
+        settle(f, bd_view_base(f->graph, f->graph->nodes[node].inputs[i]));
 }
 
 /* ---- results ---- */
 
 typedef struct operand_user {
-    fuser *f;
+    bd_fuser *f;
     int kernel;
 } operand_user;
 
-static void add_operand(fuser *f, int kernel, bd_tensor node, bool written)
+static void add_operand(bd_fuser *f, int kernel, bd_tensor node, bool written)
 {
     bd_kernel *k = &f->plan->kernels[kernel];
     for (int i = 0; i < k->operand_count; i++)
@@ -620,7 +623,7 @@ static void visit_operand(void *user, bd_tensor base)
 }
 
 typedef struct stored_user {
-    fuser *f;
+    bd_fuser *f;
     bool *stored;
     int kernel;
 } stored_user;
@@ -638,7 +641,7 @@ static int compare_tensors(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static bool find_operands(fuser *f)
+static bool find_operands(bd_fuser *f)
 {
     bd_plan *plan = f->plan;
     bool *stored = calloc((size_t)f->graph->node_count + 1, sizeof *stored);
@@ -676,7 +679,7 @@ static bool find_operands(fuser *f)
 }
 
 /* Kernels in execution order, numbers in kernel_of to match. */
-static bool sort_kernels(fuser *f)
+static bool sort_kernels(bd_fuser *f)
 {
     bd_plan *plan = f->plan;
     int count = plan->kernel_count;
@@ -702,7 +705,7 @@ static bool sort_kernels(fuser *f)
     return !f->failed;
 }
 
-static void place_all(fuser *f)
+static void place_all(bd_fuser *f)
 {
     const bd_graph *graph = f->graph;
     for (bd_tensor t = 0; t < graph->node_count && !f->failed; t++) {
@@ -713,13 +716,15 @@ static void place_all(fuser *f)
         else if (bd_is_inline(graph, t) || graph->nodes[t].op == BD_OP_ASSIGN)
             continue;
         else
-            switch (class_of(f, t)) {
+            switch (bd_fuse_class(f, t)) {
             case BD_CLASS_REDUCTION: place_reduction(f, t); break;
             case BD_CLASS_CONTRACTION: place_contraction(f, t); break;
             case BD_CLASS_ATTENTION: place_attention(f, t); break;
             default: place_pointwise(f, t);
             }
     }
+    if (!f->options->no_fusion)
+        bd_fuse_together(f);
     for (bd_tensor t = 0; t < graph->node_count && !f->failed; t++)
         if (graph->nodes[t].op == BD_OP_ASSIGN)
             place_assign(f, t);
@@ -728,7 +733,7 @@ static void place_all(fuser *f)
 bd_status bd_fuse(bd_plan *plan, const bd_target *target, const bd_compile_options *options, bd_error *error)
 {
     const size_t count = (size_t)plan->graph->node_count + 1;
-    fuser f = { .plan = plan, .graph = plan->graph, .target = target, .options = options };
+    bd_fuser f = { .plan = plan, .graph = plan->graph, .target = target, .options = options };
     plan->kernel_of = malloc(count * sizeof *plan->kernel_of);
     f.floating = calloc(count, sizeof *f.floating);
     f.space = calloc(count, sizeof *f.space);
@@ -739,10 +744,12 @@ bd_status bd_fuse(bd_plan *plan, const bd_target *target, const bd_compile_optio
         for (size_t t = 0; t < count; t++)
             plan->kernel_of[t] = -1;
         for (bd_tensor t = 0; t < plan->graph->node_count; t++)
-            if (class_of(&f, t) != BD_CLASS_VIEW && (!bd_is_inline(plan->graph, t)))
+            if (bd_fuse_class(&f, t) != BD_CLASS_VIEW && (!bd_is_inline(plan->graph, t)))
                 bd_visit_bases(plan->graph, t, visit_count, f.consumers);
         place_all(&f);
     }
+    if (!f.failed && !options->no_fusion)
+        bd_fuse_late(&f);
     bool done = !f.failed && sort_kernels(&f) && find_operands(&f) && !bd_emitter_failed(f.emitter);
     bd_emitter_destroy(&f.emitter);
     free(f.order);

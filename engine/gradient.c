@@ -186,6 +186,34 @@ static bd_tensor maximum_gradient(bd_graph *graph, const bd_node *node, bd_tenso
     return bd_select(graph, is_largest, share, constant_like(graph, share, 0));
 }
 
+static bd_tensor mean_gradient(bd_graph *graph, const bd_node *node, bd_tensor x, bd_tensor dy)
+{
+    const bd_shape shape = bd_tensor_shape(graph, x);
+    int64_t elements = 1;
+    for (int i = 0; i < node->attr.reduce.count; i++)
+        elements *= shape.dim[node->attr.reduce.first + i];
+    return spread(graph, node, &shape, scale(graph, dy, 1 / (double)(elements > 0 ? elements : 1)));
+}
+
+/* 2 dy (x - mean): that the mean depends on x has no share, since deviations sum to 0. Who wants deviations mostly wanted the mean,
+ * too. */
+static bd_tensor deviations_gradient(bd_graph *graph, const bd_node *node, bd_tensor x, bd_tensor dy)
+{
+    const bd_shape shape = bd_tensor_shape(graph, x);
+    const int first = node->attr.reduce.first, count = node->attr.reduce.count;
+    bd_tensor mean = BD_NONE;
+    for (bd_tensor t = x + 1; t < graph->node_count && mean == BD_NONE; t++) {
+        const bd_node *other = bd_node_at(graph, t);
+        if (other->op == BD_OP_MEAN && other->inputs[0] == x && other->role == node->role &&
+            other->attr.reduce.first == first && other->attr.reduce.count == count)
+            mean = t;
+    }
+    if (mean == BD_NONE)
+        mean = bd_mean(graph, x, first, count, false);
+    bd_tensor deviation = bd_sub(graph, x, spread(graph, node, &shape, mean));
+    return bd_mul(graph, spread(graph, node, &shape, scale(graph, dy, 2)), deviation);
+}
+
 static bd_tensor permute_gradient(bd_graph *graph, const bd_node *node, bd_tensor dy)
 {
     int inverse[BD_MAX_RANK];
@@ -296,6 +324,8 @@ static bd_tensor operand_gradient(bd_graph *graph, bd_tensor number, int which, 
     case BD_OP_SCATTER_ADD: return bd_gather(graph, dy, in[1]);
     case BD_OP_SUM: return spread(graph, &node, &shape, dy);
     case BD_OP_MAXIMUM: return maximum_gradient(graph, &node, in[0], number, dy);
+    case BD_OP_MEAN: return mean_gradient(graph, &node, in[0], dy);
+    case BD_OP_DEVIATIONS: return deviations_gradient(graph, &node, in[0], dy);
     case BD_OP_MATMUL: return matmul_gradient(graph, &node, which, dy);
     case BD_OP_CONV2D:
     case BD_OP_CONV2D_DATA:

@@ -200,6 +200,31 @@ static bd_tensor mean_square_over(bd_graph *graph, bd_tensor x, int first, int c
     return scale(graph, bd_sum(graph, bd_mul(graph, small, small), first, count, keep), part * part / elements);
 }
 
+/* Sum and squares of so many values cannot be rounded to halves on the way: mean, variance and its root are F32 whatever the
+ * policy says. Each is rounded to the policy's format once, when it is done. */
+typedef struct moments {
+    bd_tensor mean, variance; /* FIXED */
+} moments;
+
+static moments batch_moments(bd_graph *graph, bd_tensor x, int axes)
+{
+    const bd_role role = bd_set_role(graph, BD_ROLE_FIXED);
+    const double elements = (double)count_elements(graph, x, 0, axes);
+    bd_tensor exact = bd_cast(graph, x, BD_ROLE_FIXED);
+    const moments result = { .mean = bd_mean(graph, exact, 0, axes, false),
+                             .variance = scale(graph, bd_deviations(graph, exact, 0, axes, false), 1 / elements) };
+    bd_set_role(graph, role);
+    return result;
+}
+
+/* Marks a node of little arithmetic that backward needs, too, to be computed again there rather than stored. */
+static bd_tensor recomputed(bd_graph *graph, bd_tensor x)
+{
+    if (x != BD_NONE)
+        graph->nodes[x].recompute = true;
+    return x;
+}
+
 /* 1 / sqrt(variance + epsilon) */
 static bd_tensor inverse_deviation(bd_graph *graph, bd_tensor variance, float epsilon)
 {
@@ -236,27 +261,34 @@ static bd_tensor batch_norm(bd_graph *graph, bd_tensor x, bool training, float m
     bd_tensor running_variance =
         bd_variable(graph, "running_var", BD_ROLE_STATISTIC, BD_F32, channels, (bd_init){ BD_INIT_CONSTANT, 1 });
     const bd_role role = bd_set_role(graph, BD_ROLE_STATISTIC);
-    bd_tensor wide = bd_cast(graph, x, BD_ROLE_STATISTIC), centered, shift, factor;
+    bd_tensor wide = bd_cast(graph, x, BD_ROLE_STATISTIC), centered, variance, drift = BD_NONE;
     if (training) {
         /* The derivative with respect to the mean is -factor for every element (the variance has none: deviations
          * sum to 0). Through the per-channel shift below it costs no pass over the data: the sum over dy is beta's
          * gradient already. So the deviations take the mean for a constant, and mean - constant is 0. */
-        bd_tensor mean = mean_over(graph, wide, 0, axes, false);
+        const moments m = batch_moments(graph, x, axes);
+        bd_tensor mean = bd_cast(graph, m.mean, BD_ROLE_STATISTIC);
         bd_tensor constant = bd_stop_gradient(graph, bd_cast(graph, mean, BD_ROLE_STATISTIC));
-        centered = bd_sub(graph, wide, broadcast_like(graph, constant, wide));
-        bd_tensor variance = mean_square_over(graph, centered, 0, axes, false);
-        factor = bd_mul(graph, parameters.gamma, inverse_deviation(graph, variance, epsilon));
-        shift = bd_sub(graph, parameters.beta, bd_mul(graph, bd_sub(graph, mean, constant), factor));
+        centered = recomputed(graph, bd_sub(graph, wide, broadcast_like(graph, constant, wide)));
+        drift = bd_sub(graph, mean, constant);
+        variance = m.variance;
 
         double elements = (double)count_elements(graph, x, 0, axes);
         update_running(graph, running_mean, mean, momentum);
         /* the unbiased estimate, as the paper's inference has it */
-        update_running(graph, running_variance, scale(graph, variance, elements / fmax(elements - 1, 1)), momentum);
+        bd_set_role(graph, BD_ROLE_FIXED);
+        bd_tensor unbiased = scale(graph, variance, elements / fmax(elements - 1, 1));
+        bd_set_role(graph, BD_ROLE_STATISTIC);
+        update_running(graph, running_variance, bd_cast(graph, unbiased, BD_ROLE_STATISTIC), momentum);
     } else {
         centered = bd_sub(graph, wide, broadcast_like(graph, running_mean, wide));
-        factor = bd_mul(graph, parameters.gamma, inverse_deviation(graph, running_variance, epsilon));
-        shift = parameters.beta;
+        variance = bd_cast(graph, running_variance, BD_ROLE_FIXED);
     }
+    bd_set_role(graph, BD_ROLE_FIXED);
+    bd_tensor inverse = inverse_deviation(graph, variance, epsilon);
+    bd_set_role(graph, BD_ROLE_STATISTIC);
+    bd_tensor factor = bd_mul(graph, parameters.gamma, bd_cast(graph, inverse, BD_ROLE_STATISTIC));
+    bd_tensor shift = training ? bd_sub(graph, parameters.beta, bd_mul(graph, drift, factor)) : parameters.beta;
     bd_tensor scaled = bd_mul(graph, centered, broadcast_like(graph, factor, centered));
     shift = broadcast_like(graph, shift, scaled);
     bd_set_role(graph, role);

@@ -64,6 +64,10 @@ typedef enum bd_op {
     BD_OP_SUM,
     BD_OP_MAXIMUM,
     BD_OP_ARGMAX,
+    /* Summed in F32 from a value near the mean. Of values, or of the partial results that the compiler makes (attr.reduce.members):
+     * MEAN of means, DEVIATIONS of means and of the squared deviations from each (Chan, Golub, LeVeque). */
+    BD_OP_MEAN,
+    BD_OP_DEVIATIONS, /* the sum of squared deviations from the mean */
     /* contractions */
     BD_OP_MATMUL,        /* attr.matmul */
     BD_OP_CONV2D,        /* x, weight; attr.window */
@@ -135,6 +139,8 @@ typedef struct bd_node {
         struct {
             int first, count;
             bool keep;
+            /* MEAN and DEVIATIONS of partial results: how many values each of them is of, the last of the rest of `total`. Else 0. */
+            int64_t members, total;
         } reduce; /* axes of the input */
         struct {
             bool transpose[2];
@@ -157,10 +163,11 @@ typedef struct bd_node {
             int64_t base_offset;
         } variable;
     } attr;
-    /* MATMUL, CONV2D_WEIGHT and SUM: the summed axis is cut into `chunks` parts of equal length (the last may be shorter:
-     * ceil(length / chunks) each), and the result is [chunks, elements]: that many partial sums, flat. 1: not cut. */
+    /* MATMUL, CONV2D_WEIGHT, SUM, MEAN and DEVIATIONS of values: the summed axis is cut into `chunks` parts of equal length (the last may be shorter:
+     * ceil(length / chunks) each), and the result is [chunks, elements]: that many partial sums, or means, flat. 1: not cut. */
     int64_t chunks;
     bool stop_gradient; /* bd_gradient takes it for a constant */
+    bool recompute;     /* elementwise: every kernel that reads it computes it, rather than that it is stored */
 } bd_node;
 
 struct bd_graph {

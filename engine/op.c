@@ -37,6 +37,8 @@ static const bd_op_info infos[BD_OP_COUNT] = {
     ROW(SUM, "sum", REDUCTION, 1),
     ROW(MAXIMUM, "maximum", REDUCTION, 1),
     ROW(ARGMAX, "argmax", REDUCTION, 1),
+    ROW(MEAN, "mean", REDUCTION, 1),
+    ROW(DEVIATIONS, "deviations", REDUCTION, -1),
 
     ROW(MATMUL, "matmul", CONTRACTION, 2),
     ROW(CONV2D, "conv2d", CONTRACTION, 2),

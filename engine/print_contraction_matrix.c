@@ -19,8 +19,7 @@ static void print_pieces(bd_printer *printer, char operand, bd_tensor input, int
     const bd_contraction c = bd_contraction_of(graph, kernel->anchor);
     const int64_t chunks = graph->nodes[kernel->anchor].chunks > 1 ? graph->nodes[kernel->anchor].chunks : 1;
     const int64_t chunk = bd_chunk_length(c.k, chunks);
-    while (graph->nodes[input].op == BD_OP_RESHAPE)
-        input = graph->nodes[input].inputs[0];
+    input = bd_stored_operand(graph, input);
     const int number = bd_kernel_operand(kernel, input);
     const bool wide = number >= 0 && kernel->operands[number].parts == 1 && graph->nodes[input].format == BD_F16 &&
                       kernel->operands[number].access == BD_ACCESS_BUFFER && printer->target->half.storage &&

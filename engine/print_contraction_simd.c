@@ -5,8 +5,7 @@
 static void print_texels(bd_printer *printer, char operand, bd_tensor input)
 {
     const bd_graph *graph = printer->plan->graph;
-    while (graph->nodes[input].op == BD_OP_RESHAPE)
-        input = graph->nodes[input].inputs[0];
+    input = bd_stored_operand(graph, input);
     const int number = bd_kernel_operand(printer->kernel, input);
     const bd_access access = number < 0 ? BD_ACCESS_BUFFER : printer->kernel->operands[number].access;
     if (access >= BD_ACCESS_TEXEL2)

@@ -104,9 +104,7 @@ void bd_print_value(bd_printer *printer, const char *operand, bd_tensor input)
     const bool opencl = printer->dialect == BD_DIALECT_OPENCL;
     const bd_graph *graph = printer->plan->graph;
     bd_emitter *emitter = printer->emitter;
-    bd_tensor stored = input;
-    while (graph->nodes[stored].op == BD_OP_RESHAPE)
-        stored = graph->nodes[stored].inputs[0];
+    const bd_tensor stored = bd_stored_operand(graph, input);
     const int number = bd_kernel_operand(printer->kernel, stored);
     const bd_format format = graph->nodes[stored].format;
     const bool plain =

@@ -13,17 +13,94 @@ typedef struct accumulation {
     char name[24], at[24];
 } accumulation;
 
+static bool is_moment(const bd_node *node)
+{
+    return node->op == BD_OP_MEAN || node->op == BD_OP_DEVIATIONS;
+}
+
 static accumulation accumulate(const bd_graph *graph, bd_tensor tensor)
 {
     const bd_node *node = &graph->nodes[tensor];
     accumulation a = { tensor, "bd_max", "-BD_INFINITY", "", "" };
-    if (node->op == BD_OP_SUM) {
+    if (is_moment(node)) {
+        a.start = "0.0f";
+    } else if (node->op == BD_OP_SUM) {
         a.combine = node->accumulator == BD_F16 ? "BD_ADD_f16" : "BD_ADD_f32";
         a.start = "0.0f";
     }
     snprintf(a.name, sizeof a.name, "a%d", (int)tensor);
     snprintf(a.at, sizeof a.at, "at%d", (int)tensor);
     return a;
+}
+
+/* MEAN and DEVIATIONS are summed from a value near the mean, the first of the part, so that little cancels in the end (shifted data:
+ * Chan, Golub and LeVeque, "Algorithms for Computing the Sample Variance", 1983):
+ * sum (x - mean)^2 = sum (x - shift)^2 - (sum (x - shift))^2 / n. A partial result counts as often as it has values.
+ * shiftN, sumN and countN are by the number N of the node that sums: DEVIATIONS leave that to a MEAN of the same values before them. */
+static bd_tensor summing_node(const bd_printer *printer, bd_tensor moment)
+{
+    const bd_graph *graph = printer->plan->graph;
+    const bd_node *node = &graph->nodes[moment];
+    for (int i = 0; node->op == BD_OP_DEVIATIONS && printer->kernel->nodes[i] < moment; i++) {
+        const bd_node *other = &graph->nodes[printer->kernel->nodes[i]];
+        if (other->op == BD_OP_MEAN && other->inputs[0] == node->inputs[0] &&
+            other->attr.reduce.first == node->attr.reduce.first && other->attr.reduce.count == node->attr.reduce.count)
+            return printer->kernel->nodes[i];
+    }
+    return moment;
+}
+
+static void start_moment(bd_printer *printer, bd_tensor moment, const char *element, const char *index)
+{
+    const bd_node *node = &printer->plan->graph->nodes[moment];
+    bd_emitter *emitter = printer->emitter;
+    bd_text *text = bd_emitter_text(emitter);
+    if (summing_node(printer, moment) != moment)
+        return;
+    bd_text_append(text, "BD_VALUE shift%d = 0.0f, sum%d = 0.0f;\nif (first < last) {\nconst uint r = first;\nconst uint i = %s;\n",
+                   (int)moment, (int)moment, element);
+    const int mark = bd_emit_open(emitter);
+    bd_text_append(text, "shift%d = %s;\n", (int)moment, bd_emit_value(emitter, node->inputs[0], index));
+    bd_emit_close(emitter, mark);
+    bd_text_append(text, "}\n");
+    if (node->attr.reduce.members)
+        bd_text_append(text, "const float count%d = %lld.0f;\n", (int)moment, (long long)node->attr.reduce.total);
+    else
+        bd_text_append(text, "const float count%d = BD_FLOAT(max(last, first + 1u) - first);\n", (int)moment);
+}
+
+static void add_to_moment(bd_printer *printer, const accumulation *a, const char *value, const char *index)
+{
+    const bd_node *node = &printer->plan->graph->nodes[a->node];
+    bd_text *text = bd_emitter_text(printer->emitter);
+    const int sum = (int)summing_node(printer, a->node), own = (int)a->node;
+    const unsigned long long each = (unsigned long long)node->attr.reduce.members,
+                             total = (unsigned long long)node->attr.reduce.total;
+    bd_text_append(text, "BD_VALUE d%d_ = %s - shift%d, n%d_ = 1.0f;\n", own, value, sum, own);
+    if (each)
+        bd_text_append(text, "n%d_ = BD_FLOAT(r * %lluu < %lluu ? min(%lluu, %lluu - r * %lluu) : 0u);\n", own, each, total,
+                       each, total, each);
+    if (sum == own)
+        bd_text_append(text, "sum%d += n%d_ * d%d_;\n", sum, own, own);
+    if (node->op == BD_OP_MEAN)
+        return;
+    bd_text_append(text, "%s = fma(n%d_ * d%d_, d%d_, %s);\n", a->name, own, own, own, a->name);
+    if (each)
+        bd_text_append(text, "%s += %s;\n", a->name, bd_emit_value(printer->emitter, node->inputs[1], index));
+}
+
+static void finish_moment(bd_printer *printer, const accumulation *a)
+{
+    const bd_node *node = &printer->plan->graph->nodes[a->node];
+    bd_text *text = bd_emitter_text(printer->emitter);
+    const int sum = (int)summing_node(printer, a->node);
+    if (sum == (int)a->node)
+        bd_text_append(text, "BD_REDUCE(BD_ADD_f32, sum%d);\n", sum);
+    if (node->op == BD_OP_MEAN)
+        bd_text_append(text, "%s = shift%d + BD_DIV(sum%d, count%d);\n", a->name, sum, sum, sum);
+    else
+        bd_text_append(text, "BD_REDUCE(BD_ADD_f32, %s);\n%s = bd_max(%s - BD_DIV(sum%d * sum%d, count%d), 0.0f);\n", a->name,
+                       a->name, a->name, sum, sum, sum);
 }
 
 /* Position of the node among the kernel's; -1 if it is not one of them. */
@@ -33,6 +110,22 @@ static int position(const bd_kernel *kernel, bd_tensor tensor)
         if (kernel->nodes[i] == tensor)
             return i;
     return -1;
+}
+
+/* In which pass the value is there, at `input` of the kernel's node `i`. */
+static int pass_of(const bd_printer *printer, bd_tensor input)
+{
+    const bd_graph *graph = printer->plan->graph;
+    if (input == BD_NONE)
+        return 0;
+    const bd_tensor base = bd_view_base(graph, input);
+    const int at = position(printer->kernel, base);
+    int latest = at >= 0 ? printer->pass[at] : 0;
+    for (int i = 0; graph->nodes[base].recompute && i < graph->nodes[base].input_count; i++) {
+        const int pass = pass_of(printer, graph->nodes[base].inputs[i]);
+        latest = pass > latest ? pass : latest;
+    }
+    return latest;
 }
 
 /* In which pass each node's value is there: a reduction one pass after what it sums. */
@@ -46,9 +139,8 @@ static int find_passes(bd_printer *printer)
         const bd_node *node = &graph->nodes[kernel->nodes[i]];
         pass[i] = 0;
         for (int j = 0; j < node->input_count; j++) {
-            int at = node->inputs[j] == BD_NONE ? -1 : position(kernel, bd_view_base(graph, node->inputs[j]));
-            if (at >= 0 && pass[at] > pass[i])
-                pass[i] = pass[at];
+            const int latest = pass_of(printer, node->inputs[j]);
+            pass[i] = latest > pass[i] ? latest : pass[i];
         }
         if (bd_op_get_info(node->op)->class == BD_CLASS_REDUCTION && ++pass[i] > passes)
             passes = pass[i];
@@ -82,6 +174,8 @@ static void print_pass(bd_printer *printer, int number, const char *element, con
             bd_text_append(text, "BD_VALUE %s = %s;\n", a.name, a.start);
             if (graph->nodes[a.node].op == BD_OP_ARGMAX)
                 bd_text_append(text, "float %s = BD_FLOAT(BD_LENGTH);\n", a.at);
+            else if (is_moment(&graph->nodes[a.node]))
+                start_moment(printer, a.node, element, index);
         }
     start_loop(printer, element);
     int mark = bd_emit_open(emitter);
@@ -93,6 +187,8 @@ static void print_pass(bd_printer *printer, int number, const char *element, con
                 bd_text_append(text,
                                "if (!(%s <= %s) && %s == %s || r == first + lane) { %s = %s; %s = BD_FLOAT(r); }\n",
                                value, a.name, a.name, a.name, a.name, value, a.at);
+            else if (is_moment(&graph->nodes[a.node]))
+                add_to_moment(printer, &a, value, index);
             else
                 bd_text_append(text, "%s = %s(%s, %s);\n", a.name, a.combine, a.name, value);
         }
@@ -110,6 +206,8 @@ static void print_pass(bd_printer *printer, int number, const char *element, con
                 bd_text_append(text, "if (%s < best%s || (best%s != best%s && %s == %s)) %s = BD_FLOAT(BD_LENGTH);\n",
                                a.name, a.name, a.name, a.name, a.name, a.name, a.at);
                 bd_text_append(text, "BD_REDUCE(bd_min, %s);\n%s = %s;\n", a.at, a.name, a.at);
+            } else if (is_moment(node)) {
+                finish_moment(printer, &a);
             } else {
                 bd_text_append(text, "BD_REDUCE(%s, %s);\n", a.combine, a.name);
             }

@@ -36,6 +36,18 @@ static int64_t sum_chunks(const bd_target *target, const bd_extent *extent)
     return chunks > 1 ? smaller(chunks, extent->length) : 1;
 }
 
+/* A cast that changes nothing: the value is a float wherever it is used. Of variables it is left alone, since a kernel may only
+ * overwrite what nobody reads in its own way. */
+static bool keeps_values(const rewriter *r, const bd_node *node)
+{
+    if (node->op != BD_OP_CAST)
+        return false;
+    const bd_format from = r->from->nodes[node->inputs[0]].format;
+    const bd_tensor base = bd_view_base(r->from, node->inputs[0]);
+    return r->from->nodes[base].op != BD_OP_VARIABLE && !bd_is_inline(r->from, base) &&
+           (from == node->format || (from == BD_F16 && node->format == BD_F32));
+}
+
 static bd_node *append_copy(rewriter *r, bd_tensor old, const bd_shape *shape, bd_tensor *tensor)
 {
     const bd_node *node = &r->from->nodes[old];
@@ -57,6 +69,7 @@ static bd_node *append_copy(rewriter *r, bd_tensor old, const bd_shape *shape, b
     copy->layer = node->layer;
     copy->chunks = node->chunks;
     copy->attr = node->attr;
+    copy->recompute = node->recompute || keeps_values(r, node);
     if (node->op == BD_OP_VARIABLE) {
         copy->attr.variable.name = strdup(node->attr.variable.name);
         if (!copy->attr.variable.name)
@@ -71,34 +84,59 @@ static bd_node *append_copy(rewriter *r, bd_tensor old, const bd_shape *shape, b
     return copy;
 }
 
-/* node = sum over chunks of (chunked node): both are appended. */
+/* The partial means that belong to partial DEVIATIONS: those of the mean, which mostly stands before, else new ones. */
+static bd_tensor partial_means(rewriter *r, bd_tensor deviations)
+{
+    const bd_node part = r->to->nodes[deviations];
+    for (bd_tensor t = deviations - 1; t > part.inputs[0]; t--) {
+        const bd_node *other = &r->to->nodes[t];
+        if (other->op == BD_OP_MEAN && other->inputs[0] == part.inputs[0] && other->chunks == part.chunks &&
+            other->attr.reduce.first == part.attr.reduce.first && other->attr.reduce.count == part.attr.reduce.count)
+            return t;
+    }
+    bd_tensor means;
+    bd_node *copy = bd_graph_append(r->to, BD_OP_MEAN, part.shape, part.inputs, 1, &means);
+    if (!copy)
+        return BD_NONE;
+    copy->attr.reduce = part.attr.reduce;
+    copy->chunks = part.chunks;
+    copy->format = copy->accumulator = BD_F32;
+    copy->role = part.role, copy->layer = part.layer;
+    return means;
+}
+
+/* node = sum over chunks of (chunked node), or what else puts the parts together: both are appended. */
 static void copy_chunked(rewriter *r, bd_tensor old, int64_t chunks)
 {
     const bd_node *node = &r->from->nodes[old];
-    const bd_format format = node->format, accumulator = node->accumulator;
-    const bd_role role = node->role;
-    const int32_t layer = node->layer;
-    bd_shape shape = node->shape;
-    bd_shape partial = { 2, { chunks, bd_shape_elements(&shape) } };
-    bd_tensor part, sum, result;
-    bd_node *copy = append_copy(r, old, &partial, &part);
+    const bd_shape partial = { 2, { chunks, bd_shape_elements(&node->shape) } };
+    const bool moment = node->op == BD_OP_MEAN || node->op == BD_OP_DEVIATIONS;
+    const int inputs = node->op == BD_OP_DEVIATIONS ? 2 : 1;
+    bd_tensor parts[2], whole, result;
+    bd_node *copy = append_copy(r, old, &partial, &parts[inputs - 1]);
     if (!copy)
         return;
     copy->chunks = chunks;
-    copy->format = accumulator;
-    bd_shape flat = { 1, { partial.dim[1] } };
-    copy = bd_graph_append(r->to, BD_OP_SUM, flat, &part, 1, &sum);
+    copy->format = moment ? BD_F32 : node->accumulator;
+    if (inputs == 2 && (parts[0] = partial_means(r, parts[1])) == BD_NONE)
+        return;
+    const bd_shape flat = { 1, { partial.dim[1] } };
+    copy = bd_graph_append(r->to, moment ? node->op : BD_OP_SUM, flat, parts, inputs, &whole);
     if (!copy)
         return;
     copy->attr.reduce.first = 0;
     copy->attr.reduce.count = 1;
-    copy->chunks = 1;
-    copy->format = format, copy->accumulator = accumulator, copy->role = role, copy->layer = layer;
-    copy = bd_graph_append(r->to, BD_OP_RESHAPE, shape, &sum, 1, &result);
+    if (moment) {
+        copy->attr.reduce.total = bd_reduction_extent(r->from, old).length;
+        copy->attr.reduce.members = (copy->attr.reduce.total + chunks - 1) / chunks;
+    }
+    copy->format = node->format, copy->accumulator = node->accumulator, copy->role = node->role;
+    copy->layer = node->layer;
+    copy = bd_graph_append(r->to, BD_OP_RESHAPE, node->shape, &whole, 1, &result);
     if (!copy)
         return;
-    copy->format = format, copy->accumulator = accumulator, copy->role = role, copy->layer = layer;
-    copy->chunks = 1;
+    copy->format = node->format, copy->accumulator = node->accumulator, copy->role = node->role;
+    copy->layer = node->layer;
     r->mapped[old] = result;
 }
 
@@ -210,7 +248,8 @@ static bd_status copy_nodes(rewriter *r, const bool *live, const bd_compile_opti
             copy_composed(r, t);
             continue;
         }
-        if (node->chunks <= 1 && node->op == BD_OP_SUM) {
+        if (node->chunks <= 1 &&
+            (node->op == BD_OP_SUM || node->op == BD_OP_MEAN || node->op == BD_OP_DEVIATIONS)) {
             bd_extent extent = bd_reduction_extent(r->from, t);
             chunks = sum_chunks(r->target, &extent);
         } else if (node->chunks <= 1 && class == BD_CLASS_CONTRACTION) {

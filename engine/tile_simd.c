@@ -51,8 +51,7 @@ static operand read_operand(const bd_plan *plan, const bd_kernel *kernel, bd_ten
                             const problem *p, const bd_target *target)
 {
     const bd_graph *graph = plan->graph;
-    while (graph->nodes[input].op == BD_OP_RESHAPE)
-        input = graph->nodes[input].inputs[0];
+    input = bd_stored_operand(graph, input);
     operand o = { bd_kernel_operand(kernel, input), 1, along_k };
     const bd_format format = graph->nodes[input].format;
     if (o.number < 0 || (format != BD_F32 && format != BD_F16))

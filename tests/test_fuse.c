@@ -47,6 +47,18 @@ static bd_tensor mixture(bd_graph *graph, bd_tensor x, int64_t classes, bool tra
     return bd_linear(graph, x, classes, true, "fc2");
 }
 
+static bd_tensor normalised(bd_graph *graph, bd_tensor x, int64_t classes, bool training, const void *user)
+{
+    const bd_window window = { { 3, 3 }, { 1, 1 }, { { 1, 1 }, { 1, 1 } } };
+    (void)user;
+    for (int i = 0; i < 2; i++) {
+        static const char *const convs[] = { "conv1", "conv2" }, *const norms[] = { "norm1", "norm2" };
+        x = bd_conv(graph, x, 16, window, true, convs[i]);
+        x = bd_relu(graph, bd_batch_norm(graph, x, training, 0.9f, 1e-5f, norms[i]));
+    }
+    return bd_linear(graph, bd_flatten(graph, x), classes, true, "fc");
+}
+
 typedef struct setting {
     bd_dataset dataset;
     bd_train_params params;
@@ -121,6 +133,50 @@ START_TEST(a_lenet_step_takes_at_most_32_dispatches)
 END_TEST
 
 /* ---- memory ---- */
+
+static bool is_written_by(const bd_plan *plan, const bd_kernel *kernel, bd_op op, const char *layer)
+{
+    return kernel->class == BD_KERNEL_CONTRACTION && plan->graph->nodes[kernel->anchor].op == op &&
+           strcmp(bd_node_layer(plan->graph, kernel->anchor), layer) == 0;
+}
+
+/* How many kernels load what the contraction stores, of which there is one tensor. */
+static int count_loads(const bd_plan *plan, bd_op op, const char *layer)
+{
+    bd_tensor stored = BD_NONE;
+    int loads = 0;
+    for (int k = 0; k < plan->kernel_count; k++)
+        for (int i = 0; is_written_by(plan, &plan->kernels[k], op, layer) && i < plan->kernels[k].operand_count; i++)
+            if (plan->kernels[k].operands[i].written) {
+                ck_assert_int_eq(stored, BD_NONE);
+                stored = plan->kernels[k].operands[i].node;
+                ck_assert_int_eq(plan->graph->nodes[stored].format, BD_F16);
+            }
+    ck_assert_int_ne(stored, BD_NONE);
+    for (int k = 0; k < plan->kernel_count; k++)
+        for (int i = 0; i < plan->kernels[k].operand_count; i++)
+            loads += plan->kernels[k].operands[i].node == stored && !plan->kernels[k].operands[i].written;
+    return loads;
+}
+
+/* A convolution's result is loaded for the statistics, for the normalisation, and by each of the two passes backward; the gradient of
+ * what follows by those two. Neither is stored in more than one form, nor wider than it is. */
+START_TEST(normalisation_takes_two_passes_each_way)
+{
+    static const char *const policies[] = { "fp16", "mixed" };
+    setting s;
+    bd_target gpu;
+    bd_target_default(&gpu);
+    gpu.limits.compute_units = 132;
+    set_up(&s, normalised, policies[_i], 16, 256);
+    bd_plan *plan = plan_for(&s, &gpu, true);
+    ck_assert_int_eq(count_loads(plan, BD_OP_CONV2D, "conv1"), 4);
+    ck_assert_int_eq(count_loads(plan, BD_OP_CONV2D, "conv2"), 4);
+    ck_assert_int_eq(count_loads(plan, BD_OP_CONV2D_DATA, "conv2"), 2);
+    bd_plan_destroy(&plan);
+    tear_down(&s);
+}
+END_TEST
 
 START_TEST(pure_fp16_needs_at_most_055_of_fp32)
 {
@@ -265,6 +321,7 @@ int main(void)
     tcase_set_timeout(plans, 120);
     tcase_add_test(plans, an_mlp_step_takes_at_most_18_dispatches);
     tcase_add_test(plans, a_lenet_step_takes_at_most_32_dispatches);
+    tcase_add_loop_test(plans, normalisation_takes_two_passes_each_way, 0, 2);
     tcase_add_test(plans, pure_fp16_needs_at_most_055_of_fp32);
     tcase_add_test(plans, tensors_alive_together_never_overlap);
     tcase_add_loop_test(plans, plans_obey_small_limits, 0, 2);

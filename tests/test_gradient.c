@@ -262,6 +262,10 @@ CASE(sum_first, bd_sum(g, x[0], 0, 2, false))
 CASE(sum_middle, bd_sum(g, x[0], 1, 1, true))
 CASE(sum_middle_dropped, bd_sum(g, x[0], 1, 1, false))
 CASE(sum_all, bd_sum(g, x[0], 0, 3, false))
+CASE(mean_first, bd_mean(g, x[0], 0, 2, false))
+CASE(mean_middle, bd_mean(g, x[0], 1, 1, true))
+CASE(deviations_first, bd_deviations(g, x[0], 0, 2, true))
+CASE(deviations_middle, bd_deviations(g, x[0], 1, 1, false))
 CASE(maximum_last, bd_maximum(g, x[0], 2, 1, false))
 CASE(maximum_first, bd_maximum(g, x[0], 0, 2, true))
 CASE(behind_argmax, bd_mul(g, bd_sum(g, x[0], 1, 1, false), bd_argmax(g, x[0], 1)))
@@ -379,6 +383,10 @@ static const gradient_case cases[] = {
     ONE(sum_middle, SIGNED, CUBE),
     ONE(sum_middle_dropped, SIGNED, CUBE),
     ONE(sum_all, SIGNED, CUBE),
+    ONE(mean_first, SIGNED, CUBE),
+    ONE(mean_middle, SIGNED, CUBE),
+    ONE(deviations_first, SIGNED, CUBE),
+    ONE(deviations_middle, SIGNED, CUBE),
     ONE(maximum_last, SIGNED, CUBE),
     ONE(maximum_first, SIGNED, CUBE),
     ONE(behind_argmax, SIGNED, MATRIX),

@@ -259,6 +259,29 @@ START_TEST(sums_in_parts)
 }
 END_TEST
 
+/* Rows 1 to 5: mean 3, deviations 4 + 1 + 0 + 1 + 4; of three and of two, 2 and 1/2; and of those again the whole. */
+START_TEST(moments_and_their_parts)
+{
+    bd_tensor x = VARIABLE("x", BD_SHAPE(5, 2), 1, 10, 2, 20, 3, 30, 4, 40, 5, 50), parts[2], whole;
+    EXPECT(bd_mean(graph, x, 0, 1, false), 3, 30);
+    EXPECT(bd_deviations(graph, x, 0, 1, false), 10, 1000);
+    for (int i = 0; i < 2; i++) {
+        bd_node *node = bd_graph_append(graph, i ? BD_OP_DEVIATIONS : BD_OP_MEAN, BD_SHAPE(2, 2), &x, 1, &parts[i]);
+        node->attr.reduce.count = 1;
+        node->chunks = 2;
+    }
+    EXPECT(parts[0], 2, 20, 4.5, 45);
+    EXPECT(parts[1], 2, 200, 0.5, 50);
+    for (int i = 0; i < 2; i++) {
+        bd_node *node = bd_graph_append(graph, i ? BD_OP_DEVIATIONS : BD_OP_MEAN, BD_SHAPE(2), parts, 1 + i, &whole);
+        node->attr.reduce.count = 1;
+        node->attr.reduce.members = 3;
+        node->attr.reduce.total = 5;
+        EXPECT(whole, i ? 10 : 3, i ? 1000 : 30);
+    }
+}
+END_TEST
+
 /* ---- contractions ---- */
 
 START_TEST(matmul_transposes)
@@ -600,6 +623,7 @@ int main(void)
         maximum_of_nan_is_nan,
         sums_round_once,
         sums_in_parts,
+        moments_and_their_parts,
         matmul_transposes,
         matmul_batch_and_parts,
         matmul_keeps_nan_of_zero_times_infinity,

@@ -1,6 +1,8 @@
 /* Plain matrix products through CLBlast (Nugteren, IWOCL 2018), where it is installed. */
 #include "opencl.h"
 
+#include "../../engine/emit.h"
+
 #include <stdio.h>
 
 #ifdef BD_HAVE_CLBLAST
@@ -33,12 +35,17 @@ static const bd_binding *find_binding(const bd_dispatch *dispatch, bd_tensor nod
     return NULL;
 }
 
+static const bd_binding *operand_binding(const bd_plan *plan, const bd_dispatch *dispatch, int input)
+{
+    return find_binding(dispatch, bd_stored_operand(plan->graph, bd_node_at(plan->graph, dispatch->kernel->anchor)->inputs[input]));
+}
+
 bd_status opencl_gemm_init(const bd_plan *plan, const bd_dispatch *dispatch, opencl_gemm *gemm, bd_error *error)
 {
     bd_tensor product = dispatch->kernel->anchor;
     const bd_node *node = bd_node_at(plan->graph, product);
     const bd_shape *result = &node->shape, *left = &bd_node_at(plan->graph, node->inputs[0])->shape;
-    const bd_binding *a = find_binding(dispatch, node->inputs[0]), *b = find_binding(dispatch, node->inputs[1]);
+    const bd_binding *a = operand_binding(plan, dispatch, 0), *b = operand_binding(plan, dispatch, 1);
     const bd_binding *c = find_binding(dispatch, product);
     if (node->op != BD_OP_MATMUL || (node->format != BD_F32 && node->format != BD_F16) || node->chunks > 1 || !a ||
         !b || !c)

@@ -91,7 +91,9 @@ static bd_status compute(const bd_evaluation *evaluation, bd_tensor tensor, doub
     case BD_OP_SCATTER_ADD: bd_evaluate_movement(evaluation, node, result); return BD_OK;
     case BD_OP_SUM:
     case BD_OP_MAXIMUM:
-    case BD_OP_ARGMAX: bd_evaluate_reduction(evaluation, node, result); return BD_OK;
+    case BD_OP_ARGMAX:
+    case BD_OP_MEAN:
+    case BD_OP_DEVIATIONS: bd_evaluate_reduction(evaluation, node, result); return BD_OK;
     case BD_OP_MATMUL:
     case BD_OP_CONV2D:
     case BD_OP_CONV2D_DATA:

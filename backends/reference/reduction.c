@@ -22,6 +22,42 @@ static void sum(const bd_node *node, const reduction *r, double *result)
     }
 }
 
+/* How many values element l of the reduced axis stands for. */
+static double members(const bd_node *node, int64_t l)
+{
+    const int64_t each = node->attr.reduce.members;
+    return each == 0 ? 1 : fmax(fmin((double)each, (double)(node->attr.reduce.total - l * each)), 0);
+}
+
+/* Mean of the values from l to `end`, or the sum of squared deviations from it. Partial results are means, and with `squares` the
+ * sums of squared deviations from those. */
+static double moment(const bd_node *node, const double *x, const double *squares, int64_t l, int64_t end, int64_t step)
+{
+    double sum = 0, count = 0, result = 0;
+    for (int64_t i = l; i < end; i++) {
+        sum += members(node, i) * x[i * step];
+        count += members(node, i);
+    }
+    const double mean = count > 0 ? sum / count : 0;
+    if (node->op == BD_OP_MEAN)
+        return mean;
+    for (int64_t i = l; i < end; i++)
+        result += members(node, i) * pow(x[i * step] - mean, 2) + (squares ? squares[i * step] : 0);
+    return result;
+}
+
+static void find_moments(const bd_node *node, const reduction *r, const double *squares, double *result)
+{
+    const int64_t chunk_length = bd_chunk_length(node, r->length);
+    for (int64_t c = 0; c < node->chunks; c++)
+        for (int64_t o = 0; o < r->outer; o++)
+            for (int64_t i = 0; i < r->inner; i++) {
+                const int64_t at = o * r->length * r->inner + i, first = c * chunk_length, end = first + chunk_length;
+                *result++ = moment(node, r->x + at, squares ? squares + at : NULL, first,
+                                   end < r->length ? end : r->length, r->inner);
+            }
+}
+
 /* The first largest of `length` elements `step` apart; a NaN is larger than anything. -1 if there are none. */
 static int64_t find_largest(const double *x, int64_t length, int64_t step)
 {
@@ -60,6 +96,8 @@ void bd_evaluate_reduction(const bd_evaluation *evaluation, const bd_node *node,
     }
     if (node->op == BD_OP_SUM)
         sum(node, &r, result);
+    else if (node->op == BD_OP_MEAN || node->op == BD_OP_DEVIATIONS)
+        find_moments(node, &r, node->input_count > 1 ? bd_evaluated(evaluation, node, 1) : NULL, result);
     else
         find_maxima(node, &r, result);
 }

@@ -114,6 +114,10 @@ BD_API bd_tensor bd_scatter_add(bd_graph *graph, bd_tensor values, bd_tensor ind
 /* ---- reductions over `count` adjacent axes from `first`; the axes become 1 if `keep`, else they go ---- */
 BD_API bd_tensor bd_sum(bd_graph *graph, bd_tensor x, int first, int count, bool keep);
 BD_API bd_tensor bd_maximum(bd_graph *graph, bd_tensor x, int first, int count, bool keep); /* NaN if any is */
+/* Mean, and sum of squared deviations from it (n times the variance), together one pass over x: summed in F32 from a value of x,
+ * so that nothing cancels where the mean is far from 0, and nothing overflows. Of no elements both are 0. */
+BD_API bd_tensor bd_mean(bd_graph *graph, bd_tensor x, int first, int count, bool keep);
+BD_API bd_tensor bd_deviations(bd_graph *graph, bd_tensor x, int first, int count, bool keep);
 /* The index of the first largest, as a value; the axis goes. */
 BD_API bd_tensor bd_argmax(bd_graph *graph, bd_tensor x, int axis);
 

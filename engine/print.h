@@ -20,7 +20,7 @@ void bd_print_rows(bd_printer *printer);
 void bd_print_columns(bd_printer *printer);
 void bd_print_contraction(bd_printer *printer);
 void bd_print_contraction_simd(bd_printer *printer);   /* of tile BD_TILE_SIMD */
-void bd_print_contraction_matrix(bd_printer *printer); /* of tile BD_TILE_MATRIX */
+void bd_print_contraction_matrix(bd_printer *printer); /* of tiles BD_TILE_MATRIX, BD_TILE_MATRIX2 */
 void bd_print_control(bd_printer *printer);
 
 /* A contraction's sizes, the macros and functions that read its operands, and the function that stores its results. */

@@ -53,7 +53,7 @@ void bd_print_contraction(bd_printer *printer)
         bd_print_contraction_simd(printer);
         return;
     }
-    if (tile->kind == BD_TILE_MATRIX) {
+    if (tile->kind == BD_TILE_MATRIX || tile->kind == BD_TILE_MATRIX2) {
         bd_print_contraction_matrix(printer);
         return;
     }

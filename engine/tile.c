@@ -115,9 +115,10 @@ static int plain_tiles(const bd_graph *graph, bd_tensor tensor, const bd_target 
     return count;
 }
 
-int bd_group_tiles(const bd_graph *graph, bd_tensor node, const bd_target *target, bd_tile tiles[BD_GROUP_TILES])
+int bd_group_tiles(const bd_graph *graph, bd_tensor node, const bd_kernel *kernel, const bd_target *target,
+                   bd_tile tiles[BD_GROUP_TILES])
 {
-    const int count = bd_matrix_tiles(graph, node, target, tiles);
+    const int count = bd_matrix_tiles(graph, node, kernel, target, tiles);
     return count + plain_tiles(graph, node, target, tiles + count);
 }
 
@@ -129,6 +130,7 @@ bd_variant bd_variant_of(const bd_kernel *kernel)
         [BD_TILE_VECTOR_WEIGHT] = BD_VARIANT_VECTOR_WEIGHT,
         [BD_TILE_SIMD] = BD_VARIANT_SIMD,
         [BD_TILE_MATRIX] = BD_VARIANT_MATRIX,
+        [BD_TILE_MATRIX2] = BD_VARIANT_MATRIX2,
     };
     if (kernel->class == BD_KERNEL_LIBRARY)
         return BD_VARIANT_LIBRARY;
@@ -260,7 +262,7 @@ int64_t bd_contraction_chunks(const bd_graph *graph, bd_tensor tensor, const bd_
     bd_tile tiles[BD_GROUP_TILES];
     if (may_vector(target, node, BD_VARIANT_VECTOR))
         tile = vector_tile(&c, 1, target);
-    else if (bd_group_tiles(graph, tensor, target, tiles))
+    else if (bd_group_tiles(graph, tensor, NULL, target, tiles))
         tile = tiles[0];
     else
         return 1;
@@ -282,7 +284,7 @@ void bd_group_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *ta
     const bd_contraction c = bd_contraction_of(plan->graph, kernel->anchor);
     const bd_tile *tile = &kernel->tile;
     kernel->local[0] = tile->m / tile->item_m * (tile->n / tile->item_n);
-    if (tile->kind == BD_TILE_MATRIX)
+    if (tile->kind == BD_TILE_MATRIX || tile->kind == BD_TILE_MATRIX2)
         kernel->local[0] *= target->matrix.lanes;
     bd_spread_groups(target, kernel,
                      (uint64_t)(group_count(&c, tile) * larger(plan->graph->nodes[kernel->anchor].chunks, 1)));
@@ -309,7 +311,7 @@ bool bd_contraction_launch(const bd_plan *plan, bd_kernel *kernel, const bd_targ
     } else if (may_vector(target, node, BD_VARIANT_VECTOR)) {
         *tile = vector_tile(&c, chunks, target);
         groups *= ceil_divide(c.m, tile->m) * ceil_divide(c.n, tile->n);
-    } else if (bd_group_tiles(graph, kernel->anchor, target, tiles)) {
+    } else if (bd_group_tiles(graph, kernel->anchor, kernel, target, tiles)) {
         *tile = tiles[0];
         bd_group_launch(plan, kernel, target);
         return true;

@@ -26,16 +26,21 @@ const char *bd_variant_name(bd_variant variant);
 bd_variant bd_variant_of(const bd_kernel *kernel);
 /* May the device do this contraction so? Not if the variant was found to compute wrongly in its formats. */
 bool bd_variant_allowed(const bd_target *target, const bd_node *contraction, bd_variant variant);
-/* The work-group tiles, of BD_TILE_MATRIX and BD_TILE_GROUP, that the device can hold and that compute rightly, the one to take unmeasured first; returns
- * how many. */
+/* The work-group tiles, of BD_TILE_MATRIX2, BD_TILE_MATRIX and BD_TILE_GROUP, that the device can hold and that compute rightly, the one to take unmeasured first; returns
+ * how many. `kernel` is the contraction's, or NULL while nothing is fused yet. */
 enum {
     BD_PLAIN_TILES = BD_VARIANT_GROUP_4X4 + 1,
-    BD_MATRIX_TILES = 12,
+    BD_MATRIX_TILES = 32,
     BD_GROUP_TILES = BD_PLAIN_TILES + BD_MATRIX_TILES
 };
-int bd_group_tiles(const bd_graph *graph, bd_tensor node, const bd_target *target, bd_tile tiles[BD_GROUP_TILES]);
-/* Those of BD_TILE_MATRIX, the best guess first; 0 where the device's matrix units cannot do this contraction. */
-int bd_matrix_tiles(const bd_graph *graph, bd_tensor node, const bd_target *target, bd_tile tiles[BD_MATRIX_TILES]);
+int bd_group_tiles(const bd_graph *graph, bd_tensor node, const bd_kernel *kernel, const bd_target *target,
+                   bd_tile tiles[BD_GROUP_TILES]);
+/* Those by matrix units, the best guess first; 0 where the device's matrix units cannot do this contraction. */
+int bd_matrix_tiles(const bd_graph *graph, bd_tensor node, const bd_kernel *kernel, const bd_target *target,
+                    bd_tile tiles[BD_MATRIX_TILES]);
+/* Whether tiles of BD_TILE_MATRIX2 load a contraction's operand A (`side` 0) or B (1) as it lies in memory: halves in one buffer that
+ * nothing was fused to, in rows of [batch][outer][inner]. */
+bool bd_is_tensor(const bd_graph *graph, bd_tensor contraction, const bd_kernel *kernel, const bd_target *target, int side);
 /* The launch of a kernel whose tile is one of bd_group_tiles. */
 void bd_group_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *target);
 /* Chooses the tile and the launch of a contraction kernel; false where no variant is left that computes rightly. */

@@ -294,8 +294,9 @@ static bd_cache_key choice_key(const session *s, const bd_kernel *kernel, bool l
                           bd_format_name(b->format), bd_format_name(node->format), bd_format_name(node->accumulator),
                           (long long)node->chunks, library);
     length += snprintf(problem + length, sizeof problem - (size_t)length,
-                       ", %u items, %u shared, halves %d%d, units %u, without %x", limits->max_workgroup_items,
+                       ", %u items, %u shared, halves %d%d, units %u and %u, without %x", limits->max_workgroup_items,
                        limits->shared_bytes, info->half.storage, info->half.arithmetic, s->device->target.matrix.m,
+                       s->device->target.joined.grain_count,
                        s->device->target.avoid[node->format][node->accumulator]);
     if (node->op == BD_OP_MATMUL) {
         snprintf(problem + length, sizeof problem - (size_t)length, " %d%d", node->attr.matmul.transpose[0],
@@ -317,7 +318,7 @@ static void tune_kernel(session *s, bd_kernel *kernel)
     const bd_node *node = &s->plan->graph->nodes[kernel->anchor];
     const bool library = library_may(s, kernel, node);
     bd_tile tiles[BD_GROUP_TILES];
-    int count = bd_group_tiles(s->plan->graph, kernel->anchor, &s->device->target, tiles);
+    int count = bd_group_tiles(s->plan->graph, kernel->anchor, kernel, &s->device->target, tiles);
     count = count < MOST_CANDIDATES ? count : MOST_CANDIDATES;
     const bd_cache_key key = choice_key(s, kernel, library);
     void *data;
@@ -360,7 +361,8 @@ void bd_tune(bd_device *device, bd_plan *plan)
     int count = 0;
     for (int k = 0; kernels && k < plan->kernel_count; k++)
         if (plan->kernels[k].class == BD_KERNEL_CONTRACTION &&
-            (plan->kernels[k].tile.kind == BD_TILE_GROUP || plan->kernels[k].tile.kind == BD_TILE_MATRIX))
+            (plan->kernels[k].tile.kind == BD_TILE_GROUP || plan->kernels[k].tile.kind == BD_TILE_MATRIX ||
+             plan->kernels[k].tile.kind == BD_TILE_MATRIX2))
             kernels[count++] = &plan->kernels[k];
     if (kernels)
         qsort(kernels, (size_t)count, sizeof *kernels, most_work_first);

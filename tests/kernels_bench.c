@@ -117,6 +117,32 @@ static bd_tensor bench_pool(bd_graph *g, const int64_t *size)
     return bd_max_pool(g, source(g, "/x", BD_SHAPE(size[0], size[1], size[1], size[2])), window);
 }
 
+static const char *const tile_kinds[] = { [BD_TILE_GROUP] = "group",
+                                          [BD_TILE_MATRIX] = "matrix",
+                                          [BD_TILE_MATRIX2] = "matrix2" };
+static const int tile_kind_count = sizeof tile_kinds / sizeof *tile_kinds;
+
+bool read_tile(const char *text, bd_tile *tile)
+{
+    char kind[16];
+    bool known = sscanf(text, "%15[^:]:%ux%ux%u:%ux%u", kind, &tile->m, &tile->n, &tile->k, &tile->item_m, &tile->item_n) == 6;
+    int i = 0;
+    while (known && i < tile_kind_count && !(tile_kinds[i] && strcmp(tile_kinds[i], kind) == 0))
+        i++;
+    tile->kind = (bd_tile_kind)i;
+    return known && i < tile_kind_count && tile->m && tile->n && tile->k && tile->item_m && tile->item_n;
+}
+
+static void print_tiles(const bd_plan *plan)
+{
+    for (int k = 0; k < plan->kernel_count; k++) {
+        const bd_kernel *kernel = &plan->kernels[k];
+        const bd_tile *t = &kernel->tile;
+        if (kernel->class == BD_KERNEL_CONTRACTION && (int)t->kind < tile_kind_count && tile_kinds[t->kind])
+            printf(" %s:%ux%ux%u:%ux%u", tile_kinds[t->kind], t->m, t->n, t->k, t->item_m, t->item_n);
+    }
+}
+
 typedef struct benchmark {
     const char *name;
     bench_function build;
@@ -140,11 +166,17 @@ static bd_status run_benchmark(session *s, const benchmark *b, const char *polic
     }
     double each;
     bool by_device;
+    const double begun = seconds();
     if ((status = bd_graph_status(graph, error)) == BD_OK &&
         (status = bd_precision_parse(policy, &precision, error)) == BD_OK &&
         (status = bd_graph_apply_precision(graph, &precision, error)) == BD_OK &&
-        (status = device_run_create(s, graph, &run, error)) == BD_OK &&
-        (status = measure(&run, &each, &by_device, error)) == BD_OK) {
+        (status = device_run_create(s, graph, &run, error)) == BD_OK) {
+        printf("%-34s %-12s made in %.2f s,", b->name, policy, seconds() - begun);
+        print_tiles(bd_program_plan(run.program));
+        printf("\n");
+        status = measure(&run, &each, &by_device, error);
+    }
+    if (status == BD_OK) {
         const bd_plan *plan = bd_program_plan(run.program);
         printf("%-34s %-12s %10.4f ms %s %10.1f GFLOP/s %9.2f GB/s\n", b->name, policy, 1e3 * each,
                by_device ? "kernel" : "wall  ", 1e-9 * (double)plan->flops / each, 1e-9 * (double)plan->bytes / each);

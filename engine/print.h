@@ -26,6 +26,9 @@ void bd_print_control(bd_printer *printer);
 /* A contraction's sizes, the macros and functions that read its operands, and the function that stores its results. */
 void bd_print_operands(bd_printer *printer);
 
+/* Sizes of a convolution. The data gradient is the convolution of dy, spread by the stride, with the window turned round. */
+void bd_print_images(bd_printer *printer);
+
 /* Evaluates and stores every node of the kernel in `space` that is an operand, at `index`. */
 void bd_print_stores(bd_printer *printer, bd_space space, const char *index);
 /* Whether there is one. */

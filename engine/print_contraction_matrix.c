@@ -56,13 +56,18 @@ static void print_joined(bd_printer *printer)
     printer->skeleton = "contraction_matrix2";
     bd_text_append(&printer->macros, "#define ITEMS %uu\n#define SCOPE %s\n", kernel->local[0],
                    printer->target->joined.workgroup ? "gl_ScopeWorkgroup" : "gl_ScopeSubgroup");
+    bd_text_append(&printer->macros, "#define ROWS %d\n#define PIXELS %d\n#define TAPS %d\n", BD_MATRIX_ROWS,
+                   BD_MATRIX_PIXELS, BD_MATRIX_TAPS);
+    if (graph->nodes[kernel->anchor].op != BD_OP_MATMUL)
+        bd_print_images(printer);
     for (int side = 0; side < 2; side++) {
-        const bool tensor = bd_is_tensor(graph, kernel->anchor, kernel, printer->target, side);
-        bd_text_append(&printer->macros, "#define %c_TENSOR %d\n", "AB"[side], tensor);
+        const bd_matrix_source source =
+            bd_matrix_source_of(graph, kernel->anchor, kernel, printer->target, &kernel->tile, side);
+        bd_text_append(&printer->macros, "#define %c_TENSOR %d\n", "AB"[side], source);
         bd_tensor input = graph->nodes[kernel->anchor].inputs[side];
         while (graph->nodes[input].op == BD_OP_RESHAPE)
             input = graph->nodes[input].inputs[0];
-        if (tensor)
+        if (source != BD_MATRIX_PANELS)
             bd_text_append(&printer->macros, "#define %c_BUFFER b%d\n", "AB"[side], bd_kernel_operand(kernel, input));
     }
 }

@@ -283,11 +283,13 @@ void bd_group_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *ta
 {
     const bd_contraction c = bd_contraction_of(plan->graph, kernel->anchor);
     const bd_tile *tile = &kernel->tile;
+    const int64_t chunks = larger(plan->graph->nodes[kernel->anchor].chunks, 1);
     kernel->local[0] = tile->m / tile->item_m * (tile->n / tile->item_n);
     if (tile->kind == BD_TILE_MATRIX || tile->kind == BD_TILE_MATRIX2)
         kernel->local[0] *= target->matrix.lanes;
-    bd_spread_groups(target, kernel,
-                     (uint64_t)(group_count(&c, tile) * larger(plan->graph->nodes[kernel->anchor].chunks, 1)));
+    bd_spread_groups(
+        target, kernel,
+        (uint64_t)(c.batch * chunks * bd_matrix_tiles_m(plan, kernel, target) * ceil_divide(c.n, tile->n)));
 }
 
 bool bd_contraction_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *target)

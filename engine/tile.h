@@ -30,7 +30,7 @@ bool bd_variant_allowed(const bd_target *target, const bd_node *contraction, bd_
  * how many. `kernel` is the contraction's, or NULL while nothing is fused yet. */
 enum {
     BD_PLAIN_TILES = BD_VARIANT_GROUP_4X4 + 1,
-    BD_MATRIX_TILES = 32,
+    BD_MATRIX_TILES = 56,
     BD_GROUP_TILES = BD_PLAIN_TILES + BD_MATRIX_TILES
 };
 int bd_group_tiles(const bd_graph *graph, bd_tensor node, const bd_kernel *kernel, const bd_target *target,
@@ -38,9 +38,18 @@ int bd_group_tiles(const bd_graph *graph, bd_tensor node, const bd_kernel *kerne
 /* Those by matrix units, the best guess first; 0 where the device's matrix units cannot do this contraction. */
 int bd_matrix_tiles(const bd_graph *graph, bd_tensor node, const bd_kernel *kernel, const bd_target *target,
                     bd_tile tiles[BD_MATRIX_TILES]);
-/* Whether tiles of BD_TILE_MATRIX2 load a contraction's operand A (`side` 0) or B (1) as it lies in memory: halves in one buffer that
- * nothing was fused to, in rows of [batch][outer][inner]. */
-bool bd_is_tensor(const bd_graph *graph, bd_tensor contraction, const bd_kernel *kernel, const bd_target *target, int side);
+/* How tiles of BD_TILE_MATRIX2 get at a contraction's operand A (`side` 0) or B (1): through panels in shared memory, or, where it is
+ * halves in one buffer that nothing was fused to, as it lies there. */
+typedef enum bd_matrix_source {
+    BD_MATRIX_PANELS,
+    BD_MATRIX_ROWS,   /* [batch][outer][inner] */
+    BD_MATRIX_PIXELS, /* a convolution's input, [image][row][column][channel], a tap at a time */
+    BD_MATRIX_TAPS,   /* the weight of a data gradient, [tap][n][channel] */
+} bd_matrix_source;
+bd_matrix_source bd_matrix_source_of(const bd_graph *graph, bd_tensor contraction, const bd_kernel *kernel,
+                                     const bd_target *target, const bd_tile *tile, int side);
+/* Tiles along m. */
+int64_t bd_matrix_tiles_m(const bd_plan *plan, const bd_kernel *kernel, const bd_target *target);
 /* The launch of a kernel whose tile is one of bd_group_tiles. */
 void bd_group_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *target);
 /* Chooses the tile and the launch of a contraction kernel; false where no variant is left that computes rightly. */

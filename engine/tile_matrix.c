@@ -40,21 +40,66 @@ static bool fits_fragments(const bd_tile *tile, const bd_target *target)
            tile->k % units->k == 0 && panels <= units->shared_bytes && sums <= units->shared_bytes;
 }
 
-bool bd_is_tensor(const bd_graph *graph, bd_tensor contraction, const bd_kernel *kernel, const bd_target *target, int side)
+static int64_t smaller(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Images, rows and columns of the output of a convolution that together are `count` pixels or, at their ends, fewer: whole rows where
+ * they fit, then whole images. They follow each other in memory. */
+typedef struct pixel_box {
+    int64_t images, rows, columns;
+    int64_t boxes;
+    bool whole; /* no box is partly outside */
+} pixel_box;
+
+static pixel_box box_of(const bd_graph *graph, const bd_node *node, int64_t count)
+{
+    const bd_shape *out = node->op == BD_OP_CONV2D_WEIGHT ? &graph->nodes[node->inputs[1]].shape : &node->shape;
+    pixel_box box = { .columns = smaller(out->dim[2], count) };
+    box.rows = smaller(out->dim[1], count / box.columns);
+    box.images = smaller(out->dim[0], count / (box.columns * box.rows));
+    box.boxes = ceil_divide(out->dim[0], box.images) * ceil_divide(out->dim[1], box.rows) *
+                ceil_divide(out->dim[2], box.columns);
+    box.whole = box.images * box.rows * box.columns == count && out->dim[0] % box.images == 0 &&
+                out->dim[1] % box.rows == 0 && out->dim[2] % box.columns == 0;
+    return box;
+}
+
+/* Whether what a tile needs of A at a time is a box of pixels at one tap, for some of the channels. */
+static bool has_boxes(const bd_graph *graph, const bd_node *node, const bd_tile *tile)
+{
+    const bd_shape *in = &graph->nodes[node->inputs[0]].shape;
+    const bd_window *w = &node->attr.window;
+    bool has = in->dim[3] % 8 == 0;
+    for (int d = 0; d < 2; d++) /* every stride-th pixel is a tensor with a longer stride; the data gradient has gaps instead */
+        has &= w->stride[d] == 1 || (node->op != BD_OP_CONV2D_DATA && in->dim[1 + d] % w->stride[d] == 0);
+    return has && (node->op == BD_OP_CONV2D_WEIGHT
+                       ? in->dim[3] % tile->m == 0 && box_of(graph, node, tile->k).whole
+                       : in->dim[3] % tile->k == 0);
+}
+
+bd_matrix_source bd_matrix_source_of(const bd_graph *graph, bd_tensor contraction, const bd_kernel *kernel,
+                                     const bd_target *target, const bd_tile *tile, int side)
 {
     const bd_node *node = &graph->nodes[contraction];
     const bd_window *w = &node->attr.window;
-    /* Of convolutions, a window of one tap at every pixel reads its operands as they lie; else pixels and their neighbours. */
-    const bool one_tap = node->op != BD_OP_MATMUL && w->size[0] * w->size[1] == 1 && w->stride[0] * w->stride[1] == 1 &&
-                         !w->pad[0][0] && !w->pad[0][1] && !w->pad[1][0] && !w->pad[1][1];
-    const bool rows = node->op == BD_OP_MATMUL || one_tap || (side == 1 && node->op != BD_OP_CONV2D_DATA);
     bd_tensor input = node->inputs[side];
     while (graph->nodes[input].op == BD_OP_RESHAPE)
         input = graph->nodes[input].inputs[0];
     const uint64_t bytes = (uint64_t)bd_shape_elements(&graph->nodes[input].shape) * sizeof(uint16_t);
-    return target->joined.tensors && rows && graph->nodes[input].format == BD_F16 &&
-           (!kernel || bd_kernel_operand(kernel, input) >= 0) &&
-           (!target->limits.max_binding_bytes || bytes <= target->limits.max_binding_bytes);
+    if (!target->joined.tensors || graph->nodes[input].format != BD_F16 ||
+        (kernel && bd_kernel_operand(kernel, input) < 0) ||
+        (target->limits.max_binding_bytes && bytes > target->limits.max_binding_bytes))
+        return BD_MATRIX_PANELS;
+    /* A window of one tap at every pixel reads its operands as they lie. */
+    const bool one_tap = node->op != BD_OP_MATMUL && w->size[0] * w->size[1] == 1 && w->stride[0] * w->stride[1] == 1 &&
+                         !w->pad[0][0] && !w->pad[0][1] && !w->pad[1][0] && !w->pad[1][1];
+    if (node->op == BD_OP_MATMUL || one_tap || (side == 1 && node->op != BD_OP_CONV2D_DATA))
+        return BD_MATRIX_ROWS;
+    if (side == 1)
+        return graph->nodes[node->inputs[0]].shape.dim[3] % tile->k == 0 ? BD_MATRIX_TAPS : BD_MATRIX_PANELS;
+    return !tile->panels && has_boxes(graph, node, tile) ? BD_MATRIX_PIXELS : BD_MATRIX_PANELS;
 }
 
 /* Invocations store the sums that they hold, and the driver may let two hold the same: nothing that is read may be written. */
@@ -79,6 +124,45 @@ static bool fits_grain(const bd_tile *tile, const bd_target *target, uint32_t pa
            panels <= joined->shared_bytes;
 }
 
+#define TILE_OF(KIND, M, N, K, ITEM_M, ITEM_N)                                                                         \
+    {                                                                                                                  \
+        .kind = KIND, .m = M, .n = N, .k = K, .item_m = ITEM_M, .item_n = ITEM_N                                       \
+    }
+#define JOINED(...) TILE_OF(BD_TILE_MATRIX2, __VA_ARGS__)
+#define FRAGMENTS(...) TILE_OF(BD_TILE_MATRIX, __VA_ARGS__)
+static const bd_tile all_tiles[] = {
+    JOINED(128, 256, 64, 64, 64), JOINED(256, 128, 64, 64, 64), JOINED(128, 128, 64, 64, 32),
+    JOINED(128, 128, 32, 64, 64), JOINED(256, 64, 32, 64, 32), JOINED(128, 64, 64, 32, 64),
+    JOINED(64, 128, 64, 64, 32), JOINED(64, 64, 64, 32, 32), JOINED(256, 32, 32, 64, 32),
+    JOINED(128, 32, 64, 32, 32), JOINED(256, 16, 32, 64, 16), JOINED(128, 16, 32, 32, 16),
+    JOINED(32, 32, 32, 32, 32), JOINED(16, 16, 32, 16, 16),
+    FRAGMENTS(128, 128, 32, 64, 32), FRAGMENTS(256, 64, 32, 64, 32), FRAGMENTS(128, 64, 32, 32, 32),
+    FRAGMENTS(64, 128, 32, 32, 32), FRAGMENTS(64, 64, 32, 32, 32), FRAGMENTS(256, 32, 32, 32, 32),
+    FRAGMENTS(128, 32, 32, 32, 16), FRAGMENTS(64, 32, 32, 16, 16), FRAGMENTS(256, 16, 32, 32, 16),
+    FRAGMENTS(128, 16, 32, 16, 16), FRAGMENTS(32, 32, 32, 16, 16), FRAGMENTS(16, 16, 32, 16, 16),
+};
+enum { TILES = sizeof all_tiles / sizeof *all_tiles };
+_Static_assert(2 * TILES <= BD_MATRIX_TILES, "room for all of them, and again with panels");
+
+/* Whether a work-group can hold the tile; of those with panels only where without them it is another. */
+static bool fits(const bd_graph *graph, bd_tensor tensor, const bd_kernel *kernel, const bd_target *target, const bd_tile *tile)
+{
+    if (items(tile, target) > target->limits.max_workgroup_items ||
+        items(tile, target) > target->limits.max_workgroup_size[0])
+        return false;
+    if (tile->kind == BD_TILE_MATRIX)
+        return !tile->panels && fits_fragments(tile, target);
+    uint32_t panels = 0;
+    for (int side = 0; side < 2; side++)
+        if (bd_matrix_source_of(graph, tensor, kernel, target, tile, side) == BD_MATRIX_PANELS)
+            panels += panel_bytes(side ? tile->n : tile->m, tile->k);
+    bd_tile without = *tile;
+    without.panels = false;
+    return fits_grain(tile, target, panels) &&
+           (!tile->panels ||
+            bd_matrix_source_of(graph, tensor, kernel, target, &without, 0) == BD_MATRIX_PIXELS);
+}
+
 static double cost(const bd_contraction *c, int64_t chunks, const bd_tile *tile, const bd_target *target)
 {
     const int64_t groups = c->batch * chunks * ceil_divide(c->m, tile->m) * ceil_divide(c->n, tile->n);
@@ -90,25 +174,6 @@ static double cost(const bd_contraction *c, int64_t chunks, const bd_tile *tile,
 int bd_matrix_tiles(const bd_graph *graph, bd_tensor tensor, const bd_kernel *kernel, const bd_target *target,
                     bd_tile tiles[BD_MATRIX_TILES])
 {
-    static const struct {
-        bd_tile_kind kind;
-        uint32_t m, n, k, item_m, item_n;
-    } all[] = {
-        { BD_TILE_MATRIX2, 128, 256, 64, 64, 64 }, { BD_TILE_MATRIX2, 256, 128, 64, 64, 64 },
-        { BD_TILE_MATRIX2, 128, 128, 64, 64, 32 }, { BD_TILE_MATRIX2, 128, 128, 32, 64, 64 },
-        { BD_TILE_MATRIX2, 256, 64, 32, 64, 32 },  { BD_TILE_MATRIX2, 128, 64, 64, 32, 64 },
-        { BD_TILE_MATRIX2, 64, 128, 64, 64, 32 },  { BD_TILE_MATRIX2, 64, 64, 64, 32, 32 },
-        { BD_TILE_MATRIX2, 256, 32, 32, 64, 32 },  { BD_TILE_MATRIX2, 128, 32, 64, 32, 32 },
-        { BD_TILE_MATRIX2, 256, 16, 32, 64, 16 },  { BD_TILE_MATRIX2, 128, 16, 32, 32, 16 },
-        { BD_TILE_MATRIX2, 32, 32, 32, 32, 32 },   { BD_TILE_MATRIX2, 16, 16, 32, 16, 16 },
-        { BD_TILE_MATRIX, 128, 128, 32, 64, 32 },  { BD_TILE_MATRIX, 256, 64, 32, 64, 32 },
-        { BD_TILE_MATRIX, 128, 64, 32, 32, 32 },   { BD_TILE_MATRIX, 64, 128, 32, 32, 32 },
-        { BD_TILE_MATRIX, 64, 64, 32, 32, 32 },    { BD_TILE_MATRIX, 256, 32, 32, 32, 32 },
-        { BD_TILE_MATRIX, 128, 32, 32, 32, 16 },   { BD_TILE_MATRIX, 64, 32, 32, 16, 16 },
-        { BD_TILE_MATRIX, 256, 16, 32, 32, 16 },   { BD_TILE_MATRIX, 128, 16, 32, 16, 16 },
-        { BD_TILE_MATRIX, 32, 32, 32, 16, 16 },    { BD_TILE_MATRIX, 16, 16, 32, 16, 16 },
-    };
-    _Static_assert(sizeof all / sizeof *all <= BD_MATRIX_TILES, "room for all of them");
     const bd_node *node = &graph->nodes[tensor];
     const bd_contraction c = bd_contraction_of(graph, tensor);
     if (target->matrix.m == 0 || node->accumulator != BD_F32 || graph->nodes[node->inputs[0]].format != BD_F16 ||
@@ -116,22 +181,12 @@ int bd_matrix_tiles(const bd_graph *graph, bd_tensor tensor, const bd_kernel *ke
         return 0;
     const bool fragments = bd_variant_allowed(target, node, BD_VARIANT_MATRIX);
     const bool whole = bd_variant_allowed(target, node, BD_VARIANT_MATRIX2) && may_store_twice(graph, kernel);
-    const bool tensors[] = { bd_is_tensor(graph, tensor, kernel, target, 0), bd_is_tensor(graph, tensor, kernel, target, 1) };
     int count = 0;
     double costs[BD_MATRIX_TILES];
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
-        const bd_tile tile = { .kind = all[i].kind,
-                               .m = all[i].m,
-                               .n = all[i].n,
-                               .k = all[i].k,
-                               .item_m = all[i].item_m,
-                               .item_n = all[i].item_n };
-        const uint32_t panels =
-            (tensors[0] ? 0 : panel_bytes(tile.m, tile.k)) + (tensors[1] ? 0 : panel_bytes(tile.n, tile.k));
-        if (items(&tile, target) > target->limits.max_workgroup_items ||
-            items(&tile, target) > target->limits.max_workgroup_size[0] ||
-            !(tile.kind == BD_TILE_MATRIX ? fragments && fits_fragments(&tile, target)
-                                          : whole && fits_grain(&tile, target, panels)))
+    for (int i = 0; i < 2 * TILES; i++) {
+        bd_tile tile = all_tiles[i % TILES];
+        tile.panels = i >= TILES;
+        if (!(tile.kind == BD_TILE_MATRIX ? fragments : whole) || !fits(graph, tensor, kernel, target, &tile))
             continue;
         const double now = cost(&c, node->chunks > 1 ? node->chunks : 1, &tile, target);
         int place = count++;
@@ -143,4 +198,14 @@ int bd_matrix_tiles(const bd_graph *graph, bd_tensor tensor, const bd_kernel *ke
         tiles[place] = tile;
     }
     return count;
+}
+
+int64_t bd_matrix_tiles_m(const bd_plan *plan, const bd_kernel *kernel, const bd_target *target)
+{
+    const bd_graph *graph = plan->graph;
+    const bd_node *node = &graph->nodes[kernel->anchor];
+    if (kernel->tile.kind == BD_TILE_MATRIX2 && node->op != BD_OP_CONV2D_WEIGHT &&
+        bd_matrix_source_of(graph, kernel->anchor, kernel, target, &kernel->tile, 0) == BD_MATRIX_PIXELS)
+        return box_of(graph, node, kernel->tile.m).boxes;
+    return ceil_divide(bd_contraction_of(graph, kernel->anchor).m, kernel->tile.m);
 }

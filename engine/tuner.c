@@ -13,7 +13,7 @@
 
 #define MOST_SECONDS 15.0 /* of a plan; those with the most work come first */
 #define LEAST_FLOPS 5e7   /* less work is a launch's time, whatever the tile */
-#define MOST_CANDIDATES 6 /* of a contraction: the best guesses */
+#define MOST_CANDIDATES 8 /* of a contraction: the best guesses */
 /* GPUs that were idle run slowly at first: an H100 through Vulkan four times too slowly, even after 200 ms of work. */
 #define WARM_SECONDS 0.5
 #define REPEATS 5
@@ -22,7 +22,7 @@
 
 /* What is remembered; a library's tile is all zeros. */
 typedef struct choice {
-    uint32_t library, kind, m, n, k, item_m, item_n;
+    uint32_t library, kind, m, n, k, item_m, item_n, panels;
 } choice;
 
 typedef struct session {
@@ -212,13 +212,14 @@ static void apply(const session *s, bd_kernel *kernel, const choice *chosen)
                               .n = chosen->n,
                               .k = chosen->k,
                               .item_m = chosen->item_m,
-                              .item_n = chosen->item_n };
+                              .item_n = chosen->item_n,
+                              .panels = chosen->panels };
     bd_group_launch(s->plan, kernel, &s->device->target);
 }
 
 static choice choice_of(const bd_tile *tile)
 {
-    return (choice){ 0, tile->kind, tile->m, tile->n, tile->k, tile->item_m, tile->item_n };
+    return (choice){ 0, tile->kind, tile->m, tile->n, tile->k, tile->item_m, tile->item_n, tile->panels };
 }
 
 /* Compiles every candidate, so that the device does not idle between their measurements, then times each from a warm start and

@@ -117,29 +117,37 @@ static bd_tensor bench_pool(bd_graph *g, const int64_t *size)
     return bd_max_pool(g, source(g, "/x", BD_SHAPE(size[0], size[1], size[1], size[2])), window);
 }
 
-static const char *const tile_kinds[] = { [BD_TILE_GROUP] = "group",
-                                          [BD_TILE_MATRIX] = "matrix",
-                                          [BD_TILE_MATRIX2] = "matrix2" };
-static const int tile_kind_count = sizeof tile_kinds / sizeof *tile_kinds;
+static const struct {
+    const char *name;
+    bd_tile_kind kind;
+    bool panels;
+} tile_kinds[] = { { "group", BD_TILE_GROUP, false },
+                   { "matrix", BD_TILE_MATRIX, false },
+                   { "matrix2", BD_TILE_MATRIX2, false },
+                   { "matrix2-panels", BD_TILE_MATRIX2, true } };
+enum { TILE_KINDS = sizeof tile_kinds / sizeof *tile_kinds };
 
 bool read_tile(const char *text, bd_tile *tile)
 {
     char kind[16];
-    bool known = sscanf(text, "%15[^:]:%ux%ux%u:%ux%u", kind, &tile->m, &tile->n, &tile->k, &tile->item_m, &tile->item_n) == 6;
-    int i = 0;
-    while (known && i < tile_kind_count && !(tile_kinds[i] && strcmp(tile_kinds[i], kind) == 0))
-        i++;
-    tile->kind = (bd_tile_kind)i;
-    return known && i < tile_kind_count && tile->m && tile->n && tile->k && tile->item_m && tile->item_n;
+    if (sscanf(text, "%15[^:]:%ux%ux%u:%ux%u", kind, &tile->m, &tile->n, &tile->k, &tile->item_m, &tile->item_n) != 6)
+        return false;
+    for (int i = 0; i < TILE_KINDS; i++)
+        if (strcmp(tile_kinds[i].name, kind) == 0) {
+            tile->kind = tile_kinds[i].kind;
+            tile->panels = tile_kinds[i].panels;
+            return tile->m && tile->n && tile->k && tile->item_m && tile->item_n;
+        }
+    return false;
 }
 
 static void print_tiles(const bd_plan *plan)
 {
     for (int k = 0; k < plan->kernel_count; k++) {
-        const bd_kernel *kernel = &plan->kernels[k];
-        const bd_tile *t = &kernel->tile;
-        if (kernel->class == BD_KERNEL_CONTRACTION && (int)t->kind < tile_kind_count && tile_kinds[t->kind])
-            printf(" %s:%ux%ux%u:%ux%u", tile_kinds[t->kind], t->m, t->n, t->k, t->item_m, t->item_n);
+        const bd_tile *t = &plan->kernels[k].tile;
+        for (int i = 0; i < TILE_KINDS && plan->kernels[k].class == BD_KERNEL_CONTRACTION; i++)
+            if (tile_kinds[i].kind == t->kind && tile_kinds[i].panels == t->panels)
+                printf(" %s:%ux%ux%u:%ux%u", tile_kinds[i].name, t->m, t->n, t->k, t->item_m, t->item_n);
     }
 }
 

@@ -41,8 +41,8 @@ static void print_copied_images(bd_printer *printer)
     const bd_node *node = &graph->nodes[printer->kernel->anchor];
     const bd_tile *tile = &printer->kernel->tile;
     bd_print_images(printer);
-    bd_text_append(&printer->macros, "#define TILE_IMAGES %uu\n#define TILE_ROWS %uu\n#define UNROLL %d\n", tile->images,
-                   tile->rows,
+    bd_text_append(&printer->macros, "#define TILE_IMAGES %uu\n#define TILE_ROWS %uu\n#define UNROLL %d\n",
+                   tile->images, tile->rows,
                    unroll(tile->kind == BD_TILE_VECTOR_CONV
                               ? node->attr.window.size[1] * graph->nodes[node->inputs[0]].shape.dim[3]
                               : graph->nodes[node->inputs[1]].shape.dim[2]));

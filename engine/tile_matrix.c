@@ -72,11 +72,11 @@ static bool has_boxes(const bd_graph *graph, const bd_node *node, const bd_tile 
     const bd_shape *in = &graph->nodes[node->inputs[0]].shape;
     const bd_window *w = &node->attr.window;
     bool has = in->dim[3] % 8 == 0;
-    for (int d = 0; d < 2; d++) /* every stride-th pixel is a tensor with a longer stride; the data gradient has gaps instead */
+    for (int d = 0; d < 2;
+         d++) /* every stride-th pixel is a tensor with a longer stride; the data gradient has gaps instead */
         has &= w->stride[d] == 1 || (node->op != BD_OP_CONV2D_DATA && in->dim[1 + d] % w->stride[d] == 0);
-    return has && (node->op == BD_OP_CONV2D_WEIGHT
-                       ? in->dim[3] % tile->m == 0 && box_of(graph, node, tile->k).whole
-                       : in->dim[3] % tile->k == 0);
+    return has && (node->op == BD_OP_CONV2D_WEIGHT ? in->dim[3] % tile->m == 0 && box_of(graph, node, tile->k).whole
+                                                   : in->dim[3] % tile->k == 0);
 }
 
 bd_matrix_source bd_matrix_source_of(const bd_graph *graph, bd_tensor contraction, const bd_kernel *kernel,
@@ -131,21 +131,22 @@ static bool fits_grain(const bd_tile *tile, const bd_target *target, uint32_t pa
 #define JOINED(...) TILE_OF(BD_TILE_MATRIX2, __VA_ARGS__)
 #define FRAGMENTS(...) TILE_OF(BD_TILE_MATRIX, __VA_ARGS__)
 static const bd_tile all_tiles[] = {
-    JOINED(128, 256, 64, 64, 64), JOINED(256, 128, 64, 64, 64), JOINED(128, 128, 64, 64, 32),
-    JOINED(128, 128, 32, 64, 64), JOINED(256, 64, 32, 64, 32), JOINED(128, 64, 64, 32, 64),
-    JOINED(64, 128, 64, 64, 32), JOINED(64, 64, 64, 32, 32), JOINED(256, 32, 32, 64, 32),
-    JOINED(128, 32, 64, 32, 32), JOINED(256, 16, 32, 64, 16), JOINED(128, 16, 32, 32, 16),
-    JOINED(32, 32, 32, 32, 32), JOINED(16, 16, 32, 16, 16),
-    FRAGMENTS(128, 128, 32, 64, 32), FRAGMENTS(256, 64, 32, 64, 32), FRAGMENTS(128, 64, 32, 32, 32),
-    FRAGMENTS(64, 128, 32, 32, 32), FRAGMENTS(64, 64, 32, 32, 32), FRAGMENTS(256, 32, 32, 32, 32),
-    FRAGMENTS(128, 32, 32, 32, 16), FRAGMENTS(64, 32, 32, 16, 16), FRAGMENTS(256, 16, 32, 32, 16),
-    FRAGMENTS(128, 16, 32, 16, 16), FRAGMENTS(32, 32, 32, 16, 16), FRAGMENTS(16, 16, 32, 16, 16),
+    JOINED(128, 256, 64, 64, 64),   JOINED(256, 128, 64, 64, 64),   JOINED(128, 128, 64, 64, 32),
+    JOINED(128, 128, 32, 64, 64),   JOINED(256, 64, 32, 64, 32),    JOINED(128, 64, 64, 32, 64),
+    JOINED(64, 128, 64, 64, 32),    JOINED(64, 64, 64, 32, 32),     JOINED(256, 32, 32, 64, 32),
+    JOINED(128, 32, 64, 32, 32),    JOINED(256, 16, 32, 64, 16),    JOINED(128, 16, 32, 32, 16),
+    JOINED(32, 32, 32, 32, 32),     JOINED(16, 16, 32, 16, 16),     FRAGMENTS(128, 128, 32, 64, 32),
+    FRAGMENTS(256, 64, 32, 64, 32), FRAGMENTS(128, 64, 32, 32, 32), FRAGMENTS(64, 128, 32, 32, 32),
+    FRAGMENTS(64, 64, 32, 32, 32),  FRAGMENTS(256, 32, 32, 32, 32), FRAGMENTS(128, 32, 32, 32, 16),
+    FRAGMENTS(64, 32, 32, 16, 16),  FRAGMENTS(256, 16, 32, 32, 16), FRAGMENTS(128, 16, 32, 16, 16),
+    FRAGMENTS(32, 32, 32, 16, 16),  FRAGMENTS(16, 16, 32, 16, 16),
 };
 enum { TILES = sizeof all_tiles / sizeof *all_tiles };
 _Static_assert(2 * TILES <= BD_MATRIX_TILES, "room for all of them, and again with panels");
 
 /* Whether a work-group can hold the tile; of those with panels only where without them it is another. */
-static bool fits(const bd_graph *graph, bd_tensor tensor, const bd_kernel *kernel, const bd_target *target, const bd_tile *tile)
+static bool fits(const bd_graph *graph, bd_tensor tensor, const bd_kernel *kernel, const bd_target *target,
+                 const bd_tile *tile)
 {
     if (items(tile, target) > target->limits.max_workgroup_items ||
         items(tile, target) > target->limits.max_workgroup_size[0])
@@ -159,8 +160,7 @@ static bool fits(const bd_graph *graph, bd_tensor tensor, const bd_kernel *kerne
     bd_tile without = *tile;
     without.panels = false;
     return fits_grain(tile, target, panels) &&
-           (!tile->panels ||
-            bd_matrix_source_of(graph, tensor, kernel, target, &without, 0) == BD_MATRIX_PIXELS);
+           (!tile->panels || bd_matrix_source_of(graph, tensor, kernel, target, &without, 0) == BD_MATRIX_PIXELS);
 }
 
 static double cost(const bd_contraction *c, int64_t chunks, const bd_tile *tile, const bd_target *target)

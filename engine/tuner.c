@@ -297,8 +297,7 @@ static bd_cache_key choice_key(const session *s, const bd_kernel *kernel, bool l
     length += snprintf(problem + length, sizeof problem - (size_t)length,
                        ", %u items, %u shared, halves %d%d, units %u and %u, without %x", limits->max_workgroup_items,
                        limits->shared_bytes, info->half.storage, info->half.arithmetic, s->device->target.matrix.m,
-                       s->device->target.joined.grain_count,
-                       s->device->target.avoid[node->format][node->accumulator]);
+                       s->device->target.joined.grain_count, s->device->target.avoid[node->format][node->accumulator]);
     if (node->op == BD_OP_MATMUL) {
         snprintf(problem + length, sizeof problem - (size_t)length, " %d%d", node->attr.matmul.transpose[0],
                  node->attr.matmul.transpose[1]);

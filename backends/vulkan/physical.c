@@ -267,7 +267,8 @@ static void find_grains(VkPhysicalDevice physical, bd_vk_abilities *abilities)
 }
 
 /* Matrices as large as a tile, where there are matrix units. */
-static void find_joined_matrices(VkPhysicalDevice physical, const extension_list *extensions, bd_vk_abilities *abilities)
+static void find_joined_matrices(VkPhysicalDevice physical, const extension_list *extensions,
+                                 bd_vk_abilities *abilities)
 {
     VkPhysicalDeviceCooperativeMatrix2FeaturesNV joined = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_2_FEATURES_NV
@@ -296,7 +297,8 @@ static void find_joined_matrices(VkPhysicalDevice physical, const extension_list
         abilities->extensions[abilities->extension_count++] = VK_NV_COOPERATIVE_MATRIX_2_EXTENSION_NAME;
 }
 #else
-static void find_joined_matrices(VkPhysicalDevice physical, const extension_list *extensions, bd_vk_abilities *abilities)
+static void find_joined_matrices(VkPhysicalDevice physical, const extension_list *extensions,
+                                 bd_vk_abilities *abilities)
 {
     (void)physical; /* these headers do not know the question */
     (void)extensions;

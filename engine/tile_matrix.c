@@ -131,6 +131,8 @@ static bool fits_grain(const bd_tile *tile, const bd_target *target, uint32_t pa
 #define JOINED(...) TILE_OF(BD_TILE_MATRIX2, __VA_ARGS__)
 #define FRAGMENTS(...) TILE_OF(BD_TILE_MATRIX, __VA_ARGS__)
 static const bd_tile all_tiles[] = {
+    JOINED(256, 256, 32, 64, 64),   JOINED(256, 256, 32, 64, 128),  JOINED(128, 256, 32, 64, 64),
+    JOINED(128, 256, 64, 64, 128),  JOINED(128, 128, 64, 64, 64),   JOINED(128, 128, 128, 64, 32),
     JOINED(128, 256, 64, 64, 64),   JOINED(256, 128, 64, 64, 64),   JOINED(128, 128, 64, 64, 32),
     JOINED(128, 128, 32, 64, 64),   JOINED(256, 64, 32, 64, 32),    JOINED(128, 64, 64, 32, 64),
     JOINED(64, 128, 64, 64, 32),    JOINED(64, 64, 64, 32, 32),     JOINED(256, 32, 32, 64, 32),

@@ -206,15 +206,45 @@ static bd_status finish_graph(test_case *c, bd_error *error)
 
 /* ---- on the device ---- */
 
+static bool same_tile(const bd_tile *a, const bd_tile *b)
+{
+    return a->kind == b->kind && a->m == b->m && a->n == b->n && a->k == b->k && a->item_m == b->item_m &&
+           a->item_n == b->item_n && a->panels == b->panels;
+}
+
+static void force_tile(session *s, bd_plan *plan)
+{
+    const bd_target *target = &s->device->target;
+    for (int k = 0; s->tile.m && k < plan->kernel_count; k++) {
+        bd_kernel *kernel = &plan->kernels[k];
+        bd_tile tiles[BD_GROUP_TILES];
+        const int count = kernel->class == BD_KERNEL_CONTRACTION && !target->is_cpu
+                              ? bd_group_tiles(plan->graph, kernel->anchor, kernel, target, tiles)
+                              : 0;
+        for (int i = 0; i < count; i++)
+            if (same_tile(&tiles[i], &s->tile)) {
+                kernel->tile = s->tile;
+                bd_group_launch(plan, kernel, target);
+                s->tile_count++;
+                break;
+            }
+    }
+    plan->tuned = plan->tuned || s->tile.m;
+}
+
 bd_status device_run_create(session *s, const bd_graph *graph, device_run *run, bd_error *error)
 {
     *run = (device_run){ 0 };
     bd_compile_options options = { .no_fusion = s->no_fusion, .gemm = s->gemm };
     bd_plan *plan = NULL;
-    bd_status status;
-    if ((status = bd_store_create(s->device, &run->store, error)) != BD_OK ||
-        (status = bd_plan_create(graph, &s->device->target, &options, &plan, error)) != BD_OK ||
-        (status = bd_program_create(run->store, &plan, s->seed, NULL, NULL, &run->program, error)) != BD_OK)
+    bd_status status = bd_store_create(s->device, &run->store, error);
+    if (status == BD_OK)
+        status = bd_plan_create(graph, &s->device->target, &options, &plan, error);
+    if (status == BD_OK) {
+        force_tile(s, plan);
+        status = bd_program_create(run->store, &plan, s->seed, NULL, NULL, &run->program, error);
+    }
+    if (status != BD_OK)
         device_run_destroy(run);
     return status;
 }

@@ -60,7 +60,7 @@ void test_matmul(session *s)
         { 1, 64, 64, 32, false, false },    { 1, 63, 65, 31, false, false },   { 1, 65, 127, 129, false, false },
         { 1, 129, 255, 257, false, false }, { 1, 256, 10, 512, false, false }, { 1, 1, 257, 384, false, false },
         { 1, 257, 1, 67, false, false },    { 1, 5, 3, 0, false, false },      { 1, 0, 3, 5, false, false },
-        { 3, 17, 9, 33, false, false },     { 2, 64, 33, 16, false, false },
+        { 3, 17, 9, 33, false, false },     { 2, 64, 33, 16, false, false },   { 1, 256, 256, 128, false, false },
     };
     for (int f = 0; f < 3; f++) {
         /* every third where only the accumulator is another */
@@ -146,11 +146,17 @@ void test_convolutions(session *s)
           16,
           24,
           { { 3, 3 }, { 1, 1 }, { { 1, 1 }, { 1, 1 } } } }, /* channels in eights: matrix units load them so */
+        /* channels in tiles: boxes of pixels, whole ones, partial ones, and of every second pixel */
+        { 2, 8, 8, 64, 64, { { 3, 3 }, { 1, 1 }, { { 1, 1 }, { 1, 1 } } } },
+        { 3, 6, 5, 64, 32, { { 3, 2 }, { 1, 1 }, { { 0, 2 }, { 1, 0 } } } },
+        { 4, 10, 8, 64, 64, { { 3, 3 }, { 2, 2 }, { { 1, 1 }, { 0, 1 } } } },
+        { 4, 4, 8, 64, 64, { { 1, 1 }, { 1, 1 }, { { 0, 0 }, { 0, 0 } } } },
     };
     /* Drivers take a second to compile each of the three kernels, so not every format has every shape. */
+    enum { TILED = 4 }; /* halves with sums in FP32 only */
     const size_t count = sizeof convolutions / sizeof convolutions[0], strides[] = { 2, 1, 3 };
     for (int f = 0; f < 3; f++)
-        for (size_t i = 0; i < count; i += strides[f])
+        for (size_t i = 0; i < (f == 1 ? count : count - TILED); i += strides[f])
             convolve(s, each[f], &convolutions[i]);
     /* many pixels: the weight's gradient is cut into parts */
     static const convolution long_sum = { 8, 28, 28, 1, 6, { { 5, 5 }, { 1, 1 }, { { 2, 2 }, { 2, 2 } } } };

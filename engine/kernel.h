@@ -24,12 +24,14 @@ typedef enum bd_tile_kind {
     BD_TILE_SIMD,          /* one vector register a work-group, a lane an invocation; operands read as texels */
     BD_TILE_MATRIX,        /* a work-group's tile through shared memory, its products by matrix units */
     BD_TILE_WARPGROUP,     /* the same with four subgroups to a product (wgmma) */
+    BD_TILE_MATRIX2,       /* a work-group's tile as one matrix that the driver spreads over it */
 } bd_tile_kind;
 typedef struct bd_tile {
     bd_tile_kind kind;
     uint32_t m, n, k;        /* of a work-group */
-    uint32_t item_m, item_n; /* of a work-item's registers; BD_TILE_MATRIX, BD_TILE_WARPGROUP: of a subgroup's */
+    uint32_t item_m, item_n; /* of a work-item's registers; for matrix units: of a subgroup's */
     uint32_t images, rows;   /* convolutions: of a work-group */
+    bool panels;             /* BD_TILE_MATRIX2: pixels of a convolution come through panels wherever they lie */
 } bd_tile;
 
 /* Every way to do a contraction, which `binade check` tests one by one: the tiles of BD_TILE_GROUP, the other kinds of tiles, and
@@ -47,6 +49,7 @@ typedef enum bd_variant {
     BD_VARIANT_SIMD,
     BD_VARIANT_MATRIX,
     BD_VARIANT_WARPGROUP,
+    BD_VARIANT_MATRIX2,
     BD_VARIANT_LIBRARY,
     BD_VARIANT_COUNT
 } bd_variant;
@@ -115,6 +118,20 @@ typedef struct bd_matrix_units {
     uint32_t m, n, k, lanes, shared_bytes, warpgroup_bytes;
 } bd_matrix_units;
 
+/* Matrix units that the driver joins to matrices as large as a tile (VK_NV_cooperative_matrix2): for a tile of `items` invocations its
+ * sizes must be multiples of a grain's, and none above `most`. */
+enum { BD_MATRIX_GRAINS = 8 };
+typedef struct bd_matrix_grain {
+    uint32_t items, m, n, k;
+} bd_matrix_grain;
+typedef struct bd_joined_matrices {
+    bd_matrix_grain grains[BD_MATRIX_GRAINS];
+    uint32_t grain_count; /* 0 where there are none */
+    uint32_t most, shared_bytes;
+    bool workgroup; /* a matrix may be spread over several subgroups */
+    bool tensors;   /* matrices are loaded by the layout of what lies in memory */
+} bd_joined_matrices;
+
 typedef enum bd_gemm { BD_GEMM_AUTO, BD_GEMM_OWN, BD_GEMM_LIBRARY } bd_gemm;
 
 /* What the tuner measures: a few candidates a contraction for some seconds, nothing, or every candidate of every one. */
@@ -128,6 +145,7 @@ typedef struct bd_target {
     bool vector_types; /* OpenCL: float8, float16 */
     bool nvidia;       /* inline PTX */
     bd_matrix_units matrix;
+    bd_joined_matrices joined;
     bool integer_dot;              /* four products of INT8 and their sum in one instruction */
     bool library_f32, library_f16; /* the backend's GEMM library works in these */
     /* Operands of up to so many elements are read as texels, in a kernel up to texel_bindings; 0: as buffers. A CPU driver's
@@ -162,6 +180,8 @@ typedef struct bd_plan {
 } bd_plan;
 
 void bd_target_default(bd_target *target);
+/* A result is only written; a variable that is written may be read too. */
+bool bd_operand_is_read(const bd_graph *graph, const bd_kernel *kernel, const bd_operand *operand);
 
 /* Fuses, schedules and plans memory. The graph must have its formats (bd_graph_apply_precision). It is not changed. */
 bd_status bd_plan_create(const bd_graph *graph, const bd_target *target, const bd_compile_options *options,

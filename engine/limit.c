@@ -65,6 +65,7 @@ static void remove_matrix_units(bd_device *device)
 {
     device->info.matrix_units[0] = '\0';
     device->target.matrix = (bd_matrix_units){ 0 };
+    device->target.joined = (bd_joined_matrices){ 0 };
 }
 
 static void limit_subgroup(bd_device *device, uint32_t size)
@@ -109,6 +110,7 @@ static bd_status apply(bd_device *device, const char *item, size_t length, bd_er
         lower(&limits->shared_bytes, size);
         lower(&device->target.matrix.shared_bytes, size);
         lower(&device->target.matrix.warpgroup_bytes, size);
+        lower(&device->target.joined.shared_bytes, size);
     } else if (IS(item, "workgroup", name) && sized) {
         lower(&limits->max_workgroup_items, size);
         for (int i = 0; i < 3; i++)

@@ -73,10 +73,8 @@ static bool launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *targ
     return true;
 }
 
-/* A result is only written; a variable that is written may be read too. */
-static bool is_read(const bd_plan *plan, const bd_kernel *kernel, const bd_operand *operand)
+bool bd_operand_is_read(const bd_graph *graph, const bd_kernel *kernel, const bd_operand *operand)
 {
-    const bd_graph *graph = plan->graph;
     bool read = !operand->written;
     for (int j = 0; j < kernel->node_count && !read && graph->nodes[operand->node].op == BD_OP_VARIABLE; j++)
         for (int n = 0; n < graph->nodes[kernel->nodes[j]].input_count; n++)
@@ -131,7 +129,7 @@ static void count_work(const bd_plan *plan, bd_kernel *kernel)
         }
         if (kernel->operands[i].written)
             kernel->bytes_written += bytes;
-        if (is_read(plan, kernel, &kernel->operands[i]))
+        if (bd_operand_is_read(graph, kernel, &kernel->operands[i]))
             kernel->bytes_read += bytes;
     }
 }
@@ -146,7 +144,7 @@ static void choose_accesses(const bd_plan *plan, bd_kernel *kernel, const bd_tar
     for (int i = 0; i < kernel->operand_count && left; i++) {
         bd_operand *operand = &kernel->operands[i];
         const uint64_t elements = (uint64_t)bd_shape_elements(&plan->graph->nodes[operand->node].shape);
-        if (operand->access != BD_ACCESS_BUFFER || elements > target->texel_elements || !is_read(plan, kernel, operand))
+        if (operand->access != BD_ACCESS_BUFFER || elements > target->texel_elements || !bd_operand_is_read(plan->graph, kernel, operand))
             continue;
         operand->access = BD_ACCESS_TEXEL1;
         left--;

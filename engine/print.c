@@ -183,22 +183,38 @@ static void declare_arguments(const bd_printer *printer, bd_text *macros)
                        bd_format_name(printer->plan->graph->nodes[kernel->operands[i].node].format), i, i);
 }
 
+/* Whether `at` holds a mark; what lies behind it goes to *rest. */
+static bool is_mark(const char *at, const char *mark, const char **rest)
+{
+    const size_t length = strlen(mark);
+    const bool is = strncmp(at, mark, length) == 0;
+    if (is)
+        *rest = at + length;
+    return is;
+}
+
+/* A skeleton with what its marks ask for: "//@declare", "//@body", "//@include " and a text's name to the line's end. */
 static void append_skeleton(bd_text *source, const char *skeleton, const bd_text *declarations, const bd_text *body)
 {
-    static const char declare_mark[] = "//@declare", body_mark[] = "//@body";
-    const char *declare = strstr(skeleton, declare_mark), *at = skeleton;
-    if (declare) {
-        bd_text_append_raw(source, at, (size_t)(declare - at));
-        if (declarations->data)
-            bd_text_append_raw(source, declarations->data, declarations->length);
-        at = declare + sizeof declare_mark - 1;
-    }
-    const char *place = strstr(at, body_mark);
-    if (place) {
-        bd_text_append_raw(source, at, (size_t)(place - at));
-        if (body->data)
-            bd_text_append_raw(source, body->data, body->length);
-        at = place + sizeof body_mark - 1;
+    const char *at = skeleton, *mark;
+    while ((mark = strstr(at, "//@")) != NULL) {
+        bd_text_append_raw(source, at, (size_t)(mark - at));
+        at = mark + 2;
+        if (is_mark(mark, "//@declare", &at)) {
+            if (declarations->data)
+                bd_text_append_raw(source, declarations->data, declarations->length);
+        } else if (is_mark(mark, "//@body", &at)) {
+            if (body->data)
+                bd_text_append_raw(source, body->data, body->length);
+        } else if (is_mark(mark, "//@include ", &at)) {
+            char name[64];
+            const size_t length = strcspn(at, "\n");
+            snprintf(name, sizeof name, "%.*s", (int)length, at);
+            const char *text = bd_embedded_text(name);
+            if (text)
+                append_skeleton(source, text, declarations, body);
+            at += length;
+        }
     }
     bd_text_append_raw(source, at, strlen(at));
 }
@@ -221,7 +237,9 @@ bd_status bd_kernel_source(const bd_plan *plan, const bd_kernel *kernel, const b
                    "#define BD_NVIDIA %d\n#define BD_CPU %d\n#define BD_MATRIX %d\n",
                    target->half.storage, target->half.arithmetic && target->half.arithmetic_exact,
                    target->half.conversion_exact, target->nvidia, target->is_cpu,
-                   kernel->class == BD_KERNEL_CONTRACTION && bd_tile_uses_matrix_units(&kernel->tile));
+                   kernel->class != BD_KERNEL_CONTRACTION ? 0
+                   : kernel->tile.kind == BD_TILE_MATRIX2 ? 2
+                                                          : bd_tile_uses_matrix_units(&kernel->tile));
     group_size(&printer);
     switch (kernel->class) {
     case BD_KERNEL_POINTWISE: bd_print_pointwise(&printer); break;

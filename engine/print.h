@@ -20,7 +20,7 @@ void bd_print_rows(bd_printer *printer);
 void bd_print_columns(bd_printer *printer);
 void bd_print_contraction(bd_printer *printer);
 void bd_print_contraction_simd(bd_printer *printer);   /* of tile BD_TILE_SIMD */
-void bd_print_contraction_matrix(bd_printer *printer); /* of tile BD_TILE_MATRIX */
+void bd_print_contraction_matrix(bd_printer *printer); /* of tiles for matrix units */
 void bd_print_attention(bd_printer *printer);
 void bd_print_control(bd_printer *printer);
 
@@ -33,6 +33,9 @@ void bd_print_operands(bd_printer *printer);
 
 /* The binding of an operand's buffer. */
 int bd_print_binding(const bd_kernel *kernel, int number);
+
+/* Sizes of a convolution. The data gradient is the convolution of dy, spread by the stride, with the window turned round. */
+void bd_print_images(bd_printer *printer);
 
 /* Evaluates and stores every node of the kernel in `space` that is an operand, at `index`. */
 void bd_print_stores(bd_printer *printer, bd_space space, const char *index);

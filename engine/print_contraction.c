@@ -11,13 +11,10 @@ static int unroll(int64_t length)
     return copies;
 }
 
-/* Sizes of a convolution whose input is copied with its padding. The data gradient is the convolution of dy, spread by the
- * stride, with the window turned round. */
-static void print_images(bd_printer *printer)
+void bd_print_images(bd_printer *printer)
 {
     const bd_graph *graph = printer->plan->graph;
     const bd_node *node = &graph->nodes[printer->kernel->anchor];
-    const bd_tile *tile = &printer->kernel->tile;
     const bd_shape *in = &graph->nodes[node->inputs[0]].shape;
     const bd_shape *out = node->op == BD_OP_CONV2D_WEIGHT ? &graph->nodes[node->inputs[1]].shape : &node->shape;
     const bd_window *window = &node->attr.window;
@@ -34,9 +31,21 @@ static void print_images(bd_printer *printer)
         bd_text_append(macros, "#define STRIDE_%c %uu\n#define DILATE_%c %u\n#define PAD_%c %d\n", "YX"[d],
                        back ? 1 : stride, "YX"[d], back ? stride : 1, "YX"[d], pad);
     }
-    bd_text_append(macros, "#define FLIP %d\n#define TILE_IMAGES %uu\n#define TILE_ROWS %uu\n#define UNROLL %d\n", back,
+    bd_text_append(macros, "#define FLIP %d\n", back);
+}
+
+/* A convolution whose input is copied with its padding. */
+static void print_copied_images(bd_printer *printer)
+{
+    const bd_graph *graph = printer->plan->graph;
+    const bd_node *node = &graph->nodes[printer->kernel->anchor];
+    const bd_tile *tile = &printer->kernel->tile;
+    bd_print_images(printer);
+    bd_text_append(&printer->macros, "#define TILE_IMAGES %uu\n#define TILE_ROWS %uu\n#define UNROLL %d\n",
                    tile->images, tile->rows,
-                   unroll(tile->kind == BD_TILE_VECTOR_CONV ? window->size[1] * in->dim[3] : out->dim[2]));
+                   unroll(tile->kind == BD_TILE_VECTOR_CONV
+                              ? node->attr.window.size[1] * graph->nodes[node->inputs[0]].shape.dim[3]
+                              : graph->nodes[node->inputs[1]].shape.dim[2]));
 }
 
 void bd_print_contraction(bd_printer *printer)
@@ -59,7 +68,7 @@ void bd_print_contraction(bd_printer *printer)
     }
     bd_print_operands(printer);
     if (tile->kind == BD_TILE_VECTOR_CONV || tile->kind == BD_TILE_VECTOR_WEIGHT)
-        print_images(printer);
+        print_copied_images(printer);
     bd_text_append(
         macros, "#define TILE_M %uu\n#define TILE_N %uu\n#define TILE_K %uu\n#define ITEM_M %uu\n#define ITEM_N %uu\n",
         tile->m, tile->n, tile->k, tile->item_m, tile->item_n);

@@ -1,4 +1,4 @@
-/* Configures the contraction by matrix units: contraction_matrix.cl and contraction_matrix.comp. */
+/* Configures the contractions by matrix units: contraction_matrix.cl, contraction_matrix.comp, contraction_matrix2.comp. */
 #include "print.h"
 #include "tile.h"
 
@@ -51,23 +51,51 @@ static void print_multiply_group(bd_text *macros, uint32_t n, bool a_turned, boo
     bd_text_append(macros, " : \"l\"(a), \"l\"(b), \"r\"((int)(keep)) : \"memory\")\n");
 }
 
+static void print_fragments(bd_printer *printer)
+{
+    const bd_tile *tile = &printer->kernel->tile;
+    const bd_matrix_units *units = &printer->target->matrix;
+    printer->skeleton = "contraction_matrix";
+    bd_text_append(&printer->macros,
+                   "#define WARP_M %uu\n#define WARP_N %uu\n#define LANES %uu\n#define ROWS %u\n#define MATRIX_M %uu\n"
+                   "#define MATRIX_N %uu\n#define MATRIX_K %uu\n#define A_TENSOR 0\n#define B_TENSOR 0\n",
+                   tile->item_m, tile->item_n, units->lanes, tile->item_m / units->m, units->m, units->n, units->k);
+}
+
+static void print_joined(bd_printer *printer)
+{
+    const bd_graph *graph = printer->plan->graph;
+    const bd_kernel *kernel = printer->kernel;
+    printer->skeleton = "contraction_matrix2";
+    bd_text_append(&printer->macros, "#define ITEMS %uu\n#define SCOPE %s\n", kernel->local[0],
+                   printer->target->joined.workgroup ? "gl_ScopeWorkgroup" : "gl_ScopeSubgroup");
+    bd_text_append(&printer->macros, "#define ROWS %d\n#define PIXELS %d\n#define TAPS %d\n", BD_MATRIX_ROWS,
+                   BD_MATRIX_PIXELS, BD_MATRIX_TAPS);
+    if (graph->nodes[kernel->anchor].op != BD_OP_MATMUL)
+        bd_print_images(printer);
+    for (int side = 0; side < 2; side++) {
+        const bd_matrix_source source =
+            bd_matrix_source_of(graph, kernel->anchor, kernel, printer->target, &kernel->tile, side);
+        bd_text_append(&printer->macros, "#define %c_TENSOR %d\n", "AB"[side], source);
+        const bd_tensor input = bd_stored_operand(graph, graph->nodes[kernel->anchor].inputs[side]);
+        if (source != BD_MATRIX_PANELS)
+            bd_text_append(&printer->macros, "#define %c_BUFFER b%d\n", "AB"[side], bd_kernel_operand(kernel, input));
+    }
+}
+
 void bd_print_contraction_matrix(bd_printer *printer)
 {
     const bd_graph *graph = printer->plan->graph;
     const bd_node *node = &graph->nodes[printer->kernel->anchor];
     const bd_tile *tile = &printer->kernel->tile;
-    const bd_matrix_units *units = &printer->target->matrix;
     const bd_shape *a = &graph->nodes[node->inputs[0]].shape, *b = &graph->nodes[node->inputs[1]].shape;
-    printer->skeleton = "contraction_matrix";
     bd_print_operands(printer);
-    bd_text_append(
-        &printer->macros,
-        "#define TILE_M %uu\n#define TILE_N %uu\n#define TILE_K %uu\n#define WARP_M %uu\n#define WARP_N %uu\n", tile->m,
-        tile->n, tile->k, tile->item_m, tile->item_n);
-    bd_text_append(
-        &printer->macros,
-        "#define LANES %uu\n#define ROWS %u\n#define MATRIX_M %uu\n#define MATRIX_N %uu\n#define MATRIX_K %uu\n",
-        units->lanes, tile->item_m / units->m, units->m, units->n, units->k);
+    bd_text_append(&printer->macros, "#define TILE_M %uu\n#define TILE_N %uu\n#define TILE_K %uu\n", tile->m, tile->n,
+                   tile->k);
+    if (tile->kind == BD_TILE_MATRIX2)
+        print_joined(printer);
+    else
+        print_fragments(printer);
     const bool matmul = node->op == BD_OP_MATMUL;
     const bool a_inner_k = matmul ? !node->attr.matmul.transpose[0] : node->op != BD_OP_CONV2D_WEIGHT;
     const bool b_inner_k = matmul ? node->attr.matmul.transpose[1] : node->op == BD_OP_CONV2D_DATA;

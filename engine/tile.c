@@ -115,9 +115,10 @@ static int plain_tiles(const bd_graph *graph, bd_tensor tensor, const bd_target 
     return count;
 }
 
-int bd_group_tiles(const bd_graph *graph, bd_tensor node, const bd_target *target, bd_tile tiles[BD_GROUP_TILES])
+int bd_group_tiles(const bd_graph *graph, bd_tensor node, const bd_kernel *kernel, const bd_target *target,
+                   bd_tile tiles[BD_GROUP_TILES])
 {
-    const int count = bd_matrix_tiles(graph, node, target, tiles);
+    const int count = bd_matrix_tiles(graph, node, kernel, target, tiles);
     return count + plain_tiles(graph, node, target, tiles + count);
 }
 
@@ -130,6 +131,7 @@ bd_variant bd_variant_of(const bd_kernel *kernel)
         [BD_TILE_SIMD] = BD_VARIANT_SIMD,
         [BD_TILE_MATRIX] = BD_VARIANT_MATRIX,
         [BD_TILE_WARPGROUP] = BD_VARIANT_WARPGROUP,
+        [BD_TILE_MATRIX2] = BD_VARIANT_MATRIX2,
     };
     if (kernel->class == BD_KERNEL_LIBRARY)
         return BD_VARIANT_LIBRARY;
@@ -256,7 +258,7 @@ int64_t bd_contraction_chunks(const bd_graph *graph, bd_tensor tensor, const bd_
     if (results <= 0)
         return 1;
     bd_tile tile, tiles[BD_GROUP_TILES];
-    if (bd_matrix_tiles(graph, tensor, target, tiles))
+    if (bd_matrix_tiles(graph, tensor, NULL, target, tiles))
         return bd_matrix_chunks(&c, target);
     /* Of the convolutions only the weight gradient has few results and a long sum. */
     if (node->op != BD_OP_MATMUL && node->op != BD_OP_CONV2D_WEIGHT)
@@ -270,7 +272,7 @@ int64_t bd_contraction_chunks(const bd_graph *graph, bd_tensor tensor, const bd_
     }
     if (may_vector(target, node, BD_VARIANT_VECTOR))
         tile = vector_tile(&c, 1, target);
-    else if (bd_group_tiles(graph, tensor, target, tiles))
+    else if (bd_group_tiles(graph, tensor, NULL, target, tiles))
         tile = tiles[0];
     else
         return 1;
@@ -292,11 +294,13 @@ void bd_group_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *ta
 {
     const bd_contraction c = bd_contraction_of(plan->graph, kernel->anchor);
     const bd_tile *tile = &kernel->tile;
+    const int64_t chunks = larger(plan->graph->nodes[kernel->anchor].chunks, 1);
     kernel->local[0] = tile->m / tile->item_m * (tile->n / tile->item_n);
     if (bd_tile_uses_matrix_units(tile))
         kernel->local[0] *= target->matrix.lanes;
-    bd_spread_groups(target, kernel,
-                     (uint64_t)(group_count(&c, tile) * larger(plan->graph->nodes[kernel->anchor].chunks, 1)));
+    bd_spread_groups(
+        target, kernel,
+        (uint64_t)(c.batch * chunks * bd_matrix_tiles_m(plan, kernel, target) * ceil_divide(c.n, tile->n)));
 }
 
 bool bd_contraction_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *target)
@@ -320,7 +324,7 @@ bool bd_contraction_launch(const bd_plan *plan, bd_kernel *kernel, const bd_targ
     } else if (may_vector(target, node, BD_VARIANT_VECTOR)) {
         *tile = vector_tile(&c, chunks, target);
         groups *= ceil_divide(c.m, tile->m) * ceil_divide(c.n, tile->n);
-    } else if (bd_group_tiles(graph, kernel->anchor, target, tiles)) {
+    } else if (bd_group_tiles(graph, kernel->anchor, kernel, target, tiles)) {
         *tile = tiles[0];
         bd_group_launch(plan, kernel, target);
         return true;

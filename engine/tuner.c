@@ -12,7 +12,7 @@
 #include <string.h>
 
 #define QUICK_SECONDS 8.0  /* of a plan; those with the most work come first */
-#define QUICK_CANDIDATES 3 /* of a contraction: the best guesses. On an H100 they had the best, or came within a fifth of it */
+#define QUICK_CANDIDATES 4 /* of a contraction: the best guess of each kind, then the best of all */
 #define LEAST_FLOPS 5e7    /* less work is a launch's time, whatever the tile */
 /* GPUs that were idle run slowly at first: an H100 through Vulkan four times too slowly, even after 200 ms of work. Between
  * contractions it idles only while candidates are compiled. */
@@ -24,7 +24,7 @@
 
 /* What is remembered; a library's tile is all zeros. */
 typedef struct choice {
-    uint32_t library, kind, m, n, k, item_m, item_n;
+    uint32_t library, kind, m, n, k, item_m, item_n, panels;
 } choice;
 
 typedef struct session {
@@ -220,13 +220,14 @@ static void apply(const session *s, bd_kernel *kernel, const choice *chosen)
                               .n = chosen->n,
                               .k = chosen->k,
                               .item_m = chosen->item_m,
-                              .item_n = chosen->item_n };
+                              .item_n = chosen->item_n,
+                              .panels = chosen->panels };
     bd_group_launch(s->plan, kernel, &s->device->target);
 }
 
 static choice choice_of(const bd_tile *tile)
 {
-    return (choice){ 0, tile->kind, tile->m, tile->n, tile->k, tile->item_m, tile->item_n };
+    return (choice){ 0, tile->kind, tile->m, tile->n, tile->k, tile->item_m, tile->item_n, tile->panels };
 }
 
 /* Compiles every candidate, so that the device does not idle between their measurements, then times them in rounds, from a warm
@@ -307,9 +308,9 @@ static bd_cache_key choice_key(const session *s, const bd_kernel *kernel, bool l
                           bd_format_name(b->format), bd_format_name(node->format), bd_format_name(node->accumulator),
                           (long long)node->chunks, library);
     length += snprintf(problem + length, sizeof problem - (size_t)length,
-                       ", %u items, %u shared, halves %d%d, units %u, without %x", limits->max_workgroup_items,
+                       ", %u items, %u shared, halves %d%d, units %u and %u, without %x", limits->max_workgroup_items,
                        limits->shared_bytes, info->half.storage, info->half.arithmetic, s->device->target.matrix.m,
-                       s->device->target.avoid[node->format][node->accumulator]);
+                       s->device->target.joined.grain_count, s->device->target.avoid[node->format][node->accumulator]);
     if (node->op == BD_OP_MATMUL) {
         snprintf(problem + length, sizeof problem - (size_t)length, " %d%d", node->attr.matmul.transpose[0],
                  node->attr.matmul.transpose[1]);
@@ -325,12 +326,28 @@ static bd_cache_key choice_key(const session *s, const bd_kernel *kernel, bool l
     return bd_cache_hash(parts, sizeof parts / sizeof *parts);
 }
 
+/* The first tile of each kind for matrix units before the others, which keep their order. */
+static void best_of_each_kind_first(bd_tile *tiles, int count)
+{
+    int firsts = 0;
+    for (int i = 0; i < count; i++) {
+        const bd_tile tile = tiles[i];
+        bool known = !bd_tile_uses_matrix_units(&tile);
+        for (int j = 0; j < firsts && !known; j++)
+            known = tiles[j].kind == tile.kind && tiles[j].panels == tile.panels;
+        if (known)
+            continue;
+        memmove(&tiles[firsts + 1], &tiles[firsts], (size_t)(i - firsts) * sizeof *tiles);
+        tiles[firsts++] = tile;
+    }
+}
+
 static void tune_kernel(session *s, bd_kernel *kernel)
 {
     const bd_node *node = &s->plan->graph->nodes[kernel->anchor];
     const bool library = library_may(s, kernel, node);
     bd_tile tiles[BD_GROUP_TILES];
-    int count = bd_group_tiles(s->plan->graph, kernel->anchor, &s->device->target, tiles);
+    int count = bd_group_tiles(s->plan->graph, kernel->anchor, kernel, &s->device->target, tiles);
     const bd_cache_key key = choice_key(s, kernel, library);
     void *data;
     size_t size;
@@ -350,8 +367,10 @@ static void tune_kernel(session *s, bd_kernel *kernel)
         }
     }
     choice chosen;
-    if (s->plan->tuning == BD_TUNING_QUICK && count > QUICK_CANDIDATES)
+    if (s->plan->tuning == BD_TUNING_QUICK && count > QUICK_CANDIDATES) {
+        best_of_each_kind_first(tiles, count);
         count = QUICK_CANDIDATES;
+    }
     if (choose(s, kernel, tiles, count, library, &chosen))
         bd_cache_put(s->device->cache, "tune", key, &chosen, sizeof chosen);
     apply(s, kernel, &chosen);

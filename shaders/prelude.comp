@@ -10,7 +10,7 @@
 //                       may drop both (NVIDIA's does), so only what was probed: 0 FP32 arithmetic, 1 to the half type
 //                       and back, 2 packHalf2x16 and back
 // and by the printer:
-//   BD_MATRIX           the kernel uses cooperative matrices
+//   BD_MATRIX           the kernel uses cooperative matrices: 1 KHR's, 2 also NVIDIA's second extension
 // There is no #version here: the backend gives it to the compiler.
 #ifndef BD_HALF_STORAGE
 #define BD_HALF_STORAGE 0
@@ -39,6 +39,9 @@
 #extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
 #endif
 
+#if BD_MATRIX > 1
+#extension GL_NV_cooperative_matrix2 : require
+#endif
 #if BD_MATRIX
 #extension GL_KHR_cooperative_matrix : require
 #extension GL_KHR_memory_scope_semantics : require

@@ -66,9 +66,15 @@ static bool run_groups(session *s, bool backward, bool verbose)
     return failed == 0;
 }
 
+static bool has_tiles(const session *s)
+{
+    const bd_target *target = &s->device->target;
+    return s->tile.kind == BD_TILE_MATRIX2 ? target->joined.grain_count > 0 : target->matrix.m > 0;
+}
+
 int main(int argc, const char **argv)
 {
-    char *device = NULL, *filter = NULL, *limit = NULL;
+    char *device = NULL, *filter = NULL, *limit = NULL, *tile = NULL;
     long long seed = 1;
     int no_fusion = 0, verbose = 0, as_gpu = 0;
     const struct poptOption options[] = {
@@ -78,6 +84,10 @@ int main(int argc, const char **argv)
         { "filter", 'f', POPT_ARG_STRING, &filter, 0, "only cases whose \"group: name\" holds one of these",
           "TEXT|TEXT..." },
         { "no-fusion", 0, POPT_ARG_NONE, &no_fusion, 0, "every node a kernel of its own", NULL },
+        { "tile", 't', POPT_ARG_STRING, &tile, 0,
+          "of every contraction that can have it: group, matrix or matrix2, the work-group's, an item's or a "
+          "subgroup's",
+          "KIND:MxNxK:MxN" },
         { "as-gpu", 0, POPT_ARG_NONE, &as_gpu, 0, "give a CPU driver the kernels of a GPU", NULL },
         { "verbose", 'v', POPT_ARG_NONE, &verbose, 0, "a line a case", NULL },
         POPT_AUTOHELP POPT_TABLEEND,
@@ -103,6 +113,10 @@ int main(int argc, const char **argv)
         fprintf(stderr, "kernels: %s\n", error.message);
         exit_status = EXIT_USAGE;
         bd_device_close(&s.device);
+    } else if (tile && !read_tile(tile, &s.tile)) {
+        fprintf(stderr, "kernels: no tile '%s'; wanted one such as matrix2:128x256x64:64x64\n", tile);
+        exit_status = EXIT_USAGE;
+        bd_device_close(&s.device);
     } else {
         s.info = bd_device_get_info(s.device);
         if (as_gpu) {
@@ -118,11 +132,17 @@ int main(int argc, const char **argv)
         else
             good = run_groups(&s, is_gradient, verbose != 0);
         exit_status = good ? EXIT_SUCCESS : EXIT_FAILURE;
+        if (tile) {
+            printf("%d contractions with tile %s\n", s.tile_count, tile);
+            if (good && s.tile_count == 0) /* fine only where the device has no such tiles at all */
+                exit_status = s.tile.kind == BD_TILE_GROUP || has_tiles(&s) ? EXIT_FAILURE : EXIT_NO_DEVICE;
+        }
         bd_device_close(&s.device);
     }
     poptFreeContext(context);
     free(device);
     free(filter);
     free(limit);
+    free(tile);
     return exit_status;
 }

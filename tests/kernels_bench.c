@@ -117,10 +117,45 @@ static bd_tensor bench_pool(bd_graph *g, const int64_t *size)
     return bd_max_pool(g, source(g, "/x", BD_SHAPE(size[0], size[1], size[1], size[2])), window);
 }
 
+static const struct {
+    const char *name;
+    bd_tile_kind kind;
+    bool panels;
+} tile_kinds[] = { { "group", BD_TILE_GROUP, false },
+                   { "matrix", BD_TILE_MATRIX, false },
+                   { "matrix2", BD_TILE_MATRIX2, false },
+                   { "matrix2-panels", BD_TILE_MATRIX2, true } };
+enum { TILE_KINDS = sizeof tile_kinds / sizeof *tile_kinds };
+
+bool read_tile(const char *text, bd_tile *tile)
+{
+    char kind[16];
+    if (sscanf(text, "%15[^:]:%ux%ux%u:%ux%u", kind, &tile->m, &tile->n, &tile->k, &tile->item_m, &tile->item_n) != 6)
+        return false;
+    for (int i = 0; i < TILE_KINDS; i++)
+        if (strcmp(tile_kinds[i].name, kind) == 0) {
+            tile->kind = tile_kinds[i].kind;
+            tile->panels = tile_kinds[i].panels;
+            return tile->m && tile->n && tile->k && tile->item_m && tile->item_n;
+        }
+    return false;
+}
+
+static void print_tiles(const bd_plan *plan)
+{
+    for (int k = 0; k < plan->kernel_count; k++) {
+        const bd_tile *t = &plan->kernels[k].tile;
+        for (int i = 0; i < TILE_KINDS && plan->kernels[k].class == BD_KERNEL_CONTRACTION; i++)
+            if (tile_kinds[i].kind == t->kind && tile_kinds[i].panels == t->panels)
+                printf(" %s:%ux%ux%u:%ux%u", tile_kinds[i].name, t->m, t->n, t->k, t->item_m, t->item_n);
+    }
+}
+
 typedef struct benchmark {
     const char *name;
     bench_function build;
     int64_t size[4];
+    bool large; /* minutes on a CPU */
 } benchmark;
 
 static bd_status run_benchmark(session *s, const benchmark *b, const char *policy, bd_error *error)
@@ -140,11 +175,17 @@ static bd_status run_benchmark(session *s, const benchmark *b, const char *polic
     }
     double each;
     bool by_device;
+    const double begun = seconds();
     if ((status = bd_graph_status(graph, error)) == BD_OK &&
         (status = bd_precision_parse(policy, &precision, error)) == BD_OK &&
         (status = bd_graph_apply_precision(graph, &precision, error)) == BD_OK &&
-        (status = device_run_create(s, graph, &run, error)) == BD_OK &&
-        (status = measure(&run, &each, &by_device, error)) == BD_OK) {
+        (status = device_run_create(s, graph, &run, error)) == BD_OK) {
+        printf("%-34s %-12s made in %.2f s,", b->name, policy, seconds() - begun);
+        print_tiles(bd_program_plan(run.program));
+        printf("\n");
+        status = measure(&run, &each, &by_device, error);
+    }
+    if (status == BD_OK) {
         const bd_plan *plan = bd_program_plan(run.program);
         printf("%-34s %-12s %10.4f ms %s %10.1f GFLOP/s %9.2f GB/s\n", b->name, policy, 1e3 * each,
                by_device ? "kernel" : "wall  ", 1e-9 * (double)plan->flops / each, 1e-9 * (double)plan->bytes / each);
@@ -158,30 +199,40 @@ static bd_status run_benchmark(session *s, const benchmark *b, const char *polic
 bool run_benchmarks(session *s)
 {
     static const benchmark benchmarks[] = {
-        { "chain 4194304", bench_chain, { 4194304 } },
-        { "row sums 4096x1024", bench_rows, { 4096, 1024 } },
-        { "column sums 4096x1024", bench_columns, { 4096, 1024 } },
-        { "softmax 4096x1024", bench_softmax, { 4096, 1024 } },
-        { "softmax 65536x10", bench_softmax, { 65536, 10 } },
-        { "matmul 256x512x784", bench_matmul, { 256, 512, 784 } },
-        { "matmul 512x512x512", bench_matmul, { 512, 512, 512 } },
-        { "matmul 1024x1024x1024", bench_matmul, { 1024, 1024, 1024 } },
-        { "matmul 4096x4096x4096", bench_matmul, { 4096, 4096, 4096 } },
-        { "conv 3x3, 64x16x16x32 to 32", bench_conv, { 64, 16, 32, 32 } },
-        { "conv 3x3 data", bench_conv_data, { 64, 16, 32, 32 } },
-        { "conv 3x3 weight", bench_conv_weight, { 64, 16, 32, 32 } },
-        { "max pool 64x32x32x32", bench_pool, { 64, 32, 32 } },
+        { "chain 4194304", bench_chain, { 4194304 }, false },
+        { "row sums 4096x1024", bench_rows, { 4096, 1024 }, false },
+        { "column sums 4096x1024", bench_columns, { 4096, 1024 }, false },
+        { "softmax 4096x1024", bench_softmax, { 4096, 1024 }, false },
+        { "softmax 65536x10", bench_softmax, { 65536, 10 }, false },
+        { "matmul 256x512x784", bench_matmul, { 256, 512, 784 }, false },
+        { "matmul 512x512x512", bench_matmul, { 512, 512, 512 }, false },
+        { "matmul 1024x1024x1024", bench_matmul, { 1024, 1024, 1024 }, false },
+        { "matmul 4096x4096x4096", bench_matmul, { 4096, 4096, 4096 }, true },
+        { "conv 3x3, 64x16x16x32 to 32", bench_conv, { 64, 16, 32, 32 }, false },
+        { "conv 3x3 data", bench_conv_data, { 64, 16, 32, 32 }, false },
+        { "conv 3x3 weight", bench_conv_weight, { 64, 16, 32, 32 }, false },
+        { "conv 3x3, 256x32x32x64 to 64", bench_conv, { 256, 32, 64, 64 }, true },
+        { "conv 3x3 data, 256x32x32x64", bench_conv_data, { 256, 32, 64, 64 }, true },
+        { "conv 3x3 weight, 256x32x32x64", bench_conv_weight, { 256, 32, 64, 64 }, true },
+        { "conv 3x3, 256x8x8x256 to 256", bench_conv, { 256, 8, 256, 256 }, true },
+        { "conv 3x3 data, 256x8x8x256", bench_conv_data, { 256, 8, 256, 256 }, true },
+        { "conv 3x3 weight, 256x8x8x256", bench_conv_weight, { 256, 8, 256, 256 }, true },
+        { "conv 3x3, 256x32x32x16 to 16", bench_conv, { 256, 32, 16, 16 }, true },
+        { "conv 3x3 data, 256x32x32x16", bench_conv_data, { 256, 32, 16, 16 }, true },
+        { "conv 3x3 weight, 256x32x32x16", bench_conv_weight, { 256, 32, 16, 16 }, true },
+        { "max pool 64x32x32x32", bench_pool, { 64, 32, 32 }, false },
     };
     static const char *const policies[] = { "fp32", "fp16", "fp16-strict" };
     bool good = true;
     printf("%s: %s, %s\n", s->info->id, s->info->name, s->info->driver);
     for (size_t i = 0; i < sizeof benchmarks / sizeof benchmarks[0]; i++) {
-        /* 137 GFLOP: minutes on a CPU */
-        if (s->info->type == BD_DEVICE_CPU && benchmarks[i].size[2] > 1024)
+        if (s->info->type == BD_DEVICE_CPU && benchmarks[i].large)
             continue;
         for (int p = 0; p < 3; p++) {
             bd_error error;
-            if (!session_wants(s, benchmarks[i].name))
+            char name[96];
+            snprintf(name, sizeof name, "%s (%s)", benchmarks[i].name, policies[p]);
+            if (!session_wants(s, name))
                 continue;
             if (run_benchmark(s, &benchmarks[i], policies[p], &error) == BD_OK)
                 continue;
@@ -212,6 +263,15 @@ void print_support(session *s)
     printf("half conversion       %s, exact: %s\n", roundings[info->half.rounding], yes(info->half.conversion_exact));
     printf("subnormals            half: %s, float: %s\n", yes(info->half.subnormals), yes(info->half.subnormals_f32));
     printf("matrix units          %s\n", info->matrix_units[0] ? info->matrix_units : "none");
+    for (uint32_t i = 0; i < target->joined.grain_count; i++) {
+        const bd_matrix_grain *grain = &target->joined.grains[i];
+        printf("%-21s %ux%ux%u for %u items\n", i ? "" : "joined, in steps of", grain->m, grain->n, grain->k,
+               grain->items);
+    }
+    if (target->joined.grain_count)
+        printf("joined, at most       %u, %u bytes shared, %s, %s\n", target->joined.most, target->joined.shared_bytes,
+               target->joined.workgroup ? "over a work-group" : "over a subgroup",
+               target->joined.tensors ? "from tensors" : "from panels");
     printf("matrix library        f32: %s, f16: %s\n", yes(target->library_f32), yes(target->library_f16));
     printf("kernels               %s\n", target->is_cpu ? "for a CPU" : "for a GPU");
     printf("binding, at most      %llu bytes, %u in a kernel\n", (unsigned long long)limits->max_binding_bytes,

@@ -31,36 +31,45 @@ def devices():
         yield device
 
 
-def has_matrices(validator):
-    """GL_KHR_cooperative_matrix came with glslang 13."""
+# Skeletons with cooperative matrices: BD_MATRIX, and the first glslang that knows their extension.
+MATRICES = {
+    "contraction_matrix.comp": (1, (13, 0)),
+    "contraction_matrix2.comp": (2, (15, 1)),
+}
+
+
+def version_of(validator):
     version = subprocess.run([validator, "--version"], stdout=subprocess.PIPE, text=True, check=False).stdout
-    found = re.search(r"Glslang Version: \d+:(\d+)", version)
-    return found is not None and int(found.group(1)) >= 13
+    found = re.search(r"Glslang Version: \d+:(\d+)\.(\d+)", version)
+    return tuple(map(int, found.groups())) if found else (0, 0)
 
 
 def read(path):
+    """The text with what it includes, as the printer puts it together."""
+    root = os.path.dirname(os.path.dirname(path))
     with open(path, encoding="ascii") as file:
-        return file.read()
+        return re.sub(r"//@include (\S+)", lambda mark: read(os.path.join(root, mark.group(1))), file.read())
 
 
-def compile_text(validator, text):
-    command = [validator, "--stdin", "-S", "comp", "--target-env", "vulkan1.1", "-V", "-o", "/dev/null"]
+def compile_text(validator, text, target):
+    command = [validator, "--stdin", "-S", "comp", "--target-env", target, "-V", "-o", "/dev/null"]
     return subprocess.run(command, input=text, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
 
 
 def main(validator, stamp, prelude, *skeletons):
     failed = False
-    matrices = has_matrices(validator)
+    version = version_of(validator)
     for path in (prelude, *skeletons):
-        matrix = os.path.basename(path) == "contraction_matrix.comp"
+        matrix, needed = MATRICES.get(os.path.basename(path), (0, (0, 0)))
         for device in devices():
-            if matrix and not (matrices and device["BD_FLOAT16"] and device["BD_HALF_STORAGE"]):
+            if matrix and not (version >= needed and device["BD_FLOAT16"] and device["BD_HALF_STORAGE"]):
                 continue
             settings = "".join(f"#define {name} {value}\n" for name, value in device.items())
-            settings += f"#define BD_MATRIX {int(matrix)}\n"
+            settings += f"#define BD_MATRIX {matrix}\n"
             # #line makes the messages' line numbers those of the skeleton.
             body = "void main() {}\n" if path == prelude else "#line 1\n" + read(path)
-            result = compile_text(validator, "#version 450\n" + settings + "#line 1\n" + read(prelude) + body)
+            text = "#version 450\n" + settings + "#line 1\n" + read(prelude) + body
+            result = compile_text(validator, text, "vulkan1.3" if matrix else "vulkan1.1")
             if result.returncode != 0:
                 failed = True
                 print(f"{path} (or the prelude) does not compile with", ", ".join(settings.splitlines()))

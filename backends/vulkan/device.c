@@ -13,6 +13,9 @@ typedef struct matrix_features {
 #ifdef VK_KHR_cooperative_matrix
     VkPhysicalDeviceCooperativeMatrixFeaturesKHR matrix;
 #endif
+#ifdef VK_NV_cooperative_matrix2
+    VkPhysicalDeviceCooperativeMatrix2FeaturesNV joined;
+#endif
 } matrix_features;
 
 static void *chain_matrix_features(const bd_vk_abilities *abilities, matrix_features *features, void *next)
@@ -37,10 +40,24 @@ static void *chain_matrix_features(const bd_vk_abilities *abilities, matrix_feat
         .pNext = &features->subgroups,
         .cooperativeMatrix = VK_TRUE,
     };
-    return &features->matrix;
+    next = &features->matrix;
 #else
-    return &features->subgroups;
+    next = &features->subgroups;
 #endif
+#ifdef VK_NV_cooperative_matrix2
+    if (abilities->joined.grain_count) {
+        features->joined = (VkPhysicalDeviceCooperativeMatrix2FeaturesNV){
+            .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_2_FEATURES_NV,
+            .pNext = next,
+            .cooperativeMatrixWorkgroupScope = abilities->joined.workgroup,
+            .cooperativeMatrixFlexibleDimensions = VK_TRUE,
+            .cooperativeMatrixPerElementOperations = VK_TRUE,
+            .cooperativeMatrixTensorAddressing = abilities->joined.tensors,
+        };
+        next = &features->joined;
+    }
+#endif
+    return next;
 }
 
 static bd_status create_logical(bd_vk_device *device, const bd_vk_abilities *abilities, bd_error *error)
@@ -119,6 +136,7 @@ static bd_status open_device(bd_vk_device *device, size_t index, bd_error *error
         device->texels = device->base.info.type == BD_DEVICE_CPU && bd_vk_physical_has_texels(device->physical);
         status = bd_vk_probe(device, error);
         device->base.target.matrix = abilities.matrix;
+        device->base.target.joined = abilities.joined;
         device->subgroups_vary = abilities.subgroups_vary;
     }
     return status;

@@ -237,6 +237,75 @@ static void find_matrix_units(VkPhysicalDevice physical, const VkPhysicalDeviceP
 }
 #endif
 
+#ifdef VK_NV_cooperative_matrix2
+/* In steps of what matrices of halves with sums in FP32 may grow, for each size of a work-group; of a subgroup where they cannot be
+ * spread over more. */
+static void find_grains(VkPhysicalDevice physical, bd_vk_abilities *abilities)
+{
+    uint32_t count = 0;
+    if (!vkGetPhysicalDeviceCooperativeMatrixFlexibleDimensionsPropertiesNV ||
+        vkGetPhysicalDeviceCooperativeMatrixFlexibleDimensionsPropertiesNV(physical, &count, NULL) != VK_SUCCESS ||
+        count == 0)
+        return;
+    VkCooperativeMatrixFlexibleDimensionsPropertiesNV *all = calloc(count, sizeof *all);
+    if (!all)
+        return;
+    for (uint32_t i = 0; i < count; i++)
+        all[i].sType = VK_STRUCTURE_TYPE_COOPERATIVE_MATRIX_FLEXIBLE_DIMENSIONS_PROPERTIES_NV;
+    if (vkGetPhysicalDeviceCooperativeMatrixFlexibleDimensionsPropertiesNV(physical, &count, all) < VK_SUCCESS)
+        count = 0;
+    bd_joined_matrices *joined = &abilities->joined;
+    const VkScopeKHR scope = joined->workgroup ? VK_SCOPE_WORKGROUP_KHR : VK_SCOPE_SUBGROUP_KHR;
+    for (uint32_t i = 0; i < count && joined->grain_count < BD_MATRIX_GRAINS; i++)
+        if (all[i].AType == VK_COMPONENT_TYPE_FLOAT16_KHR && all[i].BType == VK_COMPONENT_TYPE_FLOAT16_KHR &&
+            all[i].CType == VK_COMPONENT_TYPE_FLOAT32_KHR && all[i].ResultType == VK_COMPONENT_TYPE_FLOAT32_KHR &&
+            all[i].scope == scope && !all[i].saturatingAccumulation)
+            joined->grains[joined->grain_count++] =
+                (bd_matrix_grain){ joined->workgroup ? all[i].workgroupInvocations : abilities->matrix.lanes,
+                                   all[i].MGranularity, all[i].NGranularity, all[i].KGranularity };
+    free(all);
+}
+
+/* Matrices as large as a tile, where there are matrix units. */
+static void find_joined_matrices(VkPhysicalDevice physical, const extension_list *extensions,
+                                 bd_vk_abilities *abilities)
+{
+    VkPhysicalDeviceCooperativeMatrix2FeaturesNV joined = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_2_FEATURES_NV
+    };
+    VkPhysicalDeviceFeatures2 features = { .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &joined };
+    VkPhysicalDeviceCooperativeMatrix2PropertiesNV limits = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_2_PROPERTIES_NV
+    };
+    VkPhysicalDeviceProperties2 all = { .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = &limits };
+    if (!abilities->matrix.m || !has(extensions, VK_NV_COOPERATIVE_MATRIX_2_EXTENSION_NAME) ||
+        !bd_vk_compiles_joined_matrices())
+        return;
+    vkGetPhysicalDeviceFeatures2(physical, &features);
+    vkGetPhysicalDeviceProperties2(physical, &all);
+    if (!joined.cooperativeMatrixFlexibleDimensions || !joined.cooperativeMatrixPerElementOperations ||
+        limits.cooperativeMatrixWorkgroupScopeReservedSharedMemory >= abilities->matrix.shared_bytes)
+        return;
+    abilities->joined = (bd_joined_matrices){
+        .most = limits.cooperativeMatrixFlexibleDimensionsMaxDimension,
+        .shared_bytes = abilities->matrix.shared_bytes - limits.cooperativeMatrixWorkgroupScopeReservedSharedMemory,
+        .workgroup = joined.cooperativeMatrixWorkgroupScope,
+        .tensors = joined.cooperativeMatrixTensorAddressing,
+    };
+    find_grains(physical, abilities);
+    if (abilities->joined.grain_count)
+        abilities->extensions[abilities->extension_count++] = VK_NV_COOPERATIVE_MATRIX_2_EXTENSION_NAME;
+}
+#else
+static void find_joined_matrices(VkPhysicalDevice physical, const extension_list *extensions,
+                                 bd_vk_abilities *abilities)
+{
+    (void)physical; /* these headers do not know the question */
+    (void)extensions;
+    (void)abilities;
+}
+#endif
+
 static void describe_matrix_units(VkPhysicalDevice physical, const extension_list *extensions, char *text, size_t size)
 {
     char shape[64] = "";
@@ -424,6 +493,7 @@ bd_status bd_vk_physical_describe(VkPhysicalDevice physical, size_t index, bd_de
         find_abilities(physical, properties.apiVersion, &extensions, abilities);
         find_integer_dot(physical, properties.apiVersion, &extensions, abilities);
         find_matrix_units(physical, &properties, &extensions, info->limits.subgroup_size, abilities);
+        find_joined_matrices(physical, &extensions, abilities);
         info->half.storage = abilities->storage16;
         info->half.arithmetic = abilities->float16;
     }

@@ -182,7 +182,7 @@ bd_status bd_vk_pipeline_create(bd_vk_device *device, const char *name, const ch
     *pipeline = VK_NULL_HANDLE;
     uint32_t *words = NULL;
     size_t bytes = 0;
-    bd_status status = bd_vk_spirv(device, name, source, &words, &bytes, error);
+    bd_status status = bd_vk_spirv(device, name, source, subgroup_size != 0, &words, &bytes, error);
     if (status != BD_OK)
         return status;
     VkShaderModuleCreateInfo module = { .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO,

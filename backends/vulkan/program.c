@@ -89,9 +89,10 @@ static bd_status get_pipeline(bd_vk_device *device, bd_backend_program *program,
             return BD_OK;
         }
     }
-    bd_status status = bd_vk_pipeline_create(
-        device, dispatch->kernel->name, dispatch->source, layout,
-        dispatch->kernel->tile.kind == BD_TILE_MATRIX ? device->base.target.matrix.lanes : 0, result, error);
+    const bd_tile_kind kind = dispatch->kernel->tile.kind;
+    const bool matrices = kind == BD_TILE_MATRIX || kind == BD_TILE_MATRIX2;
+    bd_status status = bd_vk_pipeline_create(device, dispatch->kernel->name, dispatch->source, layout,
+                                             matrices ? device->base.target.matrix.lanes : 0, result, error);
     if (status == BD_OK)
         program->pipelines[program->pipeline_count++] = (unique_pipeline){ source, *result };
     return status;

@@ -63,16 +63,21 @@ bool bd_vk_compiles_matrices(void)
     return GLSLANG_VERSION_MAJOR >= 13; /* the first that knows GL_KHR_cooperative_matrix */
 }
 
-static bd_status compile(const char *name, const char *preamble, const char *source, uint32_t **words, size_t *bytes,
-                         bd_error *error)
+bool bd_vk_compiles_joined_matrices(void)
+{
+    return GLSLANG_VERSION_MAJOR > 15 || (GLSLANG_VERSION_MAJOR == 15 && GLSLANG_VERSION_MINOR >= 1);
+}
+
+static bd_status compile(const char *name, const char *preamble, const char *source, bool matrices, uint32_t **words,
+                         size_t *bytes, bd_error *error)
 {
     glslang_input_t input = {
         .language = GLSLANG_SOURCE_GLSL,
         .stage = GLSLANG_STAGE_COMPUTE,
         .client = GLSLANG_CLIENT_VULKAN,
-        .client_version = GLSLANG_TARGET_VULKAN_1_1,
+        .client_version = matrices ? GLSLANG_TARGET_VULKAN_1_3 : GLSLANG_TARGET_VULKAN_1_1,
         .target_language = GLSLANG_TARGET_SPV,
-        .target_language_version = GLSLANG_TARGET_SPV_1_3,
+        .target_language_version = matrices ? GLSLANG_TARGET_SPV_1_6 : GLSLANG_TARGET_SPV_1_3,
         .code = source,
         .default_version = 450,
         .default_profile = GLSLANG_NO_PROFILE,
@@ -111,12 +116,12 @@ static bd_status compile(const char *name, const char *preamble, const char *sou
     return status;
 }
 
-bd_status bd_vk_spirv(bd_vk_device *device, const char *name, const char *source, uint32_t **words, size_t *bytes,
-                      bd_error *error)
+bd_status bd_vk_spirv(bd_vk_device *device, const char *name, const char *source, bool matrices, uint32_t **words,
+                      size_t *bytes, bd_error *error)
 {
     char version[64];
-    snprintf(version, sizeof version, "glslang %d.%d.%d, SPIR-V 1.3", GLSLANG_VERSION_MAJOR, GLSLANG_VERSION_MINOR,
-             GLSLANG_VERSION_PATCH);
+    snprintf(version, sizeof version, "glslang %d.%d.%d, SPIR-V 1.%d", GLSLANG_VERSION_MAJOR, GLSLANG_VERSION_MINOR,
+             GLSLANG_VERSION_PATCH, matrices ? 6 : 3);
     const char *parts[] = { version, device->preamble, source };
     bd_cache_key key = bd_cache_hash(parts, sizeof parts / sizeof *parts);
     void *data = NULL;
@@ -128,7 +133,7 @@ bd_status bd_vk_spirv(bd_vk_device *device, const char *name, const char *source
     }
     if (!glslang_initialize_process()) /* counts its callers */
         return bd_fail(error, BD_ERROR_MEMORY, "glslang cannot start");
-    bd_status status = compile(name, device->preamble, source, words, bytes, error);
+    bd_status status = compile(name, device->preamble, source, matrices, words, bytes, error);
     glslang_finalize_process();
     if (status == BD_OK)
         bd_cache_put(device->base.cache, "spirv", key, *words, *bytes);

@@ -45,6 +45,7 @@ typedef struct bd_vk_abilities {
     bool nan16, nan32;             /* signed zeros, infinities and NaN preserved */
     bool integer_dot;              /* four products of INT8 and their sum in one instruction */
     bd_matrix_units matrix;        /* cooperative matrices that the kernels can use; all 0 if none */
+    bd_joined_matrices joined;     /* and those as large as a tile */
     bool subgroups_vary;           /* from pipeline to pipeline, unless asked for */
     bool memory_model_device;      /* the memory model that they need has a device scope */
     const char *extensions[8];     /* to enable for these */
@@ -197,15 +198,17 @@ void bd_vk_memory_finish(bd_vk_device *device);
 
 /* ---- shader.c ---- */
 
-/* Compiles GLSL (or finds it in the cache); the caller frees *words. `name` is for the message. */
-bd_status bd_vk_spirv(bd_vk_device *device, const char *name, const char *source, uint32_t **words, size_t *bytes,
-                      bd_error *error);
+/* Compiles GLSL (or finds it in the cache) to SPIR-V 1.6 with `matrices`, which Vulkan 1.3 has, else 1.3; the caller frees *words.
+ * `name` is for the message. */
+bd_status bd_vk_spirv(bd_vk_device *device, const char *name, const char *source, bool matrices, uint32_t **words,
+                      size_t *bytes, bd_error *error);
 /* What goes before every kernel: what `abilities` has of halves, and which behaviour of floats is asked for. The caller
  * frees it. NULL if memory ran out. */
 char *bd_vk_preamble(const bd_vk_abilities *abilities);
 
-/* Whether the compiler knows cooperative matrices. */
+/* Whether the compiler knows cooperative matrices, and those as large as a tile (GL_NV_cooperative_matrix2). */
 bool bd_vk_compiles_matrices(void);
+bool bd_vk_compiles_joined_matrices(void);
 
 /* ---- pipeline.c ---- */
 

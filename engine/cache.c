@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <pthread.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +25,7 @@
 #define BUSY_MILLISECONDS 1000
 
 struct bd_cache {
+    pthread_mutex_t lock;    /* of everything below */
     sqlite3 *database;       /* NULL: holds nothing */
     sqlite3_stmt *get, *put; /* prepared at need */
     sqlite3_stmt *trim, *drop;
@@ -142,6 +144,7 @@ bd_cache *bd_cache_open_in(const char *folder, uint64_t most_bytes)
     bd_cache *cache = calloc(1, sizeof *cache);
     if (!cache)
         return NULL;
+    pthread_mutex_init(&cache->lock, NULL);
     cache->most_bytes = most_bytes;
     int length = snprintf(cache->path, sizeof cache->path, "%s", folder);
     if (length <= 0 || (size_t)length >= sizeof cache->path - sizeof "/cache.sqlite" || !bd_make_folders(cache->path))
@@ -166,6 +169,7 @@ void bd_cache_close(bd_cache **cache)
     if (!cache || !*cache)
         return;
     close_database(*cache);
+    pthread_mutex_destroy(&(*cache)->lock);
     free(*cache);
     *cache = NULL;
 }
@@ -202,7 +206,7 @@ static int execute(sqlite3_stmt *statement)
     return result == SQLITE_DONE ? SQLITE_OK : result;
 }
 
-bool bd_cache_get(bd_cache *cache, const char *kind, bd_cache_key key, void **data, size_t *size)
+static bool get_locked(bd_cache *cache, const char *kind, bd_cache_key key, void **data, size_t *size)
 {
     if (!cache->database)
         return false;
@@ -239,6 +243,14 @@ bool bd_cache_get(bd_cache *cache, const char *kind, bd_cache_key key, void **da
     return found;
 }
 
+bool bd_cache_get(bd_cache *cache, const char *kind, bd_cache_key key, void **data, size_t *size)
+{
+    pthread_mutex_lock(&cache->lock);
+    const bool found = get_locked(cache, kind, key, data, size);
+    pthread_mutex_unlock(&cache->lock);
+    return found;
+}
+
 /* One transaction: the blob goes in and the oldest go out. */
 static int store(bd_cache *cache, const char *kind, bd_cache_key key, const void *data, size_t size)
 {
@@ -261,7 +273,7 @@ static int store(bd_cache *cache, const char *kind, bd_cache_key key, const void
     return result;
 }
 
-void bd_cache_put(bd_cache *cache, const char *kind, bd_cache_key key, const void *data, size_t size)
+static void put_locked(bd_cache *cache, const char *kind, bd_cache_key key, const void *data, size_t size)
 {
     if (!cache->database || cache->keeps_nothing_new || size > cache->most_bytes || size > INT_MAX)
         return;
@@ -273,4 +285,11 @@ void bd_cache_put(bd_cache *cache, const char *kind, bd_cache_key key, const voi
     }
     if (result != SQLITE_OK && cache->database)
         give_up(cache, result);
+}
+
+void bd_cache_put(bd_cache *cache, const char *kind, bd_cache_key key, const void *data, size_t size)
+{
+    pthread_mutex_lock(&cache->lock);
+    put_locked(cache, kind, key, data, size);
+    pthread_mutex_unlock(&cache->lock);
 }

@@ -55,9 +55,4 @@ bd_status bd_examples_allocate(bd_examples *examples, int64_t count, int64_t byt
 /* Sets the names of `classes` classes, copied. */
 bd_status bd_dataset_set_classes(bd_dataset *dataset, const char *const *names, int64_t classes, bd_error *error);
 
-/* Calls work(user, 0 .. count - 1) on several threads; the error of the lowest failing number is returned. `progress` (may
- * be NULL) is called on the calling thread only. */
-bd_status bd_parallel(int64_t count, int threads, bd_status (*work)(void *user, int64_t i, bd_error *error), void *user,
-                      void (*progress)(void *user, int64_t done, int64_t total), bd_error *error);
-
 #endif

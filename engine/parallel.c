@@ -1,8 +1,8 @@
-/* A loop over several threads. */
-#include "dataset.h"
+#include "parallel.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <unistd.h>
 

@@ -108,6 +108,8 @@ static void free_layout(bd_vk_device *device, bd_vk_layout *layout)
 
 void bd_vk_pipeline_finish(bd_vk_device *device)
 {
+    if (device->pipeline_cache)
+        bd_vk_pipeline_save(device);
     for (size_t i = 0; i < device->layout_count; i++)
         free_layout(device, &device->layouts[i]);
     free(device->layouts);

@@ -1,6 +1,8 @@
 /* Programs: dispatches recorded once into a command buffer that is submitted again and again. */
 #include "vulkan.h"
 
+#include "../../engine/parallel.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
@@ -77,24 +79,56 @@ static bd_status record(bd_vk_device *device, bd_backend_program *program, bd_er
     return code == VK_SUCCESS ? BD_OK : bd_vk_device_fail(device, error, code, "record a program");
 }
 
-/* Finds or makes the pipeline of a dispatch. */
-static bd_status get_pipeline(bd_vk_device *device, bd_backend_program *program, const bd_dispatch *dispatch,
-                              const bd_vk_layout *layout, VkPipeline *result, bd_error *error)
+/* Everything that makes a program's pipelines, by several threads: equal kernels have equal text. */
+typedef struct making {
+    bd_vk_device *device;
+    bd_backend_program *program;
+    const bd_program_desc *desc;
+    bd_vk_layout *layouts;   /* of each dispatch */
+    const int *first;        /* of each pipeline: the first dispatch that has it */
+} making;
+
+static bd_status make_pipeline(void *user, int64_t number, bd_error *error)
 {
-    XXH128_hash_t source = XXH3_128bits(dispatch->source, strlen(dispatch->source));
-    for (int i = 0; i < program->pipeline_count; i++) {
-        unique_pipeline *known = &program->pipelines[i];
-        if (XXH128_isEqual(known->source, source)) {
-            *result = known->handle;
-            return BD_OK;
-        }
-    }
+    const making *m = user;
+    const int first = m->first[number];
+    const bd_dispatch *dispatch = &m->desc->dispatches[first];
     const bd_tile_kind kind = dispatch->kernel->tile.kind;
     const bool matrices = kind == BD_TILE_MATRIX || kind == BD_TILE_MATRIX2;
-    bd_status status = bd_vk_pipeline_create(device, dispatch->kernel->name, dispatch->source, layout,
-                                             matrices ? device->base.target.matrix.lanes : 0, result, error);
-    if (status == BD_OK)
-        program->pipelines[program->pipeline_count++] = (unique_pipeline){ source, *result };
+    return bd_vk_pipeline_create(m->device, dispatch->kernel->name, dispatch->source, &m->layouts[first],
+                                 matrices ? m->device->base.target.matrix.lanes : 0,
+                                 &m->program->pipelines[number].handle, error);
+}
+
+static void report_pipelines(void *user, int64_t done, int64_t total)
+{
+    const bd_program_desc *desc = ((const making *)user)->desc;
+    if (desc->progress)
+        desc->progress(desc->user, (int)(done * desc->dispatch_count / total), desc->dispatch_count);
+}
+
+/* Fills `of_dispatch`: each dispatch's pipeline, by its number. */
+static bd_status make_pipelines(bd_vk_device *device, bd_backend_program *program, const bd_program_desc *desc,
+                                bd_vk_layout *layouts, int *of_dispatch, bd_error *error)
+{
+    int *first = calloc((size_t)desc->dispatch_count + 1, sizeof *first);
+    if (!first)
+        return bd_fail(error, BD_ERROR_MEMORY, "no memory for a program of %d kernels", desc->dispatch_count);
+    for (int i = 0; i < desc->dispatch_count; i++) {
+        const XXH128_hash_t source = XXH3_128bits(desc->dispatches[i].source, strlen(desc->dispatches[i].source));
+        int known = 0;
+        while (known < program->pipeline_count && !XXH128_isEqual(program->pipelines[known].source, source))
+            known++;
+        if (known == program->pipeline_count) {
+            first[known] = i;
+            program->pipelines[program->pipeline_count++].source = source;
+        }
+        of_dispatch[i] = known;
+    }
+    making m = { device, program, desc, layouts, first };
+    const bd_status status =
+        bd_parallel(program->pipeline_count, 0, make_pipeline, &m, report_pipelines, error);
+    free(first);
     return status;
 }
 
@@ -200,27 +234,33 @@ bd_status bd_vk_program_create(bd_device *base, const bd_program_desc *desc, bd_
         bd_vk_program_destroy(base, program);
         return bd_fail(error, BD_ERROR_MEMORY, "no memory for a program of %d kernels", desc->dispatch_count);
     }
-    bd_status status = desc->dispatch_count ? create_descriptor_pool(device, program, desc, error) : BD_OK;
+    bd_vk_layout *layouts = calloc(room, sizeof *layouts);
+    int *pipelines = calloc(room, sizeof *pipelines);
+    bd_status status = layouts && pipelines ? BD_OK
+                                            : bd_fail(error, BD_ERROR_MEMORY, "no memory for a program of %d kernels",
+                                                      desc->dispatch_count);
+    if (status == BD_OK && desc->dispatch_count)
+        status = create_descriptor_pool(device, program, desc, error);
+    for (int i = 0; i < desc->dispatch_count && status == BD_OK; i++)
+        status = bd_vk_layout_get(device, desc->dispatches[i].bindings, (uint32_t)desc->dispatches[i].binding_count,
+                                  &layouts[i], error);
+    if (status == BD_OK)
+        status = make_pipelines(device, program, desc, layouts, pipelines, error);
     bd_vk_hazards hazards = { 0 };
     for (int i = 0; i < desc->dispatch_count && status == BD_OK; i++) {
         const bd_dispatch *dispatch = &desc->dispatches[i];
         recorded *entry = &program->dispatches[i];
         memcpy(entry->groups, dispatch->kernel->groups, sizeof entry->groups);
-        bd_vk_layout layout;
-        status = bd_vk_layout_get(device, dispatch->bindings, (uint32_t)dispatch->binding_count, &layout, error);
-        if (status == BD_OK)
-            status = get_pipeline(device, program, dispatch, &layout, &entry->pipeline, error);
-        if (status == BD_OK) {
-            entry->layout = layout.pipeline;
-            status = create_set(device, program, dispatch, &layout, &entry->set, error);
-        }
+        entry->pipeline = program->pipelines[pipelines[i]].handle;
+        entry->layout = layouts[i].pipeline;
+        status = create_set(device, program, dispatch, &layouts[i], &entry->set, error);
         if (status == BD_OK &&
             !bd_vk_hazards_add(&hazards, dispatch->bindings, dispatch->binding_count, &entry->barrier))
             status = bd_fail(error, BD_ERROR_MEMORY, "no memory for a program of %d kernels", desc->dispatch_count);
         program->dispatch_count = i + 1;
-        if (status == BD_OK && desc->progress)
-            desc->progress(desc->user, i + 1, desc->dispatch_count);
     }
+    free(layouts);
+    free(pipelines);
     bd_vk_hazards_finish(&hazards);
     if (status == BD_OK)
         status = record(device, program, error);
@@ -228,7 +268,8 @@ bd_status bd_vk_program_create(bd_device *base, const bd_program_desc *desc, bd_
         bd_vk_program_destroy(base, program);
         return status;
     }
-    bd_vk_pipeline_save(device);
+    if (desc->progress) /* somebody waits for it: a network, not one of the tuner's candidates, which are saved at the end */
+        bd_vk_pipeline_save(device);
     *result = program;
     return BD_OK;
 }

@@ -7,6 +7,7 @@
 #include <glslang/Include/glslang_c_interface.h>
 #include <glslang/Public/resource_limits_c.h>
 #include <glslang/build_info.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -66,6 +67,12 @@ bool bd_vk_compiles_matrices(void)
 bool bd_vk_compiles_joined_matrices(void)
 {
     return GLSLANG_VERSION_MAJOR > 15 || (GLSLANG_VERSION_MAJOR == 15 && GLSLANG_VERSION_MINOR >= 1);
+}
+
+/* glslang makes its tables of built-in functions once in a process that stays initialised. */
+static void start_glslang(void)
+{
+    glslang_initialize_process();
 }
 
 static bd_status compile(const char *name, const char *preamble, const char *source, bool matrices, uint32_t **words,
@@ -131,10 +138,9 @@ bd_status bd_vk_spirv(bd_vk_device *device, const char *name, const char *source
             return BD_OK;
         free(data);
     }
-    if (!glslang_initialize_process()) /* counts its callers */
-        return bd_fail(error, BD_ERROR_MEMORY, "glslang cannot start");
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, start_glslang);
     bd_status status = compile(name, device->preamble, source, matrices, words, bytes, error);
-    glslang_finalize_process();
     if (status == BD_OK)
         bd_cache_put(device->base.cache, "spirv", key, *words, *bytes);
     return status;

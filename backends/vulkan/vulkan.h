@@ -213,11 +213,12 @@ bool bd_vk_compiles_joined_matrices(void);
 /* ---- pipeline.c ---- */
 
 bd_status bd_vk_pipeline_init(bd_vk_device *device, bd_error *error);
+/* Saves the driver's pipeline cache too. */
 void bd_vk_pipeline_finish(bd_vk_device *device);
 /* The layout for these bindings; good until the device is closed. */
 bd_status bd_vk_layout_get(bd_vk_device *device, const bd_binding *bindings, uint32_t count, bd_vk_layout *layout,
                            bd_error *error);
-/* `subgroup_size`: what the kernel's subgroups must have, all of them full; 0 where that is all one, as in every kernel without
+/* May be called by several threads at once. `subgroup_size`: what the kernel's subgroups must have, all of them full; 0 where that is all one, as in every kernel without
  * cooperative matrices. */
 bd_status bd_vk_pipeline_create(bd_vk_device *device, const char *name, const char *source, const bd_vk_layout *layout,
                                 uint32_t subgroup_size, VkPipeline *pipeline, bd_error *error);

@@ -60,9 +60,15 @@ static bool launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *targ
         kernel->local[0] = power_of_two_up_to(target->is_cpu ? 64 : 32, e->inner);
         if (kernel->local[0] > most)
             kernel->local[0] = most;
-        kernel->local[1] = target->is_cpu ? 1 : power_of_two_up_to(most / kernel->local[0], length / 4);
-        uint64_t blocks = ((uint64_t)e->inner + kernel->local[0] - 1) / kernel->local[0];
-        bd_spread_groups(target, kernel, blocks * (uint64_t)(e->outer * e->chunks));
+        const uint64_t blocks = ((uint64_t)e->inner + kernel->local[0] - 1) / kernel->local[0];
+        const uint64_t groups = blocks * (uint64_t)(e->outer * e->chunks);
+        /* Few groups, as where parts are put together, are as large as can be: the lanes' sums are a chain of loads. */
+        const uint32_t largest = target->limits.max_workgroup_items < 1024 ? target->limits.max_workgroup_items : 1024;
+        const uint32_t items = groups < target->limits.compute_units && largest <= target->limits.max_workgroup_size[1]
+                                   ? largest
+                                   : most;
+        kernel->local[1] = target->is_cpu ? 1 : power_of_two_up_to(items / kernel->local[0], length / 4);
+        bd_spread_groups(target, kernel, groups);
         break;
     }
     case BD_KERNEL_CONTRACTION: return bd_contraction_launch(plan, kernel, target);

@@ -18,9 +18,20 @@ static bool is_moment(const bd_node *node)
     return node->op == BD_OP_MEAN || node->op == BD_OP_DEVIATIONS;
 }
 
-static accumulation accumulate(const bd_graph *graph, bd_tensor tensor)
+/* Position of the node among the kernel's; -1 if it is not one of them. Names are made of it: equal kernels of other layers have
+ * the same. */
+static int position(const bd_kernel *kernel, bd_tensor tensor)
 {
-    const bd_node *node = &graph->nodes[tensor];
+    for (int i = 0; i < kernel->node_count; i++)
+        if (kernel->nodes[i] == tensor)
+            return i;
+    return -1;
+}
+
+static accumulation accumulate(const bd_printer *printer, bd_tensor tensor)
+{
+    const bd_node *node = &printer->plan->graph->nodes[tensor];
+    const int number = position(printer->kernel, tensor);
     accumulation a = { tensor, "bd_max", "-BD_INFINITY", "", "" };
     if (is_moment(node)) {
         a.start = "0.0f";
@@ -28,15 +39,15 @@ static accumulation accumulate(const bd_graph *graph, bd_tensor tensor)
         a.combine = node->accumulator == BD_F16 ? "BD_ADD_f16" : "BD_ADD_f32";
         a.start = "0.0f";
     }
-    snprintf(a.name, sizeof a.name, "a%d", (int)tensor);
-    snprintf(a.at, sizeof a.at, "at%d", (int)tensor);
+    snprintf(a.name, sizeof a.name, "a%d", number);
+    snprintf(a.at, sizeof a.at, "at%d", number);
     return a;
 }
 
 /* MEAN and DEVIATIONS are summed from a value near the mean, the first of the part, so that little cancels in the end (shifted data:
  * Chan, Golub and LeVeque, "Algorithms for Computing the Sample Variance", 1983):
  * sum (x - mean)^2 = sum (x - shift)^2 - (sum (x - shift))^2 / n. A partial result counts as often as it has values.
- * shiftN, sumN and countN are by the number N of the node that sums: DEVIATIONS leave that to a MEAN of the same values before them. */
+ * shiftN, sumN and countN are by the position N of the node that sums: DEVIATIONS leave that to a MEAN of the same values before them. */
 static bd_tensor summing_node(const bd_printer *printer, bd_tensor moment)
 {
     const bd_graph *graph = printer->plan->graph;
@@ -55,25 +66,27 @@ static void start_moment(bd_printer *printer, bd_tensor moment, const char *elem
     const bd_node *node = &printer->plan->graph->nodes[moment];
     bd_emitter *emitter = printer->emitter;
     bd_text *text = bd_emitter_text(emitter);
+    const int number = position(printer->kernel, moment);
     if (summing_node(printer, moment) != moment)
         return;
     bd_text_append(text, "BD_VALUE shift%d = 0.0f, sum%d = 0.0f;\nif (first < last) {\nconst uint r = first;\nconst uint i = %s;\n",
-                   (int)moment, (int)moment, element);
+                   number, number, element);
     const int mark = bd_emit_open(emitter);
-    bd_text_append(text, "shift%d = %s;\n", (int)moment, bd_emit_value(emitter, node->inputs[0], index));
+    bd_text_append(text, "shift%d = %s;\n", number, bd_emit_value(emitter, node->inputs[0], index));
     bd_emit_close(emitter, mark);
     bd_text_append(text, "}\n");
     if (node->attr.reduce.members)
-        bd_text_append(text, "const float count%d = %lld.0f;\n", (int)moment, (long long)node->attr.reduce.total);
+        bd_text_append(text, "const float count%d = %lld.0f;\n", number, (long long)node->attr.reduce.total);
     else
-        bd_text_append(text, "const float count%d = BD_FLOAT(max(last, first + 1u) - first);\n", (int)moment);
+        bd_text_append(text, "const float count%d = BD_FLOAT(max(last, first + 1u) - first);\n", number);
 }
 
 static void add_to_moment(bd_printer *printer, const accumulation *a, const char *value, const char *index)
 {
     const bd_node *node = &printer->plan->graph->nodes[a->node];
     bd_text *text = bd_emitter_text(printer->emitter);
-    const int sum = (int)summing_node(printer, a->node), own = (int)a->node;
+    const int sum = position(printer->kernel, summing_node(printer, a->node));
+    const int own = position(printer->kernel, a->node);
     const unsigned long long each = (unsigned long long)node->attr.reduce.members,
                              total = (unsigned long long)node->attr.reduce.total;
     bd_text_append(text, "BD_VALUE d%d_ = %s - shift%d, n%d_ = 1.0f;\n", own, value, sum, own);
@@ -93,23 +106,14 @@ static void finish_moment(bd_printer *printer, const accumulation *a)
 {
     const bd_node *node = &printer->plan->graph->nodes[a->node];
     bd_text *text = bd_emitter_text(printer->emitter);
-    const int sum = (int)summing_node(printer, a->node);
-    if (sum == (int)a->node)
+    const int sum = position(printer->kernel, summing_node(printer, a->node));
+    if (sum == position(printer->kernel, a->node))
         bd_text_append(text, "BD_REDUCE(BD_ADD_f32, sum%d);\n", sum);
     if (node->op == BD_OP_MEAN)
         bd_text_append(text, "%s = shift%d + BD_DIV(sum%d, count%d);\n", a->name, sum, sum, sum);
     else
         bd_text_append(text, "BD_REDUCE(BD_ADD_f32, %s);\n%s = bd_max(%s - BD_DIV(sum%d * sum%d, count%d), 0.0f);\n", a->name,
                        a->name, a->name, sum, sum, sum);
-}
-
-/* Position of the node among the kernel's; -1 if it is not one of them. */
-static int position(const bd_kernel *kernel, bd_tensor tensor)
-{
-    for (int i = 0; i < kernel->node_count; i++)
-        if (kernel->nodes[i] == tensor)
-            return i;
-    return -1;
 }
 
 /* In which pass the value is there, at `input` of the kernel's node `i`. */
@@ -170,7 +174,7 @@ static void print_pass(bd_printer *printer, int number, const char *element, con
     const char *index = kernel->elements == 1 ? "0u" : "i";
     for (int i = 0; i < kernel->node_count; i++)
         if (is_reduction(printer, i) && pass[i] == number) {
-            accumulation a = accumulate(graph, kernel->nodes[i]);
+            accumulation a = accumulate(printer, kernel->nodes[i]);
             bd_text_append(text, "BD_VALUE %s = %s;\n", a.name, a.start);
             if (graph->nodes[a.node].op == BD_OP_ARGMAX)
                 bd_text_append(text, "float %s = BD_FLOAT(BD_LENGTH);\n", a.at);
@@ -181,7 +185,7 @@ static void print_pass(bd_printer *printer, int number, const char *element, con
     int mark = bd_emit_open(emitter);
     for (int i = 0; i < kernel->node_count; i++)
         if (is_reduction(printer, i) && pass[i] == number) {
-            accumulation a = accumulate(graph, kernel->nodes[i]);
+            accumulation a = accumulate(printer, kernel->nodes[i]);
             const char *value = bd_emit_value(emitter, graph->nodes[a.node].inputs[0], index);
             if (graph->nodes[a.node].op == BD_OP_ARGMAX) /* the first NaN counts as the largest */
                 bd_text_append(text,
@@ -198,7 +202,7 @@ static void print_pass(bd_printer *printer, int number, const char *element, con
     bd_text_append(text, "}\n");
     for (int i = 0; i < kernel->node_count; i++)
         if (is_reduction(printer, i) && pass[i] == number) {
-            accumulation a = accumulate(graph, kernel->nodes[i]);
+            accumulation a = accumulate(printer, kernel->nodes[i]);
             const bd_node *node = &graph->nodes[a.node];
             if (node->op == BD_OP_ARGMAX) {
                 /* the largest of all lanes, then the smallest place where it stands */

@@ -21,11 +21,11 @@ static int64_t smaller(int64_t a, int64_t b)
 /* How many parts a sum of `length` terms is cut into when its `results` are independent work already. */
 static int64_t sum_chunks(const bd_target *target, const bd_extent *extent)
 {
-    /* A CPU core wants one long loop; a GPU processor wants about 2,048 work-items in flight, a group of 256 a part. */
+    /* A CPU core wants one long loop; a GPU processor wants about 1,024 work-items in flight, a group of 256 a part. */
     const int64_t units = target->limits.compute_units ? target->limits.compute_units : 1;
     const int64_t results = extent->outer * extent->inner;
     const int64_t shortest = target->is_cpu ? 16384 : 2048; /* additions a part is worth its second pass */
-    int64_t wanted = target->is_cpu ? 2 * units : 8 * units;
+    int64_t wanted = target->is_cpu ? 2 * units : 4 * units;
     int64_t groups = extent->inner == 1 ? results : extent->outer * ((extent->inner + 31) / 32);
     if (groups >= wanted || results == 0)
         return 1;

@@ -3,7 +3,7 @@
  * order in which their operand lies in memory, turned against bank conflicts. The products are done
  *  - by warps, each WARP_M x WARP_N elements, with mma.sync, from registers that ldmatrix fills;
  *  - or, if WARPGROUP, by groups of four warps, each 64 x TILE_N elements, with wgmma, from local memory (Hopper). What only sm_90a
- *    has stands behind "//@": the backend builds the kernel without it, and its PTX a second time with it.
+ *    has stands behind "//+": the backend builds the kernel without it, and its PTX a second time with it.
  * The sums go back through local memory, so that neighbours store neighbours. */
 #ifndef BD_ARGUMENTS /* so that the skeleton compiles alone */
 #define BD_ARGUMENTS __global ushort *b0
@@ -104,7 +104,7 @@
 #define MATRIX(address, leading, stride, pattern)                                                          \
     ((ulong)(((address) & 0x3ffffu) >> 4) | (ulong)(leading) << 16 | (ulong)(stride) << 32 | (ulong)(pattern) << 62)
 #define PATTERN(pieces) ((pieces) >= 8u ? 1u : (pieces) == 4u ? 2u : 3u)
-#define ASM_NEWER(text) asm volatile("//@" text "\n" : : : "memory")
+#define ASM_NEWER(text) asm volatile("//+" text "\n" : : : "memory")
 #else
 #define LOAD4(r0, r1, r2, r3, at)                                                           \
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"        \

@@ -5,12 +5,12 @@
 #define LOCAL(pointer) ((uint)(size_t)(pointer))
 #define MATRIX(address, leading, stride, pattern)                                                          \
     ((ulong)(((address) & 0x3ffffu) >> 4) | (ulong)(leading) << 16 | (ulong)(stride) << 32 | (ulong)(pattern) << 62)
-#define ASM_NEWER(text) asm volatile("//@" text "\n" : : : "memory")
+#define ASM_NEWER(text) asm volatile("//+" text "\n" : : : "memory")
 #define MULTIPLY(a, b, turned)                                                                                               \
     ASM_NEWER("fence.proxy.async.shared::cta;");                                                                             \
     barrier(CLK_LOCAL_MEM_FENCE);                                                                                            \
     ASM_NEWER("wgmma.fence.sync.aligned;");                                                                                  \
-    asm volatile("//@{ .reg .pred p; setp.ne.b32 p, %10, 0; wgmma.mma_async.sync.aligned.m64n16k16.f32.f16.f16 {%0, %1, %2, " \
+    asm volatile("//+{ .reg .pred p; setp.ne.b32 p, %10, 0; wgmma.mma_async.sync.aligned.m64n16k16.f32.f16.f16 {%0, %1, %2, " \
                  "%3, %4, %5, %6, %7}, %8, %9, p, 1, 1, " turned ", " turned "; }\n"                                         \
                  : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]), "+f"(c[4]), "+f"(c[5]), "+f"(c[6]), "+f"(c[7])            \
                  : "l"(a), "l"(b), "r"(0)                                                                                    \

@@ -69,7 +69,7 @@ static cl_program create_from_binary(opencl_device *device, void *binary, size_t
 /* NVIDIA's binary is PTX: if anything in it is covered, the program is replaced by one with everything uncovered. */
 static cl_int uncover(opencl_device *device, const char *options, cl_program *program)
 {
-    static const char cover[] = "//@", target[] = ".target sm_90";
+    static const char cover[] = "//+", target[] = ".target sm_90";
     size_t size;
     char *ptx = read_binary(*program, &size);
     if (!ptx || !strstr(ptx, cover)) {

@@ -69,7 +69,7 @@ void opencl_probe_matrix(opencl_device *device, bd_matrix_units *found);
 
 /* ---- build.c ---- */
 /* Compiles `source` with the device's options and `extra` ones, or loads its binary from the disk cache. What inline PTX
- * hides behind "//@" is left out by NVIDIA's compiler, whose target is sm_90, and uncovered in the PTX that it makes, which is
+ * hides behind "//+" is left out by NVIDIA's compiler, whose target is sm_90, and uncovered in the PTX that it makes, which is
  * then built for sm_90a. `what` names the kernel in the message. The caller releases the program. */
 bd_status opencl_build(opencl_device *device, const char *source, const char *extra, const char *what,
                        cl_program *program, bd_error *error);

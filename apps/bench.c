@@ -4,6 +4,7 @@
 #include "limited.h"
 #include "lists.h"
 #include "options.h"
+#include "engine/atomic_file.h"
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -159,6 +160,8 @@ static bd_status gather(command *self, bd_error *error)
         status = add_all_devices(self, error);
     else if (!status)
         status = list_each("device", self->device, false, self, add_device, error);
+    if (!status && self->output)
+        status = bd_atomic_file_try(self->output, error); /* before the minutes that it takes */
     const time_t now = time(NULL);
     struct tm parts;
     if (gmtime_r(&now, &parts))
@@ -243,7 +246,8 @@ int command_bench(int argc, char **argv)
     };
     option_table table = {
         "bench",  "[OPTION]...", "Measures devices, and the engine's kernels on them, and checks their results.",
-        examples, rows,          sizeof(rows) / sizeof(rows[0])
+        examples, rows,          sizeof(rows) / sizeof(rows[0]),
+        "0 done, 1 failed, or a row failed or is wrong, 2 wrong usage, 130 interrupted (what was measured is told).\n"
     };
     bool help = false, good = true;
     bd_error error = { 0 };

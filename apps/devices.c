@@ -118,6 +118,7 @@ int command_devices(int argc, char **argv)
         "  binade devices --json               for programs\n",
         rows,
         sizeof(rows) / sizeof(rows[0]),
+        "0 done, 1 a device could not be opened (its entry says why), 2 wrong usage.\n"
     };
     bd_error error = { 0 };
     bd_status status = options_parse(&table, argc, argv, &help, &error);

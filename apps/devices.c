@@ -50,6 +50,8 @@ static void print_device(const bd_device_info *info, bool opened, const bd_error
         app_print_text(stdout, error->message);
         putchar('\n');
     }
+    if (!opened)
+        return; /* what follows is found by opening it */
     fputs("  matrix units     ", stdout);
     app_print_text(stdout, info->matrix_units[0] ? info->matrix_units : "none");
     fputs("\n  quirks           ", stdout);

@@ -95,7 +95,12 @@ int command_check(int argc, char **argv)
                "make the device look smaller: minimum-vulkan or shared=16K,workgroup=128,..."),
         OPTION_IN("seed", INTEGER, &self.seed, "N", 0, 9007199254740992.0, "of the random numbers (1)"),
         OPTION("json", FLAG, &self.json, NULL, "print one JSON document"),
-        OPTION("output", TEXT, &self.output, "FILE", "write there instead of stdout"),
+        { .name = "output",
+          .short_name = 'o',
+          .kind = OPTION_TEXT,
+          .target = &self.output,
+          .argument = "FILE",
+          .help = "write there instead of stdout" },
         OPTION("quiet", FLAG, &self.quiet, NULL, "no progress, only the result"),
     };
     option_table table = {

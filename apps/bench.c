@@ -1,10 +1,10 @@
 /* binade bench: how fast a device is, what part of that the engine reaches, and whether the results are right. */
 #include "bench.h"
 #include "app.h"
+#include "engine/atomic_file.h"
 #include "limited.h"
 #include "lists.h"
 #include "options.h"
-#include "engine/atomic_file.h"
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -245,8 +245,12 @@ int command_bench(int argc, char **argv)
         OPTION("quiet", FLAG, &self.quiet, NULL, "no progress"),
     };
     option_table table = {
-        "bench",  "[OPTION]...", "Measures devices, and the engine's kernels on them, and checks their results.",
-        examples, rows,          sizeof(rows) / sizeof(rows[0]),
+        "bench",
+        "[OPTION]...",
+        "Measures devices, and the engine's kernels on them, and checks their results.",
+        examples,
+        rows,
+        sizeof(rows) / sizeof(rows[0]),
         "0 done, 1 failed, or a row failed or is wrong, 2 wrong usage, 130 interrupted (what was measured is told).\n"
     };
     bool help = false, good = true;

@@ -11,7 +11,8 @@ bd_status bench_compare_load(const char *path, json_t **document, bd_error *erro
 {
     struct stat there; /* a folder can be opened too */
     if (!stat(path, &there) && S_ISDIR(there.st_mode))
-        return bd_fail(error, BD_ERROR_FILE, "--compare %s: a folder; the file that `binade bench -o json` wrote is needed", path);
+        return bd_fail(error, BD_ERROR_FILE,
+                       "--compare %s: a folder; the file that `binade bench -o json` wrote is needed", path);
     json_error_t reason;
     *document = json_load_file(path, JSON_REJECT_DUPLICATES, &reason);
     if (!*document)

@@ -1,9 +1,9 @@
 /* binade check: does the device compute rightly, how exactly, and what must the engine go round? */
 #include "check.h"
 #include "app.h"
+#include "engine/atomic_file.h"
 #include "lists.h"
 #include "options.h"
-#include "engine/atomic_file.h"
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -104,8 +104,12 @@ int command_check(int argc, char **argv)
         OPTION("quiet", FLAG, &self.quiet, NULL, "no progress, only the result"),
     };
     option_table table = {
-        "check",  "[OPTION]...", "Checks every kernel on a device against a double-precision reference.",
-        examples, rows,          sizeof(rows) / sizeof(rows[0]),
+        "check",
+        "[OPTION]...",
+        "Checks every kernel on a device against a double-precision reference.",
+        examples,
+        rows,
+        sizeof(rows) / sizeof(rows[0]),
         "0 every device computes rightly, 1 one could not be checked, 2 wrong usage, 4 one computes wrongly,\n"
         "130 interrupted (nothing is written).\n"
     };

@@ -84,8 +84,9 @@ static bd_status describe(const option_table *table, bd_error *error)
                                                  &row->short_name, row->short_name ? 1 : 0, "kind", kinds[row->kind],
                                                  "argument", row->argument, "help", row->help));
     }
-    json_t *whole = json_pack("{s:s, s:s, s:s, s:s, s:s, s:o}", "command", table->command, "usage", table->usage, "about",
-                              table->about, "examples", table->examples, "exits", table->exits, "options", options);
+    json_t *whole =
+        json_pack("{s:s, s:s, s:s, s:s, s:s, s:o}", "command", table->command, "usage", table->usage, "about",
+                  table->about, "examples", table->examples, "exits", table->exits, "options", options);
     int result = whole ? json_dumpf(whole, stdout, JSON_INDENT(1)) : -1;
     json_decref(whole);
     putchar('\n');

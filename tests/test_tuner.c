@@ -35,7 +35,9 @@ static bd_tile run(bd_tuning tuning, double *result)
     bd_plan *plan;
     bd_store *store;
     bd_program *program;
-    ck_assert_msg(bd_plan_create(graph, &device->target, &(bd_compile_options){ .tuning = tuning }, &plan, &error) == BD_OK, "%s", error.message);
+    ck_assert_msg(bd_plan_create(graph, &device->target, &(bd_compile_options){ .tuning = tuning }, &plan, &error) ==
+                      BD_OK,
+                  "%s", error.message);
     ck_assert_int_eq(bd_store_create(device, &store, &error), BD_OK);
     ck_assert_msg(bd_program_create(store, &plan, 1, NULL, NULL, &program, &error) == BD_OK, "%s", error.message);
     static double left[SIDE * SIDE], right[SIDE * SIDE];
@@ -93,7 +95,8 @@ static int compiled(void)
     sqlite3 *base;
     sqlite3_stmt *statement;
     ck_assert_int_eq(sqlite3_open_v2(path, &base, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
-    ck_assert_int_eq(sqlite3_prepare_v2(base, "SELECT count(*) FROM blobs WHERE kind <> 'tune'", -1, &statement, NULL), SQLITE_OK);
+    ck_assert_int_eq(sqlite3_prepare_v2(base, "SELECT count(*) FROM blobs WHERE kind <> 'tune'", -1, &statement, NULL),
+                     SQLITE_OK);
     ck_assert_int_eq(sqlite3_step(statement), SQLITE_ROW);
     const int count = sqlite3_column_int(statement, 0);
     sqlite3_finalize(statement);

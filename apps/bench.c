@@ -1,6 +1,7 @@
 /* binade bench: how fast a device is, what part of that the engine reaches, and whether the results are right. */
 #include "bench.h"
 #include "app.h"
+#include "engine/atomic_file.h"
 #include "limited.h"
 #include "lists.h"
 #include "options.h"
@@ -159,6 +160,8 @@ static bd_status gather(command *self, bd_error *error)
         status = add_all_devices(self, error);
     else if (!status)
         status = list_each("device", self->device, false, self, add_device, error);
+    if (!status && self->output)
+        status = bd_atomic_file_try(self->output, error); /* before the minutes that it takes */
     const time_t now = time(NULL);
     struct tm parts;
     if (gmtime_r(&now, &parts))
@@ -242,8 +245,13 @@ int command_bench(int argc, char **argv)
         OPTION("quiet", FLAG, &self.quiet, NULL, "no progress"),
     };
     option_table table = {
-        "bench",  "[OPTION]...", "Measures devices, and the engine's kernels on them, and checks their results.",
-        examples, rows,          sizeof(rows) / sizeof(rows[0])
+        "bench",
+        "[OPTION]...",
+        "Measures devices, and the engine's kernels on them, and checks their results.",
+        examples,
+        rows,
+        sizeof(rows) / sizeof(rows[0]),
+        "0 done, 1 failed, or a row failed or is wrong, 2 wrong usage, 130 interrupted (what was measured is told).\n"
     };
     bool help = false, good = true;
     bd_error error = { 0 };

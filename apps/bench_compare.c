@@ -2,12 +2,17 @@
 #include "bench.h"
 #include <math.h>
 #include <string.h>
+#include <sys/stat.h>
 
 /* What two runs of the same thing may differ by at least, even where each was steady: clocks and placement in memory. */
 static const double least_noise = 0.05;
 
 bd_status bench_compare_load(const char *path, json_t **document, bd_error *error)
 {
+    struct stat there; /* a folder can be opened too */
+    if (!stat(path, &there) && S_ISDIR(there.st_mode))
+        return bd_fail(error, BD_ERROR_FILE,
+                       "--compare %s: a folder; the file that `binade bench -o json` wrote is needed", path);
     json_error_t reason;
     *document = json_load_file(path, JSON_REJECT_DUPLICATES, &reason);
     if (!*document)

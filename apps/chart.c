@@ -6,7 +6,7 @@
 enum {
     WIDTH = 440,
     HEIGHT = 230,
-    LEFT = 46,
+    LEFT = 62, /* "84.45%" as large as a phone shows it */
     RIGHT = 14,
     TOP = 10,
     BOTTOM = 36,

@@ -1,6 +1,7 @@
 /* binade check: does the device compute rightly, how exactly, and what must the engine go round? */
 #include "check.h"
 #include "app.h"
+#include "engine/atomic_file.h"
 #include "lists.h"
 #include "options.h"
 #include <stdlib.h>
@@ -46,8 +47,7 @@ static bd_status add_all(check *self, bd_error *error)
             status = add(self, &infos[i], error);
     free(infos);
     if (!status && !self->device_count)
-        status = bd_fail(error, BD_ERROR_UNSUPPORTED,
-                         "no OpenCL or Vulkan device found: install pocl-opencl-icd or mesa-vulkan-drivers");
+        status = bd_fail(error, BD_ERROR_UNSUPPORTED, "no OpenCL or Vulkan device found: " APP_DRIVER_ADVICE);
     return status;
 }
 
@@ -56,6 +56,8 @@ static bd_status run(command *self, bd_error *error)
     check *c = &self->check;
     bd_status status = strcmp(self->device, "all") != 0 ? list_each("device", self->device, false, c, add_named, error)
                                                         : add_all(c, error);
+    if (!status && self->output)
+        status = bd_atomic_file_try(self->output, error); /* before the minutes that it takes */
     const time_t now = time(NULL);
     struct tm parts;
     if (gmtime_r(&now, &parts))
@@ -81,10 +83,7 @@ static const char examples[] =
     "\n"
     "What is found wrong goes into a quirks file that train, compare and bench obey from then on; BINADE_QUIRKS=off in "
     "the\n"
-    "environment goes without it.\n"
-    "\n"
-    "Exit status: 0 every device computes rightly, 1 one could not be checked, 2 wrong usage, 3 one computes wrongly,\n"
-    "130 interrupted (nothing is written).\n";
+    "environment goes without it.\n";
 
 int command_check(int argc, char **argv)
 {
@@ -105,8 +104,14 @@ int command_check(int argc, char **argv)
         OPTION("quiet", FLAG, &self.quiet, NULL, "no progress, only the result"),
     };
     option_table table = {
-        "check",  "[OPTION]...", "Checks every kernel on a device against a double-precision reference.",
-        examples, rows,          sizeof(rows) / sizeof(rows[0])
+        "check",
+        "[OPTION]...",
+        "Checks every kernel on a device against a double-precision reference.",
+        examples,
+        rows,
+        sizeof(rows) / sizeof(rows[0]),
+        "0 every device computes rightly, 1 one could not be checked, 2 wrong usage, 4 one computes wrongly,\n"
+        "130 interrupted (nothing is written).\n"
     };
     bool help = false;
     bd_error error = { 0 };

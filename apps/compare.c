@@ -242,8 +242,9 @@ static bd_status run(session *self, bool *all_done, bd_error *error)
         return bd_fail(error, BD_ERROR_MEMORY, "no memory for paths");
     app_catch_interrupt();
     status = write_files(self, error); /* a folder that cannot be written is found before the training */
-    if (!status)
-        status = run_all(self, all_done, error);
+    if (status)
+        return status;
+    status = run_all(self, all_done, error);
     if (self->options.json) {
         comparison_write_json(stdout, &self->results);
     } else {
@@ -335,7 +336,8 @@ int command_compare(int argc, char **argv)
         "report.",
         examples,
         rows,
-        OWN_ROWS + TRAINING_ROWS
+        OWN_ROWS + TRAINING_ROWS,
+        "0 done, 1 failed, or a combination did (its row says why), 2 wrong usage, 130 interrupted.\n"
     };
     bool help = false, all_done = true;
     bd_error error = { 0 };

@@ -50,6 +50,8 @@ static void print_device(const bd_device_info *info, bool opened, const bd_error
         app_print_text(stdout, error->message);
         putchar('\n');
     }
+    if (!opened)
+        return; /* what follows is found by opening it */
     fputs("  matrix units     ", stdout);
     app_print_text(stdout, info->matrix_units[0] ? info->matrix_units : "none");
     fputs("\n  quirks           ", stdout);
@@ -118,6 +120,7 @@ int command_devices(int argc, char **argv)
         "  binade devices --json               for programs\n",
         rows,
         sizeof(rows) / sizeof(rows[0]),
+        "0 done, 1 a device could not be opened (its entry says why), 2 wrong usage.\n"
     };
     bd_error error = { 0 };
     bd_status status = options_parse(&table, argc, argv, &help, &error);

@@ -70,7 +70,7 @@ static void print_help(poptContext context, const option_table *table)
     printf("%s\n\n", table->about);
     fflush(stdout);
     poptPrintHelp(context, stdout, 0);
-    printf("\nExamples:\n%s", table->examples);
+    printf("\nExamples:\n%s\nExit status: %s", table->examples, table->exits);
 }
 
 /* The table as JSON, from which the manual pages and the shells' completions are made. */
@@ -80,11 +80,13 @@ static bd_status describe(const option_table *table, bd_error *error)
     json_t *options = json_array();
     for (size_t i = 0; i < table->count; i++) {
         const option_row *row = &table->rows[i];
-        json_array_append_new(options, json_pack("{s:s, s:s, s:s?, s:s}", "name", row->name, "kind", kinds[row->kind],
+        json_array_append_new(options, json_pack("{s:s, s:s#, s:s, s:s?, s:s}", "name", row->name, "short_name",
+                                                 &row->short_name, row->short_name ? 1 : 0, "kind", kinds[row->kind],
                                                  "argument", row->argument, "help", row->help));
     }
-    json_t *whole = json_pack("{s:s, s:s, s:s, s:s, s:o}", "command", table->command, "usage", table->usage, "about",
-                              table->about, "examples", table->examples, "options", options);
+    json_t *whole =
+        json_pack("{s:s, s:s, s:s, s:s, s:s, s:o}", "command", table->command, "usage", table->usage, "about",
+                  table->about, "examples", table->examples, "exits", table->exits, "options", options);
     int result = whole ? json_dumpf(whole, stdout, JSON_INDENT(1)) : -1;
     json_decref(whole);
     putchar('\n');

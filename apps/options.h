@@ -39,12 +39,13 @@ typedef struct option_row {
         .high = (HIGH), .help = (HELP)                                                                                 \
     }
 
-/* A command line's table. `usage` follows the command's name in the help, `about` says in a line what it does, and
- * `examples` ends it. */
+/* A command line's table. `usage` follows the command's name in the help, `about` says in a line what it does, `examples` come
+ * after the options, and `exits`, the exit statuses in lines, ends it. */
 typedef struct option_table {
     const char *command, *usage, *about, *examples;
     option_row *rows;
     size_t count;
+    const char *exits;
 } option_table;
 
 /* Fills the targets. `*help` is set when --help was named (or --describe, for the makers of manual pages): it was

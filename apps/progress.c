@@ -115,7 +115,8 @@ static void say_epoch(progress *self, const bd_train_event *e)
 {
     char images[32], time[32], overflows[48] = "";
     if (e->overflows)
-        snprintf(overflows, sizeof(overflows), "  %lld overflows", (long long)e->overflows);
+        snprintf(overflows, sizeof(overflows), "  %lld overflow%s", (long long)e->overflows,
+                 e->overflows == 1 ? "" : "s");
     progress_say(
         self, "epoch %lld/%lld  train loss %.4f accuracy %.2f%%  test loss %.4f accuracy %.2f%%  %s img/s  %s%s",
         (long long)e->epoch, (long long)e->epochs, e->train_loss, e->train_accuracy * 100, e->test_loss,

@@ -33,7 +33,7 @@ const char *const report_style =
     "td div{white-space:nowrap}tr.first:not(:first-child) td{border-top:2px solid var(--line)}"
     "td.t:first-child{max-width:260px;overflow-wrap:anywhere}td "
     "small{display:block;font-size:.8125rem;white-space:nowrap}td.bad{color:var(--bad);text-align:left}\n"
-    "figcaption{font-size:.875rem;margin-bottom:6px}svg{display:block;width:100%;height:auto}.legend "
+    "figcaption{font-size:.875rem;margin-bottom:6px}svg{display:block;width:100%;max-width:500px;height:auto}.legend "
     "svg{display:inline}\n"
     ".none{color:var(--soft);margin:24px 0}\n"
     ".grid{stroke:var(--line)}.tick{fill:var(--soft);font-size:11.5px;font-variant-numeric:tabular-nums}"

@@ -3,7 +3,7 @@
 #include <math.h>
 
 /* In units of the view box, which the page shows at about one a pixel. */
-enum { WIDTH = 440, HEIGHT = 280, LEFT = 52, RIGHT = 22, TOP = 12, BOTTOM = 38 };
+enum { WIDTH = 440, HEIGHT = 280, LEFT = 52, RIGHT = 22, TOP = 30, BOTTOM = 38, LABELS = 18 };
 
 typedef struct axis {
     int from, to; /* powers of ten */
@@ -73,16 +73,15 @@ static void roofs(FILE *file, const roofline *self, const axis *x, const axis *y
             html_print(file, "<path class=\"roof\" d=\"M%.1f %.1fL%.1f %.1f\"><title>memory: %.1f GB/s</title></path>",
                        place(x, begin), place(y, begin * self->bandwidth), place(x, ridge),
                        place(y, ridge * self->bandwidth), self->bandwidth);
-        html_print(file, "<text class=\"label\" x=\"%d\" y=\"%d\">%.3g GB/s</text>", LEFT + 6, TOP + 14,
+        html_print(file, "<text class=\"label\" x=\"%d\" y=\"%d\">memory %.3g GB/s</text>", LEFT, LABELS,
                    self->bandwidth);
     }
     if (self->peak > 0) {
         const double at = place(y, self->peak);
         html_print(file, "<path class=\"roof\" d=\"M%.1f %.1fH%d\"><title>arithmetic: %.1f GFLOP/s</title></path>",
                    place(x, fmax(left, fmin(ridge, right))), at, WIDTH - RIGHT, self->peak);
-        /* Above the line, but where that is the chart's edge. */
-        html_print(file, "<text class=\"label\" text-anchor=\"end\" x=\"%d\" y=\"%.1f\">%.4g GFLOP/s</text>\n",
-                   WIDTH - RIGHT, at - TOP < 14 ? at + 14 : at - 5, self->peak);
+        html_print(file, "<text class=\"label\" text-anchor=\"end\" x=\"%d\" y=\"%d\">arithmetic %.4g GFLOP/s</text>\n",
+                   WIDTH - RIGHT, LABELS, self->peak);
     }
 }
 

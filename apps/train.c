@@ -355,8 +355,13 @@ int command_train(int argc, char **argv)
     };
     training_options_init(o, rows + OWN_ROWS);
     option_table table = {
-        "train",  "[OPTION]...", "Trains a model on a device in a precision, and saves it after every epoch.",
-        examples, rows,          OWN_ROWS + TRAINING_ROWS
+        "train",
+        "[OPTION]...",
+        "Trains a model on a device in a precision, and saves it after every epoch.",
+        examples,
+        rows,
+        OWN_ROWS + TRAINING_ROWS,
+        "0 done, 1 failed, 2 wrong usage, 3 the device was lost, 130 interrupted (after saving).\n"
     };
     bool help = false;
     bd_error error = { 0 };

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { MAX_ATTEMPTS = 100 };
@@ -29,12 +30,25 @@ bd_status bd_atomic_file_open(bd_atomic_file *file, const char *path, bd_error *
             break;
     }
     if (!status && file->descriptor < 0)
-        status = bd_fail(error, BD_ERROR_FILE, "%s: cannot create '%s': %s", path, file->temporary, strerror(errno));
+        status = bd_fail(error, BD_ERROR_FILE, "%s: cannot write: %s", path,
+                         errno == ENOENT ? "there is no such folder" : strerror(errno));
     if (status) {
         free(file->path);
         free(file->temporary);
         *file = (bd_atomic_file){ .descriptor = -1 };
     }
+    return status;
+}
+
+bd_status bd_atomic_file_try(const char *path, bd_error *error)
+{
+    struct stat there;
+    if (!stat(path, &there) && S_ISDIR(there.st_mode))
+        return bd_fail(error, BD_ERROR_FILE, "%s: cannot write: a folder is in its place", path);
+    bd_atomic_file file;
+    bd_status status = bd_atomic_file_open(&file, path, error);
+    if (!status)
+        bd_atomic_file_close(&file, BD_ERROR_INTERRUPTED, NULL); /* any failure will do: nothing is replaced */
     return status;
 }
 

@@ -10,6 +10,9 @@ typedef struct bd_atomic_file {
     char *path, *temporary; /* owned between open and close */
 } bd_atomic_file;
 
+/* Whether a file could be put there, before the work that will fill it: BD_ERROR_FILE says why not. Leaves no trace. */
+bd_status bd_atomic_file_try(const char *path, bd_error *error);
+
 bd_status bd_atomic_file_open(bd_atomic_file *file, const char *path, bd_error *error);
 bd_status bd_atomic_file_write(bd_atomic_file *file, const void *data, size_t size, bd_error *error);
 /* Puts the file in its place if `status` is BD_OK, else removes what was written and returns `status`. On any failure

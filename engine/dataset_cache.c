@@ -5,6 +5,7 @@
 #include "cache.h"
 #include "dataset.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -13,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define XXH_INLINE_ALL /* the hashing state may then stand on the stack */
@@ -51,6 +53,25 @@ bd_status bd_source_mark_of(const bd_files *files, bd_source_mark *mark, bd_erro
     return BD_OK;
 }
 
+/* What processes that were killed had begun to write, as large as the data. Nobody pauses that long in a file that is alive. */
+static void remove_leftovers(const char *folder)
+{
+    static const time_t least_age = 3600; /* seconds */
+    static const char begin[] = "images-", end[] = ".tmp";
+    DIR *entries = opendir(folder);
+    for (const struct dirent *entry; entries && (entry = readdir(entries));) {
+        const size_t length = strlen(entry->d_name);
+        struct stat info;
+        if (strncmp(entry->d_name, begin, strlen(begin)) == 0 && length > strlen(end) &&
+            strcmp(entry->d_name + length - strlen(end), end) == 0 &&
+            fstatat(dirfd(entries), entry->d_name, &info, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(info.st_mode) &&
+            info.st_mtim.tv_sec < time(NULL) - least_age)
+            unlinkat(dirfd(entries), entry->d_name, 0); /* one that stays does no harm */
+    }
+    if (entries)
+        closedir(entries);
+}
+
 bd_status bd_dataset_cache_path(const char *folder, const char *root, char **path, bd_error *error)
 {
     char whole[PATH_MAX], standard[PATH_MAX];
@@ -59,6 +80,7 @@ bd_status bd_dataset_cache_path(const char *folder, const char *root, char **pat
         return BD_OK;
     if (!folder && (!bd_cache_folder(standard) || !bd_make_folders(standard)))
         return BD_OK;
+    remove_leftovers(folder ? folder : standard);
     if (!realpath(root, whole))
         return bd_fail(error, BD_ERROR_FILE, "%s: %s", root, strerror(errno));
     const uint64_t name = XXH3_64bits(whole, strlen(whole));

@@ -2,6 +2,7 @@
 #include "trainer.h"
 #include "tuner.h"
 
+#include "atomic_file.h"
 #include "feed.h"
 #include "optimizer.h"
 #include "schedule.h"
@@ -364,6 +365,8 @@ bd_status bd_trainer_create(bd_device *device, const bd_train_params *params, bd
 {
     *result = NULL;
     bd_status status = check_params(params, error);
+    if (!status && params->checkpoint)
+        status = bd_atomic_file_try(params->checkpoint, error);
     if (status)
         return status;
     bd_trainer *trainer = calloc(1, sizeof *trainer);

@@ -22,9 +22,9 @@
 #define SAMPLES 64              /* results that are checked */
 #define MOST_ELEMENTS (1 << 26) /* of an operand */
 
-/* What is remembered; a library's tile is all zeros. */
+/* What is remembered; a library's tile is all zeros. `among_all`: every candidate was measured. */
 typedef struct choice {
-    uint32_t library, kind, m, n, k, item_m, item_n, panels;
+    uint32_t library, kind, m, n, k, item_m, item_n, panels, among_all;
 } choice;
 
 typedef struct session {
@@ -227,7 +227,7 @@ static void apply(const session *s, bd_kernel *kernel, const choice *chosen)
 
 static choice choice_of(const bd_tile *tile)
 {
-    return (choice){ 0, tile->kind, tile->m, tile->n, tile->k, tile->item_m, tile->item_n, tile->panels };
+    return (choice){ 0, tile->kind, tile->m, tile->n, tile->k, tile->item_m, tile->item_n, tile->panels, 0 };
 }
 
 /* Compiles every candidate, so that the device does not idle between their measurements, then times them in rounds, from a warm
@@ -358,10 +358,11 @@ static void tune_kernel(session *s, bd_kernel *kernel)
         free(data);
         bool possible = known.library && library;
         for (int i = 0; i < count && !possible; i++) {
-            const choice own = choice_of(&tiles[i]);
+            choice own = choice_of(&tiles[i]);
+            own.among_all = known.among_all;
             possible = memcmp(&own, &known, sizeof own) == 0;
         }
-        if (possible) {
+        if (possible && (known.among_all || s->plan->tuning != BD_TUNING_FULL)) {
             apply(s, kernel, &known);
             return;
         }
@@ -371,7 +372,9 @@ static void tune_kernel(session *s, bd_kernel *kernel)
         best_of_each_kind_first(tiles, count);
         count = QUICK_CANDIDATES;
     }
-    if (choose(s, kernel, tiles, count, library, &chosen))
+    const bool measured = choose(s, kernel, tiles, count, library, &chosen);
+    chosen.among_all = s->plan->tuning == BD_TUNING_FULL;
+    if (measured)
         bd_cache_put(s->device->cache, "tune", key, &chosen, sizeof chosen);
     apply(s, kernel, &chosen);
 }

@@ -249,7 +249,11 @@ def test_output_and_compare():
         bench(*REDUCE, '--compare', pathlib.Path(folder) / 'other.json', status=1, stderr='not what `binade bench')
         bench(*REDUCE, '--compare', pathlib.Path(folder) / 'broken.json', status=1, stderr='not JSON')
         bench(*REDUCE, '--compare', pathlib.Path(folder) / 'none.json', status=1, stderr='none.json')
-        bench(*REDUCE, '--output', pathlib.Path(folder) / 'none' / 'x', status=1, stderr='cannot write')
+        bench(*REDUCE, '--compare', folder, status=1, stderr='a folder')
+        begun = time.monotonic() # before anything is measured: each row would pause
+        bench(*REDUCE, '--delay', '60', '--output', pathlib.Path(folder) / 'none' / 'x', status=1, stderr='cannot write')
+        bench(*REDUCE, '--delay', '60', '--output', folder, status=1, stderr='a folder is in its place')
+        assert time.monotonic() - begun < 60, 'found only after the measuring'
 
 
 def test_too_slow_is_skipped():

@@ -615,6 +615,15 @@ def test_full_disk(place):
         libc.umount(str(place.output).encode())
 
 
+def test_checkpoint_nowhere(place):
+    """A checkpoint that cannot be written is found before the training, not after its first epoch."""
+    for path, reason in ((place.path / 'none' / 'x', 'no such folder'), (place.path, 'a folder is in its place')):
+        out, err = run(*place.tiny('--json', '--checkpoint', path), status=1)
+        assert not out, 'it began'
+        one_line_error(err, str(path), reason)
+        assert not (place.output / 'metrics.jsonl').exists()
+
+
 # ---- compare ----
 
 class Page(html.parser.HTMLParser):
@@ -776,12 +785,14 @@ def test_manual_and_completions(place):
     """Made from the option tables: each option is in each of them, and bash completes values too."""
     folder = pathlib.Path(BINADE).parent
     whole = {name: (folder / name).read_text() for name in ('binade.1', 'binade.bash', '_binade', 'binade.fish')}
-    for command in ('devices', 'train', 'compare', 'bench'):
+    for command in ('devices', 'train', 'compare', 'bench', 'check'):
         table = json.loads(run(command, '--describe')[0])
         assert table['command'] == command and table['options']
         assert f'binade\\-{command}' in whole['binade.1']
         page = (folder / f'binade-{command}.1').read_text()
-        assert page.startswith('.TH BINADE-' + command.upper()) and 'EXIT STATUS' in page
+        assert page.startswith('.TH BINADE-' + command.upper())
+        assert page.split('EXIT STATUS\n')[1].startswith(table['exits'].split(',')[0])
+        assert 'Exit status: ' + table['exits'] in run(command, '--help')[0]
         offered = complete('binade', command, '--')
         for option in table['options']:
             assert '\\-\\-' + option['name'].replace('-', '\\-') + '\\fR' in page, f'{command} --{option["name"]}: no page'

@@ -235,6 +235,33 @@ START_TEST(cache_is_used_verified_and_remade)
 }
 END_TEST
 
+/* A conversion that was killed leaves what it wrote; one that runs is left alone, and so is what is not ours. */
+START_TEST(old_leftovers_are_removed)
+{
+    static const struct {
+        const char *name;
+        time_t age;
+        bool stays;
+    } files[] = { { "cache/images-0123456789abcdef.12-0.tmp", 7200, false },
+                  { "cache/images-0123456789abcdef.12-1.tmp", 60, true },
+                  { "cache/images-0123456789abcdef", 7200, true },
+                  { "cache/other.tmp", 7200, true } };
+    write_good();
+    mkdir(scratch_path("cache"), 0777);
+    const time_t now = time(NULL);
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        const struct timespec when = { .tv_sec = now - files[i].age };
+        put(files[i].name, "x", 1);
+        ck_assert_int_eq(utimensat(AT_FDCWD, scratch_path(files[i].name), (struct timespec[]){ when, when }, 0), 0);
+    }
+    char cache[512];
+    snprintf(cache, sizeof cache, "%s", scratch_path("cache"));
+    expect_good(set(), cache);
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++)
+        ck_assert_msg((access(scratch_path(files[i].name), F_OK) == 0) == files[i].stays, "%s", files[i].name);
+}
+END_TEST
+
 /* The cache's only file, as a name below the scratch folder. */
 static const char *cache_file(void)
 {
@@ -434,6 +461,7 @@ int main(void)
     tcase_add_test(tests, cut_archives_are_refused);
     tcase_add_test(tests, names_that_lead_out_are_refused);
     tcase_add_test(tests, cache_is_used_verified_and_remade);
+    tcase_add_test(tests, old_leftovers_are_removed);
     tcase_add_test(tests, damaged_caches_are_remade);
     tcase_add_test(tests, png_kinds_are_converted);
     tcase_add_test(tests, grey_joins_colour);

@@ -5,6 +5,9 @@
 #include <binade/binade.h>
 
 #include <check.h>
+#include <limits.h>
+#include <sqlite3.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,7 +16,7 @@ enum { SIDE = 384, NOTHING_TO_RUN = 77 };
 static bd_device *device;
 
 /* y = a b of whole numbers, whose sums are exact. Returns the tile that was taken. */
-static bd_tile run(double *result)
+static bd_tile run(bd_tuning tuning, double *result)
 {
     bd_error error = { 0 };
     bd_graph *graph;
@@ -32,7 +35,9 @@ static bd_tile run(double *result)
     bd_plan *plan;
     bd_store *store;
     bd_program *program;
-    ck_assert_msg(bd_plan_create(graph, &device->target, NULL, &plan, &error) == BD_OK, "%s", error.message);
+    ck_assert_msg(bd_plan_create(graph, &device->target, &(bd_compile_options){ .tuning = tuning }, &plan, &error) ==
+                      BD_OK,
+                  "%s", error.message);
     ck_assert_int_eq(bd_store_create(device, &store, &error), BD_OK);
     ck_assert_msg(bd_program_create(store, &plan, 1, NULL, NULL, &program, &error) == BD_OK, "%s", error.message);
     static double left[SIDE * SIDE], right[SIDE * SIDE];
@@ -61,9 +66,9 @@ static bd_tile run(double *result)
 START_TEST(a_choice_is_right_and_remembered)
 {
     static double first[SIDE * SIDE], second[SIDE * SIDE];
-    const bd_tile chosen = run(first);
+    const bd_tile chosen = run(BD_TUNING_FULL, first);
     for (int i = 0; i < 3; i++) {
-        const bd_tile again = run(second);
+        const bd_tile again = run(BD_TUNING_FULL, second);
         ck_assert_mem_eq(&chosen, &again, sizeof chosen);
         ck_assert_mem_eq(first, second, sizeof first);
     }
@@ -76,9 +81,47 @@ START_TEST(a_wrong_variant_is_not_chosen)
     static double result[SIDE * SIDE];
     uint32_t *avoid = &device->target.avoid[BD_F32][BD_F32];
     *avoid = (1u << BD_VARIANT_COUNT) - 1 - (1u << BD_VARIANT_GROUP_32X32);
-    const bd_tile left = run(result);
+    const bd_tile left = run(BD_TUNING_FULL, result);
     ck_assert(left.m == 32 && left.n == 32);
     *avoid = 0;
+}
+END_TEST
+
+/* Kernels that were compiled so far, from the cache's file. */
+static int compiled(void)
+{
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/binade/cache.sqlite", scratch_folder());
+    sqlite3 *base;
+    sqlite3_stmt *statement;
+    ck_assert_int_eq(sqlite3_open_v2(path, &base, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
+    ck_assert_int_eq(sqlite3_prepare_v2(base, "SELECT count(*) FROM blobs WHERE kind <> 'tune'", -1, &statement, NULL),
+                     SQLITE_OK);
+    ck_assert_int_eq(sqlite3_step(statement), SQLITE_ROW);
+    const int count = sqlite3_column_int(statement, 0);
+    sqlite3_finalize(statement);
+    sqlite3_close(base);
+    return count;
+}
+
+START_TEST(full_measures_what_quick_left_out)
+{
+    static double result[SIDE * SIDE];
+    run(BD_TUNING_OFF, result);
+    const int one = compiled();
+    run(BD_TUNING_QUICK, result);
+    const int few = compiled();
+    ck_assert_int_gt(few, one);
+    run(BD_TUNING_QUICK, result);
+    ck_assert_int_eq(compiled(), few);
+    const bd_tile best = run(BD_TUNING_FULL, result);
+    const int all = compiled();
+    ck_assert_int_gt(all, few);
+    for (int tuning = BD_TUNING_QUICK; tuning <= BD_TUNING_FULL; tuning++) {
+        const bd_tile again = run((bd_tuning)tuning, result);
+        ck_assert_mem_eq(&again, &best, sizeof best);
+    }
+    ck_assert_int_eq(compiled(), all);
 }
 END_TEST
 
@@ -114,12 +157,16 @@ int main(void)
     if (!is_there("opencl"))
         return NOTHING_TO_RUN;
     Suite *suite = suite_create("tuner");
-    TCase *tests = tcase_create("tuner");
+    TCase *tests = tcase_create("tuner"), *fresh = tcase_create("fresh cache");
     tcase_set_timeout(tests, 120);
+    tcase_set_timeout(fresh, 120);
     tcase_add_unchecked_fixture(tests, open_device, close_device);
+    tcase_add_unchecked_fixture(fresh, open_device, close_device);
     tcase_add_test(tests, a_choice_is_right_and_remembered);
     tcase_add_test(tests, a_wrong_variant_is_not_chosen);
+    tcase_add_test(fresh, full_measures_what_quick_left_out);
     suite_add_tcase(suite, tests);
+    suite_add_tcase(suite, fresh);
     SRunner *runner = srunner_create(suite);
     srunner_set_fork_status(runner, CK_NOFORK); /* drivers do not survive a fork */
     srunner_run_all(runner, CK_NORMAL);

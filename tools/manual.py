@@ -36,10 +36,11 @@ def page(table, version):
              ".SH OPTIONS\n"]
     for option in table["options"]:
         argument = f"=\\fI{roff(option['argument'])}\\fR" if option["argument"] else ""
-        lines += [".TP\n", f"\\fB\\-\\-{roff(option['name'])}\\fR{argument}\n", roff(option["help"]) + "\n"]
+        short = f"\\fB\\-{option['short_name']}\\fR, " if option["short_name"] else ""
+        lines += [".TP\n", f"{short}\\fB\\-\\-{roff(option['name'])}\\fR{argument}\n", roff(option["help"]) + "\n"]
     lines += [".TP\n", "\\fB\\-h\\fR, \\fB\\-\\-help\\fR\n", "show the options and examples\n", ".SH EXAMPLES\n",
               verbatim(table["examples"]), ".SH EXIT STATUS\n",
-              "0 done, 1 failed, 2 wrong usage, 3 device lost, 130 interrupted (after saving).\n", ".SH SEE ALSO\n", ".BR binade (1)\n"]
+              roff(table["exits"]), ".SH SEE ALSO\n", ".BR binade (1)\n"]
     return "".join(lines)
 
 

@@ -100,7 +100,8 @@ BD_API void bd_train_params_init(bd_train_params *params);
 
 typedef struct bd_trainer bd_trainer;
 
-/* Builds and compiles; says before anything is allocated whether the planned memory fits. The data set must outlive the
+/* Builds and compiles; says before anything is allocated whether the planned memory fits and whether params->checkpoint can be
+ * written there. The data set must outlive the
  * trainer. `device` may be NULL for a plan only (bd_trainer_plan). */
 BD_API bd_status bd_trainer_create(bd_device *device, const bd_train_params *params, bd_trainer **trainer,
                                    bd_error *error);

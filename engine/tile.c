@@ -255,14 +255,13 @@ int64_t bd_contraction_chunks(const bd_graph *graph, bd_tensor tensor, const bd_
     if (options->gemm == BD_GEMM_LIBRARY && node->op == BD_OP_MATMUL) /* which sums whole products only */
         return 1;
     const int64_t results = c.batch * c.m * c.n, units = larger(target->limits.compute_units, 1);
-    if (results <= 0)
+    /* Of the convolutions only the weight gradient has few results and a long sum; and a part of another loses its shape, by which
+     * its pixels are known. */
+    if ((node->op != BD_OP_MATMUL && node->op != BD_OP_CONV2D_WEIGHT) || results <= 0)
         return 1;
     bd_tile tile, tiles[BD_GROUP_TILES];
     if (bd_matrix_tiles(graph, tensor, NULL, target, tiles))
         return bd_matrix_chunks(&c, target);
-    /* Of the convolutions only the weight gradient has few results and a long sum. */
-    if (node->op != BD_OP_MATMUL && node->op != BD_OP_CONV2D_WEIGHT)
-        return 1;
     if (may_vector(target, node, BD_VARIANT_VECTOR_WEIGHT) && node->op == BD_OP_CONV2D_WEIGHT &&
         weight_tile(graph, node, &c, target, &tile)) {
         /* Whole images; so many parts that the processors end together, and partial sums stay in the cache. */

@@ -178,16 +178,16 @@ static bool fits(const bd_graph *graph, bd_tensor tensor, const bd_kernel *kerne
 }
 
 /* What a processor takes for its share of the work-groups, for each step of k, in products of mma.sync's rate. The numbers were
- * fitted to the times of 12 to 24 tiles for each of 20 contractions of networks on an H100 (docs/benchmarks.md), MATRIX2's to two. */
+ * fitted to the times of 12 to 24 tiles for each of 20 contractions of networks on an H100 (docs/benchmarks.md). MATRIX2 has no such
+ * times yet: it comes after the others of a device, so that only a measurement, which checks results too, can choose it. */
 static double cost(const bd_contraction *c, int64_t chunks, const bd_tile *tile, const bd_target *target)
 {
     const double product = (double)tile->m * tile->n, panels = (double)tile->m + tile->n;
     const double group = tile->kind == BD_TILE_WARPGROUP ? 0.6 * product + 25 * panels
-                         : tile->kind == BD_TILE_MATRIX2 ? 0.58 * (product + 20 * panels)
-                                                         : product + 20 * panels;
+                                                           : product + 20 * panels;
     const double groups = (double)(c->batch * chunks * ceil_divide(c->m, tile->m) * ceil_divide(c->n, tile->n));
     const double share = groups / (target->limits.compute_units ? target->limits.compute_units : 1);
-    return group * (share > 1 ? share : 1);
+    return group * (share > 1 ? share : 1) * (tile->kind == BD_TILE_MATRIX2 ? 1e6 : 1);
 }
 
 int64_t bd_matrix_chunks(const bd_contraction *c, const bd_target *target)

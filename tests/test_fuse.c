@@ -3,6 +3,7 @@
 #include "engine/emit.h"
 #include "engine/kernel.h"
 #include "engine/step.h"
+#include "engine/tile.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -287,6 +288,96 @@ static uint64_t shared_bytes(const bd_kernel *kernel)
     }
 }
 
+/* A processor with tensor cores, as NVIDIA's OpenCL has them. */
+static bd_target tensor_cores(void)
+{
+    bd_target target;
+    bd_target_default(&target);
+    target.nvidia = target.vector_types = true;
+    target.limits.max_workgroup_items = target.limits.max_workgroup_size[0] = 1024;
+    target.matrix = (bd_matrix_units){ 16, 16, 16, 32, 98304, 196608 };
+    return target;
+}
+
+/* y = a b, or a convolution where `pixels`; both of halves. The caller destroys both. */
+static bd_plan *plan_contraction(bd_graph *graph, const bd_target *target, bool pixels)
+{
+    const bd_init zero = { BD_INIT_CONSTANT, 0 };
+    bd_error error;
+    bd_plan *plan;
+    bd_tensor y;
+    bd_set_role(graph, BD_ROLE_FIXED);
+    if (pixels) {
+        const bd_window window = { { 3, 3 }, { 1, 1 }, { { 1, 1 }, { 1, 1 } } };
+        const bd_tensor x = bd_variable(graph, "/x", BD_ROLE_FIXED, BD_F16, BD_SHAPE(4, 8, 8, 256), zero);
+        y = bd_conv2d(graph, x, bd_variable(graph, "/w", BD_ROLE_FIXED, BD_F16, BD_SHAPE(3, 3, 256, 64), zero), window);
+    } else {
+        const bd_tensor a = bd_variable(graph, "/a", BD_ROLE_FIXED, BD_F16, BD_SHAPE(128, 4096), zero);
+        y = bd_matmul(graph, a, bd_variable(graph, "/b", BD_ROLE_FIXED, BD_F16, BD_SHAPE(4096, 128), zero), false, false);
+    }
+    graph->nodes[y].format = BD_F16;
+    bd_assign(graph, bd_variable(graph, "/y", BD_ROLE_FIXED, BD_F16, bd_tensor_shape(graph, y), zero), y);
+    graph->nodes[graph->node_count - 1].format = BD_F16;
+    const bd_status status = bd_plan_create(graph, target, NULL, &plan, &error);
+    ck_assert_msg(status == BD_OK, "%s", error.message);
+    return plan;
+}
+
+static const bd_kernel *contraction_of(const bd_plan *plan)
+{
+    for (int k = 0; k < plan->kernel_count; k++)
+        if (plan->kernels[k].class == BD_KERNEL_CONTRACTION)
+            return &plan->kernels[k];
+    ck_abort_msg("no contraction");
+    return NULL;
+}
+
+/* The backend uncovers what stands behind the cover in PTX: the printer must have left it there. */
+START_TEST(a_product_by_warpgroups_is_covered)
+{
+    const bd_target target = tensor_cores();
+    bd_graph *graph;
+    bd_error error;
+    char *source;
+    ck_assert_int_eq(bd_graph_create(&graph, &error), BD_OK);
+    bd_plan *plan = plan_contraction(graph, &target, false);
+    bd_kernel kernel = *contraction_of(plan);
+    kernel.tile = (bd_tile){ .kind = BD_TILE_WARPGROUP, .m = 128, .n = 128, .k = 64, .item_m = 16, .item_n = 128 };
+    ck_assert_int_eq(bd_kernel_source(plan, &kernel, &target, BD_DIALECT_OPENCL, &source, &error), BD_OK);
+    ck_assert_ptr_nonnull(strstr(source, "\"//+{ .reg .pred p; "));
+    ck_assert_ptr_nonnull(strstr(source, "asm volatile(\"//+\" text"));
+    free(source);
+    bd_plan_destroy(&plan);
+    bd_graph_destroy(&graph);
+}
+END_TEST
+
+/* A long sum with few results is cut into parts, each of whole panels and none empty; a convolution, whose parts would not know their
+ * pixels, is not. */
+START_TEST(matrix_units_share_long_sums)
+{
+    const bd_target target = tensor_cores();
+    for (int pixels = 0; pixels < 2; pixels++) {
+        bd_graph *graph;
+        bd_error error;
+        ck_assert_int_eq(bd_graph_create(&graph, &error), BD_OK);
+        bd_plan *plan = plan_contraction(graph, &target, pixels);
+        const bd_node *node = &plan->graph->nodes[contraction_of(plan)->anchor];
+        if (pixels) {
+            ck_assert_int_le(node->chunks, 1);
+        } else {
+            const int64_t length = bd_chunk_length(4096, node->chunks);
+            ck_assert_int_gt(node->chunks, 1);
+            ck_assert_int_eq(length % 64, 0);
+            ck_assert_int_lt((node->chunks - 1) * length, 4096);
+            ck_assert_int_ge(node->chunks * length, 4096);
+        }
+        bd_plan_destroy(&plan);
+        bd_graph_destroy(&graph);
+    }
+}
+END_TEST
+
 START_TEST(plans_obey_small_limits)
 {
     const bd_model_function models[] = { mlp, lenet, mixture };
@@ -324,6 +415,8 @@ int main(void)
     tcase_add_loop_test(plans, normalisation_takes_two_passes_each_way, 0, 2);
     tcase_add_test(plans, pure_fp16_needs_at_most_055_of_fp32);
     tcase_add_test(plans, tensors_alive_together_never_overlap);
+    tcase_add_test(plans, a_product_by_warpgroups_is_covered);
+    tcase_add_test(plans, matrix_units_share_long_sums);
     tcase_add_loop_test(plans, plans_obey_small_limits, 0, 2);
     tcase_add_test(plans, every_kernel_reads_only_what_is_written_before);
     suite_add_tcase(suite, plans);

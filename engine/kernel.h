@@ -187,6 +187,8 @@ bool bd_operand_is_read(const bd_graph *graph, const bd_kernel *kernel, const bd
 bd_status bd_plan_create(const bd_graph *graph, const bd_target *target, const bd_compile_options *options,
                          bd_plan **plan, bd_error *error);
 void bd_plan_destroy(bd_plan **plan);
+/* "pointwise", "contraction". */
+const char *bd_kernel_class_name(bd_kernel_class class);
 
 /* ---- source text ---- */
 typedef enum bd_dialect {

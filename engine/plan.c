@@ -179,14 +179,19 @@ static uint32_t cut_operands(const bd_plan *plan, bd_kernel *kernel, const bd_ta
     return bindings;
 }
 
+const char *bd_kernel_class_name(bd_kernel_class class)
+{
+    static const char *const names[] = { "pointwise", "rows",    "columns", "contraction",
+                                           "attention", "control", "library" };
+    return names[class];
+}
+
 static void name_kernel(const bd_plan *plan, bd_kernel *kernel)
 {
-    static const char *const classes[] = { "pointwise", "rows",    "columns", "contraction",
-                                           "attention", "control", "library" };
     const bd_graph *graph = plan->graph;
     bd_tensor main = kernel->anchor != BD_NONE ? kernel->anchor : kernel->nodes[kernel->node_count - 1];
     int length =
-        snprintf(kernel->name, sizeof kernel->name, "%s %s", classes[kernel->class], bd_node_layer(graph, main));
+        snprintf(kernel->name, sizeof kernel->name, "%s %s", bd_kernel_class_name(kernel->class), bd_node_layer(graph, main));
     for (int i = 0; i < kernel->node_count && length > 0 && length < (int)sizeof kernel->name; i++)
         length += snprintf(kernel->name + length, sizeof kernel->name - (size_t)length, "%s%s", i ? "+" : " ",
                            bd_op_get_info(graph->nodes[kernel->nodes[i]].op)->name);

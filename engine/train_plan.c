@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 void bd_trainer_describe(const bd_trainer *trainer, bd_train_event *event)
@@ -61,7 +62,6 @@ static void print_policy(const bd_trainer *trainer, const printer *out)
 
 static void print_kernels(const char *title, const bd_plan *plan, const printer *out)
 {
-    static const char *const classes[] = { "pointwise", "rows", "columns", "contraction", "control", "library" };
     print_line(out, "%s: %d kernels", title, plan->kernel_count);
     print_line(out, "%4s  %-11s %-22s %12s %12s  %s", "", "class", "groups", "flops", "bytes", "name");
     for (int i = 0; i < plan->kernel_count; i++) {
@@ -69,11 +69,47 @@ static void print_kernels(const char *title, const bd_plan *plan, const printer 
         char groups[40];
         snprintf(groups, sizeof groups, "%" PRIu32 "x%" PRIu32 "x%" PRIu32, kernel->groups[0], kernel->groups[1],
                  kernel->groups[2]);
-        print_line(out, "%4d  %-11s %-22s %12" PRIu64 " %12" PRIu64 "  %s", i, classes[kernel->class], groups,
+        print_line(out, "%4d  %-11s %-22s %12" PRIu64 " %12" PRIu64 "  %s", i, bd_kernel_class_name(kernel->class), groups,
                    kernel->flops, kernel->bytes_read + kernel->bytes_written, kernel->name);
     }
     print_line(out, "%s: %" PRIu64 " flops, %" PRIu64 " bytes, arena %" PRIu64 " bytes, packs %" PRIu64 " bytes", title,
                plan->flops, plan->bytes, plan->arena_bytes, plan->pack_bytes);
+}
+
+/* The fewest bytes that a step with these stored tensors could move, were everything fused: each variable read once and written
+ * once, as far as it is read and written at all, and what the backward pass reads of the forward one written and read once.
+ * The batch's own bytes are left out. */
+static uint64_t least_bytes(const bd_plan *plan)
+{
+    const bd_graph *graph = plan->graph;
+    enum { READ = 1, WRITTEN = 2, CROSSES = 4 };
+    uint8_t *how = calloc((size_t)graph->node_count + 1, 1);
+    bd_tensor backward = 0;
+    uint64_t bytes = 0;
+    while (backward < graph->node_count && graph->nodes[backward].role != BD_ROLE_GRADIENT)
+        backward++;
+    for (int k = 0; how && k < plan->kernel_count; k++) {
+        const bd_kernel *kernel = &plan->kernels[k];
+        const bool late = kernel->node_count && kernel->nodes[kernel->node_count - 1] >= backward;
+        for (int i = 0; i < kernel->operand_count; i++) {
+            const bd_operand *operand = &kernel->operands[i];
+            if (graph->nodes[operand->node].op == BD_OP_VARIABLE)
+                how[operand->node] |= (operand->written ? WRITTEN : 0) |
+                                      (bd_operand_is_read(graph, kernel, operand) ? READ : 0);
+            else if (late && !operand->written && operand->node < backward)
+                how[operand->node] |= CROSSES;
+        }
+    }
+    for (bd_tensor t = 0; how && t < graph->node_count; t++) /* data sets: only a batch of them is read */
+        if (graph->nodes[t].op == BD_OP_BATCH)
+            how[graph->nodes[t].inputs[0]] = how[graph->nodes[t].inputs[1]] = 0;
+    for (bd_tensor t = 0; how && t < graph->node_count; t++) {
+        const uint64_t size =
+            (uint64_t)bd_shape_elements(&graph->nodes[t].shape) * bd_format_size(graph->nodes[t].format);
+        bytes += size * (!!(how[t] & READ) + !!(how[t] & WRITTEN) + 2 * !!(how[t] & CROSSES));
+    }
+    free(how);
+    return bytes;
 }
 
 static void print_parameters(const bd_layout *layout, const printer *out)
@@ -127,6 +163,10 @@ bd_status bd_trainer_plan(bd_trainer *trainer, bd_train_event *event, void (*pri
     print_policy(trainer, &out);
     print_parameters(&trainer->layout, &out);
     print_kernels("training step", bd_stage_plan(&trainer->train), &out);
+    const uint64_t least = least_bytes(bd_stage_plan(&trainer->train));
+    if (least)
+        print_line(&out, "least possible: %" PRIu64 " bytes, all fused; the kernels move %.1f times that", least,
+                   (double)bd_stage_plan(&trainer->train)->bytes / (double)least);
     if (bd_stage_plan(&trainer->test))
         print_kernels("evaluation of a batch", bd_stage_plan(&trainer->test), &out);
     print_data("training set", &trainer->train.shape, &out);

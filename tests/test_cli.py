@@ -473,6 +473,10 @@ def test_dry_run(place):
                                          'flops_per_step', 'bytes_per_step'))
     out, err = run(*arguments, env=NO_DRIVERS, cwd=place.path)
     assert len(out.splitlines()) > 10 and not err
+    least = re.search(r'^least possible: (\d+) bytes, all fused; the kernels move ([\d.]+) times that$', out, re.M)
+    moved = re.search(r'^training step: \d+ flops, (\d+) bytes', out, re.M)
+    # The weights are read and written at least once: 784 x 512 + 512 x 512 + 512 x 10, in F32 at that.
+    assert 8 * 668672 < int(least[1]) < int(moved[1]) and abs(int(moved[1]) / int(least[1]) - float(least[2])) < 0.06
     named = json.loads(run(*arguments, '--json', '--device', 'reference', cwd=place.path)[0])
     assert named['device'] == 'reference' and plan['device'] is None
     assert not list(place.path.iterdir()), 'a dry run writes nothing'

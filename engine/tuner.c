@@ -374,7 +374,8 @@ static void tune_kernel(session *s, bd_kernel *kernel)
     }
     const bool measured = choose(s, kernel, tiles, count, library, &chosen);
     chosen.among_all = s->plan->tuning == BD_TUNING_FULL;
-    if (measured)
+    /* What there was no time for keeps its guess: the next start is to be quick, and a model's numbers the same. */
+    if (measured || (s->plan->tuning == BD_TUNING_QUICK && is_over(s)))
         bd_cache_put(s->device->cache, "tune", key, &chosen, sizeof chosen);
     apply(s, kernel, &chosen);
 }

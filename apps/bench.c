@@ -13,7 +13,7 @@ enum { TABLE, CSV, JSON, JSONL, MARKDOWN, SQL, HTML, FORMATS };
 
 typedef struct command {
     bench bench;
-    const char *device, *precision, *suite, *shape, *transpose, *output, *compare, *limit;
+    const char *device, *precision, *suite, *shape, *transpose, *model, *output, *compare, *limit;
     int format;
     bool json, quiet;
     json_t *earlier; /* of --compare */
@@ -50,6 +50,18 @@ static bd_status add_transpose(void *user, const char *item, bd_error *error)
         return BD_OK;
     }
     return bd_fail(error, BD_ERROR_ARGUMENT, "--transpose %s: one of nn, nt, tn and tt is needed", item);
+}
+
+static bd_status add_model(void *user, const char *item, bd_error *error)
+{
+    bench_settings *s = &((command *)user)->bench.settings;
+    model added;
+    bd_status status = model_parse(item, &added, error);
+    if (!status)
+        status = list_grow((void **)&s->models, s->model_count, sizeof *s->models, error);
+    if (!status)
+        s->models[s->model_count++] = added;
+    return status;
 }
 
 static bd_status add_precision(void *user, const char *item, bd_error *error)
@@ -152,6 +164,8 @@ static bd_status gather(command *self, bd_error *error)
     }
     if (!status)
         status = list_each("transpose", self->transpose, false, self, add_transpose, error);
+    if (!status)
+        status = list_each("model", self->model, false, self, add_model, error);
     if (!status && self->shape)
         status = bench_parse_shapes(self->shape, s, error);
     if (!status && self->compare)
@@ -205,7 +219,7 @@ static const char examples[] =
     "  conv        the three passes of convolutions    --shape IMAGESxHEIGHTxWIDTHxINxOUTxKERNEL[xSTRIDE]\n"
     "  reduce      sums, maxima, softmax                                         --shape ROWSxCOLUMNS\n"
     "  attention   softmax(Q K' / sqrt(d)) V                       --shape BATCHxHEADSxLENGTHxDEPTH\n"
-    "  train       training steps of mlp and lenet                               --shape BATCH\n"
+    "  train       training steps of models (--model)                            --shape BATCH\n"
     "\n"
     "Every result is checked: a kernel that is wrong is a row that says `wrong`, never a fast one.\n"
     "A row is `noisy` if the quartiles of its samples lie more than 5% of the median apart.\n";
@@ -213,7 +227,8 @@ static const char examples[] =
 int command_bench(int argc, char **argv)
 {
     command self = {
-        .device = "all", .precision = "fp32,fp16,fp16-strict,mixed", .suite = "all", .transpose = "nn,nt,tn"
+        .device = "all", .precision = "fp32,fp16,fp16-strict,mixed", .suite = "all", .transpose = "nn,nt,tn",
+        .model = "mlp,lenet"
     };
     bench_settings *s = &self.bench.settings;
     s->reps = 10;
@@ -227,6 +242,8 @@ int command_bench(int argc, char **argv)
         OPTION("shape", TEXT, &self.shape, "LIST",
                "sizes joined by x, such as 512x512x784 or train:64; each may be first-last+step or first-last*factor"),
         OPTION("transpose", TEXT, &self.transpose, "LIST", "of the products in gemm: nn, nt, tn, tt (nn,nt,tn)"),
+        OPTION("model", TEXT, &self.model, "LIST",
+               "of the suite train: those that train --list-models tells (mlp,lenet)"),
         OPTION_IN("reps", INTEGER, &s->reps, "N", 1, 10000, "samples of each row (10)"),
         OPTION_IN("max-time", NUMBER, &s->max_seconds, "SECONDS", 0.01, 3600,
                   "a row takes no more samples after this, but 3 (2)"),

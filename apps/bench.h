@@ -2,6 +2,7 @@
 #ifndef BINADE_APPS_BENCH_H
 #define BINADE_APPS_BENCH_H
 
+#include "models/models.h"
 #include "progress.h"
 #include <binade/binade.h>
 #include <jansson.h>
@@ -83,6 +84,8 @@ typedef struct bench_settings {
     bool suites[BENCH_SUITES]; /* those to run */
     bool asked[BENCH_SUITES];  /* those named; others may run since these need their numbers */
     bool transposes[4];        /* nn, nt, tn, tt */
+    model *models;             /* of the suite train; owned */
+    size_t model_count;
     bd_precision *policies;    /* owned */
     size_t policy_count;
     bool policies_given;       /* by hand: none is left out for being like another */

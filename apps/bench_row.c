@@ -192,6 +192,7 @@ void bench_finish(bench *self)
     }
     free(self->rows);
     free(self->devices);
+    free(self->settings.models);
     free(self->settings.policies);
     free(self->settings.shapes);
     bd_device_close(&self->device);

@@ -6,10 +6,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SIDE = 28, CLASSES = 10, EXAMPLES = 60000, LEAST_SAMPLES = 3 };
+enum { CLASSES = 10, LEAST_SAMPLES = 3 };
 
-/* For the check: so few and small that the reference does them in a second or two. */
-enum { CHECK_BATCH = 16, CHECK_STEPS = 3 };
+/* Images for a model: the networks of the study take those of CIFAR-10. */
+typedef struct image_form {
+    int64_t side, channels, examples;
+    /* For the check: so few and small that the reference does them in seconds. */
+    int64_t check_batch, check_steps;
+} image_form;
+
+static const image_form gray = { 28, 1, 60000, 16, 3 }, coloured = { 32, 3, 25600, 4, 1 };
+
+static const image_form *form_of(const model *m)
+{
+    return strncmp(m->name, "mlp", 3) == 0 || strcmp(m->name, "lenet") == 0 ? &gray : &coloured;
+}
 
 typedef struct training {
     bench *bench;
@@ -22,9 +33,9 @@ typedef struct training {
 /* ---- data ---- */
 
 /* A bright bar at the class's own height, in noise: what a network learns at once. */
-static bd_status make_images(bd_examples *examples, int64_t count, bd_error *error)
+static bd_status make_images(bd_examples *examples, const image_form *form, int64_t count, bd_error *error)
 {
-    const size_t pixels = (size_t)SIDE * SIDE;
+    const size_t row = (size_t)(form->side * form->channels), pixels = row * (size_t)form->side;
     examples->count = count;
     examples->images = malloc((size_t)count * pixels);
     examples->labels = malloc((size_t)count);
@@ -38,21 +49,21 @@ static bd_status make_images(bd_examples *examples, int64_t count, bd_error *err
             noise = noise * 1664525u + 1013904223u; /* Numerical Recipes' generator: any noise will do */
             image[p] = (uint8_t)(noise >> 26);
         }
-        memset(image + (2 + 2 * (i % CLASSES)) * SIDE, 255, SIDE);
+        memset(image + (2 + 2 * (i % CLASSES)) * row, 255, row);
     }
     return BD_OK;
 }
 
-static bd_status make_dataset(bd_dataset *dataset, int64_t count, bd_error *error)
+static bd_status make_dataset(bd_dataset *dataset, const image_form *form, int64_t count, bd_error *error)
 {
     *dataset = (bd_dataset){ .name = "made-up images",
-                             .height = SIDE,
-                             .width = SIDE,
-                             .channels = 1,
+                             .height = form->side,
+                             .width = form->side,
+                             .channels = form->channels,
                              .classes = CLASSES,
                              .mean = 0.16f,
                              .deviation = 0.2f };
-    return make_images(&dataset->train, count, error);
+    return make_images(&dataset->train, form, count, error);
 }
 
 static void free_dataset(bd_dataset *dataset)
@@ -113,7 +124,8 @@ static bd_status measure(training *t, const model *m, const bd_dataset *data, co
     bd_train_params params;
     common_params(&params, m, data, policy);
     params.batch = t->batch;
-    params.epochs = t->batch < EXAMPLES ? INT32_MAX / (EXAMPLES / t->batch + 1) : INT32_MAX; /* should_stop ends it */
+    const int64_t examples = data->train.count;
+    params.epochs = t->batch < examples ? INT32_MAX / (examples / t->batch + 1) : INT32_MAX; /* should_stop ends it */
     params.on_event = on_event;
     params.should_stop = should_stop;
     params.user = t;
@@ -140,9 +152,10 @@ static bd_status few_steps(training *t, bd_device *device, const model *m, const
     bd_dataset data;
     bd_trainer *trainer = NULL;
     bd_train_params params;
-    bd_status status = make_dataset(&data, CHECK_BATCH * CHECK_STEPS, error);
+    const image_form *form = form_of(m);
+    bd_status status = make_dataset(&data, form, form->check_batch * form->check_steps, error);
     common_params(&params, m, &data, policy);
-    params.batch = CHECK_BATCH;
+    params.batch = form->check_batch;
     params.epochs = 1;
     params.on_event = keep_loss;
     params.user = t;
@@ -177,24 +190,22 @@ static bd_status check(training *t, const model *m, const bd_precision *policy, 
     /* Steps that overflow are skipped on both, and both losses are then of no number. */
     const bool same = (isnan(here) && isnan(right)) || fabs(here - right) <= allowed * fabs(right);
     if (!status && !same)
-        bench_set(t->row, BENCH_WRONG, "the loss of %d steps is %.9g, and %.9g on the reference", CHECK_STEPS, here,
-                  right);
+        bench_set(t->row, BENCH_WRONG, "the loss of %d steps is %.9g, and %.9g on the reference",
+                  (int)form_of(m)->check_steps, here, right);
     return status;
 }
 
 /* ---- rows ---- */
 
-static bd_status run_one(bench *self, const char *name, int64_t batch, const bd_dataset *data,
+static bd_status run_one(bench *self, const model *chosen, int64_t batch, const bd_dataset *data,
                          const bd_precision *policy, bd_error *error)
 {
-    model m;
-    bd_status status = model_parse(name, &m, error);
-    if (!status)
-        status = model_fit(&m, data, error);
+    model m = *chosen;
+    bd_status status = model_fit(&m, data, error);
     if (status)
         return status;
     bench_row *row =
-        bench_add(self, BENCH_TRAIN, "engine", policy->name, error, "%s batch %lld", name, (long long)batch);
+        bench_add(self, BENCH_TRAIN, "engine", policy->name, error, "%s batch %lld", chosen->name, (long long)batch);
     if (!row)
         return BD_ERROR_MEMORY;
     row->unit = BENCH_IMAGES;
@@ -209,19 +220,20 @@ static bd_status run_one(bench *self, const char *name, int64_t batch, const bd_
 
 bd_status bench_train(bench *self, bd_error *error)
 {
-    static const char *const names[] = { "mlp", "lenet" };
+    const bench_settings *s = &self->settings;
     const bench_shape usual = { { 256 }, 1 };
     bench_shape *shapes = NULL;
     size_t count = 0;
-    bd_dataset data;
-    bd_status status = make_dataset(&data, EXAMPLES, error);
-    if (!status)
-        status = bench_shapes(self, BENCH_TRAIN, &usual, 1, &shapes, &count, error);
-    for (size_t i = 0; i < count; i++)
-        for (int m = 0; m < 2; m++)
-            for (size_t p = 0; p < self->settings.policy_count && !status && !bench_stopped(self); p++)
-                status = run_one(self, names[m], shapes[i].size[0], &data, &self->settings.policies[p], error);
+    bd_status status = bench_shapes(self, BENCH_TRAIN, &usual, 1, &shapes, &count, error);
+    for (size_t m = 0; m < s->model_count && !status && !bench_stopped(self); m++) {
+        const image_form *form = form_of(&s->models[m]);
+        bd_dataset data;
+        status = make_dataset(&data, form, form->examples, error);
+        for (size_t i = 0; i < count; i++)
+            for (size_t p = 0; p < s->policy_count && !status && !bench_stopped(self); p++)
+                status = run_one(self, &s->models[m], shapes[i].size[0], &data, &s->policies[p], error);
+        free_dataset(&data);
+    }
     free(shapes);
-    free_dataset(&data);
     return status;
 }

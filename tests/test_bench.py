@@ -141,6 +141,10 @@ def test_train():
     for row in rows:
         check_row(row)
         assert row['count'] == 4
+    rows = rows_of('--device', 'reference', '--suite', 'train', '--shape', '1', '--precision', 'fp32', '--reps', '3', '--model',
+                   'resnet20')
+    assert [row['name'] for row in rows] == ['resnet20 batch 1'] and rows[0]['status'] in ('ok', 'noisy'), rows
+    bench('--suite', 'train', '--model', 'nope', status=2, stderr='no such model')
 
 
 def test_limits():

@@ -178,8 +178,8 @@ static bool fits(const bd_graph *graph, bd_tensor tensor, const bd_kernel *kerne
 }
 
 /* What a processor takes for its share of the work-groups, for each step of k, in products of mma.sync's rate. The numbers were
- * fitted to the times of 12 to 24 tiles for each of 20 contractions of networks on an H100 (docs/benchmarks.md). MATRIX2 has no such
- * times yet: it comes after the others of a device, so that only a measurement, which checks results too, can choose it. */
+ * fitted by hand to times on an H100: mma.sync's to 12 tiles for each of 18 contractions of networks, wgmma's to 12 tiles for each of
+ * 4 (docs/benchmarks.md has the best ones). MATRIX2 has no such times yet: it comes after the others of a device, so that only a measurement, which checks results too, can choose it. */
 static double cost(const bd_contraction *c, int64_t chunks, const bd_tile *tile, const bd_target *target)
 {
     const double product = (double)tile->m * tile->n, panels = (double)tile->m + tile->n;

@@ -123,6 +123,7 @@ static const struct {
     bool panels;
 } tile_kinds[] = { { "group", BD_TILE_GROUP, false },
                    { "matrix", BD_TILE_MATRIX, false },
+                   { "warpgroup", BD_TILE_WARPGROUP, false },
                    { "matrix2", BD_TILE_MATRIX2, false },
                    { "matrix2-panels", BD_TILE_MATRIX2, true } };
 enum { TILE_KINDS = sizeof tile_kinds / sizeof *tile_kinds };

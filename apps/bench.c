@@ -226,10 +226,11 @@ static const char examples[] =
 
 int command_bench(int argc, char **argv)
 {
-    command self = {
-        .device = "all", .precision = "fp32,fp16,fp16-strict,mixed", .suite = "all", .transpose = "nn,nt,tn",
-        .model = "mlp,lenet"
-    };
+    command self = { .device = "all",
+                     .precision = "fp32,fp16,fp16-strict,mixed",
+                     .suite = "all",
+                     .transpose = "nn,nt,tn",
+                     .model = "mlp,lenet" };
     bench_settings *s = &self.bench.settings;
     s->reps = 10;
     s->warmup_ms = 200;

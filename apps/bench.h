@@ -86,7 +86,7 @@ typedef struct bench_settings {
     bool transposes[4];        /* nn, nt, tn, tt */
     model *models;             /* of the suite train; owned */
     size_t model_count;
-    bd_precision *policies;    /* owned */
+    bd_precision *policies; /* owned */
     size_t policy_count;
     bool policies_given;       /* by hand: none is left out for being like another */
     bench_given_shape *shapes; /* owned */

@@ -65,7 +65,8 @@ void training_options_init(training_options *options, option_row rows[TRAINING_R
         OPTION("gemm", CHOICE, &o->gemm, "auto|own|library",
                "matrix products by the engine, by CLBlast, or by the faster, measured once (auto)"),
         OPTION("tune", CHOICE, &o->tuning, "quick|off|full",
-               "measure tiles of contractions on the device, and remember them: a few for some seconds, none, or all (quick)"),
+               "measure tiles of contractions on the device, and remember them: a few for some seconds, none, or all "
+               "(quick)"),
         OPTION("no-fusion", FLAG, &o->no_fusion, NULL, "one kernel an operation: slower, the same numbers"),
         OPTION("on-nan", CHOICE, &o->on_nan, "stop|continue", "what to do when the loss is not finite (stop)"),
     };

@@ -47,8 +47,8 @@ typedef struct session {
     const char *only;   /* NULL, or a whole "group: case" */
     bool no_fusion;
     bd_gemm gemm;
-    bd_tile tile;   /* of every contraction that can have it; unless its m is 0 */
-    int tile_count; /* contractions that had it */
+    bd_tile tile;     /* of every contraction that can have it; unless its m is 0 */
+    int tile_count;   /* contractions that had it */
     uint32_t repeats; /* more runs of each case, whose results must be the first one's, bit for bit */
     bool counting;    /* runs nothing, and counts the cases that would be run in `count` */
     int count;

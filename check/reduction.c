@@ -59,7 +59,8 @@ static void moments(session *s, format_set f, bd_shape shape, int first, int cou
     const test_tolerance mean = { .kind = TOLERANCE_NEAR, .absolute = 2 * g * difference + 3 * u * largest };
     const test_tolerance deviations = { .kind = TOLERANCE_NEAR,
                                         .relative = 2 * u,
-                                        .absolute = 8 * g * n * difference * difference + n * (2 * difference + e) * e };
+                                        .absolute =
+                                            8 * g * n * difference * difference + n * (2 * difference + e) * e };
     case_output(&c, bd_mean(c.graph, x, first, count, false), mean);
     case_output(&c, bd_deviations(c.graph, x, first, count, true), deviations);
     case_run(&c);
@@ -69,7 +70,7 @@ static void moments(session *s, format_set f, bd_shape shape, int first, int cou
 static void all_moments(session *s, format_set f)
 {
     const bool half = f.value == BD_F16;
-    const double far = half ? 17 : 577;                         /* 30 and 1000 standard deviations */
+    const double far = half ? 17 : 577;                        /* 30 and 1000 standard deviations */
     const double large = half ? 60000 : 1e15, small = 0x1p-13; /* whose squares no half holds */
     moments(s, f, BD_SHAPE(8, 5, 5, 33), 0, 3, 0, 1);
     moments(s, f, BD_SHAPE(8, 5, 5, 33), 0, 3, far, 1);

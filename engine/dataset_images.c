@@ -1,7 +1,7 @@
 /* Folders of images, SPLIT/CLASS/NAME, on disk or in an archive: which file is what, then decoding on several threads. */
 #include "dataset.h"
-#include "parallel.h"
 #include "image.h"
+#include "parallel.h"
 
 #include <stdio.h>
 #include <stdlib.h>

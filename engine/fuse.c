@@ -356,8 +356,8 @@ static bool better_apart(const bd_fuser *f, const bd_kernel *kernel, bd_kernel_c
     for (int i = 0; i < kernel->node_count; i++) {
         const bd_op op = f->graph->nodes[kernel->nodes[i]].op;
         apart |= op == BD_OP_DEPTHWISE_WEIGHT;
-        apart |= f->target->is_cpu &&
-                 (op == BD_OP_MAX_POOL_GRAD || op == BD_OP_DEPTHWISE || op == BD_OP_DEPTHWISE_DATA);
+        apart |=
+            f->target->is_cpu && (op == BD_OP_MAX_POOL_GRAD || op == BD_OP_DEPTHWISE || op == BD_OP_DEPTHWISE_DATA);
     }
     return apart && reduction == BD_KERNEL_COLUMNS;
 }
@@ -372,7 +372,8 @@ static void place_reduction(bd_fuser *f, bd_tensor node)
     int kernel = -1;
     bd_tensor base;
     const char *index = path_index(f, f->graph->nodes[node].inputs[0], elements == 1 ? "0u" : "i", &base);
-    const bool straight = index && bd_fuse_elements(f, base) == elements && strcmp(index, elements == 1 ? "0u" : "i") == 0;
+    const bool straight =
+        index && bd_fuse_elements(f, base) == elements && strcmp(index, elements == 1 ? "0u" : "i") == 0;
     if (!f->options->no_fusion && l.kernel >= 0 && straight && plan->kernel_of[base] == l.kernel && elements > 1) {
         bd_kernel *k = &plan->kernels[l.kernel];
         if (k->class == BD_KERNEL_POINTWISE && k->elements == elements && !better_apart(f, k, class)) {
@@ -386,7 +387,8 @@ static void place_reduction(bd_fuser *f, bd_tensor node)
     }
     /* Another reduction over a space of the same form, later than all that this one reads. */
     for (int k = plan->kernel_count - 1; kernel < 0 && k >= 0 && !f->options->no_fusion; k--)
-        if (plan->kernels[k].class == class && bd_same_extent(&plan->kernels[k].extent, &extent) && f->order[k] > l.order)
+        if (plan->kernels[k].class == class && bd_same_extent(&plan->kernels[k].extent, &extent) &&
+            f->order[k] > l.order)
             kernel = k;
     if (kernel < 0) {
         kernel = new_kernel(f, class, f->next_order++);

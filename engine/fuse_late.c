@@ -80,8 +80,9 @@ static int only_kernel(bd_fuser *f, const reading *r, bd_tensor node)
         const bd_kernel *k = &f->plan->kernels[kernel];
         const bool elements = f->space[other] == BD_SPACE_ELEMENT || class == BD_CLASS_REDUCTION;
         own_read own = { f, node, bd_fuse_space_name(k, BD_SPACE_ELEMENT) };
-        if (k->class == BD_KERNEL_CONTROL || k->class == BD_KERNEL_LIBRARY || k->elements != bd_fuse_elements(f, node) ||
-            !elements || !bd_fuse_each_read(f, other, own.index, is_own_read, &own))
+        if (k->class == BD_KERNEL_CONTROL || k->class == BD_KERNEL_LIBRARY ||
+            k->elements != bd_fuse_elements(f, node) || !elements ||
+            !bd_fuse_each_read(f, other, own.index, is_own_read, &own))
             return -1;
     }
     return kernel;
@@ -159,7 +160,9 @@ static void move_late(bd_fuser *f)
         bd_emit_close(f->emitter, mark);
         if (to < 0)
             continue;
-        move m = { .r = &r, .nodes = { t }, .reader = t, .count = 1, .from = from, .to = to, .saved = 2 * bytes_of(f, t) };
+        move m = {
+            .r = &r, .nodes = { t }, .reader = t, .count = 1, .from = from, .to = to, .saved = 2 * bytes_of(f, t)
+        };
         bd_visit_bases(f->graph, t, visit_move, &m);
         if (m.variables || m.saved <= 0)
             continue;
@@ -267,9 +270,9 @@ static int next_alike(const bd_fuser *f, const reading *r, int a)
         if (kernels[c].class == BD_KERNEL_CONTROL && f->order[c] > f->order[a] && f->order[c] < end)
             end = f->order[c];
     for (int b = 0; b < f->plan->kernel_count; b++)
-        if (f->order[b] < end && kernels[b].class == kernels[a].class && kernels[b].node_count && f->order[b] > f->order[a] &&
-            (found < 0 || f->order[b] < f->order[found]) && bd_same_extent(&kernels[b].extent, &kernels[a].extent) &&
-            bind_together(r, a, b))
+        if (f->order[b] < end && kernels[b].class == kernels[a].class && kernels[b].node_count &&
+            f->order[b] > f->order[a] && (found < 0 || f->order[b] < f->order[found]) &&
+            bd_same_extent(&kernels[b].extent, &kernels[a].extent) && bind_together(r, a, b))
             found = b;
     return found;
 }

@@ -64,9 +64,8 @@ static bool launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *targ
         const uint64_t groups = blocks * (uint64_t)(e->outer * e->chunks);
         /* Few groups, as where parts are put together, are as large as can be: the lanes' sums are a chain of loads. */
         const uint32_t largest = target->limits.max_workgroup_items < 1024 ? target->limits.max_workgroup_items : 1024;
-        const uint32_t items = groups < target->limits.compute_units && largest <= target->limits.max_workgroup_size[1]
-                                   ? largest
-                                   : most;
+        const uint32_t items =
+            groups < target->limits.compute_units && largest <= target->limits.max_workgroup_size[1] ? largest : most;
         kernel->local[1] = target->is_cpu ? 1 : power_of_two_up_to(items / kernel->local[0], length / 4);
         bd_spread_groups(target, kernel, groups);
         break;
@@ -150,7 +149,8 @@ static void choose_accesses(const bd_plan *plan, bd_kernel *kernel, const bd_tar
     for (int i = 0; i < kernel->operand_count && left; i++) {
         bd_operand *operand = &kernel->operands[i];
         const uint64_t elements = (uint64_t)bd_shape_elements(&plan->graph->nodes[operand->node].shape);
-        if (operand->access != BD_ACCESS_BUFFER || elements > target->texel_elements || !bd_operand_is_read(plan->graph, kernel, operand))
+        if (operand->access != BD_ACCESS_BUFFER || elements > target->texel_elements ||
+            !bd_operand_is_read(plan->graph, kernel, operand))
             continue;
         operand->access = BD_ACCESS_TEXEL1;
         left--;
@@ -182,7 +182,7 @@ static uint32_t cut_operands(const bd_plan *plan, bd_kernel *kernel, const bd_ta
 const char *bd_kernel_class_name(bd_kernel_class class)
 {
     static const char *const names[] = { "pointwise", "rows",    "columns", "contraction",
-                                           "attention", "control", "library" };
+                                         "attention", "control", "library" };
     return names[class];
 }
 
@@ -190,8 +190,8 @@ static void name_kernel(const bd_plan *plan, bd_kernel *kernel)
 {
     const bd_graph *graph = plan->graph;
     bd_tensor main = kernel->anchor != BD_NONE ? kernel->anchor : kernel->nodes[kernel->node_count - 1];
-    int length =
-        snprintf(kernel->name, sizeof kernel->name, "%s %s", bd_kernel_class_name(kernel->class), bd_node_layer(graph, main));
+    int length = snprintf(kernel->name, sizeof kernel->name, "%s %s", bd_kernel_class_name(kernel->class),
+                          bd_node_layer(graph, main));
     for (int i = 0; i < kernel->node_count && length > 0 && length < (int)sizeof kernel->name; i++)
         length += snprintf(kernel->name + length, sizeof kernel->name - (size_t)length, "%s%s", i ? "+" : " ",
                            bd_op_get_info(graph->nodes[kernel->nodes[i]].op)->name);

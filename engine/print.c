@@ -1,8 +1,8 @@
 /* Puts a kernel's source together: macros, prelude, skeleton, buffers, body. */
 #include "print.h"
-#include "tile.h"
 #include "control.h"
 #include "embedded.h"
+#include "tile.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -40,8 +40,9 @@ static void print_pieces(bd_printer *printer, char operand, bd_tensor input, int
 static void print_multiply_group(bd_text *macros, uint32_t n, bool a_turned, bool b_turned)
 {
     const uint32_t count = n / 2;
-    bd_text_append(macros, "#define MULTIPLY_GROUP(c, a, b, keep) asm volatile(\"//+{ .reg .pred p; setp.ne.b32 p, %%%u, 0; "
-                           "wgmma.mma_async.sync.aligned.m64n%uk16.f32.f16.f16 {",
+    bd_text_append(macros,
+                   "#define MULTIPLY_GROUP(c, a, b, keep) asm volatile(\"//+{ .reg .pred p; setp.ne.b32 p, %%%u, 0; "
+                   "wgmma.mma_async.sync.aligned.m64n%uk16.f32.f16.f16 {",
                    count + 2, n);
     for (uint32_t i = 0; i < count; i++)
         bd_text_append(macros, "%s%%%u", i ? ", " : "", i);

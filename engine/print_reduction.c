@@ -69,8 +69,10 @@ static void start_moment(bd_printer *printer, bd_tensor moment, const char *elem
     const int number = position(printer->kernel, moment);
     if (summing_node(printer, moment) != moment)
         return;
-    bd_text_append(text, "BD_VALUE shift%d = 0.0f, sum%d = 0.0f;\nif (first < last) {\nconst uint r = first;\nconst uint i = %s;\n",
-                   number, number, element);
+    bd_text_append(
+        text,
+        "BD_VALUE shift%d = 0.0f, sum%d = 0.0f;\nif (first < last) {\nconst uint r = first;\nconst uint i = %s;\n",
+        number, number, element);
     const int mark = bd_emit_open(emitter);
     bd_text_append(text, "shift%d = %s;\n", number, bd_emit_value(emitter, node->inputs[0], index));
     bd_emit_close(emitter, mark);
@@ -91,8 +93,8 @@ static void add_to_moment(bd_printer *printer, const accumulation *a, const char
                              total = (unsigned long long)node->attr.reduce.total;
     bd_text_append(text, "BD_VALUE d%d_ = %s - shift%d, n%d_ = 1.0f;\n", own, value, sum, own);
     if (each)
-        bd_text_append(text, "n%d_ = BD_FLOAT(r * %lluu < %lluu ? min(%lluu, %lluu - r * %lluu) : 0u);\n", own, each, total,
-                       each, total, each);
+        bd_text_append(text, "n%d_ = BD_FLOAT(r * %lluu < %lluu ? min(%lluu, %lluu - r * %lluu) : 0u);\n", own, each,
+                       total, each, total, each);
     if (sum == own)
         bd_text_append(text, "sum%d += n%d_ * d%d_;\n", sum, own, own);
     if (node->op == BD_OP_MEAN)
@@ -112,8 +114,8 @@ static void finish_moment(bd_printer *printer, const accumulation *a)
     if (node->op == BD_OP_MEAN)
         bd_text_append(text, "%s = shift%d + BD_DIV(sum%d, count%d);\n", a->name, sum, sum, sum);
     else
-        bd_text_append(text, "BD_REDUCE(BD_ADD_f32, %s);\n%s = bd_max(%s - BD_DIV(sum%d * sum%d, count%d), 0.0f);\n", a->name,
-                       a->name, a->name, sum, sum, sum);
+        bd_text_append(text, "BD_REDUCE(BD_ADD_f32, %s);\n%s = bd_max(%s - BD_DIV(sum%d * sum%d, count%d), 0.0f);\n",
+                       a->name, a->name, a->name, sum, sum, sum);
 }
 
 /* In which pass the value is there, at `input` of the kernel's node `i`. */

@@ -248,8 +248,7 @@ static bd_status copy_nodes(rewriter *r, const bool *live, const bd_compile_opti
             copy_composed(r, t);
             continue;
         }
-        if (node->chunks <= 1 &&
-            (node->op == BD_OP_SUM || node->op == BD_OP_MEAN || node->op == BD_OP_DEVIATIONS)) {
+        if (node->chunks <= 1 && (node->op == BD_OP_SUM || node->op == BD_OP_MEAN || node->op == BD_OP_DEVIATIONS)) {
             bd_extent extent = bd_reduction_extent(r->from, t);
             chunks = sum_chunks(r->target, &extent);
         } else if (node->chunks <= 1 && class == BD_CLASS_CONTRACTION) {

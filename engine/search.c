@@ -23,7 +23,7 @@ static void describe_node(const bd_graph *graph, bd_tensor node, char *text, siz
 static bd_status plan_search(const bd_trainer *trainer, const bd_graph *graph, bd_plan **plan, bd_error *error)
 {
     bd_compile_options options = { trainer->params.no_fusion, (bd_gemm)trainer->params.gemm,
-                                         (bd_tuning)trainer->params.tuning };
+                                   (bd_tuning)trainer->params.tuning };
     bd_status status = bd_plan_create(graph, &trainer->target, &options, plan, error);
     if (status != BD_ERROR_UNSUPPORTED || options.no_fusion)
         return status;

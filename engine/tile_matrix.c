@@ -139,21 +139,50 @@ static bool fits_grain(const bd_tile *tile, const bd_target *target, uint32_t pa
 #define FRAGMENTS(...) TILE_OF(BD_TILE_MATRIX, __VA_ARGS__)
 #define WARPGROUP(M, N) TILE_OF(BD_TILE_WARPGROUP, M, N, 64, 16, N)
 static const bd_tile all_tiles[] = {
-    JOINED(256, 256, 32, 64, 64),   JOINED(256, 256, 32, 64, 128),  JOINED(128, 256, 32, 64, 64),
-    JOINED(128, 256, 64, 64, 128),  JOINED(128, 128, 64, 64, 64),   JOINED(128, 128, 128, 64, 32),
-    JOINED(128, 256, 64, 64, 64),   JOINED(256, 128, 64, 64, 64),   JOINED(128, 128, 64, 64, 32),
-    JOINED(128, 128, 32, 64, 64),   JOINED(256, 64, 32, 64, 32),    JOINED(128, 64, 64, 32, 64),
-    JOINED(64, 128, 64, 64, 32),    JOINED(64, 64, 64, 32, 32),     JOINED(256, 32, 32, 64, 32),
-    JOINED(128, 32, 64, 32, 32),    JOINED(256, 16, 32, 64, 16),    JOINED(128, 16, 32, 32, 16),
-    JOINED(32, 32, 32, 32, 32),     JOINED(16, 16, 32, 16, 16),     WARPGROUP(128, 256),
-    WARPGROUP(256, 128),            WARPGROUP(128, 128),            WARPGROUP(192, 64),
-    WARPGROUP(128, 64),             WARPGROUP(64, 64),              WARPGROUP(192, 32),
-    WARPGROUP(128, 32),             WARPGROUP(64, 32),              WARPGROUP(192, 16),
-    WARPGROUP(128, 16),             WARPGROUP(64, 16),              FRAGMENTS(128, 128, 32, 64, 32),
-    FRAGMENTS(256, 64, 32, 64, 32), FRAGMENTS(128, 64, 32, 32, 32), FRAGMENTS(64, 128, 32, 32, 32),
-    FRAGMENTS(64, 64, 32, 32, 32),  FRAGMENTS(256, 32, 32, 32, 32), FRAGMENTS(128, 32, 32, 32, 16),
-    FRAGMENTS(64, 32, 32, 16, 16),  FRAGMENTS(256, 16, 32, 32, 16), FRAGMENTS(128, 16, 32, 16, 16),
-    FRAGMENTS(32, 32, 32, 16, 16),  FRAGMENTS(16, 16, 32, 16, 16),
+    JOINED(256, 256, 32, 64, 64),
+    JOINED(256, 256, 32, 64, 128),
+    JOINED(128, 256, 32, 64, 64),
+    JOINED(128, 256, 64, 64, 128),
+    JOINED(128, 128, 64, 64, 64),
+    JOINED(128, 128, 128, 64, 32),
+    JOINED(128, 256, 64, 64, 64),
+    JOINED(256, 128, 64, 64, 64),
+    JOINED(128, 128, 64, 64, 32),
+    JOINED(128, 128, 32, 64, 64),
+    JOINED(256, 64, 32, 64, 32),
+    JOINED(128, 64, 64, 32, 64),
+    JOINED(64, 128, 64, 64, 32),
+    JOINED(64, 64, 64, 32, 32),
+    JOINED(256, 32, 32, 64, 32),
+    JOINED(128, 32, 64, 32, 32),
+    JOINED(256, 16, 32, 64, 16),
+    JOINED(128, 16, 32, 32, 16),
+    JOINED(32, 32, 32, 32, 32),
+    JOINED(16, 16, 32, 16, 16),
+    WARPGROUP(128, 256),
+    WARPGROUP(256, 128),
+    WARPGROUP(128, 128),
+    WARPGROUP(192, 64),
+    WARPGROUP(128, 64),
+    WARPGROUP(64, 64),
+    WARPGROUP(192, 32),
+    WARPGROUP(128, 32),
+    WARPGROUP(64, 32),
+    WARPGROUP(192, 16),
+    WARPGROUP(128, 16),
+    WARPGROUP(64, 16),
+    FRAGMENTS(128, 128, 32, 64, 32),
+    FRAGMENTS(256, 64, 32, 64, 32),
+    FRAGMENTS(128, 64, 32, 32, 32),
+    FRAGMENTS(64, 128, 32, 32, 32),
+    FRAGMENTS(64, 64, 32, 32, 32),
+    FRAGMENTS(256, 32, 32, 32, 32),
+    FRAGMENTS(128, 32, 32, 32, 16),
+    FRAGMENTS(64, 32, 32, 16, 16),
+    FRAGMENTS(256, 16, 32, 32, 16),
+    FRAGMENTS(128, 16, 32, 16, 16),
+    FRAGMENTS(32, 32, 32, 16, 16),
+    FRAGMENTS(16, 16, 32, 16, 16),
 };
 enum { TILES = sizeof all_tiles / sizeof *all_tiles };
 _Static_assert(2 * TILES <= BD_MATRIX_TILES, "room for all of them, and again with panels");
@@ -183,8 +212,7 @@ static bool fits(const bd_graph *graph, bd_tensor tensor, const bd_kernel *kerne
 static double cost(const bd_contraction *c, int64_t chunks, const bd_tile *tile, const bd_target *target)
 {
     const double product = (double)tile->m * tile->n, panels = (double)tile->m + tile->n;
-    const double group = tile->kind == BD_TILE_WARPGROUP ? 0.6 * product + 25 * panels
-                                                           : product + 20 * panels;
+    const double group = tile->kind == BD_TILE_WARPGROUP ? 0.6 * product + 25 * panels : product + 20 * panels;
     const double groups = (double)(c->batch * chunks * ceil_divide(c->m, tile->m) * ceil_divide(c->n, tile->n));
     const double share = groups / (target->limits.compute_units ? target->limits.compute_units : 1);
     return group * (share > 1 ? share : 1) * (tile->kind == BD_TILE_MATRIX2 ? 1e6 : 1);

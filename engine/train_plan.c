@@ -69,8 +69,8 @@ static void print_kernels(const char *title, const bd_plan *plan, const printer 
         char groups[40];
         snprintf(groups, sizeof groups, "%" PRIu32 "x%" PRIu32 "x%" PRIu32, kernel->groups[0], kernel->groups[1],
                  kernel->groups[2]);
-        print_line(out, "%4d  %-11s %-22s %12" PRIu64 " %12" PRIu64 "  %s", i, bd_kernel_class_name(kernel->class), groups,
-                   kernel->flops, kernel->bytes_read + kernel->bytes_written, kernel->name);
+        print_line(out, "%4d  %-11s %-22s %12" PRIu64 " %12" PRIu64 "  %s", i, bd_kernel_class_name(kernel->class),
+                   groups, kernel->flops, kernel->bytes_read + kernel->bytes_written, kernel->name);
     }
     print_line(out, "%s: %" PRIu64 " flops, %" PRIu64 " bytes, arena %" PRIu64 " bytes, packs %" PRIu64 " bytes", title,
                plan->flops, plan->bytes, plan->arena_bytes, plan->pack_bytes);
@@ -94,8 +94,8 @@ static uint64_t least_bytes(const bd_plan *plan)
         for (int i = 0; i < kernel->operand_count; i++) {
             const bd_operand *operand = &kernel->operands[i];
             if (graph->nodes[operand->node].op == BD_OP_VARIABLE)
-                how[operand->node] |= (operand->written ? WRITTEN : 0) |
-                                      (bd_operand_is_read(graph, kernel, operand) ? READ : 0);
+                how[operand->node] |=
+                    (operand->written ? WRITTEN : 0) | (bd_operand_is_read(graph, kernel, operand) ? READ : 0);
             else if (late && !operand->written && operand->node < backward)
                 how[operand->node] |= CROSSES;
         }

@@ -87,7 +87,8 @@ int main(int argc, const char **argv)
           "TEXT|TEXT..." },
         { "no-fusion", 0, POPT_ARG_NONE, &no_fusion, 0, "every node a kernel of its own", NULL },
         { "tile", 't', POPT_ARG_STRING, &tile, 0,
-          "of every contraction that can have it: group, matrix, warpgroup or matrix2, the work-group's, an item's or a "
+          "of every contraction that can have it: group, matrix, warpgroup or matrix2, the work-group's, an item's or "
+          "a "
           "subgroup's",
           "KIND:MxNxK:MxN" },
         { "as-gpu", 0, POPT_ARG_NONE, &as_gpu, 0, "give a CPU driver the kernels of a GPU", NULL },

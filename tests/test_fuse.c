@@ -313,7 +313,8 @@ static bd_plan *plan_contraction(bd_graph *graph, const bd_target *target, bool 
         y = bd_conv2d(graph, x, bd_variable(graph, "/w", BD_ROLE_FIXED, BD_F16, BD_SHAPE(3, 3, 256, 64), zero), window);
     } else {
         const bd_tensor a = bd_variable(graph, "/a", BD_ROLE_FIXED, BD_F16, BD_SHAPE(128, 4096), zero);
-        y = bd_matmul(graph, a, bd_variable(graph, "/b", BD_ROLE_FIXED, BD_F16, BD_SHAPE(4096, 128), zero), false, false);
+        y = bd_matmul(graph, a, bd_variable(graph, "/b", BD_ROLE_FIXED, BD_F16, BD_SHAPE(4096, 128), zero), false,
+                      false);
     }
     graph->nodes[y].format = BD_F16;
     bd_assign(graph, bd_variable(graph, "/y", BD_ROLE_FIXED, BD_F16, bd_tensor_shape(graph, y), zero), y);

@@ -360,8 +360,8 @@ static bool check(const char *folder, const char *name, bd_device *device)
                      off = distance(&net, ours, exact);
         /* The forward pass has no kinks that jump: it has no such excuse. */
         const double one_forward = forward_distance(rounded, exact), off_forward = forward_distance(ours, exact);
-        printf("; off by %.2g (forward %.2g), the reference in F32 by %.2g (%.2g), moved by %.2g", off, off_forward, one,
-               one_forward, kinks);
+        printf("; off by %.2g (forward %.2g), the reference in F32 by %.2g (%.2g), moved by %.2g", off, off_forward,
+               one, one_forward, kinks);
         good = good && off_forward <= DEVICE_FACTOR * one_forward && off <= fmax(DEVICE_FACTOR * one, kinks);
     }
     puts(good ? "" : "  FAILED");

@@ -83,7 +83,8 @@ static cl_int uncover(opencl_device *device, const char *options, cl_program *pr
     char *newer = after ? malloc(size + 2) : NULL;
     if (newer) {
         after += sizeof target - 1;
-        const int length = snprintf(newer, size + 2, "%.*s%s%s", (int)(after - ptx), ptx, *after == 'a' ? "" : "a", after);
+        const int length =
+            snprintf(newer, size + 2, "%.*s%s%s", (int)(after - ptx), ptx, *after == 'a' ? "" : "a", after);
         uncovered = create_from_binary(device, newer, (size_t)length + 1);
     }
     free(ptx);

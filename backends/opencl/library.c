@@ -37,7 +37,8 @@ static const bd_binding *find_binding(const bd_dispatch *dispatch, bd_tensor nod
 
 static const bd_binding *operand_binding(const bd_plan *plan, const bd_dispatch *dispatch, int input)
 {
-    return find_binding(dispatch, bd_stored_operand(plan->graph, bd_node_at(plan->graph, dispatch->kernel->anchor)->inputs[input]));
+    return find_binding(
+        dispatch, bd_stored_operand(plan->graph, bd_node_at(plan->graph, dispatch->kernel->anchor)->inputs[input]));
 }
 
 bd_status opencl_gemm_init(const bd_plan *plan, const bd_dispatch *dispatch, opencl_gemm *gemm, bd_error *error)

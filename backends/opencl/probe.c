@@ -155,7 +155,7 @@ static bd_status test_encode(opencl_device *device, cl_program program, const ch
                              bool *toward_zero, bool *subnormals, bd_error *error)
 {
     bd_status status = opencl_probe_run(device, program, kernel, BOUNDARY_COUNT, s->boundaries, sizeof s->boundaries,
-                                  s->half_results, BOUNDARY_COUNT * sizeof *s->half_results, error);
+                                        s->half_results, BOUNDARY_COUNT * sizeof *s->half_results, error);
     if (status != BD_OK)
         return status;
     *exact = *toward_zero = *subnormals = true;
@@ -172,7 +172,7 @@ static bd_status test_decode(opencl_device *device, cl_program program, const ch
                              bool *subnormals, bd_error *error)
 {
     bd_status status = opencl_probe_run(device, program, kernel, HALVES, s->halves, sizeof s->halves, s->float_results,
-                                  HALVES * sizeof *s->float_results, error);
+                                        HALVES * sizeof *s->float_results, error);
     if (status != BD_OK)
         return status;
     *exact = *subnormals = true;
@@ -185,8 +185,8 @@ static bd_status test_decode(opencl_device *device, cl_program program, const ch
 
 static bd_status test_round(opencl_device *device, cl_program program, samples *s, bool *exact, bd_error *error)
 {
-    bd_status status = opencl_probe_run(device, program, "round_value", BOUNDARY_COUNT, s->boundaries, sizeof s->boundaries,
-                                  s->float_results, sizeof s->float_results, error);
+    bd_status status = opencl_probe_run(device, program, "round_value", BOUNDARY_COUNT, s->boundaries,
+                                        sizeof s->boundaries, s->float_results, sizeof s->float_results, error);
     if (status != BD_OK)
         return status;
     *exact = true;
@@ -199,8 +199,8 @@ static bd_status test_round(opencl_device *device, cl_program program, samples *
 static bd_status test_arithmetic(opencl_device *device, cl_program program, samples *s, bool *exact, bool *subnormals,
                                  bd_error *error)
 {
-    bd_status status = opencl_probe_run(device, program, "arithmetic", PAIR_COUNT, s->pairs, sizeof s->pairs, s->half_results,
-                                  4 * PAIR_COUNT * sizeof *s->half_results, error);
+    bd_status status = opencl_probe_run(device, program, "arithmetic", PAIR_COUNT, s->pairs, sizeof s->pairs,
+                                        s->half_results, 4 * PAIR_COUNT * sizeof *s->half_results, error);
     if (status != BD_OK)
         return status;
     *exact = *subnormals = true;

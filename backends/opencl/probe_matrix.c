@@ -1,6 +1,6 @@
 /* Which matrix units can be reached through inline PTX, which NVIDIA's OpenCL does not document: so it is tried. */
-#include "opencl.h"
 #include "../../engine/embedded.h"
+#include "opencl.h"
 
 #include <binade/format.h>
 

@@ -84,8 +84,8 @@ typedef struct making {
     bd_vk_device *device;
     bd_backend_program *program;
     const bd_program_desc *desc;
-    bd_vk_layout *layouts;   /* of each dispatch */
-    const int *first;        /* of each pipeline: the first dispatch that has it */
+    bd_vk_layout *layouts; /* of each dispatch */
+    const int *first;      /* of each pipeline: the first dispatch that has it */
 } making;
 
 static bd_status make_pipeline(void *user, int64_t number, bd_error *error)
@@ -126,8 +126,7 @@ static bd_status make_pipelines(bd_vk_device *device, bd_backend_program *progra
         of_dispatch[i] = known;
     }
     making m = { device, program, desc, layouts, first };
-    const bd_status status =
-        bd_parallel(program->pipeline_count, 0, make_pipeline, &m, report_pipelines, error);
+    const bd_status status = bd_parallel(program->pipeline_count, 0, make_pipeline, &m, report_pipelines, error);
     free(first);
     return status;
 }

@@ -104,10 +104,10 @@ typedef struct bd_vk_device {
     struct VolkDeviceTable vk;
     VkPhysicalDeviceProperties properties;
     VkPhysicalDeviceMemoryProperties memory;
-    bool unified;   /* buffers are mapped, the host reads and writes them in place */
+    bool unified;        /* buffers are mapped, the host reads and writes them in place */
     bool subgroups_vary; /* from pipeline to pipeline, unless asked for */
-    bool texels;    /* kernels may read buffers as texels; asked for on CPU drivers only */
-    char *preamble; /* goes before every kernel; see bd_vk_preamble */
+    bool texels;         /* kernels may read buffers as texels; asked for on CPU drivers only */
+    char *preamble;      /* goes before every kernel; see bd_vk_preamble */
 
     /* queue.c */
     VkQueue queue;

@@ -2,8 +2,8 @@
 #include "../../apps/options.h"
 #include "fuzz.h"
 
-#include <stdlib.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { MOST_ARGUMENTS = 16, ROWS = 5 };

@@ -24,4 +24,10 @@ bool bd_check_axis(bd_graph *graph, bd_op op, int axis, const bd_shape *shape);
 bd_node *bd_append1(bd_graph *graph, bd_op op, bd_shape shape, bd_tensor input, bd_tensor *result);
 bd_node *bd_append2(bd_graph *graph, bd_op op, bd_shape shape, bd_tensor a, bd_tensor b, bd_tensor *result);
 
+/* A constant of x's shape. */
+static inline bd_tensor bd_constant_like(bd_graph *graph, bd_tensor x, double value)
+{
+    return bd_constant(graph, bd_tensor_shape(graph, x), value);
+}
+
 #endif

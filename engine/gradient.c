@@ -72,19 +72,14 @@ static void contribute(differentiation *d, bd_tensor node, int which, bd_tensor 
     bd_set_role(graph, previous);
 }
 
-static bd_tensor constant_like(bd_graph *graph, bd_tensor x, double value)
-{
-    return bd_constant(graph, bd_tensor_shape(graph, x), value);
-}
-
 static bd_tensor scale(bd_graph *graph, bd_tensor x, double factor)
 {
-    return bd_mul(graph, x, constant_like(graph, x, factor));
+    return bd_mul(graph, x, bd_constant_like(graph, x, factor));
 }
 
 static bd_tensor one_minus(bd_graph *graph, bd_tensor x)
 {
-    return bd_sub(graph, constant_like(graph, x, 1), x);
+    return bd_sub(graph, bd_constant_like(graph, x, 1), x);
 }
 
 static bd_tensor unary_gradient(bd_graph *graph, bd_op op, bd_tensor x, bd_tensor y, bd_tensor dy)
@@ -102,7 +97,7 @@ static bd_tensor unary_gradient(bd_graph *graph, bd_op op, bd_tensor x, bd_tenso
     case BD_OP_ERF:
         return bd_mul(graph, dy, scale(graph, bd_exp(graph, bd_neg(graph, bd_mul(graph, x, x))), two_over_sqrt_pi));
     /* y is never negative, so "not 0" is "positive" */
-    case BD_OP_RELU: return bd_select(graph, y, dy, constant_like(graph, dy, 0));
+    case BD_OP_RELU: return bd_select(graph, y, dy, bd_constant_like(graph, dy, 0));
     default: return bd_graph_fail(graph, BD_ERROR_UNSUPPORTED, "%s has no gradient", bd_op_get_info(op)->name);
     }
 }
@@ -111,7 +106,7 @@ static bd_tensor unary_gradient(bd_graph *graph, bd_op op, bd_tensor x, bd_tenso
 static bd_tensor chosen_gradient(bd_graph *graph, bd_tensor smaller, bd_tensor a, bd_tensor b, bd_tensor dy)
 {
     bd_tensor shared = bd_select(graph, bd_equal(graph, a, b), scale(graph, dy, 0.5), dy);
-    return bd_select(graph, smaller, constant_like(graph, dy, 0), shared);
+    return bd_select(graph, smaller, bd_constant_like(graph, dy, 0), shared);
 }
 
 /* The gradient for operand `which` of an operation on a and b. */
@@ -134,9 +129,9 @@ static bd_tensor binary_gradient(bd_graph *graph, bd_op op, int which, bd_tensor
                           : chosen_gradient(graph, bd_less(graph, a, b), a, b, dy);
     case BD_OP_POW: {
         /* where a or b is 0 the plain formulas multiply 0 by infinity; the limits are 0 */
-        bd_tensor zero = constant_like(graph, dy, 0);
+        bd_tensor zero = bd_constant_like(graph, dy, 0);
         if (which == 0) {
-            bd_tensor power = bd_pow(graph, a, bd_sub(graph, b, constant_like(graph, b, 1)));
+            bd_tensor power = bd_pow(graph, a, bd_sub(graph, b, bd_constant_like(graph, b, 1)));
             return bd_select(graph, b, bd_mul(graph, dy, bd_mul(graph, b, power)), zero);
         }
         return bd_select(graph, a, bd_mul(graph, dy, bd_mul(graph, y, bd_log(graph, a))), zero);
@@ -183,7 +178,7 @@ static bd_tensor maximum_gradient(bd_graph *graph, const bd_node *node, bd_tenso
     bd_tensor ties =
         bd_sum(graph, is_largest, node->attr.reduce.first, node->attr.reduce.count, node->attr.reduce.keep);
     bd_tensor share = spread(graph, node, &shape, bd_div(graph, dy, ties));
-    return bd_select(graph, is_largest, share, constant_like(graph, share, 0));
+    return bd_select(graph, is_largest, share, bd_constant_like(graph, share, 0));
 }
 
 static bd_tensor mean_gradient(bd_graph *graph, const bd_node *node, bd_tensor x, bd_tensor dy)
@@ -278,7 +273,7 @@ static bd_tensor max_pool_grad_gradient(bd_graph *graph, const bd_node *node, bd
     const bd_tensor x = node->inputs[0];
     const bd_window window = node->attr.window;
     const bd_shape positions = bd_tensor_shape(graph, node->inputs[1]);
-    bd_tensor largest = bd_max_pool(graph, x, window), inside = constant_like(graph, x, 1);
+    bd_tensor largest = bd_max_pool(graph, x, window), inside = bd_constant_like(graph, x, 1);
     bd_tensor zero = bd_constant(graph, positions, 0), result = zero, found = zero;
     for (int64_t row = 0; row < window.size[0]; row++) {
         for (int64_t column = 0; column < window.size[1]; column++) {
@@ -304,7 +299,7 @@ static bd_tensor operand_gradient(bd_graph *graph, bd_tensor number, int which, 
     const bd_shape shape = bd_tensor_shape(graph, in[which]);
     switch (node.op) {
     case BD_OP_SELECT: {
-        bd_tensor zero = constant_like(graph, dy, 0);
+        bd_tensor zero = bd_constant_like(graph, dy, 0);
         return which == 1 ? bd_select(graph, in[0], dy, zero) : bd_select(graph, in[0], zero, dy);
     }
     case BD_OP_BROADCAST: return broadcast_gradient(graph, &shape, dy);

@@ -21,14 +21,9 @@ static bool check_rank(bd_graph *graph, bd_op op, bd_tensor x, int least)
     return graph->status == BD_OK;
 }
 
-static bd_tensor constant_like(bd_graph *graph, bd_tensor x, double value)
-{
-    return bd_constant(graph, bd_tensor_shape(graph, x), value);
-}
-
 static bd_tensor scale(bd_graph *graph, bd_tensor x, double factor)
 {
-    return bd_mul(graph, x, constant_like(graph, x, factor));
+    return bd_mul(graph, x, bd_constant_like(graph, x, factor));
 }
 
 static bd_tensor broadcast_like(bd_graph *graph, bd_tensor x, bd_tensor like)
@@ -228,8 +223,8 @@ static bd_tensor recomputed(bd_graph *graph, bd_tensor x)
 /* 1 / sqrt(variance + epsilon) */
 static bd_tensor inverse_deviation(bd_graph *graph, bd_tensor variance, float epsilon)
 {
-    bd_tensor deviation = bd_sqrt(graph, bd_add(graph, variance, constant_like(graph, variance, epsilon)));
-    return bd_div(graph, constant_like(graph, deviation, 1), deviation);
+    bd_tensor deviation = bd_sqrt(graph, bd_add(graph, variance, bd_constant_like(graph, variance, epsilon)));
+    return bd_div(graph, bd_constant_like(graph, deviation, 1), deviation);
 }
 
 /* running += (batch - running) * (1 - momentum) */
@@ -338,16 +333,16 @@ bd_tensor bd_dropout(bd_graph *graph, bd_tensor x, float rate, bool training)
         return x;
     const double keep = 1 - (double)rate;
     const bd_role role = bd_set_role(graph, BD_ROLE_FIXED);
-    bd_tensor uniform = bd_random(graph, bd_tensor_shape(graph, x)), bound = constant_like(graph, x, keep);
+    bd_tensor uniform = bd_random(graph, bd_tensor_shape(graph, x)), bound = bd_constant_like(graph, x, keep);
     bd_set_role(graph, role);
     bd_tensor mask = bd_less(graph, uniform, bound);
-    return bd_select(graph, mask, scale(graph, x, 1 / keep), constant_like(graph, x, 0));
+    return bd_select(graph, mask, scale(graph, x, 1 / keep), bd_constant_like(graph, x, 0));
 }
 
 bd_tensor bd_gelu(bd_graph *graph, bd_tensor x)
 {
     bd_tensor tail = bd_erf(graph, scale(graph, x, 0.70710678118654752440));
-    return bd_mul(graph, scale(graph, x, 0.5), bd_add(graph, constant_like(graph, tail, 1), tail));
+    return bd_mul(graph, scale(graph, x, 0.5), bd_add(graph, bd_constant_like(graph, tail, 1), tail));
 }
 
 bd_tensor bd_flatten(bd_graph *graph, bd_tensor x)

@@ -23,11 +23,6 @@ static bd_tensor turn_back(bd_graph *graph, bd_tensor x)
                       BD_SHAPE(shape.dim[0], shape.dim[2], shape.dim[1] * shape.dim[3]));
 }
 
-static bd_tensor constant_like(bd_graph *graph, bd_tensor x, double value)
-{
-    return bd_constant(graph, bd_tensor_shape(graph, x), value);
-}
-
 static bd_tensor widen(bd_graph *graph, bd_tensor row, bd_tensor like)
 {
     return bd_broadcast(graph, row, bd_tensor_shape(graph, like));
@@ -38,7 +33,7 @@ static bd_tensor make_scores(bd_graph *graph, bd_tensor qkv, int64_t heads, bool
 {
     bd_tensor queries = take(graph, qkv, heads, 0);
     const double scale = 1 / sqrt((double)bd_tensor_shape(graph, queries).dim[3]);
-    queries = bd_mul(graph, queries, constant_like(graph, queries, scale));
+    queries = bd_mul(graph, queries, bd_constant_like(graph, queries, scale));
     bd_tensor scores = bd_matmul(graph, queries, take(graph, qkv, heads, 1), false, true);
     const bd_shape shape = bd_tensor_shape(graph, scores);
     if (causal)
@@ -82,7 +77,7 @@ bd_tensor bd_compose_attention_grad(bd_graph *graph, const bd_composed_attention
     const bd_tensor dp = bd_matmul(graph, slopes, take(graph, qkv, heads, 2), false, true);
     const bd_tensor mean = bd_sum(graph, bd_mul(graph, weights, dp), 3, 1, true);
     bd_tensor ds = bd_mul(graph, weights, bd_sub(graph, dp, widen(graph, mean, dp)));
-    ds = bd_mul(graph, ds, constant_like(graph, ds, 1 / sqrt((double)depth)));
+    ds = bd_mul(graph, ds, bd_constant_like(graph, ds, 1 / sqrt((double)depth)));
     const bd_tensor dq = bd_matmul(graph, ds, take(graph, qkv, heads, 1), false, false);
     const bd_tensor dk = bd_matmul(graph, ds, take(graph, qkv, heads, 0), true, false);
     const bd_tensor dv = bd_matmul(graph, weights, slopes, true, false);

@@ -70,12 +70,8 @@ static ball dot(const bench_check *check, const double *x, const double *y, int6
     return total(&sum, count, check);
 }
 
-/* What is between the products is made in F32; matrix units take halves, to which weights and slopes are rounded before. */
+/* What is between the products is made in F32. */
 static const double single = 0x1p-24;
-static double halved(const bench_check *check)
-{
-    return check->value == BD_F16 ? 0x1p-11 : 0;
-}
 
 /* The weights of a row, and the logarithm of its sum of powers. The largest score and the sum are kept up to date block by block, each
  * of which may take the sums so far by another power. */
@@ -97,7 +93,7 @@ static ball make_weights(const bench_check *check, const attention *a, int64_t h
         sum += exp(weights[j].value - largest);
     for (int64_t j = 0; j < a->length; j++) {
         weights[j].value = exp(weights[j].value - largest) / sum;
-        weights[j].error = weights[j].value * (relative + halved(check)) + halved(check) * 0x1p-13;
+        weights[j].error = weights[j].value * relative;
     }
     return (ball){ largest + log(sum), worst + relative + 8 * single * (fabs(largest) + log(sum) + 1) };
 }
@@ -147,8 +143,7 @@ static void make_row(const bench_check *check, const attention *a, int64_t head,
         const double difference = slope.value - taken.value, error = slope.error + taken.error;
         gradients[j].value = weights[j].value * difference;
         gradients[j].error = weights[j].value * error + weights[j].error * (fabs(difference) + error);
-        gradients[j].error +=
-            (2 * single + halved(check)) * (fabs(gradients[j].value) + gradients[j].error) + halved(check) * 0x1p-13;
+        gradients[j].error += 2 * single * (fabs(gradients[j].value) + gradients[j].error);
     }
 }
 

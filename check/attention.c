@@ -31,19 +31,16 @@ static attention_errors errors_of(format_set f, const attention_shape *s)
      * score; each block may take the sums so far by another one. */
     const double power = 6 * u + 2 * s->most * u;
     const double total = expm1(2 * score) + (t + 1) * (2 * power + u) + gamma_of(t, BD_F32);
-    /* Matrix units take weights and slopes as halves. */
-    const double halved = f.value == BD_F16 ? format_roundoff(BD_F16) : 0;
     const double sums = gamma_of(3 * t, f.accumulator);
     attention_errors e;
-    e.result = (1 + expm1(2 * score) + power) * (1 + total) * (1 + 3 * u) * (1 + halved) * (1 + sums) - 1 +
-               t * halved * 0x1p-13;
+    e.result = (1 + expm1(2 * score) + power) * (1 + total) * (1 + 3 * u) * (1 + sums) - 1;
     e.sum = score + total + 6 * u * (1 + log(t)) + u * (s->most + log(t));
     /* Backward: from the sums as they are stored, on both sides, and results as they are stored. */
     const double stored_sum = e.sum + 2 * format_roundoff(f.accumulator) * (s->most + log(t) + e.sum);
-    const double weight = expm1(score + stored_sum + 2 * u * (2 * s->most + log(t))) + 6 * u + halved;
+    const double weight = expm1(score + stored_sum + 2 * u * (2 * s->most + log(t))) + 6 * u;
     const double mean = d * (e.result + 2 * out) + gamma_of(2 * d, BD_F32) * d;
-    const double slope = 2 * d * (weight + halved + 4 * u) + (1 + weight) * (mean + gamma_of(2 * d, f.accumulator) * d);
-    const double row = slope + sums * (2 * d + slope) + 2 * d * t * halved * 0x1p-13;
+    const double slope = 2 * d * (weight + 4 * u) + (1 + weight) * (mean + gamma_of(2 * d, f.accumulator) * d);
+    const double row = slope + sums * (2 * d + slope);
     /* The weights of a row sum to 1; of a key's column each is at most e^(2 most) over what the row sees. */
     double column = 0;
     for (int64_t i = 0; i < s->tokens; i++)
@@ -51,7 +48,7 @@ static attention_errors errors_of(format_set f, const attention_shape *s)
     const double largest = sqrt(s->most / sqrt(d)); /* of queries and keys */
     e.query = row * largest / sqrt(d) * (1 + 8 * u);
     e.key = e.query * column;
-    e.value = (weight + sums * (1 + weight) + t * halved * 0x1p-13) * column;
+    e.value = (weight + sums * (1 + weight)) * column;
     return e;
 }
 

@@ -115,7 +115,8 @@ BD_API bd_tensor bd_scatter_add(bd_graph *graph, bd_tensor values, bd_tensor ind
 BD_API bd_tensor bd_sum(bd_graph *graph, bd_tensor x, int first, int count, bool keep);
 BD_API bd_tensor bd_maximum(bd_graph *graph, bd_tensor x, int first, int count, bool keep); /* NaN if any is */
 /* Mean, and sum of squared deviations from it (n times the variance), together one pass over x: summed in F32 from a value of x,
- * so that nothing cancels where the mean is far from 0, and nothing overflows. Of no elements both are 0. */
+ * so that nothing cancels where the mean is far from 0, and nothing overflows (shifted data: Chan, Golub and LeVeque, "Algorithms
+ * for Computing the Sample Variance", The American Statistician 37, 1983). Of no elements both are 0. */
 BD_API bd_tensor bd_mean(bd_graph *graph, bd_tensor x, int first, int count, bool keep);
 BD_API bd_tensor bd_deviations(bd_graph *graph, bd_tensor x, int first, int count, bool keep);
 /* The index of the first largest, as a value; the axis goes. */
@@ -127,8 +128,8 @@ BD_API bd_tensor bd_matmul(bd_graph *graph, bd_tensor a, bd_tensor b, bool trans
 
 /* Self-attention (Vaswani et al., arXiv:1706.03762): qkv [n, tokens, 3 * heads * key], of each token the queries of all heads, then
  * keys, then values, gives softmax(q k' / sqrt(key)) v of each head as [n, tokens, heads * key]. Causal: a token sees none behind it.
- * One operation and one rounding: sums of products are made in the accumulators' format, all else between in F32 (matrix units
- * multiply halves, to which the weights are then rounded first); the scores are stored nowhere. */
+ * One operation and one rounding: sums of products are made in the accumulators' format, all else between in F32. On GPUs the scores
+ * are stored nowhere (FlashAttention: Dao et al., arXiv:2205.14135; Dao, arXiv:2307.08691). */
 BD_API bd_tensor bd_self_attention(bd_graph *graph, bd_tensor qkv, int64_t heads, bool causal);
 
 typedef struct bd_window { /* of a convolution or a pooling; height first */

@@ -149,8 +149,10 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void binade(BD_ARGUM
     const uint group = (uint)(get_group_id(1) * get_num_groups(0) + get_group_id(0)), item = (uint)get_local_id(0);
     if (group >= TILES_M * TILES_N * BATCH * CHUNKS)
         return;
-    const uint n0 = group % TILES_N * TILE_N, m0 = group / TILES_N % TILES_M * TILE_M, part = group / (TILES_N * TILES_M);
-    const uint z = part % BATCH, begin = part / BATCH * CHUNK, last = min(begin + CHUNK, K);
+    const uint n0 = group % TILES_N * TILE_N, m0 = group / TILES_N % TILES_M * TILE_M;
+    const uint part = BATCH * CHUNKS == 1u ? 0u : group / (TILES_N * TILES_M), z = part % BATCH;
+    /* Of a whole sum the compiler is to know how many steps it has. */
+    const uint begin = CHUNKS == 1u ? 0u : part / BATCH * CHUNK, last = CHUNKS == 1u ? K : min(begin + CHUNK, K);
     const uint warp = item / LANES, lane = item % LANES, warp_m = warp / WARPS_N * WARP_M, warp_n = warp % WARPS_N * WARP_N;
     const uint steps = last > begin ? CEIL(last - begin, TILE_K) : 0u;
 #if WARPGROUP

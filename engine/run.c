@@ -14,12 +14,13 @@
 enum {
     IN_FLIGHT = 3,   /* intervals: one computing, one to follow without a pause, one that the host prepares */
     MOST_GROWTH = 4, /* of an interval over the one before it, until it takes TARGET_SECONDS */
+    BITES = 16,      /* an interval is enqueued in: between them the host sees when earlier intervals end */
 };
 static const double TARGET_SECONDS = 0.25; /* of an interval: a progress bar that moves, yet few reads */
 
 typedef struct interval {
     int64_t steps;
-    double enqueued; /* when */
+    double enqueued, finished; /* when; 0 as long as the host has not seen it */
     uint32_t control[BD_CONTROL_BYTES / 4];
     bd_event *read, *cleared;
 } interval;
@@ -185,6 +186,18 @@ static void forget(bd_device *device, bd_event **event)
     *event = NULL;
 }
 
+/* Writes down which intervals have ended: a driver whose queue is full keeps the host in the next one's enqueueing for as long as
+ * that one takes, so that the time of retiring would say nothing. */
+static void notice_finished(run *r)
+{
+    bd_device *device = r->trainer->device;
+    for (int i = 0; i < r->in_flight; i++) {
+        interval *earlier = &r->ring[(r->oldest + i) % IN_FLIGHT];
+        if (earlier->finished == 0 && earlier->cleared && device->backend->event_done(device, earlier->cleared))
+            earlier->finished = bd_seconds();
+    }
+}
+
 /* Enqueues `steps` steps of an epoch from the run's step number `step` on, the reading of the control block after them, and a
  * new start of its sums. */
 static bd_status enqueue(run *r, int64_t step, int64_t steps, bd_error *error)
@@ -194,15 +207,18 @@ static bd_status enqueue(run *r, int64_t step, int64_t steps, bd_error *error)
     bd_trainer *trainer = r->trainer;
     interval *next = &r->ring[(r->oldest + r->in_flight) % IN_FLIGHT];
     next->enqueued = bd_seconds();
+    next->finished = 0;
     next->steps = steps;
+    const int64_t bite = (steps + BITES - 1) / BITES;
     bd_status status = BD_OK;
     for (int64_t left = steps; left > 0 && !status;) {
-        int64_t ready = left, position = step % trainer->steps_per_epoch * trainer->params.batch;
+        int64_t ready = left < bite ? left : bite, position = step % trainer->steps_per_epoch * trainer->params.batch;
         status = bd_trainer_prepare_rates(trainer, step, &ready, error);
         if (!status)
             status = bd_feed_prepare(trainer->train.feed, position, &ready, error);
         if (!status)
             status = bd_program_run(trainer->train.program, (uint32_t)ready, error);
+        notice_finished(r);
         left -= ready;
         step += ready;
     }
@@ -248,7 +264,8 @@ static bd_status retire(run *r, bd_error *error)
     r->in_flight--;
     if (status)
         return status;
-    double time = bd_seconds(), seconds = time - fmax(oldest->enqueued, r->retired);
+    const double time = oldest->finished > 0 ? oldest->finished : bd_seconds();
+    const double seconds = time - fmax(oldest->enqueued, r->retired);
     r->retired = time;
     const uint32_t *control = oldest->control;
     memcpy(trainer->state.control, control, sizeof oldest->control);

@@ -70,8 +70,10 @@ void main()
     const uint group = gl_WorkGroupID.y * gl_NumWorkGroups.x + gl_WorkGroupID.x, item = gl_LocalInvocationID.x;
     if (group >= TILES_M * TILES_N * BATCH * CHUNKS)
         return;
-    const uint n0 = group % TILES_N * TILE_N, m0 = group / TILES_N % TILES_M * TILE_M, part = group / (TILES_N * TILES_M);
-    const uint z = part % BATCH, begin = part / BATCH * CHUNK, last = min(begin + CHUNK, K);
+    const uint n0 = group % TILES_N * TILE_N, m0 = group / TILES_N % TILES_M * TILE_M;
+    const uint part = BATCH * CHUNKS == 1u ? 0u : group / (TILES_N * TILES_M), z = part % BATCH;
+    // Of a whole sum the compiler is to know how many steps it has.
+    const uint begin = CHUNKS == 1u ? 0u : part / BATCH * CHUNK, last = CHUNKS == 1u ? K : min(begin + CHUNK, K);
     const uint warp = gl_SubgroupID, warp_m = warp / WARPS_N * WARP_M, warp_n = warp % WARPS_N * WARP_N;
     KEEP_A
     KEEP_B

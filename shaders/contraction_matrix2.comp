@@ -186,8 +186,10 @@ void main()
     const uint group = gl_WorkGroupID.y * gl_NumWorkGroups.x + gl_WorkGroupID.x, item = gl_LocalInvocationID.x;
     if (group >= COUNT_M * TILES_N * BATCH * CHUNKS)
         return;
-    const uint n0 = group % TILES_N * TILE_N, m0 = group / TILES_N % COUNT_M * TILE_M, part = group / (TILES_N * COUNT_M);
-    const uint z = part % BATCH, begin = part / BATCH * PART, last = min(begin + PART, K);
+    const uint n0 = group % TILES_N * TILE_N, m0 = group / TILES_N % COUNT_M * TILE_M;
+    const uint part = BATCH * CHUNKS == 1u ? 0u : group / (TILES_N * COUNT_M), z = part % BATCH;
+    // Of a whole sum the compiler is to know how many steps it has.
+    const uint begin = CHUNKS == 1u ? 0u : part / BATCH * PART, last = CHUNKS == 1u ? K : min(begin + PART, K);
     coopmat<float, SCOPE, TILE_M, TILE_N, gl_MatrixUseAccumulator> sum =
         coopmat<float, SCOPE, TILE_M, TILE_N, gl_MatrixUseAccumulator>(0.0f);
     KEEP_TENSOR_A

@@ -321,6 +321,7 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void binade(BD_ARGUM
 #endif
     barrier(CLK_LOCAL_MEM_FENCE);
 
+#define WHOLE (M % TILE_M == 0u && N % TILE_N == 0u)
 #if WARPGROUP
 #define SUM(r, j, e) sum[4u * (j) + (e)]
 #else
@@ -338,9 +339,11 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void binade(BD_ARGUM
             sums[at + 8u * WARP_N + 1u] = SUM(r, j, 3);
         }
         asm volatile("bar.warp.sync 0xffffffff;" : : : "memory");
-        for (uint e = lane; e < 16u * WARP_N; e += LANES) {
+#pragma unroll 16
+        for (uint i = 0u; i < 16u * WARP_N / LANES; i++) { /* what a fused load reads is on its way for many at once */
+            const uint e = lane + i * LANES;
             const uint m = m0 + warp_m + r * 16u + e / WARP_N, n = n0 + warp_n + e % WARP_N;
-            if (m < M && n < N)
+            if (WHOLE || (m < M && n < N))
                 STORE_C(part * M + m, n, sums[e]);
         }
         asm volatile("bar.warp.sync 0xffffffff;" : : : "memory");

@@ -31,7 +31,6 @@ typedef struct bd_tile {
     uint32_t m, n, k;        /* of a work-group */
     uint32_t item_m, item_n; /* of a work-item's registers; for matrix units: of a subgroup's */
     uint32_t images, rows;   /* convolutions: of a work-group */
-    bool panels;             /* BD_TILE_MATRIX2: pixels of a convolution come through panels wherever they lie */
 } bd_tile;
 
 /* Every way to do a contraction, which `binade check` tests one by one: the tiles of BD_TILE_GROUP, the other kinds of tiles, and

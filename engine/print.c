@@ -117,11 +117,32 @@ void bd_print_control(bd_printer *printer)
     bd_text_append_raw(bd_emitter_text(printer->emitter), rule, sizeof rule - 1);
 }
 
+/* The variable in whose memory a variable lies; BD_NONE for another tensor, which has its own. */
+static bd_tensor memory_of(const bd_graph *graph, bd_tensor tensor)
+{
+    const bd_node *node = &graph->nodes[tensor];
+    if (node->op != BD_OP_VARIABLE)
+        return BD_NONE;
+    return node->attr.variable.base == BD_NONE ? tensor : node->attr.variable.base;
+}
+
+/* Whether nothing writes what the kernel reads here: then the compiler may load it ahead of stores. */
+static bool is_constant(const bd_printer *printer, const bd_operand *operand)
+{
+    const bd_graph *graph = printer->plan->graph;
+    const bd_kernel *kernel = printer->kernel;
+    const bd_tensor memory = memory_of(graph, operand->node);
+    for (int i = 0; i < kernel->operand_count && memory != BD_NONE; i++)
+        if (kernel->operands[i].written && memory_of(graph, kernel->operands[i].node) == memory)
+            return false;
+    return !operand->written;
+}
+
 /* An operand in parts: functions that find the part of an element. Only GLSL needs it: OpenCL's largest buffer is seen
  * whole. */
-static void declare_parts(const bd_operand *operand, const char *format, int number, int binding, bd_text *declarations)
+static void declare_parts(const bd_operand *operand, const char *access, const char *format, int number, int binding,
+                          bd_text *declarations)
 {
-    const char *const access = operand->written ? "" : "readonly ";
     for (uint32_t part = 0; part < operand->parts; part++)
         bd_text_append(declarations, "layout(set = 0, binding = %d) %sbuffer Buffer%d_%u { BD_TYPE_%s b%d_%u[]; };\n",
                        binding + (int)part, access, number, part, format, number, part);
@@ -149,11 +170,12 @@ static void declare_buffers(const bd_printer *printer, bd_text *declarations)
     for (int i = 0; i < printer->kernel->operand_count; i++) {
         const bd_operand *operand = &printer->kernel->operands[i];
         const char *format = bd_format_name(graph->nodes[operand->node].format);
+        const char *access = is_constant(printer, operand) ? "restrict readonly " : operand->written ? "" : "readonly ";
         if (operand->parts > 1)
-            declare_parts(operand, format, i, binding, declarations);
+            declare_parts(operand, access, format, i, binding, declarations);
         else if (operand->parts == 1)
             bd_text_append(declarations, "layout(set = 0, binding = %d) %sbuffer Buffer%d { BD_TYPE_%s b%d[]; };\n",
-                           binding, operand->written ? "" : "readonly ", i, format, i);
+                           binding, access, i, format, i);
         binding += (int)operand->parts;
         if (operand->access != BD_ACCESS_BUFFER)
             bd_text_append(declarations, "layout(set = 0, binding = %d) uniform BD_TEXELS_%s t%d;\n", binding++, format,
@@ -168,8 +190,9 @@ static void declare_arguments(const bd_printer *printer, bd_text *macros)
     const bd_kernel *kernel = printer->kernel;
     bd_text_append(macros, "#define BD_ARGUMENTS ");
     for (int i = 0; i < kernel->operand_count; i++)
-        bd_text_append(macros, "__global %sBD_TYPE_%s *p%d, ", kernel->operands[i].written ? "" : "const ",
-                       bd_format_name(printer->plan->graph->nodes[kernel->operands[i].node].format), i);
+        bd_text_append(macros, "__global %sBD_TYPE_%s *%sp%d, ", kernel->operands[i].written ? "" : "const ",
+                       bd_format_name(printer->plan->graph->nodes[kernel->operands[i].node].format),
+                       is_constant(printer, &kernel->operands[i]) ? "restrict " : "", i);
     for (int i = 0; i < kernel->operand_count; i++)
         bd_text_append(macros, "%sconst ulong o%d", i ? ", " : "", i);
     bd_text_append(macros, "\n#define BD_BUFFERS ");

@@ -34,9 +34,6 @@ void bd_print_operands(bd_printer *printer);
 /* The binding of an operand's buffer. */
 int bd_print_binding(const bd_kernel *kernel, int number);
 
-/* Sizes of a convolution. The data gradient is the convolution of dy, spread by the stride, with the window turned round. */
-void bd_print_images(bd_printer *printer);
-
 /* Evaluates and stores every node of the kernel in `space` that is an operand, at `index`. */
 void bd_print_stores(bd_printer *printer, bd_space space, const char *index);
 /* Whether there is one. */

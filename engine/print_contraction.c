@@ -11,7 +11,8 @@ static int unroll(int64_t length)
     return copies;
 }
 
-void bd_print_images(bd_printer *printer)
+/* Sizes of a convolution. The data gradient is the convolution of dy, spread by the stride, with the window turned round. */
+static void print_images(bd_printer *printer)
 {
     const bd_graph *graph = printer->plan->graph;
     const bd_node *node = &graph->nodes[printer->kernel->anchor];
@@ -40,7 +41,7 @@ static void print_copied_images(bd_printer *printer)
     const bd_graph *graph = printer->plan->graph;
     const bd_node *node = &graph->nodes[printer->kernel->anchor];
     const bd_tile *tile = &printer->kernel->tile;
-    bd_print_images(printer);
+    print_images(printer);
     bd_text_append(&printer->macros, "#define TILE_IMAGES %uu\n#define TILE_ROWS %uu\n#define UNROLL %d\n",
                    tile->images, tile->rows,
                    unroll(tile->kind == BD_TILE_VECTOR_CONV

@@ -70,16 +70,11 @@ static void print_joined(bd_printer *printer)
     printer->skeleton = "contraction_matrix2";
     bd_text_append(&printer->macros, "#define ITEMS %uu\n#define SCOPE %s\n", kernel->local[0],
                    printer->target->joined.workgroup ? "gl_ScopeWorkgroup" : "gl_ScopeSubgroup");
-    bd_text_append(&printer->macros, "#define ROWS %d\n#define PIXELS %d\n#define TAPS %d\n", BD_MATRIX_ROWS,
-                   BD_MATRIX_PIXELS, BD_MATRIX_TAPS);
-    if (graph->nodes[kernel->anchor].op != BD_OP_MATMUL)
-        bd_print_images(printer);
     for (int side = 0; side < 2; side++) {
-        const bd_matrix_source source =
-            bd_matrix_source_of(graph, kernel->anchor, kernel, printer->target, &kernel->tile, side);
-        bd_text_append(&printer->macros, "#define %c_TENSOR %d\n", "AB"[side], source);
+        const bool in_rows = bd_matrix_lies_in_rows(graph, kernel->anchor, kernel, printer->target, side);
+        bd_text_append(&printer->macros, "#define %c_TENSOR %d\n", "AB"[side], in_rows);
         const bd_tensor input = bd_stored_operand(graph, graph->nodes[kernel->anchor].inputs[side]);
-        if (source != BD_MATRIX_PANELS)
+        if (in_rows)
             bd_text_append(&printer->macros, "#define %c_BUFFER b%d\n", "AB"[side], bd_kernel_operand(kernel, input));
     }
 }

@@ -299,7 +299,7 @@ void bd_group_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *ta
         kernel->local[0] *= target->matrix.lanes;
     bd_spread_groups(
         target, kernel,
-        (uint64_t)(c.batch * chunks * bd_matrix_tiles_m(plan, kernel, target) * ceil_divide(c.n, tile->n)));
+        (uint64_t)(c.batch * chunks * ceil_divide(c.m, tile->m) * ceil_divide(c.n, tile->n)));
 }
 
 bool bd_contraction_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *target)

@@ -32,7 +32,7 @@ bool bd_variant_allowed(const bd_target *target, const bd_node *contraction, bd_
  * unmeasured first; returns how many. `kernel` is the contraction's, or NULL while nothing is fused yet. */
 enum {
     BD_PLAIN_TILES = BD_VARIANT_GROUP_4X4 + 1,
-    BD_MATRIX_TILES = 96,
+    BD_MATRIX_TILES = 48,
     BD_GROUP_TILES = BD_PLAIN_TILES + BD_MATRIX_TILES
 };
 int bd_group_tiles(const bd_graph *graph, bd_tensor node, const bd_kernel *kernel, const bd_target *target,
@@ -40,18 +40,10 @@ int bd_group_tiles(const bd_graph *graph, bd_tensor node, const bd_kernel *kerne
 /* Those by matrix units, the best guess first; 0 where the device's matrix units cannot do this contraction. */
 int bd_matrix_tiles(const bd_graph *graph, bd_tensor node, const bd_kernel *kernel, const bd_target *target,
                     bd_tile tiles[BD_MATRIX_TILES]);
-/* How tiles of BD_TILE_MATRIX2 get at a contraction's operand A (`side` 0) or B (1): through panels in shared memory, or, where it is
- * halves in one buffer that nothing was fused to, as it lies there. */
-typedef enum bd_matrix_source {
-    BD_MATRIX_PANELS,
-    BD_MATRIX_ROWS,   /* [batch][outer][inner] */
-    BD_MATRIX_PIXELS, /* a convolution's input, [image][row][column][channel], a tap at a time */
-    BD_MATRIX_TAPS,   /* the weight of a data gradient, [tap][n][channel] */
-} bd_matrix_source;
-bd_matrix_source bd_matrix_source_of(const bd_graph *graph, bd_tensor contraction, const bd_kernel *kernel,
-                                     const bd_target *target, const bd_tile *tile, int side);
-/* Tiles along m. */
-int64_t bd_matrix_tiles_m(const bd_plan *plan, const bd_kernel *kernel, const bd_target *target);
+/* Whether tiles of BD_TILE_MATRIX2 load a contraction's operand A (`side` 0) or B (1) as it lies in memory: halves in one buffer,
+ * [batch][outer][inner], that nothing was fused to. Else it comes through panels in shared memory. */
+bool bd_matrix_lies_in_rows(const bd_graph *graph, bd_tensor contraction, const bd_kernel *kernel, const bd_target *target,
+                            int side);
 /* BD_TILE_MATRIX, BD_TILE_WARPGROUP or BD_TILE_MATRIX2. */
 bool bd_tile_uses_matrix_units(const bd_tile *tile);
 /* Into how many parts the sum is cut so that matrix units have enough to do, with a tile that suits the size of the result. */

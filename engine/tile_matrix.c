@@ -6,6 +6,8 @@
 
 /* Work-groups that a processor should have to choose from. */
 #define GROUPS_TOGETHER 2
+/* Above every cost: such a tile comes after the others, and only a measurement chooses it. */
+#define NOT_GUESSED 1e30
 
 static int64_t ceil_divide(int64_t a, int64_t b)
 {
@@ -53,60 +55,20 @@ static int64_t smaller(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-/* Images, rows and columns of the output of a convolution that together are `count` pixels or, at their ends, fewer: whole rows where
- * they fit, then whole images. They follow each other in memory. */
-typedef struct pixel_box {
-    int64_t images, rows, columns;
-    int64_t boxes;
-    bool whole; /* no box is partly outside */
-} pixel_box;
-
-static pixel_box box_of(const bd_graph *graph, const bd_node *node, int64_t count)
-{
-    const bd_shape *out = node->op == BD_OP_CONV2D_WEIGHT ? &graph->nodes[node->inputs[1]].shape : &node->shape;
-    pixel_box box = { .columns = smaller(out->dim[2], count) };
-    box.rows = smaller(out->dim[1], count / box.columns);
-    box.images = smaller(out->dim[0], count / (box.columns * box.rows));
-    box.boxes = ceil_divide(out->dim[0], box.images) * ceil_divide(out->dim[1], box.rows) *
-                ceil_divide(out->dim[2], box.columns);
-    box.whole = box.images * box.rows * box.columns == count && out->dim[0] % box.images == 0 &&
-                out->dim[1] % box.rows == 0 && out->dim[2] % box.columns == 0;
-    return box;
-}
-
-/* Whether what a tile needs of A at a time is a box of pixels at one tap, for some of the channels. */
-static bool has_boxes(const bd_graph *graph, const bd_node *node, const bd_tile *tile)
-{
-    const bd_shape *in = &graph->nodes[node->inputs[0]].shape;
-    const bd_window *w = &node->attr.window;
-    bool has = in->dim[3] % 8 == 0;
-    for (int d = 0; d < 2;
-         d++) /* every stride-th pixel is a tensor with a longer stride; the data gradient has gaps instead */
-        has &= w->stride[d] == 1 || (node->op != BD_OP_CONV2D_DATA && in->dim[1 + d] % w->stride[d] == 0);
-    return has && (node->op == BD_OP_CONV2D_WEIGHT ? in->dim[3] % tile->m == 0 && box_of(graph, node, tile->k).whole
-                                                   : in->dim[3] % tile->k == 0);
-}
-
-bd_matrix_source bd_matrix_source_of(const bd_graph *graph, bd_tensor contraction, const bd_kernel *kernel,
-                                     const bd_target *target, const bd_tile *tile, int side)
+bool bd_matrix_lies_in_rows(const bd_graph *graph, bd_tensor contraction, const bd_kernel *kernel, const bd_target *target,
+                            int side)
 {
     const bd_node *node = &graph->nodes[contraction];
     const bd_window *w = &node->attr.window;
-    bd_tensor input = node->inputs[side];
-    input = bd_stored_operand(graph, input);
+    const bd_tensor input = bd_stored_operand(graph, node->inputs[side]);
     const uint64_t bytes = (uint64_t)bd_shape_elements(&graph->nodes[input].shape) * sizeof(uint16_t);
-    if (!target->joined.tensors || graph->nodes[input].format != BD_F16 ||
-        (kernel && bd_kernel_operand(kernel, input) < 0) ||
-        (target->limits.max_binding_bytes && bytes > target->limits.max_binding_bytes))
-        return BD_MATRIX_PANELS;
     /* A window of one tap at every pixel reads its operands as they lie. */
     const bool one_tap = node->op != BD_OP_MATMUL && w->size[0] * w->size[1] == 1 && w->stride[0] * w->stride[1] == 1 &&
                          !w->pad[0][0] && !w->pad[0][1] && !w->pad[1][0] && !w->pad[1][1];
-    if (node->op == BD_OP_MATMUL || one_tap || (side == 1 && node->op != BD_OP_CONV2D_DATA))
-        return BD_MATRIX_ROWS;
-    if (side == 1)
-        return graph->nodes[node->inputs[0]].shape.dim[3] % tile->k == 0 ? BD_MATRIX_TAPS : BD_MATRIX_PANELS;
-    return !tile->panels && has_boxes(graph, node, tile) ? BD_MATRIX_PIXELS : BD_MATRIX_PANELS;
+    return target->joined.tensors && graph->nodes[input].format == BD_F16 &&
+           (!kernel || bd_kernel_operand(kernel, input) >= 0) &&
+           (!target->limits.max_binding_bytes || bytes <= target->limits.max_binding_bytes) &&
+           (node->op == BD_OP_MATMUL || one_tap || (side == 1 && node->op != BD_OP_CONV2D_DATA));
 }
 
 /* Invocations store the sums that they hold, and the driver may let two hold the same: nothing that is read may be written. */
@@ -139,23 +101,12 @@ static bool fits_grain(const bd_tile *tile, const bd_target *target, uint32_t pa
 #define FRAGMENTS(...) TILE_OF(BD_TILE_MATRIX, __VA_ARGS__)
 #define WARPGROUP(M, N) TILE_OF(BD_TILE_WARPGROUP, M, N, 64, 16, N)
 static const bd_tile all_tiles[] = {
-    JOINED(256, 256, 32, 64, 64),
-    JOINED(256, 256, 32, 64, 128),
-    JOINED(128, 256, 32, 64, 64),
-    JOINED(128, 256, 64, 64, 128),
-    JOINED(128, 128, 64, 64, 64),
-    JOINED(128, 128, 128, 64, 32),
-    JOINED(128, 256, 64, 64, 64),
-    JOINED(256, 128, 64, 64, 64),
+    JOINED(128, 128, 64, 64, 64), /* larger ones were slower on an H100 */
     JOINED(128, 128, 64, 64, 32),
-    JOINED(128, 128, 32, 64, 64),
-    JOINED(256, 64, 32, 64, 32),
     JOINED(128, 64, 64, 32, 64),
     JOINED(64, 128, 64, 64, 32),
     JOINED(64, 64, 64, 32, 32),
-    JOINED(256, 32, 32, 64, 32),
     JOINED(128, 32, 64, 32, 32),
-    JOINED(256, 16, 32, 64, 16),
     JOINED(128, 16, 32, 32, 16),
     JOINED(32, 32, 32, 32, 32),
     JOINED(16, 16, 32, 16, 16),
@@ -185,9 +136,9 @@ static const bd_tile all_tiles[] = {
     FRAGMENTS(16, 16, 32, 16, 16),
 };
 enum { TILES = sizeof all_tiles / sizeof *all_tiles };
-_Static_assert(2 * TILES <= BD_MATRIX_TILES, "room for all of them, and again with panels");
+_Static_assert((int)TILES <= (int)BD_MATRIX_TILES, "room for all of them");
 
-/* Whether a work-group can hold the tile; of those with panels only where without them it is another. */
+/* Whether a work-group can hold the tile. */
 static bool fits(const bd_graph *graph, bd_tensor tensor, const bd_kernel *kernel, const bd_target *target,
                  const bd_tile *tile)
 {
@@ -195,27 +146,34 @@ static bool fits(const bd_graph *graph, bd_tensor tensor, const bd_kernel *kerne
         items(tile, target) > target->limits.max_workgroup_size[0])
         return false;
     if (tile->kind != BD_TILE_MATRIX2)
-        return !tile->panels && fits_fragments(tile, target);
+        return fits_fragments(tile, target);
     uint32_t panels = 0;
     for (int side = 0; side < 2; side++)
-        if (bd_matrix_source_of(graph, tensor, kernel, target, tile, side) == BD_MATRIX_PANELS)
+        if (!bd_matrix_lies_in_rows(graph, tensor, kernel, target, side))
             panels += panel_bytes(side ? tile->n : tile->m, tile->k);
-    bd_tile without = *tile;
-    without.panels = false;
-    return fits_grain(tile, target, panels) &&
-           (!tile->panels || bd_matrix_source_of(graph, tensor, kernel, target, &without, 0) == BD_MATRIX_PIXELS);
+    return fits_grain(tile, target, panels);
 }
 
 /* What a processor takes for its share of the work-groups, for each step of k, in products of mma.sync's rate. The numbers were
  * fitted by hand to times on an H100: mma.sync's to 12 tiles for each of 18 contractions of networks, wgmma's to 12 tiles for each of
- * 4 (docs/benchmarks.md has the best ones). MATRIX2 has no such times yet: it comes after the others of a device, so that only a measurement, which checks results too, can choose it. */
+ * 4, joined matrices' to 18 for each of 15 products (docs/benchmarks.md has the best ones). Two work-groups take the time of one
+ * where each waits for its own loads; asynchronous copies leave no such gap. */
 static double cost(const bd_contraction *c, int64_t chunks, const bd_tile *tile, const bd_target *target)
 {
     const double product = (double)tile->m * tile->n, panels = (double)tile->m + tile->n;
-    const double group = tile->kind == BD_TILE_WARPGROUP ? 0.6 * product + 25 * panels : product + 20 * panels;
+    const double group = tile->kind == BD_TILE_WARPGROUP ? 0.6 * product + 25 * panels
+                         : tile->kind == BD_TILE_MATRIX2 ? 0.75 * product + 8 * panels
+                                                         : product + 20 * panels;
     const double groups = (double)(c->batch * chunks * ceil_divide(c->m, tile->m) * ceil_divide(c->n, tile->n));
     const double share = groups / (target->limits.compute_units ? target->limits.compute_units : 1);
-    return group * (share > 1 ? share : 1) * (tile->kind == BD_TILE_MATRIX2 ? 1e6 : 1);
+    const double turns = target->nvidia ? share : share / 2;
+    return group * (turns > 1 ? turns : 1);
+}
+
+/* Joined matrices are stored slowly: not a guess for short sums. */
+static bool worth_guessing(const bd_contraction *c, int64_t chunks, const bd_tile *tile)
+{
+    return tile->kind != BD_TILE_MATRIX2 || bd_chunk_length(c->k, chunks) >= 512;
 }
 
 int64_t bd_matrix_chunks(const bd_contraction *c, const bd_target *target)
@@ -246,12 +204,12 @@ int bd_matrix_tiles(const bd_graph *graph, bd_tensor tensor, const bd_kernel *ke
     };
     int count = 0;
     double costs[BD_MATRIX_TILES];
-    for (int i = 0; i < 2 * TILES; i++) {
-        bd_tile tile = all_tiles[i % TILES];
-        tile.panels = i >= TILES;
+    for (int i = 0; i < TILES; i++) {
+        const bd_tile tile = all_tiles[i];
         if (!allowed[tile.kind] || !fits(graph, tensor, kernel, target, &tile))
             continue;
-        const double now = cost(&c, node->chunks > 1 ? node->chunks : 1, &tile, target);
+        const int64_t chunks = node->chunks > 1 ? node->chunks : 1;
+        const double now = cost(&c, chunks, &tile, target) + (worth_guessing(&c, chunks, &tile) ? 0 : NOT_GUESSED);
         int place = count++;
         for (; place > 0 && costs[place - 1] > now; place--) {
             costs[place] = costs[place - 1];
@@ -261,14 +219,4 @@ int bd_matrix_tiles(const bd_graph *graph, bd_tensor tensor, const bd_kernel *ke
         tiles[place] = tile;
     }
     return count;
-}
-
-int64_t bd_matrix_tiles_m(const bd_plan *plan, const bd_kernel *kernel, const bd_target *target)
-{
-    const bd_graph *graph = plan->graph;
-    const bd_node *node = &graph->nodes[kernel->anchor];
-    if (kernel->tile.kind == BD_TILE_MATRIX2 && node->op != BD_OP_CONV2D_WEIGHT &&
-        bd_matrix_source_of(graph, kernel->anchor, kernel, target, &kernel->tile, 0) == BD_MATRIX_PIXELS)
-        return box_of(graph, node, kernel->tile.m).boxes;
-    return ceil_divide(bd_contraction_of(graph, kernel->anchor).m, kernel->tile.m);
 }

@@ -24,7 +24,7 @@
 
 /* What is remembered; a library's tile is all zeros. `among_all`: every candidate was measured. */
 typedef struct choice {
-    uint32_t library, kind, m, n, k, item_m, item_n, panels, among_all;
+    uint32_t library, kind, m, n, k, item_m, item_n, among_all;
 } choice;
 
 typedef struct session {
@@ -220,14 +220,13 @@ static void apply(const session *s, bd_kernel *kernel, const choice *chosen)
                               .n = chosen->n,
                               .k = chosen->k,
                               .item_m = chosen->item_m,
-                              .item_n = chosen->item_n,
-                              .panels = chosen->panels };
+                              .item_n = chosen->item_n };
     bd_group_launch(s->plan, kernel, &s->device->target);
 }
 
 static choice choice_of(const bd_tile *tile)
 {
-    return (choice){ 0, tile->kind, tile->m, tile->n, tile->k, tile->item_m, tile->item_n, tile->panels, 0 };
+    return (choice){ 0, tile->kind, tile->m, tile->n, tile->k, tile->item_m, tile->item_n, 0 };
 }
 
 /* Compiles every candidate, so that the device does not idle between their measurements, then times them in rounds, from a warm
@@ -334,7 +333,7 @@ static void best_of_each_kind_first(bd_tile *tiles, int count)
         const bd_tile tile = tiles[i];
         bool known = !bd_tile_uses_matrix_units(&tile);
         for (int j = 0; j < firsts && !known; j++)
-            known = tiles[j].kind == tile.kind && tiles[j].panels == tile.panels;
+            known = tiles[j].kind == tile.kind;
         if (known)
             continue;
         memmove(&tiles[firsts + 1], &tiles[firsts], (size_t)(i - firsts) * sizeof *tiles);

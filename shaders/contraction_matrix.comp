@@ -50,16 +50,18 @@ layout(local_size_x = ITEMS) in;
 #define SHARED (2u * STAGE > WARPS * SUMS ? 2u * STAGE : WARPS * SUMS)
 shared uvec4 panels[SHARED];
 
-// One row of fragments. No loop over the rows: fragments that are chosen by a variable would leave the registers.
+#define WHOLE (M % TILE_M == 0u && N % TILE_N == 0u)
+// One row of fragments, of which what a fused load reads is on its way for many elements at once. No loop over the rows: fragments that are chosen by a variable would leave the registers.
 #define SYNCHRONISE controlBarrier(gl_ScopeSubgroup, gl_ScopeSubgroup, gl_StorageSemanticsShared, gl_SemanticsAcquireRelease);
 #define STORE_ROW(r)                                                                                                   \
     {                                                                                                                  \
         [[unroll]] for (uint j = 0u; j < FRAGMENTS_N; j++)                                                             \
             coopMatStore(sum[r][j], panels, sums + j * MATRIX_N / 4u, WARP_N / 4u, gl_CooperativeMatrixLayoutRowMajor); \
         SYNCHRONISE                                                                                                    \
-        for (uint e = lane; e < MATRIX_M * WARP_N; e += LANES) {                                                       \
+        [[unroll]] for (uint i = 0u; i < MATRIX_M * WARP_N / LANES; i++) {                                             \
+            const uint e = lane + i * LANES;                                                                           \
             const uint m = m0 + warp_m + r * MATRIX_M + e / WARP_N, n = n0 + warp_n + e % WARP_N;                      \
-            if (m < M && n < N)                                                                                        \
+            if (WHOLE || (m < M && n < N))                                                                             \
                 STORE_C(part * M + m, n, uintBitsToFloat(panels[sums + e / 4u][e % 4u]));                              \
         }                                                                                                              \
         SYNCHRONISE                                                                                                    \

@@ -120,12 +120,10 @@ static bd_tensor bench_pool(bd_graph *g, const int64_t *size)
 static const struct {
     const char *name;
     bd_tile_kind kind;
-    bool panels;
-} tile_kinds[] = { { "group", BD_TILE_GROUP, false },
-                   { "matrix", BD_TILE_MATRIX, false },
-                   { "warpgroup", BD_TILE_WARPGROUP, false },
-                   { "matrix2", BD_TILE_MATRIX2, false },
-                   { "matrix2-panels", BD_TILE_MATRIX2, true } };
+} tile_kinds[] = { { "group", BD_TILE_GROUP },
+                   { "matrix", BD_TILE_MATRIX },
+                   { "warpgroup", BD_TILE_WARPGROUP },
+                   { "matrix2", BD_TILE_MATRIX2 } };
 enum { TILE_KINDS = sizeof tile_kinds / sizeof *tile_kinds };
 
 bool read_tile(const char *text, bd_tile *tile)
@@ -136,7 +134,6 @@ bool read_tile(const char *text, bd_tile *tile)
     for (int i = 0; i < TILE_KINDS; i++)
         if (strcmp(tile_kinds[i].name, kind) == 0) {
             tile->kind = tile_kinds[i].kind;
-            tile->panels = tile_kinds[i].panels;
             return tile->m && tile->n && tile->k && tile->item_m && tile->item_n;
         }
     return false;
@@ -147,7 +144,7 @@ static void print_tiles(const bd_plan *plan)
     for (int k = 0; k < plan->kernel_count; k++) {
         const bd_tile *t = &plan->kernels[k].tile;
         for (int i = 0; i < TILE_KINDS && plan->kernels[k].class == BD_KERNEL_CONTRACTION; i++)
-            if (tile_kinds[i].kind == t->kind && tile_kinds[i].panels == t->panels)
+            if (tile_kinds[i].kind == t->kind)
                 printf(" %s:%ux%ux%u:%ux%u", tile_kinds[i].name, t->m, t->n, t->k, t->item_m, t->item_n);
     }
 }

@@ -209,7 +209,7 @@ static bd_status finish_graph(test_case *c, bd_error *error)
 static bool same_tile(const bd_tile *a, const bd_tile *b)
 {
     return a->kind == b->kind && a->m == b->m && a->n == b->n && a->k == b->k && a->item_m == b->item_m &&
-           a->item_n == b->item_n;
+           a->item_n == b->item_n && a->slices == b->slices;
 }
 
 static void force_tile(session *s, bd_plan *plan)

@@ -1,7 +1,10 @@
 /* Contraction for GPUs: a work-group computes TILE_M x TILE_N elements of C through panels of TILE_K steps in local memory;
- * a work-item holds ITEM_M x ITEM_N of them in registers. The next panel is loaded while this one is multiplied. */
+ * a work-item holds ITEM_M x ITEM_N of them in registers. There are two panels of each operand: while one is multiplied the next one
+ * is loaded. SLICES work-items share their elements: each does a part of every panel's steps, and their sums are added at the end.
+ * Operands are loaded and multiplied in pieces: four neighbours. */
 #ifndef BD_ARGUMENTS /* so that the skeleton compiles alone */
 #define BD_ARGUMENTS __global float *b0
+#define BD_BUFFERS b0
 #define BATCH 1u
 #define M 64u
 #define N 64u
@@ -13,15 +16,19 @@
 #define TILE_K 16u
 #define ITEM_M 8u
 #define ITEM_N 8u
+#define SLICES 2u
 #define A_INNER_K 1
 #define A_OCTX(z, o) BD_UINT4(o * K, 0u, 0u, 0u)
 #define A_ICTX(i) BD_UINT4(i, 0u, 0u, 0u)
 #define A_VALID(o, i) true
 #define A_INDEX(o, i) ((o).x + (i).x)
+#define A_FOURS 0
 #define A_GET(x) b0[x]
 #define B_INNER_N 1
 #define B_INDEX(z, k, n) ((k) * N + (n))
+#define B_FOURS 1
 #define B_GET(x) b0[x]
+#define B_GET4(x) BD_LOAD4_f32(b0, x)
 #define ACCUMULATE(sum, a, b) fma(a, b, sum)
 #define STORE_C(row, n, sum) b0[(row) * N + (n)] = sum
 #endif
@@ -29,106 +36,230 @@
 #define CEIL(a, b) (((a) + (b) - 1u) / (b))
 #define ITEMS_M (TILE_M / ITEM_M)
 #define ITEMS_N (TILE_N / ITEM_N)
-#define ITEMS (ITEMS_M * ITEMS_N)
-#define LOADS_A (TILE_M * TILE_K / ITEMS)
-#define LOADS_B (TILE_N * TILE_K / ITEMS)
+#define ITEMS (ITEMS_M * ITEMS_N * SLICES)
 #define TILES_M CEIL(M, TILE_M)
 #define TILES_N CEIL(N, TILE_N)
-/* Rows of a panel are padded so that items that store one column do not all hit the same bank. */
-#define PAD 4u
-/* Where element r of an item's tile lies in the group's: fours side by side, which are loaded together. */
+#define STEPS (TILE_K / SLICES)
+/* Items that run side by side, 32 of them, lie 8 along n and 4 along m, so that they read few pieces. */
+#define LANES_N (ITEMS_N < 8u ? ITEMS_N : 8u)
+#define LANES_M (ITEMS_M < 32u / LANES_N ? ITEMS_M : 32u / LANES_N)
+#define LANES (LANES_M * LANES_N)
+/* Panels are [k][m] and [k][n], in pieces; a line has one more, against bank conflicts. */
+#define A_LINE (TILE_M / 4u + 1u)
+#define B_LINE (TILE_N / 4u + 1u)
+#define B_PANEL (TILE_K * A_LINE)
+#define STAGE (B_PANEL + TILE_K * B_LINE)
+#define SUMS (SLICES > 1u ? TILE_M * TILE_N / 4u : 0u)
+#define SHARED (2u * STAGE > SUMS ? 2u * STAGE : SUMS)
+/* Where element r of an item's tile lies in the group's. */
 #define OF_M(r) (((r) / 4u * ITEMS_M + item_m) * 4u + (r) % 4u)
 #define OF_N(j) (((j) / 4u * ITEMS_N + item_n) * 4u + (j) % 4u)
+#define SUMS_OF(r, j) (((r) * ITEM_N + (j)) / 4u * (ITEMS_M * ITEMS_N) + place)
 
-/* Load `i` of this item, element e of the panel: neighbours in memory go to neighbouring items. */
-#define ELEMENT(i) (item + (i) * ITEMS)
+/* Where load `i` of this item, a piece, begins in the panel: neighbours in memory go to neighbouring items. */
+#define PIECE(i) (item + (i) * ITEMS)
+#define A_PIECES (TILE_M * TILE_K / 4u)
+#define B_PIECES (TILE_N * TILE_K / 4u)
+#define LOADS_A CEIL(A_PIECES, ITEMS)
+#define LOADS_B CEIL(B_PIECES, ITEMS)
+#define HAS_A(i) (A_PIECES % ITEMS == 0u || PIECE(i) < A_PIECES)
+#define HAS_B(i) (B_PIECES % ITEMS == 0u || PIECE(i) < B_PIECES)
 #if A_INNER_K
-#define A_M(e) ((e) / TILE_K)
-#define A_K(e) ((e) % TILE_K)
-#define A_ROW(m) A_OCTX(z, m)
-#define A_COLUMN(k) A_ICTX(k)
-#define A_LOAD(row, column) (A_VALID(row, column) ? A_GET(A_INDEX(row, column)) : 0.0f)
+#define A_M(i) (PIECE(i) / (TILE_K / 4u))
+#define A_K(i) (PIECE(i) % (TILE_K / 4u) * 4u)
+#define A_KEPT(m) A_OCTX(z, min(m, M - 1u))
+#define A_OUTER(k) kept
+#define A_INNER(m, k) A_ICTX(k)
 #else
-#define A_M(e) ((e) % TILE_M)
-#define A_K(e) ((e) / TILE_M)
-#define A_ROW(m) A_ICTX(m)
-#define A_COLUMN(k) A_OCTX(z, k)
-#define A_LOAD(row, column) (A_VALID(column, row) ? A_GET(A_INDEX(column, row)) : 0.0f)
+#define A_M(i) (PIECE(i) % (TILE_M / 4u) * 4u)
+#define A_K(i) (PIECE(i) / (TILE_M / 4u))
+#define A_KEPT(m) A_ICTX(min(m, M - 4u))
+#define A_OUTER(k) A_OCTX(z, k)
+#if A_FOURS
+#define A_INNER(m, k) kept
+#else
+#define A_INNER(m, k) A_ICTX(min(m, M - 1u))
+#endif
 #endif
 #if B_INNER_N
-#define B_N(e) ((e) % TILE_N)
-#define B_K(e) ((e) / TILE_N)
+#define B_N(i) (PIECE(i) % (TILE_N / 4u) * 4u)
+#define B_K(i) (PIECE(i) / (TILE_N / 4u))
+#define B_LAST_N (N - 4u)
 #else
-#define B_N(e) ((e) / TILE_K)
-#define B_K(e) ((e) % TILE_K)
+#define B_N(i) (PIECE(i) / (TILE_K / 4u))
+#define B_K(i) (PIECE(i) % (TILE_K / 4u) * 4u)
+#define B_LAST_N (N - 1u)
 #endif
-#define LOAD_PANELS(first)                                                                                             \
-    for (uint i = 0u; i < LOADS_A; i++) {                                                                              \
-        const uint k = (first) + A_K(ELEMENT(i));                                                                      \
-        const uint4 column = A_COLUMN(k);                                                                              \
-        next_a[i] = 0.0f;                                                                                              \
-        if (k < last)                                                                                                  \
-            next_a[i] = A_LOAD(row[i], column);                                                                        \
-    }                                                                                                                  \
-    for (uint i = 0u; i < LOADS_B; i++) {                                                                              \
-        const uint k = (first) + B_K(ELEMENT(i)), n = min(n0 + B_N(ELEMENT(i)), N - 1u);                               \
-        next_b[i] = 0.0f;                                                                                              \
-        if (k < last)                                                                                                  \
-            next_b[i] = B_GET(B_INDEX(z, k, n));                                                                       \
-    }
 
 //@body
 
+/* Elements whose index along k is `last` or above are 0, those past the ends of m and n are any others: their sums are dropped.
+ * `kept`: what an item knows of A's pieces from panel to panel. */
+#if A_FOURS
+static inline float4 piece_a(BD_ARGUMENTS, const uint z, const uint m, const uint k, const uint last, const uint4 kept)
+{
+    const uint4 outer = A_OUTER(k), inner = A_INNER(m, k);
+    const uint x = A_INDEX(outer, inner);
+    float4 piece = (float4)(0.0f);
+    if (BD_BOTH(k < last, A_VALID(outer, inner)))
+        piece = A_GET4(x);
+    return piece;
+}
+#else
+static inline float element_a(BD_ARGUMENTS, const uint z, const uint m, const uint k, const uint last, const uint4 kept)
+{
+    const uint4 outer = A_OUTER(k), inner = A_INNER(m, k);
+    return BD_BOTH(k < last, A_VALID(outer, inner)) ? A_GET(A_INDEX(outer, inner)) : 0.0f;
+}
+#if A_INNER_K
+#define ELEMENT_A(u) element_a(BD_BUFFERS, z, m, k + u, last, kept)
+#else
+#define ELEMENT_A(u) element_a(BD_BUFFERS, z, m + u, k, last, kept)
+#endif
+static inline float4 piece_a(BD_ARGUMENTS, const uint z, const uint m, const uint k, const uint last, const uint4 kept)
+{
+    return (float4)(ELEMENT_A(0u), ELEMENT_A(1u), ELEMENT_A(2u), ELEMENT_A(3u));
+}
+#endif
+#if B_FOURS
+static inline float4 piece_b(BD_ARGUMENTS, const uint z, const uint k, const uint n, const uint last)
+{
+    const uint x = B_INDEX(z, k, min(n, B_LAST_N));
+    float4 piece = (float4)(0.0f);
+    if (k < last)
+        piece = B_GET4(x);
+    return piece;
+}
+#else
+static inline float element_b(BD_ARGUMENTS, const uint z, const uint k, const uint n, const uint last)
+{
+    return k < last ? B_GET(B_INDEX(z, k, min(n, N - 1u))) : 0.0f;
+}
+#if B_INNER_N
+#define ELEMENT_B(u) element_b(BD_BUFFERS, z, k, n + u, last)
+#else
+#define ELEMENT_B(u) element_b(BD_BUFFERS, z, k + u, n, last)
+#endif
+static inline float4 piece_b(BD_ARGUMENTS, const uint z, const uint k, const uint n, const uint last)
+{
+    return (float4)(ELEMENT_B(0u), ELEMENT_B(1u), ELEMENT_B(2u), ELEMENT_B(3u));
+}
+#endif
+
+#define LOAD_PANELS(first)                                                                                             \
+    for (uint i = 0u; i < LOADS_A; i++)                                                                                \
+        if (HAS_A(i))                                                                                                  \
+            next_a[i] = piece_a(BD_BUFFERS, z, m0 + A_M(i), (first) + A_K(i), last, kept[i]);                          \
+    for (uint i = 0u; i < LOADS_B; i++)                                                                                \
+        if (HAS_B(i))                                                                                                  \
+            next_b[i] = piece_b(BD_BUFFERS, z, (first) + B_K(i), n0 + B_N(i), last);
+/* A piece becomes a column of the panel, or lies in it as it is. */
+#define STORE_TURNED(line, k, m, piece)                                                                                \
+    __local float *const to = (__local float *)&panels[stage + (k) * (line) + (m) / 4u] + (m) % 4u;                    \
+    to[0] = (piece).x, to[(line)*4u] = (piece).y, to[(line)*8u] = (piece).z, to[(line)*12u] = (piece).w;
+#define STORE(line, k, m, piece) panels[stage + (k) * (line) + (m) / 4u] = piece;
+#if A_INNER_K
+#define STORE_A(i) STORE_TURNED(A_LINE, A_K(i), A_M(i), next_a[i])
+#else
+#define STORE_A(i) STORE(A_LINE, A_K(i), A_M(i), next_a[i])
+#endif
+#if B_INNER_N
+#define STORE_B(i) STORE(B_LINE, B_K(i), B_PANEL * 4u + B_N(i), next_b[i])
+#else
+#define STORE_B(i) STORE_TURNED(B_LINE, B_K(i), B_PANEL * 4u + B_N(i), next_b[i])
+#endif
+#define STORE_PANELS                                                                                                   \
+    for (uint i = 0u; i < LOADS_A; i++)                                                                                \
+        if (HAS_A(i)) {                                                                                                \
+            STORE_A(i)                                                                                                 \
+        }                                                                                                              \
+    for (uint i = 0u; i < LOADS_B; i++)                                                                                \
+        if (HAS_B(i)) {                                                                                                \
+            STORE_B(i)                                                                                                 \
+        }
+
 __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void binade(BD_ARGUMENTS)
 {
-    __local float panel_a[TILE_K][TILE_M + PAD], panel_b[TILE_K][TILE_N + PAD];
+    __local float4 panels[SHARED];
     const uint group = (uint)(get_group_id(1) * get_num_groups(0) + get_group_id(0)), item = (uint)get_local_id(0);
     if (group >= TILES_M * TILES_N * BATCH * CHUNKS)
         return;
     const uint n0 = group % TILES_N * TILE_N, m0 = group / TILES_N % TILES_M * TILE_M, part = group / (TILES_N * TILES_M);
     const uint z = part % BATCH, begin = part / BATCH * CHUNK, last = min(begin + CHUNK, K);
-    const uint item_n = item % ITEMS_N, item_m = item / ITEMS_N;
-    float sum[ITEM_M][ITEM_N], next_a[LOADS_A], next_b[LOADS_B];
-    uint4 row[LOADS_A]; /* does not change from panel to panel */
+    const uint slice = item / (ITEMS_M * ITEMS_N), lane = item % LANES, block = item / LANES % (ITEMS_M * ITEMS_N / LANES);
+    const uint item_n = block % (ITEMS_N / LANES_N) * LANES_N + lane % LANES_N;
+    const uint item_m = block / (ITEMS_N / LANES_N) * LANES_M + lane / LANES_N;
+    float sum[ITEM_M][ITEM_N];
+    float4 next_a[LOADS_A], next_b[LOADS_B];
+    uint4 kept[LOADS_A];
 #pragma unroll
     for (uint i = 0u; i < LOADS_A; i++)
-        row[i] = A_ROW(min(m0 + A_M(ELEMENT(i)), M - 1u));
+        kept[i] = A_KEPT(m0 + A_M(i));
 #pragma unroll
     for (uint r = 0u; r < ITEM_M; r++)
 #pragma unroll
         for (uint j = 0u; j < ITEM_N; j++)
             sum[r][j] = 0.0f;
+    uint stage = 0u;
     LOAD_PANELS(begin)
+    STORE_PANELS
+    barrier(CLK_LOCAL_MEM_FENCE);
     for (uint first = begin; first < last; first += TILE_K) {
-        barrier(CLK_LOCAL_MEM_FENCE);
-#pragma unroll
-        for (uint i = 0u; i < LOADS_A; i++)
-            panel_a[A_K(ELEMENT(i))][A_M(ELEMENT(i))] = next_a[i];
-#pragma unroll
-        for (uint i = 0u; i < LOADS_B; i++)
-            panel_b[B_K(ELEMENT(i))][B_N(ELEMENT(i))] = next_b[i];
-        barrier(CLK_LOCAL_MEM_FENCE);
         LOAD_PANELS(first + TILE_K)
+        const __local float4 *const from_a = panels + (stage + slice * STEPS * A_LINE + item_m);
+        const __local float4 *const from_b = panels + (stage + B_PANEL + slice * STEPS * B_LINE + item_n);
 #pragma unroll
-        for (uint k = 0u; k < TILE_K; k++) {
+        for (uint k = 0u; k < STEPS; k++) {
             float a[ITEM_M], b[ITEM_N];
 #pragma unroll
-            for (uint r = 0u; r < ITEM_M; r++)
-                a[r] = panel_a[k][OF_M(r)];
+            for (uint r = 0u; r < ITEM_M; r += 4u) {
+                const float4 piece = from_a[k * A_LINE + r / 4u * ITEMS_M];
+                a[r] = piece.x, a[r + 1u] = piece.y, a[r + 2u] = piece.z, a[r + 3u] = piece.w;
+            }
 #pragma unroll
-            for (uint j = 0u; j < ITEM_N; j++)
-                b[j] = panel_b[k][OF_N(j)];
+            for (uint j = 0u; j < ITEM_N; j += 4u) {
+                const float4 piece = from_b[k * B_LINE + j / 4u * ITEMS_N];
+                b[j] = piece.x, b[j + 1u] = piece.y, b[j + 2u] = piece.z, b[j + 3u] = piece.w;
+            }
 #pragma unroll
             for (uint r = 0u; r < ITEM_M; r++)
 #pragma unroll
                 for (uint j = 0u; j < ITEM_N; j++)
                     sum[r][j] = ACCUMULATE(sum[r][j], a[r], b[j]);
         }
+        stage = STAGE - stage;
+        STORE_PANELS
+        barrier(CLK_LOCAL_MEM_FENCE);
+    }
+    /* The panels are done with: their memory takes the sums of the other slices, one after the other. */
+    const uint place = item % (ITEMS_M * ITEMS_N);
+    for (uint s = 1u; s < SLICES; s++) {
+        if (slice == s) {
+#pragma unroll
+            for (uint r = 0u; r < ITEM_M; r++)
+#pragma unroll
+                for (uint j = 0u; j < ITEM_N; j += 4u)
+                    panels[SUMS_OF(r, j)] = (float4)(sum[r][j], sum[r][j + 1u], sum[r][j + 2u], sum[r][j + 3u]);
+        }
+        barrier(CLK_LOCAL_MEM_FENCE);
+        if (slice == 0u) {
+#pragma unroll
+            for (uint r = 0u; r < ITEM_M; r++)
+#pragma unroll
+                for (uint j = 0u; j < ITEM_N; j += 4u) {
+                    const float4 piece = panels[SUMS_OF(r, j)];
+                    sum[r][j] = ACCUMULATE(sum[r][j], piece.x, 1.0f);
+                    sum[r][j + 1u] = ACCUMULATE(sum[r][j + 1u], piece.y, 1.0f);
+                    sum[r][j + 2u] = ACCUMULATE(sum[r][j + 2u], piece.z, 1.0f);
+                    sum[r][j + 3u] = ACCUMULATE(sum[r][j + 3u], piece.w, 1.0f);
+                }
+        }
+        barrier(CLK_LOCAL_MEM_FENCE);
     }
 #pragma unroll
     for (uint r = 0u; r < ITEM_M; r++)
 #pragma unroll
         for (uint j = 0u; j < ITEM_N; j++)
-            if (m0 + OF_M(r) < M && n0 + OF_N(j) < N)
+            if (slice == 0u && m0 + OF_M(r) < M && n0 + OF_N(j) < N)
                 STORE_C(part * M + m0 + OF_M(r), n0 + OF_N(j), sum[r][j]);
 }

@@ -30,6 +30,7 @@ typedef struct bd_tile {
     bd_tile_kind kind;
     uint32_t m, n, k;        /* of a work-group */
     uint32_t item_m, item_n; /* of a work-item's registers; for matrix units: of a subgroup's */
+    uint32_t slices;         /* BD_TILE_GROUP: work-items that share their part of the tile, and each panel's steps */
     uint32_t images, rows;   /* convolutions: of a work-group */
 } bd_tile;
 
@@ -38,6 +39,8 @@ typedef struct bd_tile {
 typedef enum bd_variant {
     BD_VARIANT_GROUP_128X128,
     BD_VARIANT_GROUP_128X64,
+    BD_VARIANT_GROUP_256X32,
+    BD_VARIANT_GROUP_64X64_SLICED,
     BD_VARIANT_GROUP_64X64,
     BD_VARIANT_GROUP_64X32,
     BD_VARIANT_GROUP_32X32,

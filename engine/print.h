@@ -28,6 +28,9 @@ void bd_print_control(bd_printer *printer);
  * NAME_GET8(x), eight from there on. */
 void bd_print_value(bd_printer *printer, const char *name, bd_tensor input);
 
+/* The macro NAME_GET4(x): four elements from x on, a multiple of 4, loaded at once where they lie so in a buffer. */
+void bd_print_fours(bd_printer *printer, const char *name, bd_tensor input);
+
 /* A contraction's sizes, the macros and functions that read its operands, and the function that stores its results. */
 void bd_print_operands(bd_printer *printer);
 

@@ -34,36 +34,6 @@ static void print_result(bd_printer *printer, const char *name, bd_op op)
     bd_text_append(bd_emitter_text(emitter), "}\n");
 }
 
-/* The macro NAME_GET4(x): four elements from x on, loaded at once where they lie so in a buffer. */
-static void print_fours(bd_printer *printer, const char *name, bd_tensor input)
-{
-    const bd_graph *graph = printer->plan->graph;
-    const bd_kernel *kernel = printer->kernel;
-    while (graph->nodes[input].op == BD_OP_RESHAPE)
-        input = graph->nodes[input].inputs[0];
-    const int number = bd_kernel_operand(kernel, input);
-    const bd_format format = graph->nodes[input].format;
-    const bool wide = number >= 0 && kernel->operands[number].parts == 1 &&
-                      kernel->operands[number].access == BD_ACCESS_BUFFER &&
-                      bd_shape_elements(&graph->nodes[input].shape) % 4 == 0 &&
-                      (format == BD_F32 || (format == BD_F16 && printer->target->half.storage));
-    const bool opencl = printer->dialect == BD_DIALECT_OPENCL;
-    if (!wide) {
-        bd_text_append(&printer->macros,
-                       "#define %s_GET4(x) %s(%s_GET(x), %s_GET((x) + 1u), %s_GET((x) + 2u), %s_GET((x) + 3u))\n", name,
-                       opencl ? "(float4)" : "vec4", name, name, name, name);
-    } else if (opencl) {
-        bd_text_append(&printer->macros, "#define %s_GET4(x) BD_LOAD4_%s(b%d, x)\n", name, bd_format_name(format),
-                       number);
-    } else {
-        bd_text_append(&printer->macros,
-                       "layout(set = 0, binding = %d) readonly buffer Fours%s { BD_FOUR_%s fours_%s[]; };\n"
-                       "#define %s_GET4(x) BD_LOAD4_%s(fours_%s, x)\n",
-                       bd_print_binding(kernel, number), name, bd_format_name(format), name, name,
-                       bd_format_name(format), name);
-    }
-}
-
 void bd_print_attention(bd_printer *printer)
 {
     const bd_graph *graph = printer->plan->graph;
@@ -86,9 +56,9 @@ void bd_print_attention(bd_printer *printer)
                    node->accumulator == BD_F16 ? "bd_round_f16(x)" : "(x)");
     bd_text_append(macros, "#define WIDE %d\n", depth % 4 == 0);
     bd_print_value(printer, "QKV", node->inputs[0]);
-    print_fours(printer, "QKV", node->inputs[0]);
+    bd_print_fours(printer, "QKV", node->inputs[0]);
     if (node->op == BD_OP_ATTENTION_GRAD) {
-        print_fours(printer, "DY", node->inputs[3]);
+        bd_print_fours(printer, "DY", node->inputs[3]);
         bd_print_value(printer, "Y", node->inputs[1]);
         bd_print_value(printer, "SUM", node->inputs[2]);
         bd_print_value(printer, "DY", node->inputs[3]);

@@ -49,6 +49,29 @@ static void print_copied_images(bd_printer *printer)
                               : graph->nodes[node->inputs[1]].shape.dim[2]));
 }
 
+/* Fours of neighbours are loaded together where they lie side by side and are all padding or none: the last dimension's
+ * elements follow each other, and of k each part has whole fours. */
+static void print_pieces(bd_printer *printer, const char *name, bd_tensor input, bool along_k)
+{
+    const bd_graph *graph = printer->plan->graph;
+    const bd_node *node = &graph->nodes[printer->kernel->anchor];
+    const bd_shape *shape = &graph->nodes[input].shape;
+    const int64_t chunks = node->chunks > 1 ? node->chunks : 1, k = bd_contraction_of(graph, printer->kernel->anchor).k;
+    const bool fours =
+        shape->dim[shape->rank - 1] % 4 == 0 && (!along_k || chunks == 1 || bd_chunk_length(k, chunks) % 4 == 0);
+    bd_text_append(&printer->macros, "#define %s_FOURS %d\n", name, fours);
+    if (fours)
+        bd_print_fours(printer, name, input);
+}
+
+static void print_group(bd_printer *printer)
+{
+    const bd_node *node = &printer->plan->graph->nodes[printer->kernel->anchor];
+    print_pieces(printer, "A", node->inputs[0], bd_inner_is_k(node, 0));
+    print_pieces(printer, "B", node->inputs[1], bd_inner_is_k(node, 1));
+    bd_text_append(&printer->macros, "#define SLICES %uu\n", printer->kernel->tile.slices);
+}
+
 void bd_print_contraction(bd_printer *printer)
 {
     static const char *const skeletons[] = {
@@ -68,6 +91,8 @@ void bd_print_contraction(bd_printer *printer)
         return;
     }
     bd_print_operands(printer);
+    if (tile->kind == BD_TILE_GROUP)
+        print_group(printer);
     if (tile->kind == BD_TILE_VECTOR_CONV || tile->kind == BD_TILE_VECTOR_WEIGHT)
         print_copied_images(printer);
     bd_text_append(

@@ -93,8 +93,7 @@ void bd_print_contraction_matrix(bd_printer *printer)
     else
         print_fragments(printer);
     const bool matmul = node->op == BD_OP_MATMUL;
-    const bool a_inner_k = matmul ? !node->attr.matmul.transpose[0] : node->op != BD_OP_CONV2D_WEIGHT;
-    const bool b_inner_k = matmul ? node->attr.matmul.transpose[1] : node->op == BD_OP_CONV2D_DATA;
+    const bool a_inner_k = bd_inner_is_k(node, 0), b_inner_k = bd_inner_is_k(node, 1);
     bd_text_append(&printer->macros, "#define WARPGROUP %d\n#define STAGES %uu\n#define CACHED %d\n",
                    tile->kind == BD_TILE_WARPGROUP, bd_matrix_stages(tile), !matmul);
     if (tile->kind == BD_TILE_WARPGROUP)

@@ -130,6 +130,33 @@ void bd_print_value(bd_printer *printer, const char *operand, bd_tensor input)
     bd_emit_close(emitter, mark);
 }
 
+void bd_print_fours(bd_printer *printer, const char *name, bd_tensor input)
+{
+    const bool opencl = printer->dialect == BD_DIALECT_OPENCL;
+    const bd_graph *graph = printer->plan->graph;
+    const bd_kernel *kernel = printer->kernel;
+    const bd_tensor stored = bd_stored_operand(graph, input);
+    const int number = bd_kernel_operand(kernel, stored);
+    const bd_format format = graph->nodes[stored].format;
+    const bool kept =
+        format == BD_F16 ? printer->target->half.storage : format == BD_F32 && graph->nodes[input].format == BD_F32;
+    if (number < 0 || kernel->operands[number].parts != 1 || kernel->operands[number].access != BD_ACCESS_BUFFER ||
+        bd_shape_elements(&graph->nodes[stored].shape) % 4 != 0 || !kept) {
+        bd_text_append(&printer->macros,
+                       "#define %s_GET4(x) %s(%s_GET(x), %s_GET((x) + 1u), %s_GET((x) + 2u), %s_GET((x) + 3u))\n", name,
+                       opencl ? "(float4)" : "vec4", name, name, name, name);
+    } else if (opencl) {
+        bd_text_append(&printer->macros, "#define %s_GET4(x) BD_LOAD4_%s(b%d, x)\n", name, bd_format_name(format),
+                       number);
+    } else {
+        bd_text_append(&printer->macros,
+                       "layout(set = 0, binding = %d) readonly buffer Fours%s { BD_FOUR_%s fours_%s[]; };\n"
+                       "#define %s_GET4(x) BD_LOAD4_%s(fours_%s, x)\n",
+                       bd_print_binding(kernel, number), name, bd_format_name(format), name, name,
+                       bd_format_name(format), name);
+    }
+}
+
 static void print_store(bd_printer *printer, const bd_contraction *c)
 {
     const bool opencl = printer->dialect == BD_DIALECT_OPENCL;

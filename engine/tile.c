@@ -1,6 +1,6 @@
 #include "tile.h"
 
-#include <string.h>
+#include <math.h>
 
 bd_extent bd_reduction_extent(const bd_graph *graph, bd_tensor tensor)
 {
@@ -46,6 +46,13 @@ bd_contraction bd_contraction_of(const bd_graph *graph, bd_tensor tensor)
     return c;
 }
 
+bool bd_inner_is_k(const bd_node *node, int side)
+{
+    if (node->op == BD_OP_MATMUL)
+        return node->attr.matmul.transpose[side] == (side == 1);
+    return side == 0 ? node->op != BD_OP_CONV2D_WEIGHT : node->op == BD_OP_CONV2D_DATA;
+}
+
 static int64_t ceil_divide(int64_t a, int64_t b)
 {
     return (a + b - 1) / b;
@@ -66,53 +73,106 @@ static int64_t round_up(int64_t a, int64_t step)
     return ceil_divide(a, step) * step;
 }
 
+int64_t bd_chunk_length(int64_t k, int64_t chunks)
+{
+    const int64_t length = ceil_divide(k, chunks > 1 ? chunks : 1);
+    return chunks > 1 && length >= 256 ? round_up(length, 64) : length;
+}
+
 /* ---- GPUs ---- */
+
+uint32_t bd_group_items(const bd_tile *tile)
+{
+    return tile->m / tile->item_m * (tile->n / tile->item_n) * (tile->slices > 1 ? tile->slices : 1);
+}
+
+uint32_t bd_group_bytes(const bd_tile *tile)
+{
+    const uint32_t panels = 2 * tile->k * (tile->m + tile->n + 8), sums = tile->slices > 1 ? tile->m * tile->n : 0;
+    return (panels > sums ? panels : sums) * (uint32_t)sizeof(float);
+}
 
 static bool group_fits(const bd_tile *tile, const bd_target *target)
 {
-    const uint32_t items = tile->m / tile->item_m * (tile->n / tile->item_n);
-    const uint32_t bytes = (tile->m + tile->n + 8) * tile->k * (uint32_t)sizeof(float); /* rows are padded by 4 */
+    const uint32_t items = bd_group_items(tile), bytes = bd_group_bytes(tile);
     return items <= target->limits.max_workgroup_items && items <= target->limits.max_workgroup_size[0] &&
            bytes <= target->limits.shared_bytes;
 }
 
-static int64_t group_count(const bd_contraction *c, const bd_tile *tile)
-{
-    return c->batch * ceil_divide(c->m, tile->m) * ceil_divide(c->n, tile->n);
-}
-
+#define PLAIN(M, N, K, ITEM_M, ITEM_N, SLICES)                                                                         \
+    {                                                                                                                  \
+        .kind = BD_TILE_GROUP, .m = M, .n = N, .k = K, .item_m = ITEM_M, .item_n = ITEM_N, .slices = SLICES            \
+    }
 /* By bd_variant, the largest first; the last has one work-item: every device has it. */
 static const bd_tile plain_all[BD_PLAIN_TILES] = {
-    { .kind = BD_TILE_GROUP, .m = 128, .n = 128, .k = 8, .item_m = 8, .item_n = 8 },
-    { .kind = BD_TILE_GROUP, .m = 128, .n = 64, .k = 16, .item_m = 8, .item_n = 4 },
-    { .kind = BD_TILE_GROUP, .m = 64, .n = 64, .k = 16, .item_m = 4, .item_n = 4 },
-    { .kind = BD_TILE_GROUP, .m = 64, .n = 32, .k = 16, .item_m = 4, .item_n = 4 },
-    { .kind = BD_TILE_GROUP, .m = 32, .n = 32, .k = 16, .item_m = 4, .item_n = 4 },
-    { .kind = BD_TILE_GROUP, .m = 4, .n = 4, .k = 4, .item_m = 4, .item_n = 4 },
+    PLAIN(128, 128, 8, 8, 8, 1), PLAIN(128, 64, 8, 8, 8, 1), PLAIN(256, 32, 8, 8, 8, 1), PLAIN(64, 64, 16, 8, 8, 2),
+    PLAIN(64, 64, 16, 4, 4, 1),  PLAIN(64, 32, 16, 4, 4, 1), PLAIN(32, 32, 16, 4, 4, 1), PLAIN(4, 4, 4, 4, 4, 1),
 };
 
+/* What a processor takes for `groups` work-groups of `items` work-items that it holds at once: the slower the fewer work-items there
+ * are to wait for. */
+static double together(int64_t groups, int64_t items)
+{
+    return (double)groups + 64 / (double)items;
+}
+
+/* What a contraction takes with a tile, in products that one processor does at full rate. Each work-group pays for its products, for
+ * reading operands from shared memory (less with larger items) and for panels, for each step of k, and at its end for its results.
+ * Parts of a sum are written and read again, by another kernel. The weights are derived from an H100's numbers: 128 products a
+ * cycle and processor, 13 bytes a cycle from memory, twice that from the cache, 512 work-items of 128 registers, 5 us a kernel. */
+static double plain_cost(const bd_contraction *c, int64_t chunks, const bd_tile *tile, const bd_target *target)
+{
+    const double product = (double)tile->m * tile->n, panels = (double)tile->m + tile->n;
+    const double step = product * (1 + 1.0 / tile->item_m + 1.0 / tile->item_n) + 16 * panels;
+    const int64_t units = larger(target->limits.compute_units, 1), length = bd_chunk_length(c->k, chunks);
+    const int64_t groups = c->batch * chunks * ceil_divide(c->m, tile->m) * ceil_divide(c->n, tile->n);
+    const int64_t share = ceil_divide(groups, units), items = bd_group_items(tile), held = larger(512 / items, 1);
+    const double rounds =
+        (double)(share / held) * together(held, items) + (share % held ? together(share % held, items) : 0);
+    const double parts = 80 * (double)(c->batch * c->m * c->n * chunks) / (double)units + 1e6;
+    return rounds * (step * (double)length + 40 * product) + (chunks > 1 ? parts : 0);
+}
+
+/* The best guess first. */
 static int plain_tiles(const bd_graph *graph, bd_tensor tensor, const bd_target *target, bd_tile tiles[BD_PLAIN_TILES])
 {
+    const bd_node *node = &graph->nodes[tensor];
     const bd_contraction c = bd_contraction_of(graph, tensor);
+    double costs[BD_PLAIN_TILES];
     int count = 0;
     for (int i = 0; i < BD_PLAIN_TILES; i++) {
         const bool last = i == BD_PLAIN_TILES - 1;
-        if (bd_variant_allowed(target, &graph->nodes[tensor], (bd_variant)i) &&
-            (last ? count == 0 : group_fits(&plain_all[i], target)))
-            tiles[count++] = plain_all[i];
-    }
-    /* In front: the largest that gives every processor work to do and is not mostly idle. */
-    int best = count - 1;
-    for (int i = count - 1; i >= 0; i--)
-        if (group_count(&c, &tiles[i]) >= 2 * (int64_t)target->limits.compute_units && c.n * 2 > tiles[i].n &&
-            c.m * 2 > tiles[i].m)
-            best = i;
-    if (count) {
-        const bd_tile chosen = tiles[best];
-        memmove(&tiles[1], &tiles[0], (size_t)best * sizeof *tiles);
-        tiles[0] = chosen;
+        if (!bd_variant_allowed(target, node, (bd_variant)i) ||
+            !(last ? count == 0 : group_fits(&plain_all[i], target)))
+            continue;
+        const double cost = plain_cost(&c, larger(node->chunks, 1), &plain_all[i], target);
+        int place = count++;
+        for (; place > 0 && costs[place - 1] > cost; place--) {
+            costs[place] = costs[place - 1];
+            tiles[place] = tiles[place - 1];
+        }
+        costs[place] = cost;
+        tiles[place] = plain_all[i];
     }
     return count;
+}
+
+/* Into how many parts the sum is cut that, with a tile that suits them, takes least; each of 256 steps at least. */
+static int64_t plain_chunks(const bd_graph *graph, bd_tensor tensor, const bd_target *target)
+{
+    const bd_contraction c = bd_contraction_of(graph, tensor);
+    bd_tile tiles[BD_PLAIN_TILES];
+    const int count = plain_tiles(graph, tensor, target, tiles);
+    int64_t best = 1;
+    double least = INFINITY;
+    for (int64_t wanted = 1; wanted == 1 || (wanted <= c.k / 256 && wanted <= 256); wanted++)
+        for (int i = 0; i < count; i++) {
+            const int64_t chunks = ceil_divide(larger(c.k, 1), larger(bd_chunk_length(c.k, wanted), 1));
+            const double cost = plain_cost(&c, chunks, &tiles[i], target);
+            if (cost < least)
+                least = cost, best = chunks;
+        }
+    return best;
 }
 
 int bd_group_tiles(const bd_graph *graph, bd_tensor node, const bd_kernel *kernel, const bd_target *target,
@@ -136,7 +196,8 @@ bd_variant bd_variant_of(const bd_kernel *kernel)
     if (kernel->class == BD_KERNEL_LIBRARY)
         return BD_VARIANT_LIBRARY;
     for (int i = 0; kernel->tile.kind == BD_TILE_GROUP && i < BD_PLAIN_TILES; i++)
-        if (plain_all[i].m == kernel->tile.m && plain_all[i].n == kernel->tile.n)
+        if (plain_all[i].m == kernel->tile.m && plain_all[i].n == kernel->tile.n &&
+            plain_all[i].slices == kernel->tile.slices)
             return (bd_variant)i;
     return kinds[kernel->tile.kind];
 }
@@ -241,12 +302,6 @@ static bool may_vector(const bd_target *target, const bd_node *node, bd_variant 
     return target->is_cpu && target->vector_types && bd_variant_allowed(target, node, variant);
 }
 
-int64_t bd_chunk_length(int64_t k, int64_t chunks)
-{
-    const int64_t length = ceil_divide(k, chunks > 1 ? chunks : 1);
-    return chunks > 1 && length >= 256 ? round_up(length, 64) : length;
-}
-
 int64_t bd_contraction_chunks(const bd_graph *graph, bd_tensor tensor, const bd_target *target,
                               const bd_compile_options *options)
 {
@@ -259,7 +314,7 @@ int64_t bd_contraction_chunks(const bd_graph *graph, bd_tensor tensor, const bd_
      * its pixels are known. */
     if ((node->op != BD_OP_MATMUL && node->op != BD_OP_CONV2D_WEIGHT) || results <= 0)
         return 1;
-    bd_tile tile, tiles[BD_GROUP_TILES];
+    bd_tile tile, tiles[BD_MATRIX_TILES];
     if (bd_matrix_tiles(graph, tensor, NULL, target, tiles))
         return bd_matrix_chunks(&c, target);
     if (may_vector(target, node, BD_VARIANT_VECTOR_WEIGHT) && node->op == BD_OP_CONV2D_WEIGHT &&
@@ -269,12 +324,12 @@ int64_t bd_contraction_chunks(const bd_graph *graph, bd_tensor tensor, const bd_
         const int64_t parts = larger(smaller(262144 / results, 32 * units), 2 * units);
         return ceil_divide(images, ceil_divide(images, parts));
     }
+    if (!target->is_cpu)
+        return plain_chunks(graph, tensor, target);
     if (may_vector(target, node, BD_VARIANT_VECTOR))
         tile = vector_tile(&c, 1, target);
-    else if (bd_group_tiles(graph, tensor, NULL, target, tiles))
-        tile = tiles[0];
     else
-        return 1;
+        tile.m = tile.n = 32;
     const int64_t groups = ceil_divide(c.m, tile.m) * ceil_divide(c.n, tile.n) * c.batch, wanted = 4 * units;
     const int64_t chunks = groups >= wanted ? 1 : larger(smaller(ceil_divide(wanted, groups), c.k / 512), 1);
     return chunks > 1 ? ceil_divide(c.k, bd_chunk_length(c.k, chunks)) : 1;
@@ -294,7 +349,7 @@ void bd_group_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *ta
     const bd_contraction c = bd_contraction_of(plan->graph, kernel->anchor);
     const bd_tile *tile = &kernel->tile;
     const int64_t chunks = larger(plan->graph->nodes[kernel->anchor].chunks, 1);
-    kernel->local[0] = tile->m / tile->item_m * (tile->n / tile->item_n);
+    kernel->local[0] = bd_group_items(tile);
     if (bd_tile_uses_matrix_units(tile))
         kernel->local[0] *= target->matrix.lanes;
     bd_spread_groups(

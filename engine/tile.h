@@ -11,6 +11,8 @@ typedef struct bd_contraction {
 } bd_contraction;
 
 bd_contraction bd_contraction_of(const bd_graph *graph, bd_tensor node);
+/* Do the elements of a contraction's operand A (`side` 0) or B (1) follow each other along k? */
+bool bd_inner_is_k(const bd_node *contraction, int side);
 /* [outer][length][inner] of a reduction node's input. */
 bd_extent bd_reduction_extent(const bd_graph *graph, bd_tensor node);
 /* Into how many parts the sum over k is cut so that the device has enough to do; 1 if it has. */
@@ -50,6 +52,10 @@ bool bd_tile_uses_matrix_units(const bd_tile *tile);
 int64_t bd_matrix_chunks(const bd_contraction *c, const bd_target *target);
 /* How many panels of a tile for NVIDIA's matrix units lie in shared memory at once. */
 uint32_t bd_matrix_stages(const bd_tile *tile);
+/* Work-items of a work-group of BD_TILE_GROUP, and its shared memory: two panels of each operand, lines padded by four numbers, or the
+ * sums of a slice. */
+uint32_t bd_group_items(const bd_tile *tile);
+uint32_t bd_group_bytes(const bd_tile *tile);
 /* The launch of a kernel whose tile is one of bd_group_tiles. */
 void bd_group_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *target);
 /* Chooses the tile and the launch of a contraction kernel; false where no variant is left that computes rightly. */

@@ -24,7 +24,7 @@
 
 /* What is remembered; a library's tile is all zeros. `among_all`: every candidate was measured. */
 typedef struct choice {
-    uint32_t library, kind, m, n, k, item_m, item_n, among_all;
+    uint32_t library, kind, m, n, k, item_m, item_n, slices, among_all;
 } choice;
 
 typedef struct session {
@@ -220,13 +220,14 @@ static void apply(const session *s, bd_kernel *kernel, const choice *chosen)
                               .n = chosen->n,
                               .k = chosen->k,
                               .item_m = chosen->item_m,
-                              .item_n = chosen->item_n };
+                              .item_n = chosen->item_n,
+                              .slices = chosen->slices };
     bd_group_launch(s->plan, kernel, &s->device->target);
 }
 
 static choice choice_of(const bd_tile *tile)
 {
-    return (choice){ 0, tile->kind, tile->m, tile->n, tile->k, tile->item_m, tile->item_n, 0 };
+    return (choice){ 0, tile->kind, tile->m, tile->n, tile->k, tile->item_m, tile->item_n, tile->slices, 0 };
 }
 
 /* Compiles every candidate, so that the device does not idle between their measurements, then times them in rounds, from a warm

@@ -129,11 +129,15 @@ enum { TILE_KINDS = sizeof tile_kinds / sizeof *tile_kinds };
 bool read_tile(const char *text, bd_tile *tile)
 {
     char kind[16];
-    if (sscanf(text, "%15[^:]:%ux%ux%u:%ux%u", kind, &tile->m, &tile->n, &tile->k, &tile->item_m, &tile->item_n) != 6)
+    const int read = sscanf(text, "%15[^:]:%ux%ux%u:%ux%u:%u", kind, &tile->m, &tile->n, &tile->k, &tile->item_m,
+                            &tile->item_n, &tile->slices);
+    if (read < 6)
         return false;
     for (int i = 0; i < TILE_KINDS; i++)
         if (strcmp(tile_kinds[i].name, kind) == 0) {
             tile->kind = tile_kinds[i].kind;
+            if (tile->kind == BD_TILE_GROUP && read == 6)
+                tile->slices = 1;
             return tile->m && tile->n && tile->k && tile->item_m && tile->item_n;
         }
     return false;

@@ -282,7 +282,7 @@ static uint64_t shared_bytes(const bd_kernel *kernel)
     if (kernel->class != BD_KERNEL_CONTRACTION)
         return (uint64_t)kernel->local[0] * kernel->local[1] * 2 * sizeof(float);
     switch (t->kind) {
-    case BD_TILE_GROUP: return (t->m + t->n + 8) * t->k * sizeof(float);
+    case BD_TILE_GROUP: return bd_group_bytes(t);
     case BD_TILE_VECTOR: return (t->m * (t->k + 8) + t->k * t->n) * sizeof(float);
     default: return 0; /* of convolutions' tiles the drivers see to it: tests/kernels --limit */
     }

@@ -66,7 +66,7 @@ static bd_tile run(bd_tuning tuning, double *result)
 static void expect_same(const bd_tile *a, const bd_tile *b)
 {
     ck_assert(a->kind == b->kind && a->m == b->m && a->n == b->n && a->k == b->k && a->item_m == b->item_m &&
-              a->item_n == b->item_n);
+              a->item_n == b->item_n && a->slices == b->slices);
 }
 
 START_TEST(a_choice_is_right_and_remembered)

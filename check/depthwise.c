@@ -45,6 +45,8 @@ void test_depthwise(session *s)
         { 1, 9, 11, 3, { { 2, 3 }, { 3, 2 }, { { 1, 0 }, { 0, 2 } } } },  /* nothing alike */
         { 3, 7, 5, 4, { { 5, 5 }, { 1, 1 }, { { 0, 0 }, { 0, 0 } } } },   /* no padding */
         { 3, 16, 20, 5, { { 3, 3 }, { 1, 1 }, { { 1, 1 }, { 1, 1 } } } }, /* several parts of a weight gradient */
+        { 3, 16, 21, 8, { { 3, 3 }, { 1, 1 }, { { 1, 1 }, { 1, 1 } } } }, /* channels by fours */
+        { 9, 11, 17, 12, { { 3, 2 }, { 2, 3 }, { { 1, 0 }, { 0, 2 } } } },
     };
     for (int f = 0; f < 3; f++)
         for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i += f < 2 ? 1 : 2)

@@ -71,6 +71,42 @@ static void concatenations(session *s, format_set f)
     case_run(&c);
 }
 
+/* Enough elements, and sides that are multiples of four or are not, for work-items of a GPU that move four at once. */
+static const bd_shape fours = { 4, { 8, 12, 24, 8 } };
+
+static void views_of_fours(session *s, format_set f)
+{
+    test_case c;
+    if (!case_begin(&c, s, f, "views of fours"))
+        return;
+    bd_graph *g = c.graph;
+    bd_tensor x = special(&c, fours), line = special(&c, BD_SHAPE(20002));
+    case_output(&c, bd_broadcast(g, special(&c, BD_SHAPE(24, 8)), fours), bit_identical);
+    case_output(&c, bd_broadcast(g, special(&c, BD_SHAPE(12, 1, 8)), fours), bit_identical);
+    case_output(&c, bd_broadcast(g, special(&c, BD_SHAPE(8, 1, 24, 1)), fours), bit_identical);
+    case_output(&c, bd_permute(g, x, (int[]){ 0, 2, 1, 3 }), bit_identical);
+    case_output(&c, bd_permute(g, x, (int[]){ 3, 0, 1, 2 }), bit_identical);
+    case_output(&c, bd_pad(g, line, 0, 4, 2), bit_identical);
+    case_output(&c, bd_slice(g, line, 0, 2, 20000), bit_identical);
+    case_run(&c);
+}
+
+static void ranges_of_fours(session *s, format_set f, int axis)
+{
+    test_case c;
+    if (!case_begin(&c, s, f, "ranges of fours, axis %d", axis))
+        return;
+    bd_graph *g = c.graph;
+    bd_tensor x = special(&c, fours);
+    case_output(&c, bd_slice(g, x, axis, 4, 4), bit_identical);
+    case_output(&c, bd_slice(g, x, axis, 1, 7), bit_identical);
+    case_output(&c, bd_pad(g, x, axis, 4, 4), bit_identical);
+    case_output(&c, bd_pad(g, x, axis, 1, 4), bit_identical);
+    case_output(&c, bd_concat(g, (bd_tensor[]){ bd_slice(g, x, axis, 0, 4), x }, 2, axis), bit_identical);
+    case_output(&c, bd_concat(g, (bd_tensor[]){ bd_slice(g, x, axis, 0, 3), x }, 2, axis), bit_identical);
+    case_run(&c);
+}
+
 static void empty(session *s, format_set f)
 {
     test_case c;
@@ -92,9 +128,14 @@ void test_movement(session *s)
     permutations(s, fp16);
     slices_and_pads(s, fp16);
     concatenations(s, fp16);
+    views_of_fours(s, fp16);
+    for (int axis = 0; axis < fours.rank; axis++)
+        ranges_of_fours(s, fp16, axis);
     empty(s, fp16);
     broadcasts(s, fp32);
     concatenations(s, fp32);
+    views_of_fours(s, fp32);
+    ranges_of_fours(s, fp32, 3);
 }
 
 /* ---- gather and its gradient ---- */

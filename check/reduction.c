@@ -84,6 +84,10 @@ static void all_moments(session *s, format_set f)
     moments(s, f, BD_SHAPE(20011, 6), 0, 1, far, 1); /* in parts */
     moments(s, f, BD_SHAPE(20011, 6), 0, 1, 0, large);
     moments(s, f, BD_SHAPE(2, 30011), 1, 1, far, 1);
+    moments(s, f, BD_SHAPE(3, 65, 8), 1, 1, far, 1); /* by fours */
+    moments(s, f, BD_SHAPE(17, 260), 1, 1, far, 1);
+    moments(s, f, BD_SHAPE(20011, 12), 0, 1, far, 1);
+    moments(s, f, BD_SHAPE(2, 30012), 1, 1, far, 1);
 }
 
 /* A pointwise prologue and epilogue, which the compiler puts into the same kernel. */
@@ -98,6 +102,29 @@ static void sum_of_squares(session *s, format_set f, int64_t rows, int64_t lengt
     test_tolerance root = f.value == BD_F16 ? bit_identical : within_ulps(3);
     case_output(&c, bd_sqrt(c.graph, sum), root);
     case_output(&c, bd_neg(c.graph, sum), bit_identical);
+    case_run(&c);
+}
+
+/* Rows or columns of which a GPU's work-items take four elements at once, with factors of either, and elements stored on the way. */
+static void fours(session *s, format_set f, int64_t rows, int64_t columns, int axis)
+{
+    test_case c;
+    if (!case_begin(&c, s, f, "fours, axis %d of %lldx%lld", axis, (long long)rows, (long long)columns))
+        return;
+    const bd_shape shape = BD_SHAPE(rows, columns);
+    bd_tensor x = case_input(&c, f.value, shape, FILL_WHOLE), z = case_input(&c, f.value, shape, FILL_WHOLE);
+    bd_tensor of_column = case_input(&c, f.value, BD_SHAPE(columns), FILL_WHOLE),
+              of_row = case_input(&c, f.value, BD_SHAPE(rows, 1), FILL_WHOLE);
+    bd_tensor product = bd_mul(c.graph, x, bd_broadcast(c.graph, of_column, shape));
+    bd_tensor y = bd_add(c.graph, product, bd_broadcast(c.graph, of_row, shape));
+    bd_tensor sum = bd_sum(c.graph, y, axis, 1, true);
+    case_output(&c, y, bit_identical);
+    case_output(&c, sum, equal_value);
+    case_output(&c, bd_sum(c.graph, bd_mul(c.graph, y, z), axis, 1, false), equal_value);
+    case_output(&c, bd_maximum(c.graph, y, axis, 1, false), equal_value);
+    if (axis == 1) /* a second pass over the row */
+        case_output(&c, bd_sub(c.graph, y, bd_broadcast(c.graph, bd_maximum(c.graph, z, axis, 1, true), shape)),
+                    bit_identical);
     case_run(&c);
 }
 
@@ -123,6 +150,12 @@ void test_reductions(session *s)
         reduce(s, each[f], BD_SHAPE(100003), 0, 1, "all");
         reduce(s, each[f], BD_SHAPE(20011, 6), 0, 1, "columns");
         reduce(s, each[f], BD_SHAPE(2, 30011), 1, 1, "rows");
+        for (int axis = 0; axis < 2; axis++) {
+            fours(s, each[f], 37, 36, axis);
+            fours(s, each[f], 263, 132, axis);
+            fours(s, each[f], 8192, 8, axis);
+        }
+        fours(s, each[f], 3, 8200, 1);
     }
 }
 

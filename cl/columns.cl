@@ -1,9 +1,11 @@
-/* Reductions over leading axes: BD_COLUMNS columns side by side, BD_LANES work-items to each, one pass. */
+/* Reductions over leading axes: BD_COLUMNS times BD_WIDTH columns side by side, BD_LANES work-items to each BD_WIDTH, one pass. */
 #ifndef BD_ARGUMENTS /* so that the skeleton compiles alone */
 #define BD_ARGUMENTS __global float *b0
 #define BD_LOCAL 32, 2, 1
 #define BD_COLUMNS 32
 #define BD_LANES 2
+#define BD_WIDTH 1u /* columns of a work-item */
+#define BD_SLOTS 1  /* of values that the lanes put together at once */
 #define BD_BLOCKS 1u /* of columns */
 #define BD_OUTER 1u
 #define BD_LENGTH 64u /* of a whole column */
@@ -12,33 +14,16 @@
 #define BD_OUTPUTS 1u /* outer times chunks */
 #endif
 
-#if BD_LANES > 1
-#define BD_REDUCE(combine, v)                                                                                          \
-    do {                                                                                                               \
-        barrier(CLK_LOCAL_MEM_FENCE);                                                                                  \
-        scratch[lane * BD_COLUMNS + get_local_id(0)] = v;                                                              \
-        for (uint half_ = BD_LANES / 2; half_ > 0; half_ /= 2) {                                                       \
-            barrier(CLK_LOCAL_MEM_FENCE);                                                                              \
-            if (lane < half_) {                                                                                        \
-                const uint at_ = lane * BD_COLUMNS + get_local_id(0);                                                  \
-                scratch[at_] = combine(scratch[at_], scratch[at_ + half_ * BD_COLUMNS]);                               \
-            }                                                                                                          \
-        }                                                                                                              \
-        barrier(CLK_LOCAL_MEM_FENCE);                                                                                  \
-        v = scratch[get_local_id(0)];                                                                                  \
-    } while (0)
-#else
-#define BD_REDUCE(combine, v)
-#endif
+#define BD_SLOT(slot, row) scratch[((slot) * BD_LANES + (row)) * BD_COLUMNS + get_local_id(0)]
 
 __kernel __attribute__((reqd_work_group_size(BD_LOCAL))) void binade(BD_ARGUMENTS)
 {
 #if BD_LANES > 1
-    __local float scratch[BD_COLUMNS * BD_LANES];
+    __local float scratch[BD_SLOTS * BD_COLUMNS * BD_LANES];
 #endif
     const uint lane = (uint)get_local_id(1);
     const uint group = (uint)(get_group_id(1) * get_num_groups(0) + get_group_id(0));
-    const uint column = group % BD_BLOCKS * BD_COLUMNS + (uint)get_local_id(0);
+    const uint column = (group % BD_BLOCKS * BD_COLUMNS + (uint)get_local_id(0)) * BD_WIDTH;
     const uint output = group / BD_BLOCKS; /* the chunk, then the outer index */
     const bool inside = column < BD_INNER && output < BD_OUTPUTS;
     const uint outer = output % BD_OUTER;

@@ -55,6 +55,7 @@
 #define BD_INT(x) ((int)(x))
 #define BD_UINT4(x, y, z, w) ((uint4)(x, y, z, w))
 #define BD_BOTH(a, b) ((a) && (b)) /* GLSL has a way without a branch */
+#define BD_BARRIER barrier(CLK_LOCAL_MEM_FENCE)
 #define BD_AS_FLOAT(x) as_float(x)
 #define BD_AS_UINT(x) as_uint(x)
 #define BD_INFINITY INFINITY
@@ -171,12 +172,34 @@ static inline void bd_store_half(__global uint *buffer, uint i, uint bits)
 }
 #endif
 /* Four elements from i on, a multiple of 4: one aligned access, where halves are stored alone. */
+#define BD_VALUE4 float4
 #define BD_LOAD4_f32(buffer, i) (*(const __global float4 *)((buffer) + (i)))
+#if BD_NVIDIA /* one number: LLVM makes several loads of a vector whose elements are all that is used */
+#define BD_LOAD4_f16(buffer, i) bd_f16_value4(*(const __global ulong *)((buffer) + (i)))
+#define BD_STORE4_f16(buffer, i, x, y, z, w)                                                                           \
+    (*(__global uint2 *)((buffer) + (i)) = (uint2)(bd_f16_bits2(x, y), bd_f16_bits2(z, w)))
+static inline float4 bd_f16_value4(ulong bits)
+{
+    const uint low = (uint)bits, high = (uint)(bits >> 32);
+    return (float4)(bd_f16_value((ushort)low), bd_f16_value((ushort)(low >> 16)), bd_f16_value((ushort)high),
+                    bd_f16_value((ushort)(high >> 16)));
+}
+static inline uint bd_f16_bits2(float x, float y)
+{
+    uint bits;
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(bits) : "f"(y), "f"(x));
+    return bits;
+}
+#else
 #define BD_LOAD4_f16(buffer, i) bd_f16_value4(*(const __global ushort4 *)((buffer) + (i)))
+#define BD_STORE4_f16(buffer, i, x, y, z, w)                                                                           \
+    (*(__global ushort4 *)((buffer) + (i)) = (ushort4)(bd_f16_bits(x), bd_f16_bits(y), bd_f16_bits(z), bd_f16_bits(w)))
 static inline float4 bd_f16_value4(ushort4 bits)
 {
     return (float4)(bd_f16_value(bits.x), bd_f16_value(bits.y), bd_f16_value(bits.z), bd_f16_value(bits.w));
 }
+#endif
+#define BD_STORE4_f32(buffer, i, x, y, z, w) (*(__global float4 *)((buffer) + (i)) = (float4)(x, y, z, w))
 #define BD_LOAD_u8(buffer, i) ((float)(buffer)[i])
 #define BD_LOAD_u32(buffer, i) ((float)(buffer)[i])
 #define BD_LOADU_u8(buffer, i) ((uint)(buffer)[i])

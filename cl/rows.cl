@@ -5,35 +5,19 @@
 #define BD_LOCAL 64, 1, 1
 #define BD_LANES 64
 #define BD_ROWS 1
+#define BD_SLOTS 1 /* of values that the lanes put together at once */
 #define BD_ROW_COUNT 1u /* rows times chunks */
 #define BD_OUTER 1u
 #define BD_LENGTH 64u /* of a whole row */
 #define BD_CHUNK 64u  /* of a part of it */
 #endif
 
-#if BD_LANES > 1
-#define BD_REDUCE(combine, v)                                                                                          \
-    do {                                                                                                               \
-        barrier(CLK_LOCAL_MEM_FENCE);                                                                                  \
-        scratch[get_local_id(1) * BD_LANES + lane] = v;                                                                \
-        for (uint half_ = BD_LANES / 2; half_ > 0; half_ /= 2) {                                                       \
-            barrier(CLK_LOCAL_MEM_FENCE);                                                                              \
-            if (lane < half_) {                                                                                        \
-                const uint at_ = get_local_id(1) * BD_LANES + lane;                                                    \
-                scratch[at_] = combine(scratch[at_], scratch[at_ + half_]);                                            \
-            }                                                                                                          \
-        }                                                                                                              \
-        barrier(CLK_LOCAL_MEM_FENCE);                                                                                  \
-        v = scratch[get_local_id(1) * BD_LANES];                                                                       \
-    } while (0)
-#else
-#define BD_REDUCE(combine, v)
-#endif
+#define BD_SLOT(slot, at) scratch[((slot) * BD_ROWS + get_local_id(1)) * BD_LANES + (at)]
 
 __kernel __attribute__((reqd_work_group_size(BD_LOCAL))) void binade(BD_ARGUMENTS)
 {
 #if BD_LANES > 1
-    __local float scratch[BD_LANES * BD_ROWS];
+    __local float scratch[BD_SLOTS * BD_LANES * BD_ROWS];
 #endif
     const uint lane = (uint)get_local_id(0);
     const uint group = (uint)(get_group_id(1) * get_num_groups(0) + get_group_id(0));

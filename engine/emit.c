@@ -14,6 +14,12 @@ typedef struct known {
     const char *name;
 } known;
 
+/* An index that is one of the neighbours side by side: `base`, a multiple of the kernel's width, plus `number`. */
+typedef struct lane {
+    const char *name, *base;
+    uint32_t number;
+} lane;
+
 struct bd_emitter {
     const bd_plan *plan;
     const bd_kernel *kernel;
@@ -21,6 +27,8 @@ struct bd_emitter {
     bd_text text;
     known *known;
     int known_count, known_capacity;
+    lane *lanes;
+    int lane_count, lane_capacity;
     char **names; /* everything handed out */
     int name_count, name_capacity;
     int next;
@@ -49,6 +57,7 @@ void bd_emitter_destroy(bd_emitter **pointer)
     for (int i = 0; i < emitter->name_count; i++)
         free(emitter->names[i]);
     free(emitter->known);
+    free(emitter->lanes);
     free(emitter->names);
     free(emitter);
     *pointer = NULL;
@@ -157,24 +166,75 @@ const char *bd_emit_index(bd_emitter *emitter, const char *format, ...)
     return name;
 }
 
-/* offset + sum over dimensions of coordinate(index) * stride, the coordinate by division and remainder. */
-static const char *remap(bd_emitter *emitter, const char *index, const int64_t *dims, const int64_t *strides, int rank,
-                         int64_t offset)
+/* ---- neighbours ---- */
+
+static uint32_t width_of(const bd_emitter *emitter)
 {
-    int64_t dim[BD_MAX_RANK], stride[BD_MAX_RANK];
-    int count = 0;
-    for (int d = 0; d < rank; d++) {
-        if (dims[d] == 1)
-            continue;
-        if (count &&
-            stride[count - 1] == strides[d] * dims[d]) { /* one longer dimension, as also for strides 0 and 0 */
-            dim[count - 1] *= dims[d];
-            stride[count - 1] = strides[d];
-        } else {
-            dim[count] = dims[d];
-            stride[count++] = strides[d];
+    return emitter->kernel && emitter->kernel->width > 1 ? emitter->kernel->width : 1;
+}
+
+static const lane *find_lane(const bd_emitter *emitter, const char *index)
+{
+    for (int i = emitter->lane_count - 1; i >= 0; i--)
+        if (strcmp(emitter->lanes[i].name, index) == 0)
+            return &emitter->lanes[i];
+    return NULL;
+}
+
+const char *bd_emit_lane(bd_emitter *emitter, const char *base, uint32_t number)
+{
+    char name[64];
+    snprintf(name, sizeof name, number ? "(%s + %uu)" : "%s", base, number);
+    const lane *found = find_lane(emitter, name);
+    if (found)
+        return found->name;
+    if (emitter->lane_count == emitter->lane_capacity) {
+        const int capacity = emitter->lane_capacity * 2 + 64;
+        lane *grown = realloc(emitter->lanes, (size_t)capacity * sizeof *grown);
+        if (!grown) {
+            emitter->failed = true;
+            return "0";
         }
+        emitter->lanes = grown;
+        emitter->lane_capacity = capacity;
     }
+    const lane made = { keep(emitter, name), keep(emitter, base), number };
+    emitter->lanes[emitter->lane_count++] = made;
+    return made.name;
+}
+
+uint32_t bd_emit_lanes(bd_emitter *emitter, const char *index, const char *lanes[BD_WIDTH])
+{
+    const lane *found = find_lane(emitter, index);
+    const char *base = found ? found->base : index;
+    const uint32_t width = found ? width_of(emitter) : 1;
+    lanes[0] = index;
+    for (uint32_t i = 0; found && i < width; i++)
+        lanes[i] = bd_emit_lane(emitter, base, i);
+    return width;
+}
+
+const char *bd_emit_quotient(bd_emitter *emitter, const char *index, int64_t divisor)
+{
+    const lane *found = find_lane(emitter, index);
+    return bd_emit_index(emitter, "%s / %lluu", found && divisor % width_of(emitter) == 0 ? found->base : index,
+                         (unsigned long long)divisor);
+}
+
+const char *bd_emit_remainder(bd_emitter *emitter, const char *index, int64_t divisor)
+{
+    const lane *found = find_lane(emitter, index);
+    if (!found || divisor % width_of(emitter))
+        return bd_emit_index(emitter, "%s %% %lluu", index, (unsigned long long)divisor);
+    const uint32_t number = found->number;
+    return bd_emit_lane(emitter, bd_emit_index(emitter, "%s %% %lluu", found->base, (unsigned long long)divisor),
+                        number);
+}
+
+/* offset + sum over dimensions of coordinate(index) * stride, the coordinate by division and remainder. */
+static const char *remap_one(bd_emitter *emitter, const char *index, const int64_t *dim, const int64_t *stride,
+                             int count, int64_t offset)
+{
     const char *sum = NULL;
     int64_t inner = 1;
     for (int d = count - 1; d >= 0; inner *= dim[d--]) {
@@ -196,6 +256,40 @@ static const char *remap(bd_emitter *emitter, const char *index, const int64_t *
     }
     /* A negative offset (padding) wraps around; the guard keeps wrapped indices from use. */
     return offset ? bd_emit_index(emitter, "%s + %uu", sum, (unsigned)offset) : sum;
+}
+
+/* The same for one of several neighbours, which have all coordinates but the last in common where that is a whole number of
+ * widths long. */
+static const char *remap(bd_emitter *emitter, const char *index, const int64_t *dims, const int64_t *strides, int rank,
+                         int64_t offset)
+{
+    int64_t dim[BD_MAX_RANK], stride[BD_MAX_RANK];
+    int count = 0;
+    for (int d = 0; d < rank; d++) {
+        if (dims[d] == 1)
+            continue;
+        if (count &&
+            stride[count - 1] == strides[d] * dims[d]) { /* one longer dimension, as also for strides 0 and 0 */
+            dim[count - 1] *= dims[d];
+            stride[count - 1] = strides[d];
+        } else {
+            dim[count] = dims[d];
+            stride[count++] = strides[d];
+        }
+    }
+    const lane *found = find_lane(emitter, index);
+    const int64_t width = width_of(emitter);
+    if (!found || count == 0 || dim[count - 1] % width)
+        return remap_one(emitter, index, dim, stride, count, offset);
+    const uint32_t number = found->number;
+    const int64_t last = stride[count - 1];
+    const char *first = remap_one(emitter, found->base, dim, stride, count, offset);
+    bool aligned = offset % width == 0;
+    for (int d = 0; d < count - 1; d++)
+        aligned &= stride[d] % width == 0;
+    if (last == 1 && aligned)
+        return bd_emit_lane(emitter, first, number);
+    return number && last ? bd_emit_index(emitter, "%s + %uu", first, (unsigned)(number * last)) : first;
 }
 
 static void row_major_strides(const bd_shape *shape, int64_t *strides)
@@ -291,11 +385,44 @@ void bd_emit_round(bd_emitter *emitter, bd_format format, const char *name)
         bd_text_append(&emitter->text, "%s = bd_round_f16(%s);\n", name, name);
 }
 
+bool bd_is_wide(const bd_graph *graph, const bd_kernel *kernel, const bd_operand *operand)
+{
+    const bd_format format = graph->nodes[operand->node].format;
+    return kernel->width > 1 && operand->access == BD_ACCESS_BUFFER && operand->parts == 1 &&
+           (format == BD_F32 || format == BD_F16);
+}
+
+/* The buffer of an operand as accesses of several elements name it. */
+static const char *wide_buffer(const bd_emitter *emitter)
+{
+    return emitter->dialect == BD_DIALECT_OPENCL ? "b" : "fours";
+}
+
+/* All neighbours at once; the name of the one asked for. */
+static const char *load_wide(bd_emitter *emitter, bd_tensor node, const char *index)
+{
+    const char *lanes[BD_WIDTH], *own = NULL, *name = bd_emit_fresh(emitter, 'v');
+    const uint32_t width = bd_emit_lanes(emitter, index, lanes);
+    bd_text_append(&emitter->text, "const BD_VALUE4 %s = BD_LOAD4_%s(%s%d, %s);\n", name,
+                   bd_format_name(emitter->plan->graph->nodes[node].format), wide_buffer(emitter),
+                   bd_kernel_operand(emitter->kernel, node), lanes[0]);
+    for (uint32_t i = 0; i < width; i++) {
+        char part[24];
+        snprintf(part, sizeof part, "%s.%c", name, "xyzw"[i]);
+        bd_emit_know(emitter, node, lanes[i], part);
+        if (strcmp(lanes[i], index) == 0)
+            own = recall(emitter, node, index);
+    }
+    return own ? own : "0.0f";
+}
+
 static const char *load(bd_emitter *emitter, bd_tensor node, const char *index)
 {
     int operand = bd_kernel_operand(emitter->kernel, node);
-    const char *name = bd_emit_fresh(emitter, 'v');
     const bd_operand *source = &emitter->kernel->operands[operand];
+    if (find_lane(emitter, index) && bd_is_wide(emitter->plan->graph, emitter->kernel, source))
+        return load_wide(emitter, node, index);
+    const char *name = bd_emit_fresh(emitter, 'v');
     if (source->access == BD_ACCESS_TEXEL1)
         bd_text_append(&emitter->text, "BD_VALUE %s = BD_FETCH(t%d, %s);\n", name, operand, index);
     else if (source->access != BD_ACCESS_BUFFER)
@@ -380,21 +507,31 @@ static const char *elementwise(bd_emitter *emitter, const bd_node *node, const c
 static const char *pad(bd_emitter *emitter, const bd_node *node, const char *index)
 {
     const bd_shape *input = &emitter->plan->graph->nodes[node->inputs[0]].shape;
+    const bd_tensor tensor = (bd_tensor)(node - emitter->plan->graph->nodes);
     int axis = node->attr.range.axis;
     int64_t inner = 1;
     for (int d = axis + 1; d < node->shape.rank; d++)
         inner *= node->shape.dim[d];
-    const char *name = bd_emit_fresh(emitter, 'v');
-    const char *at = bd_emit_index(emitter, "%s / %lluu %% %lluu", index, (unsigned long long)inner,
-                                   (unsigned long long)node->shape.dim[axis]);
-    bd_text_append(&emitter->text, "BD_VALUE %s = 0.0f;\nif (%s >= %lluu && %s < %lluu) {\n", name, at,
+    const char *lanes[BD_WIDTH] = { index }, *names[BD_WIDTH];
+    const uint32_t count = inner % width_of(emitter) ? 1 : bd_emit_lanes(emitter, index, lanes);
+    const char *at = bd_emit_remainder(emitter, bd_emit_quotient(emitter, index, inner), node->shape.dim[axis]);
+    for (uint32_t i = 0; i < count; i++) {
+        names[i] = bd_emit_fresh(emitter, 'v');
+        bd_text_append(&emitter->text, "BD_VALUE %s = 0.0f;\n", names[i]);
+    }
+    bd_text_append(&emitter->text, "if (%s >= %lluu && %s < %lluu) {\n", at,
                    (unsigned long long)node->attr.range.first, at,
                    (unsigned long long)(node->attr.range.first + input->dim[axis]));
     int mark = bd_emit_open(emitter);
-    const char *inside = bd_emit_value(emitter, node->inputs[0], bd_emit_view(emitter, node, input, index));
-    bd_text_append(&emitter->text, "%s = %s;\n}\n", name, inside);
+    for (uint32_t i = 0; i < count; i++) {
+        const char *inside = bd_emit_value(emitter, node->inputs[0], bd_emit_view(emitter, node, input, lanes[i]));
+        bd_text_append(&emitter->text, "%s = %s;\n", names[i], inside);
+    }
+    bd_text_append(&emitter->text, "}\n");
     bd_emit_close(emitter, mark);
-    return name;
+    for (uint32_t i = 0; i < count; i++)
+        remember(emitter, tensor, lanes[i], names[i]);
+    return recall(emitter, tensor, index);
 }
 
 static const char *concat(bd_emitter *emitter, const bd_node *node, const char *index)
@@ -512,14 +649,40 @@ static const char *scatter_add(bd_emitter *emitter, const bd_node *node, const c
 
 void bd_emit_coordinates(bd_emitter *emitter, const bd_shape *shape, const char *index, const char *at[4])
 {
-    unsigned long long c = (unsigned long long)shape->dim[3], w = (unsigned long long)shape->dim[2],
-                       h = (unsigned long long)shape->dim[1];
-    at[3] = bd_emit_index(emitter, "%s %% %lluu", index, c);
-    const char *pixel = bd_emit_index(emitter, "%s / %lluu", index, c);
+    unsigned long long w = (unsigned long long)shape->dim[2], h = (unsigned long long)shape->dim[1];
+    at[3] = bd_emit_remainder(emitter, index, shape->dim[3]);
+    const char *pixel = bd_emit_quotient(emitter, index, shape->dim[3]);
     at[2] = bd_emit_index(emitter, "%s %% %lluu", pixel, w);
     const char *line = bd_emit_index(emitter, "%s / %lluu", pixel, w);
     at[1] = bd_emit_index(emitter, "%s %% %lluu", line, h);
     at[0] = bd_emit_index(emitter, "%s / %lluu", line, h);
+}
+
+void bd_emit_pixels(bd_emitter *emitter, const bd_node *node, const char *index, const char *start, bd_pixels *p)
+{
+    const char *at[4];
+    p->count = bd_emit_lanes(emitter, index, p->indices);
+    if (node->shape.dim[3] % width_of(emitter)) {
+        p->count = 1;
+        p->indices[0] = index;
+    }
+    for (uint32_t i = 0; i < p->count; i++) {
+        bd_emit_coordinates(emitter, &node->shape, p->indices[i], at);
+        p->channels[i] = at[3];
+        p->values[i] = bd_emit_fresh(emitter, 'v');
+        bd_text_append(&emitter->text, "BD_VALUE %s = %s;\n", p->values[i], start);
+    }
+    p->n = at[0], p->y = at[1], p->x = at[2];
+}
+
+const char *bd_emit_know_pixels(bd_emitter *emitter, const bd_node *node, const char *index, const bd_pixels *p)
+{
+    const bd_tensor tensor = (bd_tensor)(node - emitter->plan->graph->nodes);
+    for (uint32_t i = 0; i < p->count; i++) {
+        bd_emit_round(emitter, node->format, p->values[i]);
+        remember(emitter, tensor, p->indices[i], p->values[i]);
+    }
+    return recall(emitter, tensor, index);
 }
 
 void bd_emit_window_loops(bd_emitter *emitter, const bd_window *window, const bd_shape *input, const char *oy,
@@ -535,130 +698,21 @@ void bd_emit_window_loops(bd_emitter *emitter, const bd_window *window, const bd
                    (int)input->dim[2]);
 }
 
+const char *bd_emit_channel(bd_emitter *emitter, const char *first, int64_t channels, const char *c)
+{
+    const lane *found = find_lane(emitter, c);
+    if (!found || channels % width_of(emitter))
+        return bd_emit_index(emitter, "%s + %s", first, c);
+    const uint32_t number = found->number;
+    return bd_emit_lane(emitter, bd_emit_index(emitter, "%s + %s", first, found->base), number);
+}
+
 const char *bd_emit_nhwc(bd_emitter *emitter, const bd_shape *shape, const char *n, const char *y, const char *x,
                          const char *c)
 {
-    return bd_emit_index(emitter, "((%s * %uu + BD_UINT(%s)) * %uu + BD_UINT(%s)) * %uu + %s", n,
-                         (unsigned)shape->dim[1], y, (unsigned)shape->dim[2], x, (unsigned)shape->dim[3], c);
-}
-
-/* The windows lie inside the image, so taps need no guard. */
-static bool windows_inside(const bd_window *window, const bd_shape *input, const bd_shape *pooled)
-{
-    for (int d = 0; d < 2; d++)
-        if (window->pad[d][0] || (pooled->dim[d + 1] - 1) * window->stride[d] + window->size[d] > input->dim[d + 1])
-            return false;
-    return true;
-}
-
-/* The index of tap (ky, kx) of the window at (oy, ox), which must lie inside. */
-static const char *tap_index(bd_emitter *emitter, const bd_window *window, const bd_shape *input, const char *n,
-                             const char *oy, const char *ox, const char *c, int ky, int kx)
-{
-    const unsigned width = (unsigned)input->dim[2], channels = (unsigned)input->dim[3];
-    const char *corner =
-        bd_emit_index(emitter, "((%s * %uu + %s * %uu) * %uu + %s * %uu) * %uu + %s", n, (unsigned)input->dim[1], oy,
-                      (unsigned)window->stride[0], width, ox, (unsigned)window->stride[1], channels, c);
-    const unsigned offset = ((unsigned)ky * width + (unsigned)kx) * channels;
-    return offset ? bd_emit_index(emitter, "%s + %uu", corner, offset) : corner;
-}
-
-/* A window of more taps is a loop: whole images are pooled, too. */
-enum { MOST_UNROLLED_TAPS = 64 };
-
-static const char *pool(bd_emitter *emitter, const bd_node *node, const char *index)
-{
-    const bd_shape *input = &emitter->plan->graph->nodes[node->inputs[0]].shape;
-    const bd_window *window = &node->attr.window;
-    const char *at[4];
-    bd_emit_coordinates(emitter, &node->shape, index, at);
-    const bool maximum = node->op == BD_OP_MAX_POOL;
-    const bool inside =
-        windows_inside(window, input, &node->shape) && window->size[0] * window->size[1] <= MOST_UNROLLED_TAPS;
-    const char *accumulator = bd_format_name(node->accumulator);
-    const char *name = bd_emit_fresh(emitter, 'v'), *taps = bd_emit_fresh(emitter, 'n');
-    bd_text *text = &emitter->text;
-    bd_text_append(text, "BD_VALUE %s = %s;\n", name, maximum ? "-BD_INFINITY" : "0.0f");
-    if (inside) {
-        for (int ky = 0; ky < window->size[0]; ky++)
-            for (int kx = 0; kx < window->size[1]; kx++) {
-                const char *value = bd_emit_value(
-                    emitter, node->inputs[0], tap_index(emitter, window, input, at[0], at[1], at[2], at[3], ky, kx));
-                if (maximum)
-                    bd_text_append(text, "%s = bd_max(%s, %s);\n", name, name, value);
-                else
-                    bd_text_append(text, "%s = BD_ADD_%s(%s, %s);\n", name, accumulator, name, value);
-            }
-        if (!maximum)
-            bd_text_append(text, "%s = BD_DIV(%s, %d.0f);\n", name, name, (int)(window->size[0] * window->size[1]));
-    } else {
-        bd_text_append(text, "float %s = 0.0f;\n", taps);
-        int mark = bd_emit_open(emitter);
-        bd_emit_window_loops(emitter, window, input, at[1], at[2], name);
-        char y[24], x[24];
-        snprintf(y, sizeof y, "y%s", name);
-        snprintf(x, sizeof x, "x%s", name);
-        const char *value = bd_emit_value(emitter, node->inputs[0], bd_emit_nhwc(emitter, input, at[0], y, x, at[3]));
-        if (maximum)
-            bd_text_append(text, "%s = bd_max(%s, %s);\n}\n}\n", name, name, value);
-        else
-            bd_text_append(text, "%s = BD_ADD_%s(%s, %s);\n%s += 1.0f;\n}\n}\n", name, accumulator, name, value, taps);
-        bd_emit_close(emitter, mark);
-        if (!maximum)
-            bd_text_append(text, "%s = BD_DIV(%s, max(%s, 1.0f));\n", name, name, taps);
-    }
-    bd_emit_round(emitter, node->format, name);
-    return name;
-}
-
-/* Whether `other` takes the gradient from `mine`: larger, or as large and earlier. A NaN beats every number. By arithmetic on
- * 0 and 1: as branches, which random data mispredicts, it takes a CPU several times as long. */
-static void lose_to(bd_text *text, const char *won, const char *other, const char *mine, const char *earlier)
-{
-    bd_text_append(text,
-                   "%s &= 1u - (BD_UINT(%s > %s) | (BD_UINT(%s) & BD_UINT(%s == %s)) | "
-                   "(BD_UINT(%s != %s) & (BD_UINT(%s == %s) | BD_UINT(%s))));\n",
-                   won, other, mine, earlier, other, mine, other, other, mine, mine, earlier);
-}
-
-/* Windows that do not overlap and lie inside: a pixel has one window at most, and no loop is needed. */
-static const char *pool_grad_apart(bd_emitter *emitter, const bd_node *node, bd_tensor dy, const char *const at[4],
-                                   const char *index)
-{
-    const bd_shape *pooled = &emitter->plan->graph->nodes[dy].shape;
-    const bd_window *window = &node->attr.window;
-    bd_text *text = &emitter->text;
-    const char *o[2], *k[2];
-    for (int d = 0; d < 2; d++) {
-        const char *cell = bd_emit_index(emitter, "%s / %uu", at[d + 1], (unsigned)window->stride[d]);
-        o[d] = bd_emit_index(emitter, "min(%s, %uu)", cell, (unsigned)pooled->dim[d + 1] - 1);
-        k[d] = bd_emit_index(emitter, "%s - %s * %uu", at[d + 1], o[d], (unsigned)window->stride[d]);
-    }
-    const char *name = bd_emit_fresh(emitter, 'v');
-    char won[32], earlier[64];
-    snprintf(won, sizeof won, "won%s", name);
-    bd_text_append(text, "uint %s = BD_UINT(%s < %uu) & BD_UINT(%s < %uu);\n", won, k[0], (unsigned)window->size[0],
-                   k[1], (unsigned)window->size[1]);
-    if (node->op == BD_OP_MAX_POOL_GRAD) {
-        const char *mine = bd_emit_value(emitter, node->inputs[0], index);
-        const char *tap = bd_emit_index(emitter, "%s * %uu + %s", k[0], (unsigned)window->size[1], k[1]);
-        for (int ky = 0; ky < window->size[0]; ky++)
-            for (int kx = 0; kx < window->size[1]; kx++) {
-                const char *other =
-                    bd_emit_value(emitter, node->inputs[0],
-                                  tap_index(emitter, window, &node->shape, at[0], o[0], o[1], at[3], ky, kx));
-                snprintf(earlier, sizeof earlier, "%uu < %s", (unsigned)(ky * window->size[1] + kx), tap);
-                lose_to(text, won, other, mine, earlier);
-            }
-    }
-    const char *share = bd_emit_value(emitter, dy, bd_emit_nhwc(emitter, pooled, at[0], o[0], o[1], at[3]));
-    if (node->op == BD_OP_MAX_POOL_GRAD)
-        bd_text_append(text, "BD_VALUE %s = %s != 0u ? %s : 0.0f;\n", name, won, share);
-    else
-        bd_text_append(text, "BD_VALUE %s = %s != 0u ? BD_DIV(%s, %d.0f) : 0.0f;\n", name, won, share,
-                       (int)(window->size[0] * window->size[1]));
-    bd_emit_round(emitter, node->format, name);
-    return name;
+    const char *pixel = bd_emit_index(emitter, "(%s * %uu + BD_UINT(%s)) * %uu + BD_UINT(%s)", n,
+                                      (unsigned)shape->dim[1], y, (unsigned)shape->dim[2], x);
+    return bd_emit_channel(emitter, bd_emit_index(emitter, "%s * %uu", pixel, (unsigned)shape->dim[3]), shape->dim[3], c);
 }
 
 void bd_emit_cover_loops(bd_emitter *emitter, const bd_window *window, const bd_shape *output, const char *y,
@@ -678,67 +732,6 @@ void bd_emit_cover_loops(bd_emitter *emitter, const bd_window *window, const bd_
         (int)window->stride[0], suffix, suffix, (int)window->stride[1]);
 }
 
-/* For each window that covers this pixel: did it win (max), or its share (average)? A gather, so no atomics. */
-static const char *pool_grad(bd_emitter *emitter, const bd_node *node, const char *index)
-{
-    const bd_graph *graph = emitter->plan->graph;
-    bool maximum = node->op == BD_OP_MAX_POOL_GRAD;
-    bd_tensor dy = node->inputs[maximum ? 1 : 0];
-    const bd_shape *pooled = &graph->nodes[dy].shape;
-    const bd_window *window = &node->attr.window;
-    const char *at[4];
-    bd_emit_coordinates(emitter, &node->shape, index, at);
-    if (windows_inside(window, &node->shape, pooled) && window->stride[0] >= window->size[0] &&
-        window->stride[1] >= window->size[1])
-        return pool_grad_apart(emitter, node, dy, at, index);
-    const char *name = bd_emit_fresh(emitter, 'v');
-    bd_text *text = &emitter->text;
-    bd_text_append(text, "BD_VALUE %s = 0.0f;\n", name);
-    int mark = bd_emit_open(emitter);
-    bd_emit_cover_loops(emitter, window, pooled, at[1], at[2], name);
-    char oy[24], ox[24], inner[24], y[40], x[40], won[32], earlier[40];
-    snprintf(oy, sizeof oy, "oy%s", name);
-    snprintf(ox, sizeof ox, "ox%s", name);
-    if (maximum) {
-        const char *mine = bd_emit_value(emitter, node->inputs[0], index);
-        snprintf(inner, sizeof inner, "w%s", name);
-        snprintf(y, sizeof y, "y%s", inner);
-        snprintf(x, sizeof x, "x%s", inner);
-        snprintf(won, sizeof won, "won%s", name);
-        snprintf(earlier, sizeof earlier, "earlier%s", name);
-        bd_text_append(text, "uint %s = 1u;\n", won);
-        int scope = bd_emit_open(emitter);
-        bd_emit_window_loops(emitter, window, &node->shape, oy, ox, inner);
-        const char *other =
-            bd_emit_value(emitter, node->inputs[0], bd_emit_nhwc(emitter, &node->shape, at[0], y, x, at[3]));
-        bd_text_append(text, "const bool %s = ky%s * %d + kx%s < ky%s * %d + kx%s;\n", earlier, inner,
-                       (int)window->size[1], inner, name, (int)window->size[1], name);
-        lose_to(text, won, other, mine, earlier);
-        bd_text_append(text, "}\n}\n");
-        bd_emit_close(emitter, scope);
-        bd_text_append(text, "if (%s != 0u) {\n", won);
-        const char *share = bd_emit_value(emitter, dy, bd_emit_nhwc(emitter, pooled, at[0], oy, ox, at[3]));
-        bd_text_append(text, "%s = BD_ADD_%s(%s, %s);\n}\n}\n}\n", name, bd_format_name(node->accumulator), name,
-                       share);
-    } else {
-        const char *share = bd_emit_value(emitter, dy, bd_emit_nhwc(emitter, pooled, at[0], oy, ox, at[3]));
-        /* taps of that window inside the image */
-        bd_text_append(text,
-                       "const int top%s = max(BD_INT(oy%s) * %d - %d, 0), left%s = max(BD_INT(ox%s) * %d - %d, 0);\n"
-                       "const int bottom%s = min(BD_INT(oy%s) * %d - %d + %d, %d), right%s = min(BD_INT(ox%s) * %d - "
-                       "%d + %d, %d);\n"
-                       "%s = BD_ADD_%s(%s, BD_DIV(%s, BD_FLOAT((bottom%s - top%s) * (right%s - left%s))));\n}\n}\n",
-                       name, name, (int)window->stride[0], (int)window->pad[0][0], name, name, (int)window->stride[1],
-                       (int)window->pad[1][0], name, name, (int)window->stride[0], (int)window->pad[0][0],
-                       (int)window->size[0], (int)node->shape.dim[1], name, name, (int)window->stride[1],
-                       (int)window->pad[1][0], (int)window->size[1], (int)node->shape.dim[2], name,
-                       bd_format_name(node->accumulator), name, share, name, name, name, name);
-    }
-    bd_emit_close(emitter, mark);
-    bd_emit_round(emitter, node->format, name);
-    return name;
-}
-
 static const char *source(bd_emitter *emitter, const bd_node *node, const char *index)
 {
     bd_text *text = &emitter->text;
@@ -753,9 +746,9 @@ static const char *source(bd_emitter *emitter, const bd_node *node, const char *
         int64_t inner = 1;
         for (int d = node->attr.axis + 1; d < node->shape.rank; d++)
             inner *= node->shape.dim[d];
-        const char *at = inner > 1 ? bd_emit_index(emitter, "%s / %lluu", index, (unsigned long long)inner) : index;
+        const char *at = inner > 1 ? bd_emit_quotient(emitter, index, inner) : index;
         if (node->attr.axis > 0)
-            at = bd_emit_index(emitter, "%s %% %lluu", at, (unsigned long long)node->shape.dim[node->attr.axis]);
+            at = bd_emit_remainder(emitter, at, node->shape.dim[node->attr.axis]);
         name = bd_emit_fresh(emitter, 'v');
         bd_text_append(text, "BD_VALUE %s = BD_FLOAT(%s);\n", name, at);
         bd_emit_round(emitter, node->format, name);
@@ -816,11 +809,11 @@ const char *bd_emit_value(bd_emitter *emitter, bd_tensor tensor, const char *ind
         case BD_OP_GATHER: name = gather(emitter, node, index); break;
         case BD_OP_SCATTER_ADD: name = scatter_add(emitter, node, index); break;
         case BD_OP_MAX_POOL:
-        case BD_OP_AVG_POOL: name = pool(emitter, node, index); break;
+        case BD_OP_AVG_POOL: name = bd_emit_pool(emitter, graph, node, index); break;
         case BD_OP_MAX_POOL_GRAD:
-        case BD_OP_AVG_POOL_GRAD: name = pool_grad(emitter, node, index); break;
-        case BD_OP_DEPTHWISE: name = bd_emit_depthwise(emitter, graph, node, index); break;
-        case BD_OP_DEPTHWISE_DATA: name = bd_emit_depthwise_data(emitter, graph, node, index); break;
+        case BD_OP_AVG_POOL_GRAD: name = bd_emit_pool_grad(emitter, graph, node, index); break;
+        case BD_OP_DEPTHWISE:
+        case BD_OP_DEPTHWISE_DATA: name = bd_emit_depthwise(emitter, graph, node, index); break;
         case BD_OP_DEPTHWISE_WEIGHT: name = bd_emit_depthwise_weight(emitter, graph, node, index); break;
         case BD_OP_ASSIGN: name = bd_emit_value(emitter, node->inputs[1], index); break;
         default:
@@ -832,15 +825,31 @@ const char *bd_emit_value(bd_emitter *emitter, bd_tensor tensor, const char *ind
     return name;
 }
 
-void bd_emit_store(bd_emitter *emitter, bd_tensor tensor, const char *index, const char *value)
+static void store_one(bd_emitter *emitter, bd_tensor target, const char *index, const char *value)
+{
+    const int operand = bd_kernel_operand(emitter->kernel, target);
+    if (emitter->kernel->operands[operand].parts > 1)
+        bd_text_append(&emitter->text, "store_b%d(%s, %s);\n", operand, index, value);
+    else
+        bd_text_append(&emitter->text, "BD_STORE_%s(b%d, %s, %s);\n",
+                       bd_format_name(emitter->plan->graph->nodes[target].format), operand, index, value);
+}
+
+void bd_emit_store(bd_emitter *emitter, bd_tensor tensor, const char *index)
 {
     const bd_graph *graph = emitter->plan->graph;
     const bd_node *node = &graph->nodes[tensor];
     bd_tensor target = node->op == BD_OP_ASSIGN ? node->inputs[0] : tensor;
     const int operand = bd_kernel_operand(emitter->kernel, target);
-    if (emitter->kernel->operands[operand].parts > 1)
-        bd_text_append(&emitter->text, "store_b%d(%s, %s);\n", operand, index, value);
-    else
-        bd_text_append(&emitter->text, "BD_STORE_%s(b%d, %s, %s);\n", bd_format_name(graph->nodes[target].format),
-                       operand, index, value);
+    const char *lanes[BD_WIDTH], *values[BD_WIDTH];
+    const uint32_t width = bd_emit_lanes(emitter, index, lanes);
+    const bool wide = width > 1 && bd_is_wide(graph, emitter->kernel, &emitter->kernel->operands[operand]);
+    for (uint32_t i = 0; i < width; i++)
+        values[i] = bd_emit_value(emitter, tensor, lanes[i]);
+    if (wide)
+        bd_text_append(&emitter->text, "BD_STORE4_%s(%s%d, %s, %s, %s, %s, %s);\n",
+                       bd_format_name(graph->nodes[target].format), wide_buffer(emitter), operand, lanes[0], values[0],
+                       values[1], values[2], values[3]);
+    for (uint32_t i = 0; !wide && i < width; i++)
+        store_one(emitter, target, lanes[i], values[i]);
 }

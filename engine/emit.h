@@ -28,12 +28,20 @@ const char *bd_emit_index(bd_emitter *emitter, const char *format, ...) BD_PRINT
 /* The index in the input of a BROADCAST, RESHAPE, PERMUTE or SLICE node for an index in the node. */
 const char *bd_emit_view(bd_emitter *emitter, const bd_node *view, const bd_shape *input, const char *index);
 
+/* Neighbours: the kernel's `width` indices from `base` on, a multiple of the width, which one work-item computes. The index with that
+ * number, as text; from then on it is known to be one of them. Where their elements lie side by side in a buffer they are loaded and
+ * stored at once. */
+const char *bd_emit_lane(bd_emitter *emitter, const char *base, uint32_t number);
+/* All neighbours of an index that is one; else itself, alone. Returns how many. */
+uint32_t bd_emit_lanes(bd_emitter *emitter, const char *index, const char *lanes[BD_WIDTH]);
+
 /* Makes known that the node's value at `index` is in the variable `name`. */
 void bd_emit_know(bd_emitter *emitter, bd_tensor node, const char *index, const char *name);
 /* The name of the node's value at `index`, a 32-bit float rounded to the node's format. */
 const char *bd_emit_value(bd_emitter *emitter, bd_tensor node, const char *index);
-/* Stores a value that bd_emit_value returned into the node's operand (for an ASSIGN: the variable's). */
-void bd_emit_store(bd_emitter *emitter, bd_tensor node, const char *index, const char *value);
+/* Stores the value at `index`, and those of its neighbours (bd_emit_lane) in one access where that can be, into the node's operand
+ * (for an ASSIGN: the variable's). */
+void bd_emit_store(bd_emitter *emitter, bd_tensor node, const char *index);
 /* Rounds a variable in place to a format: "v = bd_round_f16(v);", or nothing for F32. */
 void bd_emit_round(bd_emitter *emitter, bd_format format, const char *name);
 
@@ -44,6 +52,8 @@ bd_tensor bd_stored_operand(const bd_graph *graph, bd_tensor tensor);
 /* True for nodes that are evaluated wherever they are read: sources other than variables and batches, views, scalar arithmetic
  * on nothing but those, and what is marked to be recomputed. */
 bool bd_is_inline(const bd_graph *graph, bd_tensor tensor);
+/* Does the kernel load and store several elements of the operand at once? */
+bool bd_is_wide(const bd_graph *graph, const bd_kernel *kernel, const bd_operand *operand);
 /* Number of the operand that holds the node; -1 if none. */
 int bd_kernel_operand(const bd_kernel *kernel, bd_tensor node);
 

@@ -22,9 +22,28 @@ void bd_emit_window_loops(bd_emitter *emitter, const bd_window *window, const bd
 void bd_emit_cover_loops(bd_emitter *emitter, const bd_window *window, const bd_shape *output, const char *y,
                          const char *x, const char *suffix);
 
-/* Depthwise convolution and its gradients: the name of the node's value at `index`. */
+/* Index / divisor and index % divisor. Neighbours (bd_emit_lane) have one quotient and neighbouring remainders if the divisor is a
+ * whole number of widths. */
+const char *bd_emit_quotient(bd_emitter *emitter, const char *index, int64_t divisor);
+const char *bd_emit_remainder(bd_emitter *emitter, const char *index, int64_t divisor);
+/* The index of channel `c`, of so many, where the first one's is `first`. */
+const char *bd_emit_channel(bd_emitter *emitter, const char *first, int64_t channels, const char *c);
+
+/* The neighbours of an index in an NHWC shape that are channels of one pixel, and so are computed together: their indices and
+ * channels, the pixel's coordinates, and the variables that get their values. Mostly it is the index alone. */
+typedef struct bd_pixels {
+    uint32_t count;
+    const char *n, *y, *x, *indices[BD_WIDTH], *channels[BD_WIDTH], *values[BD_WIDTH];
+} bd_pixels;
+/* Declares the variables, with the value `start`. */
+void bd_emit_pixels(bd_emitter *emitter, const bd_node *node, const char *index, const char *start, bd_pixels *pixels);
+/* Rounds the values and makes them known; the one at `index`. */
+const char *bd_emit_know_pixels(bd_emitter *emitter, const bd_node *node, const char *index, const bd_pixels *pixels);
+
+/* Window operations and their gradients: the name of the node's value at `index`. */
+const char *bd_emit_pool(bd_emitter *emitter, const bd_graph *graph, const bd_node *node, const char *index);
+const char *bd_emit_pool_grad(bd_emitter *emitter, const bd_graph *graph, const bd_node *node, const char *index);
 const char *bd_emit_depthwise(bd_emitter *emitter, const bd_graph *graph, const bd_node *node, const char *index);
-const char *bd_emit_depthwise_data(bd_emitter *emitter, const bd_graph *graph, const bd_node *node, const char *index);
 const char *bd_emit_depthwise_weight(bd_emitter *emitter, const bd_graph *graph, const bd_node *node,
                                      const char *index);
 

@@ -87,6 +87,9 @@ typedef struct bd_extent {
     int64_t outer, length, inner, chunks;
 } bd_extent;
 
+/* Elements side by side that a work-item of a pointwise, row or column kernel computes, or one: 8 or 16 bytes a load. */
+enum { BD_WIDTH = 4 };
+
 typedef struct bd_kernel {
     bd_kernel_class class;
     char name[96];    /* what it does and for which layer: "contraction fc1 matmul+add+relu" */
@@ -100,6 +103,7 @@ typedef struct bd_kernel {
     int operand_count;
     bd_tile tile; /* contractions and attention */
     uint32_t local[3], groups[3];
+    uint32_t width; /* BD_WIDTH, or 1 */
     uint64_t flops, bytes_read, bytes_written;
 } bd_kernel;
 

@@ -34,20 +34,52 @@ static uint32_t power_of_two_up_to(uint32_t limit, int64_t wanted)
     return size <= limit ? size : size / 2;
 }
 
+static int64_t ceil_divide(int64_t a, int64_t b)
+{
+    return (a + b - 1) / b;
+}
+
+/* How many neighbours a work-item computes, where they are `side` elements side by side. CPU drivers put work-items side by side
+ * themselves. Few elements are spread over more work-items instead, and what is gathered from everywhere gains nothing. */
+static uint32_t choose_width(const bd_plan *plan, const bd_kernel *kernel, const bd_target *target, int64_t side)
+{
+    if (target->is_cpu || side % BD_WIDTH)
+        return 1;
+    for (int i = 0; i < kernel->operand_count; i++)
+        if (plan->graph->nodes[kernel->operands[i].node].format == BD_F16 && !target->half.storage)
+            return 1;
+    for (int i = 0; i < kernel->node_count; i++)
+        switch (plan->graph->nodes[kernel->nodes[i]].op) {
+        case BD_OP_ARGMAX:
+        case BD_OP_BATCH:
+        case BD_OP_GATHER:
+        case BD_OP_SCATTER_ADD: return 1;
+        default: break;
+        }
+    return BD_WIDTH;
+}
+
 /* False where no variant of a contraction is left. */
 static bool launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *target)
 {
     const uint32_t most = target->limits.max_workgroup_items < 256 ? target->limits.max_workgroup_items : 256;
     kernel->local[0] = kernel->local[1] = kernel->local[2] = 1;
+    kernel->width = 1;
     const bd_extent *e = &kernel->extent;
     switch (kernel->class) {
-    case BD_KERNEL_POINTWISE:
-        kernel->local[0] = power_of_two_up_to(most, kernel->elements);
-        bd_spread_groups(target, kernel, ((uint64_t)kernel->elements + kernel->local[0] - 1) / kernel->local[0]);
+    case BD_KERNEL_POINTWISE: {
+        if (kernel->elements >= (int64_t)BD_WIDTH * most * target->limits.compute_units)
+            kernel->width = choose_width(plan, kernel, target, kernel->elements);
+        const int64_t items = ceil_divide(kernel->elements, kernel->width);
+        kernel->local[0] = power_of_two_up_to(most, items);
+        bd_spread_groups(target, kernel, (uint64_t)ceil_divide(items, kernel->local[0]));
         break;
+    }
     case BD_KERNEL_ROWS: {
         /* Lanes share a row, in local[0]; rows of a group are in local[1]. Short rows take one lane each. */
         int64_t length = (e->length + e->chunks - 1) / e->chunks, rows = e->outer * e->chunks;
+        if (length > 32 && e->length % BD_WIDTH == 0)
+            kernel->width = choose_width(plan, kernel, target, length);
         kernel->local[0] =
             length <= (target->is_cpu && rows >= 4 ? 1024 : 32) ? 1 : power_of_two_up_to(most, length / 4);
         kernel->local[1] = power_of_two_up_to(most / kernel->local[0], rows);
@@ -57,10 +89,12 @@ static bool launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *targ
     case BD_KERNEL_COLUMNS: {
         /* Columns side by side in local[0]; lanes of a column in local[1]. */
         int64_t length = (e->length + e->chunks - 1) / e->chunks;
-        kernel->local[0] = power_of_two_up_to(target->is_cpu ? 64 : 32, e->inner);
+        kernel->width = choose_width(plan, kernel, target, e->inner);
+        const int64_t columns = ceil_divide(e->inner, kernel->width);
+        kernel->local[0] = power_of_two_up_to(target->is_cpu ? 64 : 32, columns);
         if (kernel->local[0] > most)
             kernel->local[0] = most;
-        const uint64_t blocks = ((uint64_t)e->inner + kernel->local[0] - 1) / kernel->local[0];
+        const uint64_t blocks = (uint64_t)ceil_divide(columns, kernel->local[0]);
         const uint64_t groups = blocks * (uint64_t)(e->outer * e->chunks);
         /* Few groups, as where parts are put together, are as large as can be: the lanes' sums are a chain of loads. */
         const uint32_t largest = target->limits.max_workgroup_items < 1024 ? target->limits.max_workgroup_items : 1024;

@@ -23,17 +23,24 @@ bool bd_print_has_stores(const bd_printer *printer, bd_space space)
     return false;
 }
 
+void bd_print_values(bd_printer *printer, bd_space space, const char *index)
+{
+    const bd_kernel *kernel = printer->kernel;
+    const char *lanes[BD_WIDTH];
+    const uint32_t count = bd_emit_lanes(printer->emitter, index, lanes);
+    for (int i = 0; i < kernel->node_count; i++)
+        for (uint32_t j = 0; j < count && kernel->spaces[i] == space && stores(printer, i); j++)
+            bd_emit_value(printer->emitter, kernel->nodes[i], lanes[j]);
+}
+
 void bd_print_stores(bd_printer *printer, bd_space space, const char *index)
 {
     const bd_kernel *kernel = printer->kernel;
     /* All values first, then the stores: what an ASSIGN overwrites may still be read by another node. */
-    for (int store = 0; store < 2; store++)
-        for (int i = 0; i < kernel->node_count; i++)
-            if (kernel->spaces[i] == space && stores(printer, i)) {
-                const char *value = bd_emit_value(printer->emitter, kernel->nodes[i], index);
-                if (store)
-                    bd_emit_store(printer->emitter, kernel->nodes[i], index, value);
-            }
+    bd_print_values(printer, space, index);
+    for (int i = 0; i < kernel->node_count; i++)
+        if (kernel->spaces[i] == space && stores(printer, i))
+            bd_emit_store(printer->emitter, kernel->nodes[i], index);
 }
 
 static void group_size(bd_printer *printer)
@@ -46,10 +53,13 @@ static void group_size(bd_printer *printer)
 void bd_print_pointwise(bd_printer *printer)
 {
     const bd_kernel *kernel = printer->kernel;
-    const bool whole = kernel->groups[1] == 1 && (int64_t)kernel->groups[0] * kernel->local[0] == kernel->elements;
+    const bool whole = kernel->groups[1] == 1 &&
+                       (int64_t)kernel->groups[0] * kernel->local[0] * kernel->width == kernel->elements;
     printer->skeleton = "pointwise";
-    bd_text_append(&printer->macros, "#define BD_ELEMENTS %lluu\n#define BD_WHOLE %d\n",
-                   (unsigned long long)kernel->elements, whole);
+    bd_text_append(&printer->macros, "#define BD_ELEMENTS %lluu\n#define BD_WHOLE %d\n#define BD_WIDTH %uu\n",
+                   (unsigned long long)kernel->elements, whole, kernel->width);
+    if (kernel->width > 1)
+        bd_emit_lane(printer->emitter, "i", 0);
     bd_print_stores(printer, BD_SPACE_ELEMENT, printer->kernel->elements == 1 ? "0u" : "i");
 }
 
@@ -101,7 +111,7 @@ void bd_print_control(bd_printer *printer)
     _Static_assert(BD_SCALING_DYNAMIC == 2, "the rule above names it by its number");
     const bd_node *step = &printer->plan->graph->nodes[printer->kernel->nodes[0]];
     printer->skeleton = "pointwise";
-    bd_text_append(&printer->macros, "#define BD_ELEMENTS 1u\n");
+    bd_text_append(&printer->macros, "#define BD_ELEMENTS 1u\n#define BD_WIDTH 1u\n");
 #define PRINT_WORD(NAME, is_float) bd_text_append(&printer->macros, "#define " #NAME " %d\n", BD_CONTROL_##NAME);
     BD_CONTROL_WORDS(PRINT_WORD)
 #undef PRINT_WORD
@@ -175,6 +185,9 @@ static void declare_buffers(const bd_printer *printer, bd_text *declarations)
             declare_parts(operand, access, format, i, binding, declarations);
         else if (operand->parts == 1)
             bd_text_append(declarations, "layout(set = 0, binding = %d) %sbuffer Buffer%d { BD_TYPE_%s b%d[]; };\n",
+                           binding, access, i, format, i);
+        if (bd_is_wide(graph, printer->kernel, operand))
+            bd_text_append(declarations, "layout(set = 0, binding = %d) %sbuffer Fours%d { BD_FOUR_%s fours%d[]; };\n",
                            binding, access, i, format, i);
         binding += (int)operand->parts;
         if (operand->access != BD_ACCESS_BUFFER)

@@ -12,6 +12,7 @@ typedef struct bd_printer {
     bd_text macros;       /* #define lines that the skeleton is configured by */
     bd_emitter *emitter;  /* writes the body */
     int *pass;            /* reductions: in which pass each of the kernel's nodes has its value */
+    int slots;            /* reductions: values that the lanes put together at once, at most */
     const char *skeleton; /* "pointwise": cl/pointwise.cl, shaders/pointwise.comp */
 } bd_printer;
 
@@ -37,7 +38,9 @@ void bd_print_operands(bd_printer *printer);
 /* The binding of an operand's buffer. */
 int bd_print_binding(const bd_kernel *kernel, int number);
 
-/* Evaluates and stores every node of the kernel in `space` that is an operand, at `index`. */
+/* Evaluates every node of the kernel in `space` that is an operand, at `index` and its neighbours (bd_emit_lane). */
+void bd_print_values(bd_printer *printer, bd_space space, const char *index);
+/* The same, and stores them. */
 void bd_print_stores(bd_printer *printer, bd_space space, const char *index);
 /* Whether there is one. */
 bool bd_print_has_stores(const bd_printer *printer, bd_space space);

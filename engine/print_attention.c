@@ -30,7 +30,8 @@ static void print_result(bd_printer *printer, const char *name, bd_op op)
                    name);
     bd_text_append(bd_emitter_text(emitter), "BD_VALUE result = value;\n");
     bd_emit_round(emitter, graph->nodes[result].format, "result");
-    bd_emit_store(emitter, result, "x", "result");
+    bd_emit_know(emitter, result, "x", "result");
+    bd_emit_store(emitter, result, "x");
     bd_text_append(bd_emitter_text(emitter), "}\n");
 }
 

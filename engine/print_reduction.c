@@ -6,12 +6,30 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { NAME = 40 }; /* bytes of a variable's name */
+
 typedef struct accumulation {
     bd_tensor node;
     const char *combine; /* a two-operand macro of the preludes */
     const char *start;
-    char name[24], at[24];
+    char name[NAME], at[NAME];
 } accumulation;
+
+/* Steps of a loop whose loads are under way together. */
+enum { MOST_STEPS = 4 };
+
+/* How the work-items walk over what they sum: `width` elements of a row, or of so many columns, at each step. */
+typedef struct walk {
+    bool rows;
+    uint32_t width;   /* accumulators of each sum */
+    uint32_t stride;  /* from one step of an item to its next */
+    uint32_t steps;   /* of one turn of the loop */
+    bool even;        /* every item's steps are whole turns */
+    uint32_t results; /* of each sum: one a row, one a column */
+} walk;
+
+static const char *const places[MOST_STEPS] = { "r", "r1", "r2", "r3" };
+static const char *const elements[MOST_STEPS] = { "i", "i1", "i2", "i3" };
 
 static bool is_moment(const bd_node *node)
 {
@@ -28,21 +46,102 @@ static int position(const bd_kernel *kernel, bd_tensor tensor)
     return -1;
 }
 
-static accumulation accumulate(const bd_printer *printer, bd_tensor tensor)
+/* A variable of the node at that position: one a neighbour. */
+static void name_variable(char name[NAME], const char *what, int number, const bd_printer *printer, uint32_t neighbour)
+{
+    if (printer->kernel->width > 1)
+        snprintf(name, NAME, "%s%d_%u", what, number, neighbour);
+    else
+        snprintf(name, NAME, "%s%d", what, number);
+}
+
+static accumulation accumulate(const bd_printer *printer, bd_tensor tensor, uint32_t neighbour)
 {
     const bd_node *node = &printer->plan->graph->nodes[tensor];
     const int number = position(printer->kernel, tensor);
     accumulation a = { tensor, "bd_max", "-BD_INFINITY", "", "" };
     if (is_moment(node)) {
+        a.combine = "BD_ADD_f32";
         a.start = "0.0f";
     } else if (node->op == BD_OP_SUM) {
         a.combine = node->accumulator == BD_F16 ? "BD_ADD_f16" : "BD_ADD_f32";
         a.start = "0.0f";
     }
-    snprintf(a.name, sizeof a.name, "a%d", number);
-    snprintf(a.at, sizeof a.at, "at%d", number);
+    name_variable(a.name, "a", number, printer, neighbour);
+    name_variable(a.at, "at", number, printer, neighbour);
     return a;
 }
+
+/* ---- what the lanes of a work-group put together ---- */
+
+/* Values put together at once take this much local memory, but no more of them than leave room for other work-groups. */
+enum { SLOT_BYTES = 32768, MOST_SLOTS = 8 };
+
+typedef struct gathering {
+    int count;
+    char names[MOST_SLOTS][NAME];
+    const char *combine[MOST_SLOTS];
+} gathering;
+
+static int most_slots(const bd_printer *printer)
+{
+    const bd_limits *limits = &printer->target->limits;
+    const uint32_t bytes = limits->shared_bytes < SLOT_BYTES ? limits->shared_bytes : SLOT_BYTES;
+    const uint32_t slots = bytes / (printer->kernel->local[0] * printer->kernel->local[1] * (uint32_t)sizeof(float));
+    return slots < 1 ? 1 : slots > MOST_SLOTS ? MOST_SLOTS : (int)slots;
+}
+
+static void finish_gathering(bd_printer *printer, gathering *g, uint32_t lanes)
+{
+    bd_text *text = bd_emitter_text(printer->emitter);
+    if (g->count && lanes > 1) {
+        printer->slots = g->count > printer->slots ? g->count : printer->slots;
+        bd_text_append(text, "BD_BARRIER;\n");
+        for (int i = 0; i < g->count; i++)
+            bd_text_append(text, "BD_SLOT(%d, lane) = %s;\n", i, g->names[i]);
+        bd_text_append(text, "for (uint half_ = BD_LANES / 2; half_ > 0; half_ /= 2) {\nBD_BARRIER;\n"
+                             "if (lane < half_) {\n");
+        for (int i = 0; i < g->count; i++)
+            bd_text_append(text, "BD_SLOT(%d, lane) = %s(BD_SLOT(%d, lane), BD_SLOT(%d, lane + half_));\n", i,
+                           g->combine[i], i, i);
+        bd_text_append(text, "}\n}\nBD_BARRIER;\n");
+        for (int i = 0; i < g->count; i++)
+            bd_text_append(text, "%s = BD_SLOT(%d, 0);\n", g->names[i], i);
+    }
+    g->count = 0;
+}
+
+static void gather(bd_printer *printer, gathering *g, const char *combine, const char *name, uint32_t lanes)
+{
+    if (g->count == most_slots(printer))
+        finish_gathering(printer, g, lanes);
+    snprintf(g->names[g->count], sizeof g->names[0], "%s", name);
+    g->combine[g->count++] = combine;
+}
+
+static uint32_t lanes_of(const bd_printer *printer)
+{
+    return printer->kernel->local[printer->kernel->class == BD_KERNEL_ROWS ? 0 : 1];
+}
+
+/* Every result of a sum: the accumulators of one row first become one. */
+static void gather_results(bd_printer *printer, const walk *w, gathering *g, const char *combine, const char *what,
+                           int number)
+{
+    for (uint32_t i = w->results; i < w->width; i++) {
+        char first[NAME], name[NAME];
+        name_variable(first, what, number, printer, 0);
+        name_variable(name, what, number, printer, i);
+        bd_text_append(bd_emitter_text(printer->emitter), "%s = %s(%s, %s);\n", first, combine, first, name);
+    }
+    for (uint32_t i = 0; i < w->results; i++) {
+        char name[NAME];
+        name_variable(name, what, number, printer, i);
+        gather(printer, g, combine, name, lanes_of(printer));
+    }
+}
+
+/* ---- means and deviations ---- */
 
 /* MEAN and DEVIATIONS are summed from a value near the mean, the first of the part, so that little cancels in the end (shifted data:
  * Chan, Golub and LeVeque, "Algorithms for Computing the Sample Variance", 1983):
@@ -61,20 +160,38 @@ static bd_tensor summing_node(const bd_printer *printer, bd_tensor moment)
     return moment;
 }
 
-static void start_moment(bd_printer *printer, bd_tensor moment, const char *element, const char *index)
+static void print_element(bd_printer *printer, const walk *w, int step)
+{
+    bd_text_append(bd_emitter_text(printer->emitter),
+                   w->rows ? "const uint %s = row * BD_LENGTH + %s;\n"
+                           : "const uint %s = (outer * BD_LENGTH + %s) * BD_INNER + column;\n",
+                   elements[step], places[step]);
+}
+
+static void start_moment(bd_printer *printer, const walk *w, bd_tensor moment, const char *index)
 {
     const bd_node *node = &printer->plan->graph->nodes[moment];
     bd_emitter *emitter = printer->emitter;
     bd_text *text = bd_emitter_text(emitter);
     const int number = position(printer->kernel, moment);
+    char shift[NAME], sum[NAME];
+    const char *lanes[BD_WIDTH];
     if (summing_node(printer, moment) != moment)
         return;
-    bd_text_append(
-        text,
-        "BD_VALUE shift%d = 0.0f, sum%d = 0.0f;\nif (first < last) {\nconst uint r = first;\nconst uint i = %s;\n",
-        number, number, element);
+    for (uint32_t i = 0; i < w->width; i++) {
+        name_variable(sum, "sum", number, printer, i);
+        name_variable(shift, "shift", number, printer, i);
+        bd_text_append(text, i < w->results ? "BD_VALUE %s = 0.0f, %s = 0.0f;\n" : "BD_VALUE %s = 0.0f;\n", sum, shift);
+    }
+    bd_text_append(text, "if (first < last) {\nconst uint r = first;\n");
+    print_element(printer, w, 0);
     const int mark = bd_emit_open(emitter);
-    bd_text_append(text, "shift%d = %s;\n", number, bd_emit_value(emitter, node->inputs[0], index));
+    bd_emit_lanes(emitter, index, lanes);
+    for (uint32_t i = 0; i < w->results; i++) {
+        const char *value = bd_emit_value(emitter, node->inputs[0], lanes[i]);
+        name_variable(shift, "shift", number, printer, i);
+        bd_text_append(text, "%s = %s;\n", shift, value);
+    }
     bd_emit_close(emitter, mark);
     bd_text_append(text, "}\n");
     if (node->attr.reduce.members)
@@ -83,40 +200,50 @@ static void start_moment(bd_printer *printer, bd_tensor moment, const char *elem
         bd_text_append(text, "const float count%d = BD_FLOAT(max(last, first + 1u) - first);\n", number);
 }
 
-static void add_to_moment(bd_printer *printer, const accumulation *a, const char *value, const char *index)
+static void add_to_moment(bd_printer *printer, const walk *w, bd_tensor moment, int step, uint32_t neighbour,
+                          const char *index)
 {
-    const bd_node *node = &printer->plan->graph->nodes[a->node];
+    const bd_node *node = &printer->plan->graph->nodes[moment];
     bd_text *text = bd_emitter_text(printer->emitter);
-    const int sum = position(printer->kernel, summing_node(printer, a->node));
-    const int own = position(printer->kernel, a->node);
+    const int summing = position(printer->kernel, summing_node(printer, moment));
+    const int own = position(printer->kernel, moment);
     const unsigned long long each = (unsigned long long)node->attr.reduce.members,
                              total = (unsigned long long)node->attr.reduce.total;
-    bd_text_append(text, "BD_VALUE d%d_ = %s - shift%d, n%d_ = 1.0f;\n", own, value, sum, own);
+    char shift[NAME], sum[NAME], n[NAME], d[NAME];
+    const accumulation a = accumulate(printer, moment, neighbour);
+    name_variable(shift, "shift", summing, printer, w->results > 1 ? neighbour : 0);
+    name_variable(sum, "sum", summing, printer, neighbour);
+    snprintf(n, sizeof n, "n%d_%d_%u", own, step, neighbour);
+    snprintf(d, sizeof d, "d%d_%d_%u", own, step, neighbour);
+    const char *value = bd_emit_value(printer->emitter, node->inputs[0], index);
+    bd_text_append(text, "BD_VALUE %s = %s - %s, %s = 1.0f;\n", d, value, shift, n);
     if (each)
-        bd_text_append(text, "n%d_ = BD_FLOAT(r * %lluu < %lluu ? min(%lluu, %lluu - r * %lluu) : 0u);\n", own, each,
-                       total, each, total, each);
-    if (sum == own)
-        bd_text_append(text, "sum%d += n%d_ * d%d_;\n", sum, own, own);
+        bd_text_append(text, "%s = BD_FLOAT(%s * %lluu < %lluu ? min(%lluu, %lluu - %s * %lluu) : 0u);\n", n,
+                       places[step], each, total, each, total, places[step], each);
+    if (summing == own)
+        bd_text_append(text, "%s += %s * %s;\n", sum, n, d);
     if (node->op == BD_OP_MEAN)
         return;
-    bd_text_append(text, "%s = fma(n%d_ * d%d_, d%d_, %s);\n", a->name, own, own, own, a->name);
+    bd_text_append(text, "%s = fma(%s * %s, %s, %s);\n", a.name, n, d, d, a.name);
     if (each)
-        bd_text_append(text, "%s += %s;\n", a->name, bd_emit_value(printer->emitter, node->inputs[1], index));
+        bd_text_append(text, "%s += %s;\n", a.name, bd_emit_value(printer->emitter, node->inputs[1], index));
 }
 
-static void finish_moment(bd_printer *printer, const accumulation *a)
+static void finish_moment(bd_printer *printer, bd_tensor moment, uint32_t neighbour)
 {
-    const bd_node *node = &printer->plan->graph->nodes[a->node];
     bd_text *text = bd_emitter_text(printer->emitter);
-    const int sum = position(printer->kernel, summing_node(printer, a->node));
-    if (sum == position(printer->kernel, a->node))
-        bd_text_append(text, "BD_REDUCE(BD_ADD_f32, sum%d);\n", sum);
-    if (node->op == BD_OP_MEAN)
-        bd_text_append(text, "%s = shift%d + BD_DIV(sum%d, count%d);\n", a->name, sum, sum, sum);
+    const int number = position(printer->kernel, summing_node(printer, moment));
+    const accumulation a = accumulate(printer, moment, neighbour);
+    char shift[NAME], sum[NAME];
+    name_variable(shift, "shift", number, printer, neighbour);
+    name_variable(sum, "sum", number, printer, neighbour);
+    if (printer->plan->graph->nodes[moment].op == BD_OP_MEAN)
+        bd_text_append(text, "%s = %s + BD_DIV(%s, count%d);\n", a.name, shift, sum, number);
     else
-        bd_text_append(text, "BD_REDUCE(BD_ADD_f32, %s);\n%s = bd_max(%s - BD_DIV(sum%d * sum%d, count%d), 0.0f);\n",
-                       a->name, a->name, a->name, sum, sum, sum);
+        bd_text_append(text, "%s = bd_max(%s - BD_DIV(%s * %s, count%d), 0.0f);\n", a.name, a.name, sum, sum, number);
 }
+
+/* ---- passes ---- */
 
 /* In which pass the value is there, at `input` of the kernel's node `i`. */
 static int pass_of(const bd_printer *printer, bd_tensor input)
@@ -159,72 +286,149 @@ static bool is_reduction(const bd_printer *printer, int i)
     return bd_op_get_info(printer->plan->graph->nodes[printer->kernel->nodes[i]].op)->class == BD_CLASS_REDUCTION;
 }
 
-static void start_loop(bd_printer *printer, const char *element)
+/* One turn of the loop: `steps` steps, the first at `r`. All values of a turn come before what it stores, so that no load waits for
+ * a store. */
+static void print_turn(bd_printer *printer, const walk *w, int number, uint32_t steps, bool store_elements)
 {
-    bd_text_append(bd_emitter_text(printer->emitter),
-                   "for (uint r = first + lane; r < last; r += BD_LANES) {\nconst uint i = %s;\n", element);
+    const bd_graph *graph = printer->plan->graph;
+    const bd_kernel *kernel = printer->kernel;
+    bd_emitter *emitter = printer->emitter;
+    bd_text *text = bd_emitter_text(emitter);
+    const int mark = bd_emit_open(emitter);
+    for (uint32_t step = 0; step < steps; step++) {
+        const char *lanes[BD_WIDTH], *index = kernel->elements == 1 ? "0u" : elements[step];
+        if (step)
+            bd_text_append(text, "const uint %s = r + %uu;\n", places[step], step * w->stride);
+        print_element(printer, w, (int)step);
+        bd_emit_lanes(emitter, index, lanes);
+        for (int i = 0; i < kernel->node_count; i++) {
+            const bd_node *node = &graph->nodes[kernel->nodes[i]];
+            if (!is_reduction(printer, i) || printer->pass[i] != number)
+                continue;
+            for (uint32_t j = 0; j < w->width; j++) {
+                const accumulation a = accumulate(printer, kernel->nodes[i], j);
+                const char *value = bd_emit_value(emitter, node->inputs[0], lanes[j]);
+                if (node->op == BD_OP_ARGMAX) /* the first NaN counts as the largest */
+                    bd_text_append(
+                        text, "if (!(%s <= %s) && %s == %s || r == first + lane) { %s = %s; %s = BD_FLOAT(r); }\n",
+                        value, a.name, a.name, a.name, a.name, value, a.at);
+                else if (is_moment(node))
+                    add_to_moment(printer, w, a.node, (int)step, j, lanes[j]);
+                else
+                    bd_text_append(text, "%s = %s(%s, %s);\n", a.name, a.combine, a.name, value);
+            }
+        }
+        if (store_elements)
+            bd_print_values(printer, BD_SPACE_ELEMENT, index);
+    }
+    for (uint32_t step = 0; step < steps && store_elements; step++)
+        bd_print_stores(printer, BD_SPACE_ELEMENT, kernel->elements == 1 ? "0u" : elements[step]);
+    bd_emit_close(emitter, mark);
+}
+
+/* The reductions of pass `number`, if there are any, and the stores of elements, if wanted. */
+static void print_loops(bd_printer *printer, const walk *w, int number, bool store_elements)
+{
+    bd_text *text = bd_emitter_text(printer->emitter);
+    const uint32_t each = w->rows ? w->width : 1;
+    if (w->even || w->steps == 1) {
+        bd_text_append(text, "for (uint r = first + lane * %uu; r < last; r += %uu) {\n", each, w->steps * w->stride);
+        print_turn(printer, w, number, w->steps, store_elements);
+        bd_text_append(text, "}\n");
+        return;
+    }
+    bd_text_append(text, "{\nuint r = first + lane * %uu;\nfor (; r + %uu < last; r += %uu) {\n", each,
+                   (w->steps - 1) * w->stride, w->steps * w->stride);
+    print_turn(printer, w, number, w->steps, store_elements);
+    bd_text_append(text, "}\nfor (; r < last; r += %uu) {\n", w->stride);
+    print_turn(printer, w, number, 1, store_elements);
+    bd_text_append(text, "}\n}\n");
 }
 
 /* One pass: every reduction that is ready in it. Its value is known at the index `result` afterwards. */
-static void print_pass(bd_printer *printer, int number, const char *element, const char *result, bool store_elements)
+static void print_pass(bd_printer *printer, const walk *w, int number, const char *result, bool store_elements)
 {
     const bd_graph *graph = printer->plan->graph;
     const bd_kernel *kernel = printer->kernel;
     bd_emitter *emitter = printer->emitter;
     bd_text *text = bd_emitter_text(emitter);
     const int *pass = printer->pass;
-    const char *index = kernel->elements == 1 ? "0u" : "i";
+    const uint32_t lanes = lanes_of(printer);
+    const char *results[BD_WIDTH];
+    gathering g = { 0 };
     for (int i = 0; i < kernel->node_count; i++)
         if (is_reduction(printer, i) && pass[i] == number) {
-            accumulation a = accumulate(printer, kernel->nodes[i]);
-            bd_text_append(text, "BD_VALUE %s = %s;\n", a.name, a.start);
-            if (graph->nodes[a.node].op == BD_OP_ARGMAX)
-                bd_text_append(text, "float %s = BD_FLOAT(BD_LENGTH);\n", a.at);
-            else if (is_moment(&graph->nodes[a.node]))
-                start_moment(printer, a.node, element, index);
+            for (uint32_t j = 0; j < w->width; j++) {
+                const accumulation a = accumulate(printer, kernel->nodes[i], j);
+                bd_text_append(text, "BD_VALUE %s = %s;\n", a.name, a.start);
+                if (graph->nodes[a.node].op == BD_OP_ARGMAX)
+                    bd_text_append(text, "float %s = BD_FLOAT(BD_LENGTH);\n", a.at);
+            }
+            if (is_moment(&graph->nodes[kernel->nodes[i]]))
+                start_moment(printer, w, kernel->nodes[i], kernel->elements == 1 ? "0u" : "i");
         }
-    start_loop(printer, element);
-    int mark = bd_emit_open(emitter);
+    print_loops(printer, w, number, store_elements);
     for (int i = 0; i < kernel->node_count; i++)
         if (is_reduction(printer, i) && pass[i] == number) {
-            accumulation a = accumulate(printer, kernel->nodes[i]);
-            const char *value = bd_emit_value(emitter, graph->nodes[a.node].inputs[0], index);
-            if (graph->nodes[a.node].op == BD_OP_ARGMAX) /* the first NaN counts as the largest */
-                bd_text_append(text,
-                               "if (!(%s <= %s) && %s == %s || r == first + lane) { %s = %s; %s = BD_FLOAT(r); }\n",
-                               value, a.name, a.name, a.name, a.name, value, a.at);
-            else if (is_moment(&graph->nodes[a.node]))
-                add_to_moment(printer, &a, value, index);
-            else
-                bd_text_append(text, "%s = %s(%s, %s);\n", a.name, a.combine, a.name, value);
-        }
-    if (store_elements)
-        bd_print_stores(printer, BD_SPACE_ELEMENT, index);
-    bd_emit_close(emitter, mark);
-    bd_text_append(text, "}\n");
-    for (int i = 0; i < kernel->node_count; i++)
-        if (is_reduction(printer, i) && pass[i] == number) {
-            accumulation a = accumulate(printer, kernel->nodes[i]);
+            const accumulation a = accumulate(printer, kernel->nodes[i], 0);
             const bd_node *node = &graph->nodes[a.node];
             if (node->op == BD_OP_ARGMAX) {
                 /* the largest of all lanes, then the smallest place where it stands */
-                bd_text_append(text, "BD_VALUE best%s = %s;\nBD_REDUCE(bd_max, best%s);\n", a.name, a.name, a.name);
-                bd_text_append(text, "if (%s < best%s || (best%s != best%s && %s == %s)) %s = BD_FLOAT(BD_LENGTH);\n",
-                               a.name, a.name, a.name, a.name, a.name, a.name, a.at);
-                bd_text_append(text, "BD_REDUCE(bd_min, %s);\n%s = %s;\n", a.at, a.name, a.at);
-            } else if (is_moment(node)) {
-                finish_moment(printer, &a);
-            } else {
-                bd_text_append(text, "BD_REDUCE(%s, %s);\n", a.combine, a.name);
+                char best[NAME];
+                snprintf(best, sizeof best, "best%d", i);
+                bd_text_append(text, "BD_VALUE %s = %s;\n", best, a.name);
+                gather(printer, &g, "bd_max", best, lanes);
+                finish_gathering(printer, &g, lanes);
+                bd_text_append(text, "if (%s < %s || (%s != %s && %s == %s)) %s = BD_FLOAT(BD_LENGTH);\n", a.name, best,
+                               best, best, a.name, a.name, a.at);
+                gather(printer, &g, "bd_min", a.at, lanes);
+                finish_gathering(printer, &g, lanes);
+                bd_text_append(text, "%s = %s;\n", a.name, a.at);
+                continue;
             }
-            bd_emit_round(emitter, node->format, a.name);
-            bd_emit_know(emitter, a.node, result, a.name);
+            if (is_moment(node) && summing_node(printer, a.node) == a.node)
+                gather_results(printer, w, &g, a.combine, "sum", i);
+            if (node->op != BD_OP_MEAN)
+                gather_results(printer, w, &g, a.combine, "a", i);
+        }
+    finish_gathering(printer, &g, lanes);
+    bd_emit_lanes(emitter, result, results);
+    for (int i = 0; i < kernel->node_count; i++)
+        for (uint32_t j = 0; j < w->results && is_reduction(printer, i) && pass[i] == number; j++) {
+            const accumulation a = accumulate(printer, kernel->nodes[i], j);
+            if (is_moment(&graph->nodes[a.node]))
+                finish_moment(printer, a.node, j);
+            bd_emit_round(emitter, graph->nodes[a.node].format, a.name);
+            bd_emit_know(emitter, a.node, results[j], a.name);
         }
 }
 
 static bool stores_elements(bd_printer *printer)
 {
     return bd_print_has_stores(printer, BD_SPACE_ELEMENT);
+}
+
+/* The walk of a kernel whose items take a step of every `stride` elements of a part. */
+static walk plan_walk(const bd_printer *printer, uint32_t stride)
+{
+    const bd_kernel *kernel = printer->kernel;
+    const bd_extent *e = &kernel->extent;
+    const int64_t chunk = (e->length + e->chunks - 1) / e->chunks;
+    const bool rows = kernel->class == BD_KERNEL_ROWS;
+    walk w = { rows, kernel->width, stride, 1, false, rows ? 1 : kernel->width };
+    uint32_t loads = 0;
+    bool argmax = false;
+    for (int i = 0; i < kernel->operand_count; i++)
+        loads += !kernel->operands[i].written &&
+                 bd_shape_elements(&printer->plan->graph->nodes[kernel->operands[i].node].shape) > e->outer * e->inner;
+    for (int i = 0; i < kernel->node_count; i++)
+        argmax |= printer->plan->graph->nodes[kernel->nodes[i]].op == BD_OP_ARGMAX;
+    /* Values that wait in registers: 64 of 255. A CPU driver's compiler unrolls by itself. */
+    while (!printer->target->is_cpu && !argmax && w.steps < MOST_STEPS && 2 * w.steps * w.width * loads <= 64 &&
+           2 * w.steps * (int64_t)stride <= chunk)
+        w.steps *= 2;
+    w.even = chunk % ((int64_t)w.steps * stride) == 0 && e->length % chunk == 0;
+    return w;
 }
 
 static void extent_macros(bd_printer *printer)
@@ -256,16 +460,21 @@ void bd_print_rows(bd_printer *printer)
     const char *result = e->outer == 1 && e->chunks == 1 ? "0u" : "o";
     const int passes = find_passes(printer);
     const int *pass = printer->pass;
+    const walk w = plan_walk(printer, kernel->local[0] * kernel->width);
     printer->skeleton = "rows";
     extent_macros(printer);
     bd_text_append(&printer->macros, "#define BD_LANES %u\n#define BD_ROWS %u\n#define BD_ROW_COUNT %lluu\n",
                    kernel->local[0], kernel->local[1], (unsigned long long)(e->outer * e->chunks));
-    char row_of[48], rest_of[48];
-    snprintf(row_of, sizeof row_of, "i / %lluu", (unsigned long long)e->length);
-    snprintf(rest_of, sizeof rest_of, "i %% %lluu", (unsigned long long)e->length);
-    if (e->outer > 1 || e->chunks > 1) {
-        bd_emit_know_index(emitter, row_of, e->chunks == 1 ? "o" : "row");
-        bd_emit_know_index(emitter, rest_of, "r");
+    for (uint32_t step = 0; step < w.steps; step++) {
+        char expression[48];
+        if (kernel->width > 1)
+            bd_emit_lane(emitter, elements[step], 0);
+        if (e->outer == 1 && e->chunks == 1)
+            continue;
+        snprintf(expression, sizeof expression, "%s / %lluu", elements[step], (unsigned long long)e->length);
+        bd_emit_know_index(emitter, expression, e->chunks == 1 ? "o" : "row");
+        snprintf(expression, sizeof expression, "%s %% %lluu", elements[step], (unsigned long long)e->length);
+        bd_emit_know_index(emitter, expression, places[step]);
     }
     bool stored = false;
     for (int number = 1; number <= passes; number++) {
@@ -274,7 +483,7 @@ void bd_print_rows(bd_printer *printer)
         for (int i = 0; i < kernel->node_count && last_elements; i++)
             if (kernel->spaces[i] == BD_SPACE_ELEMENT && pass[i] == passes)
                 last_elements = false;
-        print_pass(printer, number, "row * BD_LENGTH + r", result, last_elements);
+        print_pass(printer, &w, number, result, last_elements);
         stored |= last_elements;
         /* Arithmetic on the results is done once a row, not once an element. */
         for (int i = 0; i < kernel->node_count; i++)
@@ -282,14 +491,10 @@ void bd_print_rows(bd_printer *printer)
                 printer->plan->graph->nodes[kernel->nodes[i]].op != BD_OP_ASSIGN)
                 bd_emit_value(emitter, kernel->nodes[i], result);
     }
-    if (stores_elements(printer) && !stored) {
-        start_loop(printer, "row * BD_LENGTH + r");
-        int mark = bd_emit_open(emitter);
-        bd_print_stores(printer, BD_SPACE_ELEMENT, kernel->elements == 1 ? "0u" : "i");
-        bd_emit_close(emitter, mark);
-        bd_text_append(bd_emitter_text(emitter), "}\n");
-    }
+    if (stores_elements(printer) && !stored)
+        print_loops(printer, &w, passes + 1, true);
     print_results(printer, result);
+    bd_text_append(&printer->macros, "#define BD_SLOTS %d\n", printer->slots ? printer->slots : 1);
 }
 
 void bd_print_columns(bd_printer *printer)
@@ -297,18 +502,27 @@ void bd_print_columns(bd_printer *printer)
     const bd_kernel *kernel = printer->kernel;
     const bd_extent *e = &kernel->extent;
     const char *result = e->outer * e->inner == 1 && e->chunks == 1 ? "0u" : "o";
+    const walk w = plan_walk(printer, kernel->local[1]);
+    const uint64_t columns = (uint64_t)kernel->local[0] * kernel->width;
     find_passes(printer);
     printer->skeleton = "columns";
     extent_macros(printer);
     bd_text_append(&printer->macros,
-                   "#define BD_COLUMNS %u\n#define BD_LANES %u\n#define BD_BLOCKS %lluu\n#define BD_INNER %lluu\n"
-                   "#define BD_OUTPUTS %lluu\n",
-                   kernel->local[0], kernel->local[1],
-                   (unsigned long long)(((uint64_t)e->inner + kernel->local[0] - 1) / kernel->local[0]),
-                   (unsigned long long)e->inner, (unsigned long long)(e->outer * e->chunks));
-    char column_of[48];
-    snprintf(column_of, sizeof column_of, "i %% %lluu", (unsigned long long)e->inner);
-    bd_emit_know_index(printer->emitter, column_of, "column");
-    print_pass(printer, 1, "(outer * BD_LENGTH + r) * BD_INNER + column", result, stores_elements(printer));
+                   "#define BD_COLUMNS %u\n#define BD_LANES %u\n#define BD_WIDTH %uu\n#define BD_BLOCKS %lluu\n"
+                   "#define BD_INNER %lluu\n#define BD_OUTPUTS %lluu\n",
+                   kernel->local[0], kernel->local[1], kernel->width,
+                   (unsigned long long)(((uint64_t)e->inner + columns - 1) / columns), (unsigned long long)e->inner,
+                   (unsigned long long)(e->outer * e->chunks));
+    for (uint32_t step = 0; step < w.steps; step++) {
+        char column_of[48];
+        if (kernel->width > 1)
+            bd_emit_lane(printer->emitter, elements[step], 0);
+        snprintf(column_of, sizeof column_of, "%s %% %lluu", elements[step], (unsigned long long)e->inner);
+        bd_emit_know_index(printer->emitter, column_of, "column");
+    }
+    if (kernel->width > 1)
+        bd_emit_lane(printer->emitter, result, 0);
+    print_pass(printer, &w, 1, result, stores_elements(printer));
     print_results(printer, result);
+    bd_text_append(&printer->macros, "#define BD_SLOTS %d\n", printer->slots ? printer->slots : 1);
 }

@@ -18,22 +18,40 @@ static int64_t smaller(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
+/* As few parts as have the same length, if that is rounded up to a power of two or to a multiple of 256: then the lanes of a group
+ * all have as many terms, and take them without asking for the end. */
+static int64_t even_chunks(int64_t length, int64_t chunks)
+{
+    const int64_t least = (length + chunks - 1) / chunks;
+    int64_t grain = 1;
+    while (grain < 256 && 4 * grain < least)
+        grain *= 2;
+    const int64_t chunk = (least + grain - 1) / grain * grain;
+    return (length + chunk - 1) / chunk;
+}
+
 /* How many parts a sum of `length` terms is cut into when its `results` are independent work already. */
 static int64_t sum_chunks(const bd_target *target, const bd_extent *extent)
 {
-    /* A CPU core wants one long loop; a GPU processor wants about 1,024 work-items in flight, a group of 256 a part. */
+    /* A CPU core wants one long loop; a GPU processor wants about 1,024 work-items in flight, a group of 256 a part, and four loads of
+     * four elements from each of them. */
+    const bool is_cpu = target->is_cpu;
     const int64_t units = target->limits.compute_units ? target->limits.compute_units : 1;
     const int64_t results = extent->outer * extent->inner;
-    const int64_t shortest = target->is_cpu ? 16384 : 2048; /* additions a part is worth its second pass */
-    int64_t wanted = target->is_cpu ? 2 * units : 4 * units;
-    int64_t groups = extent->inner == 1 ? results : extent->outer * ((extent->inner + 31) / 32);
+    const int64_t shortest = is_cpu ? 16384 : 4096; /* additions a part is worth its second pass */
+    const int64_t side = is_cpu ? 32 : 32 * BD_WIDTH; /* columns of a group */
+    int64_t wanted = is_cpu ? 2 * units : 4 * units;
+    int64_t groups = extent->inner == 1 ? results : extent->outer * ((extent->inner + side - 1) / side);
     if (groups >= wanted || results == 0)
         return 1;
-    int64_t work = extent->inner == 1 ? extent->length : extent->length * smaller(extent->inner, 32);
+    int64_t work = extent->inner == 1 ? extent->length : extent->length * smaller(extent->inner, side);
     if (extent->length < 1024) /* a group's lanes sum that in a few additions each */
         return 1;
     int64_t chunks = smaller((wanted + groups - 1) / groups, work / shortest);
-    return chunks > 1 ? smaller(chunks, extent->length) : 1;
+    if (chunks <= 1)
+        return 1;
+    chunks = smaller(chunks, extent->length);
+    return is_cpu ? chunks : even_chunks(extent->length, chunks);
 }
 
 /* A cast that changes nothing: the value is a float wherever it is used. Of variables it is left alone, since a kernel may only

@@ -1,7 +1,9 @@
-// Reductions over leading axes: BD_COLUMNS columns side by side, BD_LANES invocations to each, one pass.
+// Reductions over leading axes: BD_COLUMNS times BD_WIDTH columns side by side, BD_LANES invocations to each BD_WIDTH, one pass.
 #ifndef BD_COLUMNS // so that the skeleton compiles alone
 #define BD_COLUMNS 32
 #define BD_LANES 2
+#define BD_WIDTH 1u // columns of an invocation
+#define BD_SLOTS 1  // of values that the lanes put together at once
 #define BD_BLOCKS 1u // of columns
 #define BD_OUTER 1u
 #define BD_LENGTH 64u // of a whole column
@@ -13,28 +15,15 @@ layout(local_size_x = BD_COLUMNS, local_size_y = BD_LANES) in;
 //@declare
 
 #if BD_LANES > 1
-shared float scratch[BD_COLUMNS * BD_LANES];
-#define BD_REDUCE(combine, v)                                                                                          \
-    barrier();                                                                                                         \
-    scratch[lane * BD_COLUMNS + gl_LocalInvocationID.x] = v;                                                           \
-    for (uint half_ = BD_LANES / 2; half_ > 0; half_ /= 2) {                                                           \
-        barrier();                                                                                                     \
-        if (lane < half_) {                                                                                            \
-            const uint at_ = lane * BD_COLUMNS + gl_LocalInvocationID.x;                                               \
-            scratch[at_] = combine(scratch[at_], scratch[at_ + half_ * BD_COLUMNS]);                                   \
-        }                                                                                                              \
-    }                                                                                                                  \
-    barrier();                                                                                                         \
-    v = scratch[gl_LocalInvocationID.x]
-#else
-#define BD_REDUCE(combine, v)
+shared float scratch[BD_SLOTS * BD_COLUMNS * BD_LANES];
 #endif
+#define BD_SLOT(slot, row) scratch[((slot) * BD_LANES + (row)) * BD_COLUMNS + gl_LocalInvocationID.x]
 
 void main()
 {
     const uint lane = gl_LocalInvocationID.y;
     const uint group = gl_WorkGroupID.y * gl_NumWorkGroups.x + gl_WorkGroupID.x;
-    const uint column = group % BD_BLOCKS * BD_COLUMNS + gl_LocalInvocationID.x;
+    const uint column = (group % BD_BLOCKS * BD_COLUMNS + gl_LocalInvocationID.x) * BD_WIDTH;
     const uint output_ = group / BD_BLOCKS; // the chunk, then the outer index
     const bool inside = column < BD_INNER && output_ < BD_OUTPUTS;
     const uint outer = output_ % BD_OUTER;

@@ -61,6 +61,7 @@
 // row: where many may stand in unrolled loops, conditions are joined by these and values chosen by mix().
 #define BD_BOTH(a, b) bool(uint(a) & uint(b))
 #define BD_EITHER(a, b) bool(uint(a) | uint(b))
+#define BD_BARRIER barrier()
 #define BD_AS_FLOAT(x) uintBitsToFloat(x)
 #define BD_AS_UINT(x) floatBitsToUint(x)
 #define BD_INFINITY uintBitsToFloat(0x7f800000u)
@@ -154,13 +155,28 @@ uint bd_encode_f16(float x)
 #endif
 
 // Four elements from i on, a multiple of 4, of a buffer declared in fours.
+#define BD_VALUE4 precise vec4
 #define BD_FOUR_f32 vec4
 #define BD_FOUR_f16 uvec2
 #define BD_LOAD4_f32(fours, i) fours[(i) / 4u]
 #define BD_LOAD4_f16(fours, i) bd_decode4_f16(fours[(i) / 4u])
+#define BD_STORE4_f32(fours, i, x, y, z, w) fours[(i) / 4u] = vec4(x, y, z, w)
+#define BD_STORE4_f16(fours, i, x, y, z, w) fours[(i) / 4u] = uvec2(bd_encode2_f16(x, y), bd_encode2_f16(z, w))
 vec4 bd_decode4_f16(uvec2 bits)
 {
+#if BD_HALF_CONVERSION
+    return vec4(unpackHalf2x16(bits.x), unpackHalf2x16(bits.y));
+#else
     return vec4(bd_decode_f16(bits.x), bd_decode_f16(bits.x >> 16), bd_decode_f16(bits.y), bd_decode_f16(bits.y >> 16));
+#endif
+}
+uint bd_encode2_f16(float x, float y)
+{
+#if BD_HALF_CONVERSION
+    return packHalf2x16(vec2(x, y));
+#else
+    return bd_encode_f16(x) | bd_encode_f16(y) << 16;
+#endif
 }
 
 // Texels: what CPU drivers' kernels read. Mesa 22.3's lavapipe takes 5 ns to fetch eight of them, 50 to load from a buffer.

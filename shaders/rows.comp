@@ -3,6 +3,7 @@
 #ifndef BD_LANES // so that the skeleton compiles alone
 #define BD_LANES 64
 #define BD_ROWS 1
+#define BD_SLOTS 1 // of values that the lanes put together at once
 #define BD_ROW_COUNT 1u // rows times chunks
 #define BD_OUTER 1u
 #define BD_LENGTH 64u // of a whole row
@@ -12,22 +13,9 @@ layout(local_size_x = BD_LANES, local_size_y = BD_ROWS) in;
 //@declare
 
 #if BD_LANES > 1
-shared float scratch[BD_LANES * BD_ROWS];
-#define BD_REDUCE(combine, v)                                                                                          \
-    barrier();                                                                                                         \
-    scratch[gl_LocalInvocationID.y * BD_LANES + lane] = v;                                                             \
-    for (uint half_ = BD_LANES / 2; half_ > 0; half_ /= 2) {                                                           \
-        barrier();                                                                                                     \
-        if (lane < half_) {                                                                                            \
-            const uint at_ = gl_LocalInvocationID.y * BD_LANES + lane;                                                 \
-            scratch[at_] = combine(scratch[at_], scratch[at_ + half_]);                                                \
-        }                                                                                                              \
-    }                                                                                                                  \
-    barrier();                                                                                                         \
-    v = scratch[gl_LocalInvocationID.y * BD_LANES]
-#else
-#define BD_REDUCE(combine, v)
+shared float scratch[BD_SLOTS * BD_LANES * BD_ROWS];
 #endif
+#define BD_SLOT(slot, at) scratch[((slot) * BD_ROWS + gl_LocalInvocationID.y) * BD_LANES + (at)]
 
 void main()
 {

@@ -30,6 +30,7 @@
 #define B_GET(x) b0[x]
 #define B_GET4(x) BD_LOAD4_f32(b0, x)
 #define ACCUMULATE(sum, a, b) fma(a, b, sum)
+#define STORE_WIDTH 1
 #define STORE_C(row, n, sum) b0[(row) * N + (n)] = sum
 #endif
 
@@ -259,7 +260,12 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void binade(BD_ARGUM
 #pragma unroll
     for (uint r = 0u; r < ITEM_M; r++)
 #pragma unroll
-        for (uint j = 0u; j < ITEM_N; j++)
+        for (uint j = 0u; j < ITEM_N; j += STORE_WIDTH)
             if (slice == 0u && m0 + OF_M(r) < M && n0 + OF_N(j) < N)
+#if STORE_WIDTH == 4
+                STORE_C4(part * M + m0 + OF_M(r), n0 + OF_N(j),
+                         (float4)(sum[r][j], sum[r][j + 1u], sum[r][j + 2u], sum[r][j + 3u]));
+#else
                 STORE_C(part * M + m0 + OF_M(r), n0 + OF_N(j), sum[r][j]);
+#endif
 }

@@ -35,6 +35,7 @@
 #define B_INDEX(z, k, n) ((k) * N + (n))
 #define B_GET(x) BD_LOAD_f16(b0, x)
 #define B_WIDE 0
+#define STORE_WIDTH 1
 #define STORE_C(row, n, sum) b0[(row) * N + (n)] = (ushort)(sum)
 #endif
 
@@ -340,11 +341,15 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void binade(BD_ARGUM
         }
         asm volatile("bar.warp.sync 0xffffffff;" : : : "memory");
 #pragma unroll 16
-        for (uint i = 0u; i < 16u * WARP_N / LANES; i++) { /* what a fused load reads is on its way for many at once */
-            const uint e = lane + i * LANES;
+        for (uint i = 0u; i < 16u * WARP_N / (LANES * STORE_WIDTH); i++) { /* loads of what is fused go ahead of the stores */
+            const uint e = (lane + i * LANES) * STORE_WIDTH;
             const uint m = m0 + warp_m + r * 16u + e / WARP_N, n = n0 + warp_n + e % WARP_N;
             if (WHOLE || (m < M && n < N))
+#if STORE_WIDTH == 4
+                STORE_C4(part * M + m, n, *(volatile __local float4 *)(sums + e));
+#else
                 STORE_C(part * M + m, n, sums[e]);
+#endif
         }
         asm volatile("bar.warp.sync 0xffffffff;" : : : "memory");
     }

@@ -39,9 +39,7 @@ static int64_t ceil_divide(int64_t a, int64_t b)
     return (a + b - 1) / b;
 }
 
-/* How many neighbours a work-item computes, where they are `side` elements side by side. CPU drivers put work-items side by side
- * themselves. Few elements are spread over more work-items instead, and what is gathered from everywhere gains nothing. */
-static uint32_t choose_width(const bd_plan *plan, const bd_kernel *kernel, const bd_target *target, int64_t side)
+uint32_t bd_kernel_width(const bd_plan *plan, const bd_kernel *kernel, const bd_target *target, int64_t side)
 {
     if (target->is_cpu || side % BD_WIDTH)
         return 1;
@@ -69,7 +67,7 @@ static bool launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *targ
     switch (kernel->class) {
     case BD_KERNEL_POINTWISE: {
         if (kernel->elements >= (int64_t)BD_WIDTH * most * target->limits.compute_units)
-            kernel->width = choose_width(plan, kernel, target, kernel->elements);
+            kernel->width = bd_kernel_width(plan, kernel, target, kernel->elements);
         const int64_t items = ceil_divide(kernel->elements, kernel->width);
         kernel->local[0] = power_of_two_up_to(most, items);
         bd_spread_groups(target, kernel, (uint64_t)ceil_divide(items, kernel->local[0]));
@@ -79,7 +77,7 @@ static bool launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *targ
         /* Lanes share a row, in local[0]; rows of a group are in local[1]. Short rows take one lane each. */
         int64_t length = (e->length + e->chunks - 1) / e->chunks, rows = e->outer * e->chunks;
         if (length > 32 && e->length % BD_WIDTH == 0)
-            kernel->width = choose_width(plan, kernel, target, length);
+            kernel->width = bd_kernel_width(plan, kernel, target, length);
         kernel->local[0] =
             length <= (target->is_cpu && rows >= 4 ? 1024 : 32) ? 1 : power_of_two_up_to(most, length / 4);
         kernel->local[1] = power_of_two_up_to(most / kernel->local[0], rows);
@@ -89,7 +87,7 @@ static bool launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *targ
     case BD_KERNEL_COLUMNS: {
         /* Columns side by side in local[0]; lanes of a column in local[1]. */
         int64_t length = (e->length + e->chunks - 1) / e->chunks;
-        kernel->width = choose_width(plan, kernel, target, e->inner);
+        kernel->width = bd_kernel_width(plan, kernel, target, e->inner);
         const int64_t columns = ceil_divide(e->inner, kernel->width);
         kernel->local[0] = power_of_two_up_to(target->is_cpu ? 64 : 32, columns);
         if (kernel->local[0] > most)

@@ -10,7 +10,8 @@
  * multiples of it; by a context within the run, A_RUN_INSIDE tells that all of it is valid, A_RUN_OUTSIDE that nothing is.
  * B is [batch][k][n]: B_INDEX(z, k, n), B_GET(x); B_INNER_N: n is the index whose elements follow each other.
  * A_GET8, B_GET8 (OpenCL): eight elements from x on.
- * STORE_C(row, n, sum) makes the results of element row * N + n, where row = (chunk * BATCH + z) * M + m. */
+ * STORE_C(row, n, sum) makes the results of element row * N + n, where row = (chunk * BATCH + z) * M + m; where STORE_WIDTH is 4,
+ * STORE_C4 those of four from a multiple of four on. */
 #include "print.h"
 #include "tile.h"
 
@@ -159,27 +160,39 @@ void bd_print_fours(bd_printer *printer, const char *name, bd_tensor input)
 
 static void print_store(bd_printer *printer, const bd_contraction *c)
 {
+    static const char *const names[BD_WIDTH] = { "result0", "result1", "result2", "result3" };
     const bool opencl = printer->dialect == BD_DIALECT_OPENCL;
     const bd_kernel *kernel = printer->kernel;
     const bd_node *node = &printer->plan->graph->nodes[kernel->anchor];
     bd_emitter *emitter = printer->emitter;
-    const char *index = kernel->elements == 1 ? "0u" : "i";
-    bd_text_append(&printer->macros, opencl ? "#define STORE_C(row, n, sum) store(BD_BUFFERS, row, n, sum)\n"
-                                            : "#define STORE_C(row, n, sum) store(row, n, sum)\n");
-    bd_text_append(bd_emitter_text(emitter),
-                   "%svoid store(%sconst uint row, const uint n, const float sum)\n{\n"
-                   "const uint i = row * %lluu + n;\nBD_VALUE result = sum;\n",
-                   opencl ? "static inline " : "", opencl ? "BD_ARGUMENTS, " : "", (whole)c->n);
+    bd_text *text = bd_emitter_text(emitter);
+    const bool wide = kernel->width > 1;
+    const char *index = kernel->elements == 1 ? "0u" : "i", *lanes[BD_WIDTH] = { index };
+    bd_text_append(&printer->macros, "#define STORE_WIDTH %u\n#define %s(row, n, sum) store(%srow, n, sum)\n",
+                   kernel->width, wide ? "STORE_C4" : "STORE_C", opencl ? "BD_BUFFERS, " : "");
+    bd_text_append(text, "%svoid store(%sconst uint row, const uint n, const %s sum)\n{\nconst uint i = row * %lluu + n;\n",
+                   opencl ? "static inline " : "", opencl ? "BD_ARGUMENTS, " : "",
+                   !wide    ? "float"
+                   : opencl ? "float4"
+                            : "vec4",
+                   (whole)c->n);
     const int mark = bd_emit_open(emitter);
     char expression[48];
     snprintf(expression, sizeof expression, "i / %lluu", (whole)c->n);
     bd_emit_know_index(emitter, expression, "row");
     snprintf(expression, sizeof expression, "i %% %lluu", (whole)c->n);
     bd_emit_know_index(emitter, expression, "n");
-    bd_emit_round(emitter, node->format, "result");
-    bd_emit_know(emitter, kernel->anchor, index, "result");
+    if (wide) {
+        bd_emit_lane(emitter, index, 0);
+        bd_emit_lanes(emitter, index, lanes);
+    }
+    for (uint32_t j = 0; j < kernel->width; j++) {
+        bd_text_append(text, wide ? "BD_VALUE %s = sum.%c;\n" : "BD_VALUE %s = sum;\n", names[j], "xyzw"[j]);
+        bd_emit_round(emitter, node->format, names[j]);
+        bd_emit_know(emitter, kernel->anchor, lanes[j], names[j]);
+    }
     bd_print_stores(printer, BD_SPACE_ELEMENT, index);
-    bd_text_append(bd_emitter_text(emitter), "}\n");
+    bd_text_append(text, "}\n");
     bd_emit_close(emitter, mark);
 }
 

@@ -28,6 +28,7 @@
 #define B_GET(x) float(x)
 #define B_GET4(x) vec4(x)
 #define ACCUMULATE(sum, a, b) fma(a, b, sum)
+#define STORE_WIDTH 1
 #define STORE_C(row, n, sum)
 #endif
 
@@ -247,7 +248,11 @@ void main()
         barrier();
     }
     [[unroll]] for (uint r = 0u; r < ITEM_M; r++)
-        [[unroll]] for (uint j = 0u; j < ITEM_N; j++)
+        [[unroll]] for (uint j = 0u; j < ITEM_N; j += STORE_WIDTH)
             if (slice == 0u && m0 + OF_M(r) < M && n0 + OF_N(j) < N)
+#if STORE_WIDTH == 4
+                STORE_C4(part * M + m0 + OF_M(r), n0 + OF_N(j), vec4(sum[r][j], sum[r][j + 1u], sum[r][j + 2u], sum[r][j + 3u]));
+#else
                 STORE_C(part * M + m0 + OF_M(r), n0 + OF_N(j), sum[r][j]);
+#endif
 }

@@ -32,6 +32,7 @@
 #define B_GET(x) float(x)
 #define B_TENSOR 0
 #define B_WIDE 0
+#define STORE_WIDTH 1
 #define STORE_C(row, n, sum)
 #endif
 
@@ -53,16 +54,21 @@ shared uvec4 panels[SHARED];
 #define WHOLE (M % TILE_M == 0u && N % TILE_N == 0u)
 // One row of fragments, of which what a fused load reads is on its way for many elements at once. No loop over the rows: fragments that are chosen by a variable would leave the registers.
 #define SYNCHRONISE controlBarrier(gl_ScopeSubgroup, gl_ScopeSubgroup, gl_StorageSemanticsShared, gl_SemanticsAcquireRelease);
+#if STORE_WIDTH == 4
+#define STORE_SUM(row, n, e) STORE_C4(row, n, uintBitsToFloat(panels[sums + (e) / 4u]));
+#else
+#define STORE_SUM(row, n, e) STORE_C(row, n, uintBitsToFloat(panels[sums + (e) / 4u][(e) % 4u]));
+#endif
 #define STORE_ROW(r)                                                                                                   \
     {                                                                                                                  \
         [[unroll]] for (uint j = 0u; j < FRAGMENTS_N; j++)                                                             \
             coopMatStore(sum[r][j], panels, sums + j * MATRIX_N / 4u, WARP_N / 4u, gl_CooperativeMatrixLayoutRowMajor); \
         SYNCHRONISE                                                                                                    \
-        [[unroll]] for (uint i = 0u; i < MATRIX_M * WARP_N / LANES; i++) {                                             \
-            const uint e = lane + i * LANES;                                                                           \
+        [[unroll]] for (uint i = 0u; i < MATRIX_M * WARP_N / (LANES * STORE_WIDTH); i++) {                             \
+            const uint e = (lane + i * LANES) * STORE_WIDTH;                                                           \
             const uint m = m0 + warp_m + r * MATRIX_M + e / WARP_N, n = n0 + warp_n + e % WARP_N;                      \
             if (WHOLE || (m < M && n < N))                                                                             \
-                STORE_C(part * M + m, n, uintBitsToFloat(panels[sums + e / 4u][e % 4u]));                              \
+                STORE_SUM(part * M + m, n, e)                                                                          \
         }                                                                                                              \
         SYNCHRONISE                                                                                                    \
     }

@@ -186,7 +186,8 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void binade(BD_ARGUM
     const uint group = (uint)(get_group_id(1) * get_num_groups(0) + get_group_id(0)), item = (uint)get_local_id(0);
     if (group >= TILES_M * TILES_N * BATCH * CHUNKS)
         return;
-    const uint n0 = group % TILES_N * TILE_N, m0 = group / TILES_N % TILES_M * TILE_M, part = group / (TILES_N * TILES_M);
+    const uint n0 = group % TILES_N * TILE_N, m0 = group / TILES_N % TILES_M * TILE_M;
+    const uint part = BATCH * CHUNKS > 1u ? group / (TILES_N * TILES_M) : 0u;
     const uint z = part % BATCH, begin = part / BATCH * CHUNK, last = min(begin + CHUNK, K);
     const uint slice = item / OWNERS, lane = item % LANES, block = item / LANES % (OWNERS / LANES);
     const uint item_n = block % (ITEMS_N / LANES_N) * LANES_N + lane % LANES_N;

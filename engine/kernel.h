@@ -38,8 +38,8 @@ typedef struct bd_tile {
 /* Every way to do a contraction, which `binade check` tests one by one: the tiles of BD_TILE_GROUP, the other kinds of tiles, and
  * the backend's library. Names in variant.c. */
 typedef enum bd_variant {
-    BD_VARIANT_GROUP_128X128_SLICED,
     BD_VARIANT_GROUP_128X128,
+    BD_VARIANT_GROUP_128X128_SLICED,
     BD_VARIANT_GROUP_128X64,
     BD_VARIANT_GROUP_256X32,
     BD_VARIANT_GROUP_64X64_SLICED,

@@ -4,8 +4,8 @@
 const char *bd_variant_name(bd_variant variant)
 {
     static const char *const names[BD_VARIANT_COUNT] = {
-        "group-128x128-sliced",
         "group-128x128",
+        "group-128x128-sliced",
         "group-128x64",
         "group-256x32",
         "group-64x64-sliced",

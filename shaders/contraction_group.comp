@@ -189,7 +189,8 @@ void main()
     const uint group = gl_WorkGroupID.y * gl_NumWorkGroups.x + gl_WorkGroupID.x, item = gl_LocalInvocationID.x;
     if (group >= TILES_M * TILES_N * BATCH * CHUNKS)
         return;
-    const uint n0 = group % TILES_N * TILE_N, m0 = group / TILES_N % TILES_M * TILE_M, part = group / (TILES_N * TILES_M);
+    const uint n0 = group % TILES_N * TILE_N, m0 = group / TILES_N % TILES_M * TILE_M;
+    const uint part = BATCH * CHUNKS > 1u ? group / (TILES_N * TILES_M) : 0u;
     const uint z = part % BATCH, begin = part / BATCH * CHUNK, last = min(begin + CHUNK, K);
     const uint slice = item / OWNERS, lane = item % LANES, block = item / LANES % (OWNERS / LANES);
     const uint item_n = block % (ITEMS_N / LANES_N) * LANES_N + lane % LANES_N;

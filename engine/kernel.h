@@ -38,6 +38,7 @@ typedef struct bd_tile {
  * the backend's library. Names in variant.c. */
 typedef enum bd_variant {
     BD_VARIANT_GROUP_128X128,
+    BD_VARIANT_GROUP_128X128_SLICED,
     BD_VARIANT_GROUP_128X64,
     BD_VARIANT_GROUP_256X32,
     BD_VARIANT_GROUP_64X64_SLICED,

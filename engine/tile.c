@@ -88,8 +88,9 @@ uint32_t bd_group_items(const bd_tile *tile)
 
 uint32_t bd_group_bytes(const bd_tile *tile)
 {
-    const uint32_t panels = 2 * tile->k * (tile->m + tile->n + 8), sums = tile->slices > 1 ? tile->m * tile->n : 0;
-    return (panels > sums ? panels : sums) * (uint32_t)sizeof(float);
+    const uint32_t panel = tile->k * (tile->m + tile->n + 8);
+    const uint32_t row = tile->slices > 1 ? bd_group_items(tile) * tile->item_n : 0;
+    return 2 * (panel > row ? panel : row) * (uint32_t)sizeof(float);
 }
 
 static bool group_fits(const bd_tile *tile, const bd_target *target)
@@ -105,8 +106,9 @@ static bool group_fits(const bd_tile *tile, const bd_target *target)
     }
 /* By bd_variant, the largest first; the last has one work-item: every device has it. */
 static const bd_tile plain_all[BD_PLAIN_TILES] = {
-    PLAIN(128, 128, 8, 8, 8, 1), PLAIN(128, 64, 8, 8, 8, 1), PLAIN(256, 32, 8, 8, 8, 1), PLAIN(64, 64, 16, 8, 8, 2),
-    PLAIN(64, 64, 16, 4, 4, 1),  PLAIN(64, 32, 16, 4, 4, 1), PLAIN(32, 32, 16, 4, 4, 1), PLAIN(4, 4, 4, 4, 4, 1),
+    PLAIN(128, 128, 8, 8, 8, 1), PLAIN(128, 128, 16, 8, 8, 2), PLAIN(128, 64, 8, 8, 8, 1),
+    PLAIN(256, 32, 8, 8, 8, 1),  PLAIN(64, 64, 16, 8, 4, 2),   PLAIN(64, 64, 16, 4, 4, 1),
+    PLAIN(64, 32, 16, 4, 4, 1),  PLAIN(32, 32, 16, 4, 4, 1),   PLAIN(4, 4, 4, 4, 4, 1),
 };
 
 /* What a processor takes for `groups` work-groups of `items` work-items that it holds at once: the slower the fewer work-items there

@@ -52,8 +52,8 @@ bool bd_tile_uses_matrix_units(const bd_tile *tile);
 int64_t bd_matrix_chunks(const bd_contraction *c, const bd_target *target);
 /* How many panels of a tile for NVIDIA's matrix units lie in shared memory at once. */
 uint32_t bd_matrix_stages(const bd_tile *tile);
-/* Work-items of a work-group of BD_TILE_GROUP, and its shared memory: two panels of each operand, lines padded by four numbers, or the
- * sums of a slice. */
+/* Work-items of a work-group of BD_TILE_GROUP, and its shared memory: two panels of each operand, lines padded by four numbers, or two rows
+ * of each item's sums, which slices show each other. */
 uint32_t bd_group_items(const bd_tile *tile);
 uint32_t bd_group_bytes(const bd_tile *tile);
 /* The launch of a kernel whose tile is one of bd_group_tiles. */

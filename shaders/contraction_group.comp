@@ -35,7 +35,8 @@
 #define CEIL(a, b) (((a) + (b) - 1u) / (b))
 #define ITEMS_M (TILE_M / ITEM_M)
 #define ITEMS_N (TILE_N / ITEM_N)
-#define ITEMS (ITEMS_M * ITEMS_N * SLICES)
+#define OWNERS (ITEMS_M * ITEMS_N)
+#define ITEMS (OWNERS * SLICES)
 #define TILES_M CEIL(M, TILE_M)
 #define TILES_N CEIL(N, TILE_N)
 #define STEPS (TILE_K / SLICES)
@@ -48,12 +49,13 @@
 #define B_LINE (TILE_N / 4u + 1u)
 #define B_PANEL (TILE_K * A_LINE)
 #define STAGE (B_PANEL + TILE_K * B_LINE)
-#define SUMS (SLICES > 1u ? TILE_M * TILE_N / 4u : 0u)
-#define SHARED (2u * STAGE > SUMS ? 2u * STAGE : SUMS)
+#define SHOWN_ROW (SLICES > 1u ? ITEMS * ITEM_N / 4u : 0u)
+#define SHARED (STAGE > SHOWN_ROW ? 2u * STAGE : 2u * SHOWN_ROW)
 // Where element r of an item's tile lies in the group's.
 #define OF_M(r) (((r) / 4u * ITEMS_M + item_m) * 4u + (r) % 4u)
 #define OF_N(j) (((j) / 4u * ITEMS_N + item_n) * 4u + (j) % 4u)
-#define SUMS_OF(r, j) (((r) * ITEM_N + (j)) / 4u * (ITEMS_M * ITEMS_N) + place)
+// Where a slice shows four sums of row r.
+#define SHOWN(r, slice, j) ((r) % 2u * SHOWN_ROW + ((slice) * ITEM_N + (j)) / 4u * OWNERS + item % OWNERS)
 
 // Where load `i` of this item, a piece, begins in the panel: neighbours in memory go to neighbouring items.
 #define PIECE(i) (item + (i) * ITEMS)
@@ -188,9 +190,10 @@ void main()
     const uint group = gl_WorkGroupID.y * gl_NumWorkGroups.x + gl_WorkGroupID.x, item = gl_LocalInvocationID.x;
     if (group >= TILES_M * TILES_N * BATCH * CHUNKS)
         return;
-    const uint n0 = group % TILES_N * TILE_N, m0 = group / TILES_N % TILES_M * TILE_M, part = group / (TILES_N * TILES_M);
+    const uint n0 = group % TILES_N * TILE_N, m0 = group / TILES_N % TILES_M * TILE_M;
+    const uint part = BATCH * CHUNKS > 1u ? group / (TILES_N * TILES_M) : 0u;
     const uint z = part % BATCH, begin = part / BATCH * CHUNK, last = min(begin + CHUNK, K);
-    const uint slice = item / (ITEMS_M * ITEMS_N), lane = item % LANES, block = item / LANES % (ITEMS_M * ITEMS_N / LANES);
+    const uint slice = item / OWNERS, lane = item % LANES, block = item / LANES % (OWNERS / LANES);
     const uint item_n = block % (ITEMS_N / LANES_N) * LANES_N + lane % LANES_N;
     const uint item_m = block / (ITEMS_N / LANES_N) * LANES_M + lane / LANES_N;
     float sum[ITEM_M][ITEM_N];
@@ -226,30 +229,26 @@ void main()
         STORE_PANELS
         barrier();
     }
-    // The panels are done with: their memory takes the sums of the other slices, one after the other.
-    const uint place = item % (ITEMS_M * ITEMS_N);
-    for (uint s = 1u; s < SLICES; s++) {
-        if (slice == s) {
-            [[unroll]] for (uint r = 0u; r < ITEM_M; r++)
-                [[unroll]] for (uint j = 0u; j < ITEM_N; j += 4u)
-                    panels[SUMS_OF(r, j)] = vec4(sum[r][j], sum[r][j + 1u], sum[r][j + 2u], sum[r][j + 3u]);
-        }
+    // The panels are done with: through their memory all slices learn each other's sums, row after row, by turns at two places.
+    [[unroll]] for (uint r = 0u; r < (SLICES > 1u ? ITEM_M : 0u); r++) {
+        [[unroll]] for (uint j = 0u; j < ITEM_N; j += 4u)
+            panels[SHOWN(r, slice, j)] = vec4(sum[r][j], sum[r][j + 1u], sum[r][j + 2u], sum[r][j + 3u]);
         barrier();
-        if (slice == 0u) {
-            [[unroll]] for (uint r = 0u; r < ITEM_M; r++)
-                [[unroll]] for (uint j = 0u; j < ITEM_N; j += 4u) {
-                    const vec4 piece = panels[SUMS_OF(r, j)];
-                    sum[r][j] = ACCUMULATE(sum[r][j], piece.x, 1.0f);
-                    sum[r][j + 1u] = ACCUMULATE(sum[r][j + 1u], piece.y, 1.0f);
-                    sum[r][j + 2u] = ACCUMULATE(sum[r][j + 2u], piece.z, 1.0f);
-                    sum[r][j + 3u] = ACCUMULATE(sum[r][j + 3u], piece.w, 1.0f);
-                }
+        [[unroll]] for (uint j = 0u; j < ITEM_N; j += 4u) {
+            vec4 total = panels[SHOWN(r, 0u, j)];
+            [[unroll]] for (uint s = 1u; s < SLICES; s++) {
+                const vec4 piece = panels[SHOWN(r, s, j)];
+                total.x = ACCUMULATE(total.x, piece.x, 1.0f);
+                total.y = ACCUMULATE(total.y, piece.y, 1.0f);
+                total.z = ACCUMULATE(total.z, piece.z, 1.0f);
+                total.w = ACCUMULATE(total.w, piece.w, 1.0f);
+            }
+            sum[r][j] = total.x, sum[r][j + 1u] = total.y, sum[r][j + 2u] = total.z, sum[r][j + 3u] = total.w;
         }
-        barrier();
     }
     [[unroll]] for (uint r = 0u; r < ITEM_M; r++)
         [[unroll]] for (uint j = 0u; j < ITEM_N; j += STORE_WIDTH)
-            if (slice == 0u && m0 + OF_M(r) < M && n0 + OF_N(j) < N)
+            if (r % SLICES == slice && m0 + OF_M(r) < M && n0 + OF_N(j) < N)
 #if STORE_WIDTH == 4
                 STORE_C4(part * M + m0 + OF_M(r), n0 + OF_N(j), vec4(sum[r][j], sum[r][j + 1u], sum[r][j + 2u], sum[r][j + 3u]));
 #else

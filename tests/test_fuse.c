@@ -274,15 +274,19 @@ END_TEST
 
 /* ---- limits ---- */
 
-/* What a work-group of a tile holds in local memory: both panels, rows padded (print_contraction.c); of vectors also what waits
- * from panel to panel. */
+/* What a work-group of a tile holds in local memory: both panels twice, lines padded, or, of slices, two rows of each
+ * item's sums (contraction_group.cl); of vectors both panels and what waits from panel to panel. */
 static uint64_t shared_bytes(const bd_kernel *kernel)
 {
     const bd_tile *t = &kernel->tile;
     if (kernel->class != BD_KERNEL_CONTRACTION)
         return (uint64_t)kernel->local[0] * kernel->local[1] * 2 * sizeof(float);
     switch (t->kind) {
-    case BD_TILE_GROUP: return bd_group_bytes(t);
+    case BD_TILE_GROUP: {
+        const uint64_t panels = 2 * (t->m + t->n + 8) * t->k,
+                       rows = t->slices > 1 ? 2 * kernel->local[0] * t->item_n : 0;
+        return (panels > rows ? panels : rows) * sizeof(float);
+    }
     case BD_TILE_VECTOR: return (t->m * (t->k + 8) + t->k * t->n) * sizeof(float);
     default: return 0; /* of convolutions' tiles the drivers see to it: tests/kernels --limit */
     }

@@ -329,20 +329,25 @@ static void print_turn(bd_printer *printer, const walk *w, int number, uint32_t 
 /* The reductions of pass `number`, if there are any, and the stores of elements, if wanted. */
 static void print_loops(bd_printer *printer, const walk *w, int number, bool store_elements)
 {
+    static const char *const constants[] = { "row", "outer", "column", "o", NULL };
     bd_text *text = bd_emitter_text(printer->emitter);
     const uint32_t each = w->rows ? w->width : 1;
+    if (!printer->target->is_cpu) /* whose compilers see what changes by themselves */
+        bd_emit_begin_loop(printer->emitter, constants);
     if (w->even || w->steps == 1) {
         bd_text_append(text, "for (uint r = first + lane * %uu; r < last; r += %uu) {\n", each, w->steps * w->stride);
         print_turn(printer, w, number, w->steps, store_elements);
         bd_text_append(text, "}\n");
-        return;
+    } else {
+        bd_text_append(text, "{\nuint r = first + lane * %uu;\nfor (; r + %uu < last; r += %uu) {\n", each,
+                       (w->steps - 1) * w->stride, w->steps * w->stride);
+        print_turn(printer, w, number, w->steps, store_elements);
+        bd_text_append(text, "}\nfor (; r < last; r += %uu) {\n", w->stride);
+        print_turn(printer, w, number, 1, store_elements);
+        bd_text_append(text, "}\n}\n");
     }
-    bd_text_append(text, "{\nuint r = first + lane * %uu;\nfor (; r + %uu < last; r += %uu) {\n", each,
-                   (w->steps - 1) * w->stride, w->steps * w->stride);
-    print_turn(printer, w, number, w->steps, store_elements);
-    bd_text_append(text, "}\nfor (; r < last; r += %uu) {\n", w->stride);
-    print_turn(printer, w, number, 1, store_elements);
-    bd_text_append(text, "}\n}\n");
+    if (!printer->target->is_cpu)
+        bd_emit_end_loop(printer->emitter);
 }
 
 /* One pass: every reduction that is ready in it. Its value is known at the index `result` afterwards. */
@@ -416,13 +421,17 @@ static walk plan_walk(const bd_printer *printer, uint32_t stride)
     const int64_t chunk = (e->length + e->chunks - 1) / e->chunks;
     const bool rows = kernel->class == BD_KERNEL_ROWS;
     walk w = { rows, kernel->width, stride, 1, false, rows ? 1 : kernel->width };
-    uint32_t loads = 0;
+    int64_t loads = 0;
     bool argmax = false;
     for (int i = 0; i < kernel->operand_count; i++)
         loads += !kernel->operands[i].written &&
                  bd_shape_elements(&printer->plan->graph->nodes[kernel->operands[i].node].shape) > e->outer * e->inner;
-    for (int i = 0; i < kernel->node_count; i++)
-        argmax |= printer->plan->graph->nodes[kernel->nodes[i]].op == BD_OP_ARGMAX;
+    for (int i = 0; i < kernel->node_count; i++) {
+        const bd_node *node = &printer->plan->graph->nodes[kernel->nodes[i]];
+        argmax |= node->op == BD_OP_ARGMAX;
+        if (bd_op_get_info(node->op)->class == BD_CLASS_WINDOW && (node->op >= BD_OP_MAX_POOL && node->op <= BD_OP_DEPTHWISE_WEIGHT))
+            loads += node->attr.window.size[0] * node->attr.window.size[1];
+    }
     /* Values that wait in registers: 64 of 255. A CPU driver's compiler unrolls by itself. */
     while (!printer->target->is_cpu && !argmax && w.steps < MOST_STEPS && 2 * w.steps * w.width * loads <= 64 &&
            2 * w.steps * (int64_t)stride <= chunk)
@@ -509,10 +518,10 @@ void bd_print_columns(bd_printer *printer)
     extent_macros(printer);
     bd_text_append(&printer->macros,
                    "#define BD_COLUMNS %u\n#define BD_LANES %u\n#define BD_WIDTH %uu\n#define BD_BLOCKS %lluu\n"
-                   "#define BD_INNER %lluu\n#define BD_OUTPUTS %lluu\n",
+                   "#define BD_INNER %lluu\n#define BD_OUTPUTS %lluu\n#define BD_RAGGED %d\n",
                    kernel->local[0], kernel->local[1], kernel->width,
                    (unsigned long long)(((uint64_t)e->inner + columns - 1) / columns), (unsigned long long)e->inner,
-                   (unsigned long long)(e->outer * e->chunks));
+                   (unsigned long long)(e->outer * e->chunks), !printer->target->is_cpu && e->inner % (int64_t)columns);
     for (uint32_t step = 0; step < w.steps; step++) {
         char column_of[48];
         if (kernel->width > 1)

@@ -11,6 +11,7 @@
 #define BD_LENGTH 64u /* of a whole column */
 #define BD_CHUNK 64u  /* of a part of it */
 #define BD_INNER 32u
+#define BD_RAGGED 0 /* 1: the last block is not full */
 #define BD_OUTPUTS 1u /* outer times chunks */
 #endif
 
@@ -23,9 +24,14 @@ __kernel __attribute__((reqd_work_group_size(BD_LOCAL))) void binade(BD_ARGUMENT
 #endif
     const uint lane = (uint)get_local_id(1);
     const uint group = (uint)(get_group_id(1) * get_num_groups(0) + get_group_id(0));
-    const uint column = (group % BD_BLOCKS * BD_COLUMNS + (uint)get_local_id(0)) * BD_WIDTH;
+    const uint side = (group % BD_BLOCKS * BD_COLUMNS + (uint)get_local_id(0)) * BD_WIDTH;
     const uint output = group / BD_BLOCKS; /* the chunk, then the outer index */
-    const bool inside = column < BD_INNER && output < BD_OUTPUTS;
+    const bool inside = side < BD_INNER && output < BD_OUTPUTS;
+#if BD_RAGGED /* loads that stand before the loop are good where there is no column, too */
+    const uint column = min(side, BD_INNER - BD_WIDTH);
+#else
+    const uint column = side;
+#endif
     const uint outer = output % BD_OUTER;
     const uint first = output / BD_OUTER * BD_CHUNK;
     const uint last = inside ? min(first + BD_CHUNK, BD_LENGTH) : 0u;

@@ -1,6 +1,7 @@
 #include "control.h"
 #include "emit_parts.h"
 
+#include <ctype.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -12,6 +13,7 @@ typedef struct known {
     char *expression;
     bd_tensor node;
     const char *name;
+    bool stays; /* declared before the loop, and so also outside of the scope in which it became known */
 } known;
 
 /* An index that is one of the neighbours side by side: `base`, a multiple of the kernel's width, plus `number`. */
@@ -25,6 +27,12 @@ struct bd_emitter {
     const bd_kernel *kernel;
     bd_dialect dialect;
     bd_text text;
+    int depth;                    /* of open scopes */
+    bool loops;                   /* `text` is of a loop's turns; what does not change from turn to turn goes to `before` */
+    bool early;                   /* the two have changed places, so that it does */
+    int loop_depth;               /* of the loop's own scope: what stands in one inside may be under a condition */
+    const char *const *constants; /* in this loop */
+    bd_text before;
     known *known;
     int known_count, known_capacity;
     lane *lanes;
@@ -52,6 +60,7 @@ void bd_emitter_destroy(bd_emitter **pointer)
     if (!emitter)
         return;
     bd_text_finish(&emitter->text);
+    bd_text_finish(&emitter->before);
     for (int i = 0; i < emitter->known_count; i++)
         free(emitter->known[i].expression);
     for (int i = 0; i < emitter->name_count; i++)
@@ -75,13 +84,21 @@ bool bd_emitter_failed(const bd_emitter *emitter)
 
 int bd_emit_open(bd_emitter *emitter)
 {
+    emitter->depth++;
     return emitter->known_count;
 }
 
 void bd_emit_close(bd_emitter *emitter, int mark)
 {
-    while (emitter->known_count > mark)
-        free(emitter->known[--emitter->known_count].expression);
+    int kept = mark;
+    emitter->depth--;
+    for (int i = mark; i < emitter->known_count; i++) {
+        if (emitter->known[i].stays)
+            emitter->known[kept++] = emitter->known[i];
+        else
+            free(emitter->known[i].expression);
+    }
+    emitter->known_count = kept;
 }
 
 /* Keeps a copy until the emitter is destroyed. Never returns NULL. */
@@ -105,6 +122,74 @@ static const char *keep(bd_emitter *emitter, const char *name)
     return emitter->names[emitter->name_count++] = copy;
 }
 
+/* ---- what a loop need not do in each turn ---- */
+
+void bd_emit_begin_loop(bd_emitter *emitter, const char *const *constants)
+{
+    emitter->loops = true;
+    emitter->loop_depth = emitter->depth + 1;
+    emitter->constants = constants;
+    emitter->before = emitter->text;
+    emitter->text = (bd_text){ 0 };
+}
+
+void bd_emit_end_loop(bd_emitter *emitter)
+{
+    bd_text turns = emitter->text;
+    emitter->text = emitter->before;
+    emitter->before = (bd_text){ 0 };
+    emitter->loops = false;
+    if (turns.data)
+        bd_text_append_raw(&emitter->text, turns.data, turns.length);
+    emitter->text.failed |= turns.failed;
+    bd_text_finish(&turns);
+}
+
+static bool is_constant(const bd_emitter *emitter, const char *name, size_t length)
+{
+    for (int i = 0; emitter->constants[i]; i++)
+        if (strlen(emitter->constants[i]) == length && strncmp(emitter->constants[i], name, length) == 0)
+            return true;
+    for (int i = 0; i < emitter->known_count; i++)
+        if (emitter->known[i].stays && strlen(emitter->known[i].name) == length &&
+            strncmp(emitter->known[i].name, name, length) == 0)
+            return true;
+    return false;
+}
+
+/* Is every name in an index expression, functions aside, one that has the same value in all turns of the loop? */
+static bool is_same_in_turns(const bd_emitter *emitter, const char *expression)
+{
+    bool same = true;
+    for (const char *c = expression; *c && same;) {
+        size_t length = 0;
+        while (isalnum((unsigned char)c[length]) || c[length] == '_')
+            length++;
+        if (length && isalpha((unsigned char)*c) && c[length] != '(')
+            same = is_constant(emitter, c, length);
+        c += length ? length : 1;
+    }
+    return same;
+}
+
+static void change_places(bd_emitter *emitter)
+{
+    const bd_text text = emitter->text;
+    emitter->text = emitter->before;
+    emitter->before = text;
+    emitter->early = !emitter->early;
+}
+
+/* Goes before the loop for what is computed at that index, if it can stand there; to be undone by change_places. */
+static bool begin_early(bd_emitter *emitter, const char *index)
+{
+    const bool early = emitter->loops && !emitter->early && emitter->depth == emitter->loop_depth &&
+                       is_same_in_turns(emitter, index);
+    if (early)
+        change_places(emitter);
+    return early;
+}
+
 static void remember(bd_emitter *emitter, bd_tensor node, const char *expression, const char *name)
 {
     if (emitter->known_count == emitter->known_capacity) {
@@ -122,7 +207,8 @@ static void remember(bd_emitter *emitter, bd_tensor node, const char *expression
         emitter->failed = true;
         return;
     }
-    emitter->known[emitter->known_count++] = (known){ copy, node, name };
+    emitter->known[emitter->known_count++] = (known){ copy, node, name,
+                                                      emitter->early && emitter->depth == emitter->loop_depth };
 }
 
 static const char *recall(const bd_emitter *emitter, bd_tensor node, const char *expression)
@@ -160,8 +246,11 @@ const char *bd_emit_index(bd_emitter *emitter, const char *format, ...)
     const char *name = recall(emitter, BD_NONE, expression);
     if (!name) {
         name = bd_emit_fresh(emitter, 'x');
+        const bool early = begin_early(emitter, expression);
         bd_text_append(&emitter->text, "const uint %s = %s;\n", name, expression);
         remember(emitter, BD_NONE, expression, name);
+        if (early)
+            change_places(emitter);
     }
     return name;
 }
@@ -793,6 +882,7 @@ const char *bd_emit_value(bd_emitter *emitter, bd_tensor tensor, const char *ind
     const char *name = recall(emitter, tensor, index);
     if (name)
         return name;
+    const bool early = begin_early(emitter, index);
     if (bd_op_get_info(node->op)->class == BD_CLASS_VIEW && node->op != BD_OP_PAD) {
         name = bd_emit_value(emitter, node->inputs[0],
                              bd_emit_view(emitter, node, &graph->nodes[node->inputs[0]].shape, index));
@@ -822,6 +912,8 @@ const char *bd_emit_value(bd_emitter *emitter, bd_tensor tensor, const char *ind
         }
     }
     remember(emitter, tensor, index, name);
+    if (early)
+        change_places(emitter);
     return name;
 }
 

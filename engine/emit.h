@@ -21,6 +21,11 @@ bool bd_emitter_failed(const bd_emitter *emitter);
 int bd_emit_open(bd_emitter *emitter);
 void bd_emit_close(bd_emitter *emitter, int mark);
 
+/* What follows is a loop, up to the end, its turns in scopes of their own: indices made of the `constants` (a list that ends with
+ * NULL) alone, and values there, are written in front of it, and stay known. They must be good where the loop has no turn, too. */
+void bd_emit_begin_loop(bd_emitter *emitter, const char *const *constants);
+void bd_emit_end_loop(bd_emitter *emitter);
+
 /* Makes known that `expression` already has a name, as `i / 10u` is `row` in a row kernel. */
 void bd_emit_know_index(bd_emitter *emitter, const char *expression, const char *name);
 /* The name of an index expression, emitted if it is new. Valid until the emitter is destroyed. */

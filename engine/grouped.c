@@ -4,8 +4,9 @@
 #include "window.h"
 
 /* Terms that one partial sum of a depthwise weight gradient has, about: enough work for a work-item, and partial sums that take
- * a tenth of the memory of what is summed. The same on every device, so that sums are too. */
-enum { TERMS_OF_A_PART = 256 };
+ * a tenth of the memory of what is summed; down to a quarter as many where there would be too few partial sums to occupy a large
+ * GPU. The same on every device, so that sums are too. */
+enum { TERMS_OF_A_PART = 256, FEWEST_TERMS = 64, ENOUGH_SUMS = 262144 };
 
 static bool depthwise_shape(bd_graph *graph, bd_op op, const bd_shape *x, const bd_shape *weight, bd_window *window,
                             bd_shape *shape)
@@ -76,7 +77,11 @@ bd_tensor bd_depthwise_weight(bd_graph *graph, bd_tensor x, bd_tensor dy, bd_win
     if (!check_gradient(graph, op, &x_shape, &shape, dy, &window))
         return BD_NONE;
     const int64_t rows = y_shape.dim[0] * y_shape.dim[1];
-    const int64_t rows_of_a_part = TERMS_OF_A_PART / (y_shape.dim[2] > 0 ? y_shape.dim[2] : 1);
+    const int64_t pixels = rows * y_shape.dim[2], sums = shape.dim[0] * shape.dim[1] * shape.dim[3];
+    int64_t terms = TERMS_OF_A_PART;
+    while (terms > FEWEST_TERMS && pixels / terms * sums < ENOUGH_SUMS)
+        terms /= 2;
+    const int64_t rows_of_a_part = terms / (y_shape.dim[2] > 0 ? y_shape.dim[2] : 1);
     const int64_t parts = rows_of_a_part > 1 ? (rows + rows_of_a_part - 1) / rows_of_a_part : rows;
     /* Partial sums are kept as wide as the sums inside are. */
     const bd_role role = bd_set_role(graph, BD_ROLE_ACCUMULATOR);

@@ -57,6 +57,14 @@ uint32_t bd_kernel_width(const bd_plan *plan, const bd_kernel *kernel, const bd_
     return BD_WIDTH;
 }
 
+static bool has_long_sums(const bd_plan *plan, const bd_kernel *kernel)
+{
+    bool has = false;
+    for (int i = 0; i < kernel->node_count; i++)
+        has |= plan->graph->nodes[kernel->nodes[i]].op == BD_OP_DEPTHWISE_WEIGHT;
+    return has;
+}
+
 /* False where no variant of a contraction is left. */
 static bool launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *target)
 {
@@ -66,7 +74,7 @@ static bool launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *targ
     const bd_extent *e = &kernel->extent;
     switch (kernel->class) {
     case BD_KERNEL_POINTWISE: {
-        if (kernel->elements >= (int64_t)BD_WIDTH * most * target->limits.compute_units)
+        if (kernel->elements >= (int64_t)BD_WIDTH * most * target->limits.compute_units || has_long_sums(plan, kernel))
             kernel->width = bd_kernel_width(plan, kernel, target, kernel->elements);
         const int64_t items = ceil_divide(kernel->elements, kernel->width);
         kernel->local[0] = power_of_two_up_to(most, items);

@@ -26,6 +26,7 @@ typedef struct walk {
     uint32_t steps;   /* of one turn of the loop */
     bool even;        /* every item's steps are whole turns */
     uint32_t results; /* of each sum: one a row, one a column */
+    bool once;        /* an item has one step at most: its values stay in registers from pass to pass */
 } walk;
 
 static const char *const places[MOST_STEPS] = { "r", "r1", "r2", "r3" };
@@ -294,13 +295,21 @@ static void print_turn(bd_printer *printer, const walk *w, int number, uint32_t 
     const bd_kernel *kernel = printer->kernel;
     bd_emitter *emitter = printer->emitter;
     bd_text *text = bd_emitter_text(emitter);
-    const int mark = bd_emit_open(emitter);
+    const int mark = w->once ? 0 : bd_emit_open(emitter);
     for (uint32_t step = 0; step < steps; step++) {
         const char *lanes[BD_WIDTH], *index = kernel->elements == 1 ? "0u" : elements[step];
         if (step)
             bd_text_append(text, "const uint %s = r + %uu;\n", places[step], step * w->stride);
-        print_element(printer, w, (int)step);
+        if (!w->once || number == 1)
+            print_element(printer, w, (int)step);
         bd_emit_lanes(emitter, index, lanes);
+        for (int i = 0; i < kernel->node_count && w->once; i++)
+            for (uint32_t j = 0; j < w->width && is_reduction(printer, i) && printer->pass[i] == number; j++)
+                bd_emit_value(emitter, graph->nodes[kernel->nodes[i]].inputs[0], lanes[j]);
+        if (w->once && store_elements)
+            bd_print_values(printer, BD_SPACE_ELEMENT, index);
+        if (w->once)
+            bd_text_append(text, "if (mine) {\n");
         for (int i = 0; i < kernel->node_count; i++) {
             const bd_node *node = &graph->nodes[kernel->nodes[i]];
             if (!is_reduction(printer, i) || printer->pass[i] != number)
@@ -323,26 +332,41 @@ static void print_turn(bd_printer *printer, const walk *w, int number, uint32_t 
     }
     for (uint32_t step = 0; step < steps && store_elements; step++)
         bd_print_stores(printer, BD_SPACE_ELEMENT, kernel->elements == 1 ? "0u" : elements[step]);
-    bd_emit_close(emitter, mark);
+    if (w->once)
+        bd_text_append(text, "}\n");
+    else
+        bd_emit_close(emitter, mark);
 }
 
 /* The reductions of pass `number`, if there are any, and the stores of elements, if wanted. */
 static void print_loops(bd_printer *printer, const walk *w, int number, bool store_elements)
 {
+    static const char *const constants[] = { "row", "outer", "column", "o", NULL };
     bd_text *text = bd_emitter_text(printer->emitter);
     const uint32_t each = w->rows ? w->width : 1;
+    if (w->once) {
+        if (number == 1)
+            bd_text_append(text, "const bool mine = lane * %uu < last;\nconst uint r = mine ? lane * %uu : 0u;\n", each,
+                           each);
+        print_turn(printer, w, number, 1, store_elements);
+        return;
+    }
+    if (!printer->target->is_cpu) /* whose compilers see what changes by themselves */
+        bd_emit_begin_loop(printer->emitter, constants);
     if (w->even || w->steps == 1) {
         bd_text_append(text, "for (uint r = first + lane * %uu; r < last; r += %uu) {\n", each, w->steps * w->stride);
         print_turn(printer, w, number, w->steps, store_elements);
         bd_text_append(text, "}\n");
-        return;
+    } else {
+        bd_text_append(text, "{\nuint r = first + lane * %uu;\nfor (; r + %uu < last; r += %uu) {\n", each,
+                       (w->steps - 1) * w->stride, w->steps * w->stride);
+        print_turn(printer, w, number, w->steps, store_elements);
+        bd_text_append(text, "}\nfor (; r < last; r += %uu) {\n", w->stride);
+        print_turn(printer, w, number, 1, store_elements);
+        bd_text_append(text, "}\n}\n");
     }
-    bd_text_append(text, "{\nuint r = first + lane * %uu;\nfor (; r + %uu < last; r += %uu) {\n", each,
-                   (w->steps - 1) * w->stride, w->steps * w->stride);
-    print_turn(printer, w, number, w->steps, store_elements);
-    bd_text_append(text, "}\nfor (; r < last; r += %uu) {\n", w->stride);
-    print_turn(printer, w, number, 1, store_elements);
-    bd_text_append(text, "}\n}\n");
+    if (!printer->target->is_cpu)
+        bd_emit_end_loop(printer->emitter);
 }
 
 /* One pass: every reduction that is ready in it. Its value is known at the index `result` afterwards. */
@@ -415,18 +439,26 @@ static walk plan_walk(const bd_printer *printer, uint32_t stride)
     const bd_extent *e = &kernel->extent;
     const int64_t chunk = (e->length + e->chunks - 1) / e->chunks;
     const bool rows = kernel->class == BD_KERNEL_ROWS;
-    walk w = { rows, kernel->width, stride, 1, false, rows ? 1 : kernel->width };
-    uint32_t loads = 0;
+    walk w = { rows, kernel->width, stride, 1, false, rows ? 1 : kernel->width, false };
+    int64_t loads = 0;
     bool argmax = false;
     for (int i = 0; i < kernel->operand_count; i++)
         loads += !kernel->operands[i].written &&
                  bd_shape_elements(&printer->plan->graph->nodes[kernel->operands[i].node].shape) > e->outer * e->inner;
-    for (int i = 0; i < kernel->node_count; i++)
-        argmax |= printer->plan->graph->nodes[kernel->nodes[i]].op == BD_OP_ARGMAX;
+    for (int i = 0; i < kernel->node_count; i++) {
+        const bd_node *node = &printer->plan->graph->nodes[kernel->nodes[i]];
+        argmax |= node->op == BD_OP_ARGMAX;
+        if (bd_op_get_info(node->op)->class == BD_CLASS_WINDOW && (node->op >= BD_OP_MAX_POOL && node->op <= BD_OP_DEPTHWISE_WEIGHT))
+            loads += node->attr.window.size[0] * node->attr.window.size[1];
+    }
     /* Values that wait in registers: 64 of 255. A CPU driver's compiler unrolls by itself. */
     while (!printer->target->is_cpu && !argmax && w.steps < MOST_STEPS && 2 * w.steps * w.width * loads <= 64 &&
            2 * w.steps * (int64_t)stride <= chunk)
         w.steps *= 2;
+    w.once = rows && e->chunks == 1 && kernel->width > 1 && stride >= chunk;
+    for (int i = 0; i < kernel->node_count; i++) /* partial results count by their places */
+        w.once &= !printer->plan->graph->nodes[kernel->nodes[i]].attr.reduce.members ||
+                  !is_moment(&printer->plan->graph->nodes[kernel->nodes[i]]);
     w.even = chunk % ((int64_t)w.steps * stride) == 0 && e->length % chunk == 0;
     return w;
 }
@@ -437,6 +469,34 @@ static void extent_macros(bd_printer *printer)
     bd_text_append(&printer->macros, "#define BD_OUTER %lluu\n#define BD_LENGTH %lluu\n#define BD_CHUNK %lluu\n",
                    (unsigned long long)e->outer, (unsigned long long)e->length,
                    (unsigned long long)((e->length + e->chunks - 1) / e->chunks));
+}
+
+/* Loads what the results' arithmetic reads beside them: few groups, as where parts are put together, would wait for it at the end.
+ * Every group of the launch must have results. */
+static void load_beside_results(bd_printer *printer, const char *result)
+{
+    const bd_graph *graph = printer->plan->graph;
+    const bd_kernel *kernel = printer->kernel;
+    const bd_extent *e = &kernel->extent;
+    const char *lanes[BD_WIDTH];
+    const uint32_t count = bd_emit_lanes(printer->emitter, result, lanes);
+    if (printer->target->is_cpu || kernel->groups[1] > 1 || kernel->groups[0] >= printer->target->limits.compute_units)
+        return;
+    for (int i = 0; i < kernel->node_count; i++) {
+        const bd_node *node = &graph->nodes[kernel->nodes[i]];
+        if (kernel->spaces[i] != BD_SPACE_REDUCED || bd_op_get_info(node->op)->class != BD_CLASS_ELEMENTWISE)
+            continue;
+        for (int j = 0; j < node->input_count; j++) {
+            bd_tensor input = node->inputs[j];
+            while (graph->nodes[input].op == BD_OP_RESHAPE)
+                input = graph->nodes[input].inputs[0];
+            if (bd_kernel_operand(kernel, input) < 0 || position(kernel, input) >= 0 ||
+                bd_shape_elements(&graph->nodes[input].shape) != e->outer * e->inner)
+                continue;
+            for (uint32_t k = 0; k < count; k++)
+                bd_emit_value(printer->emitter, input, lanes[k]);
+        }
+    }
 }
 
 /* Results of the reductions, and what is computed from them, are stored by the first lane. */
@@ -509,10 +569,10 @@ void bd_print_columns(bd_printer *printer)
     extent_macros(printer);
     bd_text_append(&printer->macros,
                    "#define BD_COLUMNS %u\n#define BD_LANES %u\n#define BD_WIDTH %uu\n#define BD_BLOCKS %lluu\n"
-                   "#define BD_INNER %lluu\n#define BD_OUTPUTS %lluu\n",
+                   "#define BD_INNER %lluu\n#define BD_OUTPUTS %lluu\n#define BD_RAGGED %d\n",
                    kernel->local[0], kernel->local[1], kernel->width,
                    (unsigned long long)(((uint64_t)e->inner + columns - 1) / columns), (unsigned long long)e->inner,
-                   (unsigned long long)(e->outer * e->chunks));
+                   (unsigned long long)(e->outer * e->chunks), !printer->target->is_cpu && e->inner % (int64_t)columns);
     for (uint32_t step = 0; step < w.steps; step++) {
         char column_of[48];
         if (kernel->width > 1)
@@ -522,6 +582,7 @@ void bd_print_columns(bd_printer *printer)
     }
     if (kernel->width > 1)
         bd_emit_lane(printer->emitter, result, 0);
+    load_beside_results(printer, result);
     print_pass(printer, &w, 1, result, stores_elements(printer));
     print_results(printer, result);
     bd_text_append(&printer->macros, "#define BD_SLOTS %d\n", printer->slots ? printer->slots : 1);

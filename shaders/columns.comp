@@ -9,6 +9,7 @@
 #define BD_LENGTH 64u // of a whole column
 #define BD_CHUNK 64u  // of a part of it
 #define BD_INNER 32u
+#define BD_RAGGED 0 // 1: the last block is not full
 #define BD_OUTPUTS 1u // outer times chunks
 #endif
 layout(local_size_x = BD_COLUMNS, local_size_y = BD_LANES) in;
@@ -23,9 +24,14 @@ void main()
 {
     const uint lane = gl_LocalInvocationID.y;
     const uint group = gl_WorkGroupID.y * gl_NumWorkGroups.x + gl_WorkGroupID.x;
-    const uint column = (group % BD_BLOCKS * BD_COLUMNS + gl_LocalInvocationID.x) * BD_WIDTH;
+    const uint side = (group % BD_BLOCKS * BD_COLUMNS + gl_LocalInvocationID.x) * BD_WIDTH;
     const uint output_ = group / BD_BLOCKS; // the chunk, then the outer index
-    const bool inside = column < BD_INNER && output_ < BD_OUTPUTS;
+    const bool inside = side < BD_INNER && output_ < BD_OUTPUTS;
+#if BD_RAGGED // loads that stand before the loop are good where there is no column, too
+    const uint column = min(side, BD_INNER - BD_WIDTH);
+#else
+    const uint column = side;
+#endif
     const uint outer = output_ % BD_OUTER;
     const uint first = output_ / BD_OUTER * BD_CHUNK;
     const uint last = inside ? min(first + BD_CHUNK, BD_LENGTH) : 0u;

@@ -383,6 +383,48 @@ START_TEST(matrix_units_share_long_sums)
 }
 END_TEST
 
+/* The first tile of a 3x3 convolution of 256 square images in FP32, or of its weight gradient, and its parts, on 132 processors. */
+static bd_tile plain_tile(int64_t side, int64_t channels, bool weight, int64_t *parts)
+{
+    const bd_init zero = { BD_INIT_CONSTANT, 0 };
+    const bd_window window = { { 3, 3 }, { 1, 1 }, { { 1, 1 }, { 1, 1 } } };
+    const bd_shape image = BD_SHAPE(256, side, side, channels), taps = BD_SHAPE(3, 3, channels, channels);
+    bd_target target = tensor_cores();
+    bd_graph *graph;
+    bd_error error;
+    bd_tile tiles[BD_GROUP_TILES];
+    target.limits.compute_units = 132;
+    target.limits.shared_bytes = 49152;
+    ck_assert_int_eq(bd_graph_create(&graph, &error), BD_OK);
+    bd_set_role(graph, BD_ROLE_FIXED);
+    const bd_tensor x = bd_variable(graph, "/x", BD_ROLE_FIXED, BD_F32, image, zero);
+    const bd_tensor b = bd_variable(graph, "/b", BD_ROLE_FIXED, BD_F32, weight ? image : taps, zero);
+    const bd_tensor y = weight ? bd_conv2d_weight(graph, x, b, window, taps) : bd_conv2d(graph, x, b, window);
+    *parts = bd_contraction_chunks(graph, y, &target, &(bd_compile_options){ 0 });
+    graph->nodes[y].chunks = *parts;
+    ck_assert_int_eq(bd_group_tiles(graph, y, NULL, &target, tiles), BD_PLAIN_TILES - 1); /* but for that of one item */
+    bd_graph_destroy(&graph);
+    return tiles[0];
+}
+
+/* Tiles are as wide as the result where that leaves no processor idle, and long sums make up for few results. */
+START_TEST(plain_tiles_suit_the_result)
+{
+    int64_t parts;
+    bd_tile tile = plain_tile(32, 64, false, &parts);
+    ck_assert(tile.m == 128 && tile.n == 64 && parts == 1);
+    tile = plain_tile(16, 128, false, &parts);
+    ck_assert(tile.m == 128 && tile.n == 128 && tile.slices == 1);
+    tile = plain_tile(4, 512, false, &parts); /* 128 work-groups */
+    ck_assert(tile.m == 128 && tile.n == 128 && tile.slices == 2);
+    tile = plain_tile(2, 512, false, &parts);
+    ck_assert(tile.m == 64 && tile.n == 64 && tile.slices == 2);
+    tile = plain_tile(32, 64, true, &parts); /* 576 x 64 results, sums of 262,144 */
+    const int64_t groups = parts * ((576 + tile.m - 1) / tile.m) * ((64 + tile.n - 1) / tile.n);
+    ck_assert(tile.item_m == 8 && groups > 132 && groups <= 4 * 132);
+}
+END_TEST
+
 START_TEST(plans_obey_small_limits)
 {
     const bd_model_function models[] = { mlp, lenet, mixture };
@@ -422,6 +464,7 @@ int main(void)
     tcase_add_test(plans, tensors_alive_together_never_overlap);
     tcase_add_test(plans, a_product_by_warpgroups_is_covered);
     tcase_add_test(plans, matrix_units_share_long_sums);
+    tcase_add_test(plans, plain_tiles_suit_the_result);
     tcase_add_loop_test(plans, plans_obey_small_limits, 0, 2);
     tcase_add_test(plans, every_kernel_reads_only_what_is_written_before);
     suite_add_tcase(suite, plans);

@@ -448,7 +448,7 @@ static walk plan_walk(const bd_printer *printer, uint32_t stride)
     for (int i = 0; i < kernel->node_count; i++) {
         const bd_node *node = &printer->plan->graph->nodes[kernel->nodes[i]];
         argmax |= node->op == BD_OP_ARGMAX;
-        if (bd_op_get_info(node->op)->class == BD_CLASS_WINDOW && (node->op >= BD_OP_MAX_POOL && node->op <= BD_OP_DEPTHWISE_WEIGHT))
+        if (node->op >= BD_OP_MAX_POOL && node->op <= BD_OP_DEPTHWISE_WEIGHT)
             loads += node->attr.window.size[0] * node->attr.window.size[1];
     }
     /* Values that wait in registers: 64 of 255. A CPU driver's compiler unrolls by itself. */

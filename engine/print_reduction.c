@@ -459,7 +459,7 @@ static walk plan_walk(const bd_printer *printer, uint32_t stride)
     for (int i = 0; i < kernel->node_count; i++) /* partial results count by their places */
         w.once &= !printer->plan->graph->nodes[kernel->nodes[i]].attr.reduce.members ||
                   !is_moment(&printer->plan->graph->nodes[kernel->nodes[i]]);
-    w.even = chunk % ((int64_t)w.steps * stride) == 0 && e->length % chunk == 0;
+    w.even = chunk > 0 && chunk % ((int64_t)w.steps * stride) == 0 && e->length % chunk == 0;
     return w;
 }
 

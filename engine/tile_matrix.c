@@ -122,10 +122,13 @@ static const bd_tile all_tiles[] = {
     WARPGROUP(192, 16),
     WARPGROUP(128, 16),
     WARPGROUP(64, 16),
+    FRAGMENTS(128, 128, 32, 64, 64),
     FRAGMENTS(128, 128, 32, 64, 32),
     FRAGMENTS(256, 64, 32, 64, 32),
     FRAGMENTS(128, 64, 32, 32, 32),
     FRAGMENTS(64, 128, 32, 32, 32),
+    FRAGMENTS(128, 64, 32, 64, 32),
+    FRAGMENTS(64, 64, 64, 32, 32),
     FRAGMENTS(64, 64, 32, 32, 32),
     FRAGMENTS(256, 32, 32, 32, 32),
     FRAGMENTS(128, 32, 32, 32, 16),
@@ -156,24 +159,33 @@ static bool fits(const bd_graph *graph, bd_tensor tensor, const bd_kernel *kerne
 
 /* What a processor takes for its share of the work-groups, for each step of k, in products of mma.sync's rate. The numbers were
  * fitted by hand to times on an H100: mma.sync's to 12 tiles for each of 18 contractions of networks, wgmma's to 12 tiles for each of
- * 4, joined matrices' to 18 for each of 15 products (docs/benchmarks.md has the best ones). Two work-groups take the time of one
- * where each waits for its own loads; asynchronous copies leave no such gap. */
+ * 4, cooperative matrices' to 18 for each of AlexNet's 19 (docs/benchmarks.md has the best ones). Where no asynchronous copies
+ * hide how long a panel takes to come, no step is shorter than that; a long panel is awaited half as often, and fewer of its groups
+ * fit a processor. */
 static double cost(const bd_contraction *c, int64_t chunks, const bd_tile *tile, const bd_target *target)
 {
     const double product = (double)tile->m * tile->n, panels = (double)tile->m + tile->n;
-    const double group = tile->kind == BD_TILE_WARPGROUP ? 0.6 * product + 25 * panels
-                         : tile->kind == BD_TILE_MATRIX2 ? 0.75 * product + 8 * panels
-                                                         : product + 20 * panels;
+    const bool waits = !target->nvidia && tile->kind == BD_TILE_MATRIX;
+    double group = tile->kind == BD_TILE_WARPGROUP ? 0.6 * product + 25 * panels
+                   : tile->kind == BD_TILE_MATRIX2 ? 0.62 * product + 8 * panels
+                                                   : product + 20 * panels;
+    if (waits && tile->item_m * tile->item_n >= 64 * 64)
+        group *= 0.85;
+    if (tile->kind == BD_TILE_MATRIX && tile->k > 32)
+        group *= 1.36;
     const double groups = (double)(c->batch * chunks * ceil_divide(c->m, tile->m) * ceil_divide(c->n, tile->n));
     const double share = groups / (target->limits.compute_units ? target->limits.compute_units : 1);
-    const double turns = target->nvidia ? share : share / 2;
-    return group * (turns > 1 ? turns : 1);
+    const double step = group * (share > 1 ? share : 1), least = tile->k > 32 ? 11000 : 13000;
+    if (!waits || step >= least)
+        return step;
+    const bool idle = tile->m > 2 * c->m || tile->n > 2 * c->n;
+    return (idle ? 2 : 1) * least + step / 1000; /* of those that wait alike the smallest */
 }
 
-/* Joined matrices are stored slowly: not a guess for short sums. */
+/* Joined matrices are slow to begin and to store: not a guess for short sums. */
 static bool worth_guessing(const bd_contraction *c, int64_t chunks, const bd_tile *tile)
 {
-    return tile->kind != BD_TILE_MATRIX2 || bd_chunk_length(c->k, chunks) >= 512;
+    return tile->kind != BD_TILE_MATRIX2 || bd_chunk_length(c->k, chunks) >= 2048;
 }
 
 int64_t bd_matrix_chunks(const bd_contraction *c, const bd_target *target)

@@ -88,7 +88,8 @@ typedef struct bd_extent {
     int64_t outer, length, inner, chunks;
 } bd_extent;
 
-/* Elements side by side that a work-item of a pointwise, row or column kernel computes, or one: 8 or 16 bytes a load. */
+/* Elements side by side that a work-item of a pointwise, row or column kernel computes, and that a contraction stores, or one: 8 or
+ * 16 bytes a load. */
 enum { BD_WIDTH = 4 };
 
 typedef struct bd_kernel {
@@ -187,8 +188,8 @@ typedef struct bd_plan {
 } bd_plan;
 
 void bd_target_default(bd_target *target);
-/* How many neighbours a work-item of the kernel computes, BD_WIDTH or 1, where they are `side` elements side by side. CPU drivers put work-items side by side
- * themselves. Few elements are spread over more work-items instead, and what is gathered from everywhere gains nothing. */
+/* How many neighbours a work-item of the kernel computes, BD_WIDTH or 1, where they are `side` elements side by side. CPU drivers
+ * put work-items side by side themselves, and what is gathered from everywhere gains nothing. */
 uint32_t bd_kernel_width(const bd_plan *plan, const bd_kernel *kernel, const bd_target *target, int64_t side);
 /* A result is only written; a variable that is written may be read too. */
 bool bd_operand_is_read(const bd_graph *graph, const bd_kernel *kernel, const bd_operand *operand);

@@ -23,6 +23,8 @@ int command_train(int argc, char **argv);
 int command_compare(int argc, char **argv);
 int command_bench(int argc, char **argv);
 int command_check(int argc, char **argv);
+int command_sample(int argc, char **argv);
+int command_reproduce(int argc, char **argv);
 
 /* Prints "binade: MESSAGE" on stderr, on one line and without control characters, and returns the exit status that
  * `status` asks for: APP_USAGE for BD_ERROR_ARGUMENT, APP_LOST for BD_ERROR_LOST, APP_INTERRUPTED for

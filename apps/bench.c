@@ -5,6 +5,7 @@
 #include "limited.h"
 #include "lists.h"
 #include "options.h"
+#include "policy.h"
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -69,7 +70,7 @@ static bd_status add_precision(void *user, const char *item, bd_error *error)
     bench_settings *s = &((command *)user)->bench.settings;
     bd_status status = list_grow((void **)&s->policies, s->policy_count, sizeof *s->policies, error);
     if (!status)
-        status = bd_precision_parse(item, &s->policies[s->policy_count], error);
+        status = policy_parse(item, &s->policies[s->policy_count], error);
     s->policy_count += !status;
     return status;
 }
@@ -263,7 +264,7 @@ int command_bench(int argc, char **argv)
         OPTION("quiet", FLAG, &self.quiet, NULL, "no progress"),
     };
     option_table table = {
-        "bench",
+        .command = "bench",
         "[OPTION]...",
         "Measures devices, and the engine's kernels on them, and checks their results.",
         examples,

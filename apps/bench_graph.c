@@ -13,7 +13,7 @@ static const char *const result_names[BENCH_RESULTS] = { "/result", "/result2", 
 
 double bench_roundoff(bd_format format)
 {
-    return format == BD_F16 ? 0x1p-11 : 0x1p-24;
+    return ldexp(1, -bd_format_describe(format).mantissa_bits - 1);
 }
 
 double bench_gamma(int64_t terms, bd_format accumulator)
@@ -50,7 +50,7 @@ bench_softmax bench_soften(const double *row, int64_t count, double input_error,
 bool bench_within(bd_format format, double value, double exact, double error)
 {
     /* Below the least normal value each rounding is off by half of the least one. */
-    error += format == BD_F16 ? 0x1p-24 : 0x1p-126;
+    error += fmax(bd_format_describe(format).least, 0x1p-126);
     if (isnan(value) || isnan(exact))
         return false;
     return value >= bd_round(format, exact - error) && value <= bd_round(format, exact + error);

@@ -40,11 +40,11 @@ static bool find_range(axis *self, const chart_series *series, size_t count, dou
     double low = INFINITY, high = -INFINITY;
     for (size_t s = 0; s < count; s++) {
         for (size_t i = 0; i < series[s].count; i++) {
-            double y = series[s].points[i].y;
-            if (!isfinite(y))
+            const chart_point *p = &series[s].points[i];
+            if (!isfinite(p->y))
                 continue;
-            low = fmin(low, fmin(y, most));
-            high = fmax(high, fmin(y, most));
+            low = fmin(low, fmin(fmin(p->y, p->low), most)); /* fmin and fmax pass over a bound that is NaN */
+            high = fmax(high, fmin(fmax(p->y, p->high), most));
         }
     }
     if (low > high)
@@ -94,6 +94,32 @@ static void x_axis(FILE *file, const axis *x, const char *title)
                HEIGHT - 4, title);
 }
 
+static bool has_band(const chart_point *p)
+{
+    return isfinite(p->y) && isfinite(p->low) && isfinite(p->high);
+}
+
+/* From low to high, each stretch of points that have both: along its upper edge and back along the lower one. */
+static void band(FILE *file, const chart_series *series, const axis *x, const axis *y)
+{
+    const double top = y->to + y->step;
+    for (size_t i = 0; i < series->count;) {
+        size_t end = i;
+        while (end < series->count && has_band(&series->points[end]))
+            end++;
+        if (end > i + 1) {
+            fprintf(file, "<g class=\"s%d\"><path class=\"band\" d=\"", series->style);
+            for (size_t p = i; p < end; p++)
+                fprintf(file, "%c%.1f %.1f", p == i ? 'M' : 'L', place(x, series->points[p].x),
+                        place(y, fmin(series->points[p].high, top)));
+            for (size_t p = end; p-- > i;)
+                fprintf(file, "L%.1f %.1f", place(x, series->points[p].x), place(y, fmin(series->points[p].low, top)));
+            fputs("Z\"/></g>\n", file);
+        }
+        i = end + 1;
+    }
+}
+
 static void line(FILE *file, const chart *self, const chart_series *series, const axis *x, const axis *y)
 {
     html_print(file, "<g class=\"s%d\"><path d=\"", series->style);
@@ -141,8 +167,61 @@ void chart_lines(FILE *file, const chart *self, const chart_series *series, size
     html_print(file, "<svg x=\"0\" y=\"%d\" width=\"%d\" height=\"%d\" viewBox=\"0 %d %d %d\">\n", TOP - 6, WIDTH,
                inner_height + 12, TOP - 6, WIDTH, inner_height + 12);
     for (size_t s = 0; s < count; s++)
+        band(file, &series[s], &x, &y);
+    for (size_t s = 0; s < count; s++)
         line(file, self, &series[s], &x, &y);
     fputs("</svg></svg></figure>\n", file);
+}
+
+void chart_reliability(FILE *file, const char *title, int style, const reliability_bin *bins)
+{
+    enum { SIDE = 180, LEFT_EDGE = 44, UPPER_EDGE = 10, COUNTS = 40, COUNTS_TOP = UPPER_EDGE + SIDE + 26, GAP = 1 };
+    static const double bar = (double)SIDE / RELIABILITY_BINS;
+    const axis x = { .to = 1, .first = LEFT_EDGE, .length = SIDE };
+    const axis y = { .to = 1, .step = 0.5, .first = UPPER_EDGE + SIDE, .length = -SIDE };
+    int64_t most = 0, total = 0;
+    for (int b = 0; b < RELIABILITY_BINS; b++) {
+        most = bins[b].count > most ? bins[b].count : most;
+        total += bins[b].count;
+    }
+    html_print(file, "<figure><figcaption>%s</figcaption>\n", title);
+    if (!total) {
+        fputs("<p class=\"none\">no values</p></figure>\n", file);
+        return;
+    }
+    html_print(file, "<svg class=\"small\" viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"%s\"><g class=\"s%d\">\n",
+               LEFT_EDGE + SIDE + 20, COUNTS_TOP + COUNTS + 14, title, style);
+    for (double value = 0; value <= 1; value += y.step) {
+        fprintf(file, "<line class=\"grid\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/>", LEFT_EDGE, LEFT_EDGE + SIDE,
+                place(&y, value), place(&y, value));
+        fprintf(file, "<text class=\"tick\" text-anchor=\"end\" x=\"%d\" y=\"%.1f\">", LEFT_EDGE - 6,
+                place(&y, value) + 4);
+        tick_text(file, value, y.step, true);
+        fprintf(file, "</text><text class=\"tick\" text-anchor=\"middle\" x=\"%.1f\" y=\"%d\">", place(&x, value),
+                UPPER_EDGE + SIDE + 16);
+        tick_text(file, value, y.step, true);
+        fputs("</text>\n", file);
+    }
+    for (int b = 0; b < RELIABILITY_BINS; b++) {
+        const reliability_bin *bin = &bins[b];
+        const double left = LEFT_EDGE + b * bar + GAP / 2.0, top = place(&y, bin->accuracy);
+        const double share = (double)bin->count / (double)most * COUNTS;
+        if (!bin->count)
+            continue;
+        fprintf(
+            file,
+            "<rect class=\"bar\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\"><title>%lld examples: confidence "
+            "%.1f%%, accuracy %.1f%%</title></rect>",
+            left, top, bar - GAP, place(&y, 0) - top, (long long)bin->count, bin->confidence * 100,
+            bin->accuracy * 100);
+        fprintf(file, "<line class=\"aim\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>", left, left + bar - GAP,
+                place(&y, bin->confidence), place(&y, bin->confidence));
+        fprintf(file, "<rect class=\"share\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\"/>\n", left,
+                COUNTS_TOP + COUNTS - share, bar - GAP, share);
+    }
+    fprintf(file, "<text class=\"tick\" text-anchor=\"end\" x=\"%d\" y=\"%d\">examples</text>", LEFT_EDGE + SIDE,
+            COUNTS_TOP + COUNTS + 12);
+    fputs("</g></svg></figure>\n", file);
 }
 
 void chart_dots(FILE *file, const char *title, const chart_series *series, size_t count)

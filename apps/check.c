@@ -104,7 +104,7 @@ int command_check(int argc, char **argv)
         OPTION("quiet", FLAG, &self.quiet, NULL, "no progress, only the result"),
     };
     option_table table = {
-        "check",
+        .command = "check",
         "[OPTION]...",
         "Checks every kernel on a device against a double-precision reference.",
         examples,

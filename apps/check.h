@@ -9,8 +9,8 @@
 #include <limits.h>
 #include <stdio.h>
 
-enum { CHECK_FORMATS = 4, CHECK_REPEATS = 100 };
-extern const char *const check_format_names[CHECK_FORMATS]; /* "fp32", "fp16", "fp16-strict", "mixed" */
+enum { CHECK_FORMATS = 5, CHECK_REPEATS = 100 };
+extern const char *const check_format_names[CHECK_FORMATS]; /* "fp32", "fp16", "fp16-strict", "mixed", and "others" */
 
 /* A family of kernels in a format. */
 typedef struct check_cell {

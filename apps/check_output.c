@@ -82,7 +82,7 @@ static const char *verdict_text(const check_device *d, int format, char *text, s
 
 static void summarize_formats(const check_device *d, lines *l)
 {
-    static const char *const names[CHECK_FORMATS] = { "FP32", "FP16", "FP16 with FP16 sums", "mixed" };
+    static const char *const names[CHECK_FORMATS] = { "FP32", "FP16", "FP16 with FP16 sums", "mixed", "other formats" };
     char verdict[96], functions[300];
     for (int f = 0; f < CHECK_FORMATS; f++)
         if (total_of(d, f).cases)

@@ -10,7 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
-const char *const check_format_names[CHECK_FORMATS] = { "fp32", "fp16", "fp16-strict", "mixed" };
+const char *const check_format_names[CHECK_FORMATS] = { "fp32", "fp16", "fp16-strict", "mixed", "others" };
 
 /* Of each kind of kernel one or two, so that drivers that compile slowly are done in half a minute. */
 static const char quick_cases[] = "exact functions of every half fp16|transcendental functions of every half fp16|"
@@ -44,7 +44,7 @@ static int format_index(const char *name)
     for (int f = 0; f < CHECK_FORMATS; f++)
         if (!strcmp(name, check_format_names[f]))
             return f;
-    return 0;
+    return CHECK_FORMATS - 1;
 }
 
 static void note_measures(check_device *d, const case_report *report, int group, int format)

@@ -1,31 +1,44 @@
 /* binade compare: every combination of models, devices, precisions and seeds, side by side. */
 #include "app.h"
+#include "assess.h"
+#include "compare_files.h"
+#include "corrupt.h"
 #include "data.h"
 #include "json.h"
 #include "limited.h"
 #include "lists.h"
 #include "models/models.h"
+#include "policy.h"
 #include "progress.h"
 #include "report.h"
 #include "results.h"
 #include "training.h"
+#include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 typedef struct session {
     training_options options;
-    const char *limit;
+    const char *limit, *ood_name;
     int64_t seeds;
+    bool resume;
     model *models;
     bd_precision *precisions;
     comparison results;
     bd_dataset *dataset;
+    ood_set ood;
     bd_device *device; /* the one that runs now, or NULL */
-    char *command, *results_path, *report_path;
+    char *command;
+    compare_files files;
     struct timespec begun;
     /* of the run that goes on */
     run_result *run;
+    bd_trainer *trainer;
+    bd_status save_status; /* of the first file that could not be written */
+    bd_error save_error;
     progress progress;
     char label[256];
 } session;
@@ -45,7 +58,7 @@ static bd_status add_precision(void *user, const char *item, bd_error *error)
     size_t count = self->results.precision_count;
     bd_status status = list_grow((void **)&self->precisions, count, sizeof(bd_precision), error);
     if (!status)
-        status = bd_precision_parse(item, &self->precisions[count], error);
+        status = policy_parse(item, &self->precisions[count], error);
     if (!status)
         self->results.precision_count++;
     return status;
@@ -70,11 +83,40 @@ static bd_status add_all_devices(session *self, bd_error *error)
 
 /* ---- runs ---- */
 
+static void tell_time(session *self)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    self->results.seconds = self->results.seconds_before + (double)(now.tv_sec - self->begun.tv_sec) +
+                            1e-9 * (double)(now.tv_nsec - self->begun.tv_nsec);
+}
+
+static bd_status write_results(session *self, bd_error *error)
+{
+    tell_time(self);
+    return app_replace_file(self->files.results, comparison_write_json, &self->results, error);
+}
+
+static bd_status write_files(session *self, bd_error *error)
+{
+    bd_status status = write_results(self, error);
+    return status ? status : app_replace_file(self->files.report, report_write, &self->results, error);
+}
+
+/* The history first: a checkpoint is never ahead of it, whenever this is killed. */
+static bd_status save_progress(session *self, bd_error *error)
+{
+    bd_status status = write_results(self, error);
+    return status ? status : bd_trainer_save(self->trainer, self->files.checkpoint, error);
+}
+
 static void on_event(void *user, const bd_train_event *event)
 {
     session *self = user;
     run_record(self->run, event);
-    progress_event(&self->progress, event);
+    if (event->kind == BD_TRAIN_EPOCH && !self->save_status)
+        self->save_status = save_progress(self, &self->save_error);
+    progress_event(&self->progress, event); /* an epoch that is shown is saved */
 }
 
 static void on_tune(void *user, int done, int total)
@@ -91,8 +133,8 @@ static void on_compile(void *user, int done, int total)
 
 static bool should_stop(void *user)
 {
-    (void)user;
-    return app_interrupted();
+    const session *self = user;
+    return app_interrupted() || self->save_status;
 }
 
 static bd_status train_one(session *self, const combination *row, bd_error *error)
@@ -108,6 +150,7 @@ static bd_status train_one(session *self, const combination *row, bd_error *erro
     params.model_user = chosen;
     params.model_name = chosen->name;
     params.dataset = self->dataset;
+    params.context = chosen->gpt.context;
     params.precision = self->precisions[index % results->precision_count];
     params.seed = (uint64_t)self->run->seed;
     params.on_event = on_event;
@@ -115,24 +158,25 @@ static bd_status train_one(session *self, const combination *row, bd_error *erro
     params.on_compile = on_compile;
     params.should_stop = should_stop;
     params.user = self;
-    bd_status status = self->device ? BD_OK : limited_open(row->device->id, self->limit, &self->device, error);
-    bd_trainer *trainer = NULL;
+    bd_status status = compare_files_choose(&self->files, results, row, self->run, error);
+    const int64_t steps_per_epoch = bd_dataset_train_examples(self->dataset, params.context) / params.batch;
+    if (!status && compare_files_can_resume(&self->files, self->run, steps_per_epoch))
+        params.resume = self->files.checkpoint;
+    else if (!status)
+        compare_files_forget(&self->files, results, row, false); /* of an earlier comparison, perhaps */
+    if (!status && !self->device)
+        status = limited_open(row->device->id, self->limit, &self->device, error);
     if (!status)
-        status = bd_trainer_create(self->device, &params, &trainer, error);
+        status = bd_trainer_create(self->device, &params, &self->trainer, error);
+    self->run->state = RUN_GOING;
     if (!status)
-        status = bd_trainer_run(trainer, NULL, error);
-    bd_trainer_destroy(&trainer);
+        status = bd_trainer_run(self->trainer, NULL, error);
+    if (!status && !self->dataset->tokens) /* of a text there are loss and accuracy */
+        status = assess(self->trainer, self->dataset, &self->ood,
+                        &(assess_base){ self->files.weights, self->files.logits, comparison_base(results, row) == row },
+                        self->run, error);
+    bd_trainer_destroy(&self->trainer);
     return status;
-}
-
-static bd_status write_files(session *self, bd_error *error)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    self->results.seconds =
-        (double)(now.tv_sec - self->begun.tv_sec) + 1e-9 * (double)(now.tv_nsec - self->begun.tv_nsec);
-    bd_status status = app_replace_file(self->results_path, comparison_write_json, &self->results, error);
-    return status ? status : app_replace_file(self->report_path, report_write, &self->results, error);
 }
 
 /* One run, and the files brought up to date. Fails only when nothing more can be done; a run's own failure is a
@@ -146,39 +190,65 @@ static bd_status run_one(session *self, combination *row, int64_t number, bd_err
     bd_error reason = { 0 };
     bd_status status = train_one(self, row, &reason);
     progress_clear(&self->progress);
+    if (self->save_status) {
+        *error = self->save_error;
+        return self->save_status;
+    }
     self->run->state = !status ? RUN_DONE : status == BD_ERROR_INTERRUPTED ? RUN_INTERRUPTED : RUN_FAILED;
     if (self->run->state == RUN_FAILED) {
         snprintf(self->run->reason, sizeof(self->run->reason), "%s", reason.message);
         progress_say(&self->progress, "failed: %s", reason.message);
         bd_device_close(&self->device); /* what failed may have lost the device: the next run opens it again */
     }
-    results->finished = number == total && self->run->state != RUN_INTERRUPTED;
-    bd_status written = write_files(self, error);
+    bd_status written = run_round(self->run, results->epochs, error);
+    if (!written)
+        written = write_files(self, error);
     if (written)
         return written;
-    return self->run->state == RUN_INTERRUPTED
-               ? bd_fail(error, BD_ERROR_INTERRUPTED, "interrupted; what was done is in %s", self->results_path)
-               : BD_OK;
+    if (self->run->state == RUN_INTERRUPTED)
+        return bd_fail(error, BD_ERROR_INTERRUPTED, "interrupted; what was done is in %s; go on with --resume",
+                       self->files.results);
+    if (self->run->state == RUN_DONE) /* what failed may have lost its device, and can go on elsewhen */
+        compare_files_forget(&self->files, results, row, true);
+    return BD_OK;
 }
 
+static bd_status run_row(session *self, combination *row, int64_t *number, bool *all_done, bd_error *error)
+{
+    bd_status status = BD_OK;
+    for (int64_t s = 0; !status && s < self->results.seeds; s++) {
+        self->run = &row->runs[s];
+        ++*number;
+        if (self->run->state != RUN_DONE) /* by an earlier comparison */
+            status = run_one(self, row, *number, error);
+        *all_done &= self->run->state == RUN_DONE;
+    }
+    return status;
+}
+
+/* Of a model on a device, fp32 first: the others are compared with it when they are done. */
 static bd_status run_all(session *self, bool *all_done, bd_error *error)
 {
     comparison *results = &self->results;
     bd_status status = BD_OK;
     int64_t number = 0;
     *all_done = true;
-    for (size_t i = 0; !status && i < results->row_count; i++) {
-        combination *row = &results->rows[i];
-        for (int64_t s = 0; !status && s < results->seeds; s++) {
-            self->run = &row->runs[s];
-            status = run_one(self, row, ++number, error);
-            *all_done &= self->run->state == RUN_DONE;
-        }
+    for (size_t first = 0; !status && first < results->row_count; first += results->precision_count) {
+        const combination *base = comparison_base(results, &results->rows[first]);
+        if (base)
+            status = run_row(self, &results->rows[base - results->rows], &number, all_done, error);
+        for (size_t i = first; !status && i < first + results->precision_count; i++)
+            if (&results->rows[i] != base)
+                status = run_row(self, &results->rows[i], &number, all_done, error);
         /* The next row may be on another device, and a device's memory is better free while it waits. */
-        if ((i + 1) % results->precision_count == 0)
-            bd_device_close(&self->device);
+        bd_device_close(&self->device);
     }
-    return status;
+    if (status)
+        return status;
+    if (*all_done)
+        compare_files_clean(&self->files, results);
+    results->finished = true;
+    return write_files(self, error);
 }
 
 /* ---- the command ---- */
@@ -195,9 +265,11 @@ static bd_status gather(session *self, bd_error *error)
     else if (!status)
         status = list_each("device", o->device, false, self, add_device, error);
     if (!status)
-        status = data_open(&self->progress, o->data, &self->dataset, error);
+        status = data_open(&self->progress, o->data, training_tokens(o), &self->dataset, error);
     for (size_t i = 0; !status && i < results->model_count; i++)
         status = model_fit(&self->models[i], self->dataset, error);
+    if (!status && !self->dataset->tokens)
+        status = ood_open(&self->ood, &self->progress, self->ood_name, self->dataset, error);
     if (status)
         return status;
 
@@ -215,11 +287,14 @@ static bd_status gather(session *self, bd_error *error)
     training_describe(o, results->description, sizeof(results->description));
     results->dataset = self->dataset;
     results->command = self->command;
-    results->epochs = o->epochs;
-    results->length = (double)o->epochs;
-    const double limit = (double)o->max_steps / (double)(self->dataset->train.count / o->batch);
-    if (o->max_steps && limit < results->length)
-        results->length = limit;
+    results->ood = self->ood.name;
+    for (size_t i = 0; i < results->model_count; i++) { /* of windows of different lengths an epoch has different numbers */
+        const int64_t steps = bd_dataset_train_examples(self->dataset, self->models[i].gpt.context) / o->batch;
+        const double limit = (double)o->max_steps / (double)(steps ? steps : 1);
+        const double length = o->max_steps && (!o->epochs || limit < (double)o->epochs) ? limit : (double)o->epochs;
+        results->length = fmax(results->length, length);
+        results->epochs = (int64_t)ceil(results->length);
+    }
     results->seeds = self->seeds;
     time_t now = time(NULL);
     struct tm parts;
@@ -229,17 +304,26 @@ static bd_status gather(session *self, bd_error *error)
     return comparison_init(results, o->seed, error);
 }
 
+/* Where there are no results yet, the comparison begins. */
+static bd_status resume(session *self, bd_error *error)
+{
+    if (!access(self->files.results, F_OK))
+        return comparison_resume(&self->results, self->files.results, error);
+    if (errno != ENOENT)
+        return bd_fail(error, BD_ERROR_FILE, "%s: cannot be read: %s", self->files.results, strerror(errno));
+    progress_say(&self->progress, "%s: nothing to go on from yet", self->files.results);
+    return BD_OK;
+}
+
 static bd_status run(session *self, bool *all_done, bd_error *error)
 {
     bd_status status = gather(self, error);
     if (!status)
-        status = app_make_folders(self->options.output, error);
+        status = compare_files_open(&self->files, self->options.output, error);
+    if (!status && self->resume)
+        status = resume(self, error);
     if (status)
         return status;
-    self->results_path = app_format("%s/results.json", self->options.output);
-    self->report_path = app_format("%s/report.html", self->options.output);
-    if (!self->results_path || !self->report_path)
-        return bd_fail(error, BD_ERROR_MEMORY, "no memory for paths");
     app_catch_interrupt();
     status = write_files(self, error); /* a folder that cannot be written is found before the training */
     if (status)
@@ -249,7 +333,7 @@ static bd_status run(session *self, bool *all_done, bd_error *error)
         comparison_write_json(stdout, &self->results);
     } else {
         comparison_print(stdout, &self->results);
-        printf("\nreport: %s\n", self->report_path);
+        printf("\nreport: %s\n", self->files.report);
     }
     return status;
 }
@@ -266,8 +350,8 @@ static void finish(session *self)
     free(self->models);
     free(self->precisions);
     free(self->command);
-    free(self->results_path);
-    free(self->report_path);
+    ood_close(&self->ood);
+    compare_files_close(&self->files);
 }
 
 /* The command line again, with quotes where a shell needs them. */
@@ -303,14 +387,15 @@ static const char examples[] =
     "  binade compare                                   the MLP in fp32, fp16 and mixed, on every device\n"
     "  binade compare --model mlp,lenet --epochs 5 --seeds 3 --output report\n"
     "  binade compare --precision fp32,fp16,fp16-strict,mixed,scale=1024 --device vulkan:0\n"
+    "  binade compare --seeds 5 --output report --resume   after Ctrl-C or kill, with the same options\n"
     "\n"
     "In a list of precisions, settings such as scale=1024 belong to the precision before them.\n"
     "\n" MODEL_HELP "\n" PRECISION_HELP;
 
 int command_compare(int argc, char **argv)
 {
-    enum { OWN_ROWS = 9 };
-    session self = { .seeds = 1 };
+    enum { OWN_ROWS = 11 };
+    session self = { .seeds = 1, .ood_name = "noise" };
     training_options *o = &self.options;
     option_row rows[OWN_ROWS + TRAINING_ROWS] = {
         OPTION("model", TEXT, &o->model, "LIST", "models, joined by commas: see below (mlp)"),
@@ -319,9 +404,13 @@ int command_compare(int argc, char **argv)
         OPTION("device", TEXT, &o->device, "LIST",
                "devices as `binade devices` tells them, joined by commas; all: all but the reference (all)"),
         LIMIT_ROW(&self.limit),
-        OPTION_IN("seeds", INTEGER, &self.seeds, "N", 1, 1000,
+        OPTION_IN("seeds", INTEGER, &self.seeds, "N", 1, MOST_SEEDS,
                   "runs of each combination, seeds counted from --seed (1)"),
+        OPTION("ood", TEXT, &self.ood_name, "SET",
+               "what is out of distribution: " CORRUPTION_HELP ", or another data set of the same shape (noise:3)"),
         OPTION("output", TEXT, &o->output, "DIR", "folder of report.html and results.json (report)"),
+        OPTION("resume", FLAG, &self.resume, NULL,
+               "keep the runs that are done in DIR and go on, with the same options"),
         OPTION("json", FLAG, &o->json, NULL, "print results.json instead of the table"),
         OPTION("quiet", FLAG, &o->quiet, NULL, "no progress, only the table"),
     };
@@ -330,7 +419,7 @@ int command_compare(int argc, char **argv)
     o->device = "all";
     o->output = "report";
     option_table table = {
-        "compare",
+        .command = "compare",
         "[OPTION]...",
         "Trains every combination of models, devices, precisions and seeds, and writes a table and a "
         "report.",

@@ -5,9 +5,11 @@
 #include "progress.h"
 #include <binade/data.h>
 
-bd_status data_open(progress *shown, const char *name, bd_dataset **dataset, bd_error *error);
+/* `tokens`: of a text; BD_TOKENS_NONE where nothing was said of them, and else the data set must be a text. */
+bd_status data_open(progress *shown, const char *name, bd_tokens tokens, bd_dataset **dataset, bd_error *error);
 
 /* What --data takes, for help texts. */
-#define DATA_HELP "fashion-mnist, a folder (IDX, CIFAR or images) or an archive (CIFAR or images) (fashion-mnist)"
+#define DATA_HELP                                                                                                      \
+    "fashion-mnist, a folder (IDX, CIFAR or images), an archive (CIFAR or images) or a text file (fashion-mnist)"
 
 #endif

@@ -112,7 +112,7 @@ int command_devices(int argc, char **argv)
     bool json = false, help = false, all_opened = true;
     option_row rows[] = { OPTION("json", FLAG, &json, NULL, "print one JSON document") };
     option_table table = {
-        "devices",
+        .command = "devices",
         "[OPTION]...",
         "Lists the devices to train on and what each can really do in FP16, found by running kernels.\n"
         "Name a device by its id, its backend or a part of its name, as in --device vulkan.",

@@ -3,6 +3,7 @@
 #define BINADE_APPS_LIMITED_H
 
 #include "options.h"
+#include "progress.h"
 #include <binade/device.h>
 
 /* The option's row; `TARGET` is a const char ** that stays NULL where it is not named. */
@@ -13,5 +14,7 @@
 
 /* bd_device_open and then bd_device_limit, where `limit` is neither NULL nor "". */
 bd_status limited_open(const char *name, const char *limit, bd_device **device, bd_error *error);
+/* The device that was named, else (NULL) the first one there is; never the reference without a word. */
+bd_status limited_open_first(progress *shown, const char *name, const char *limit, bd_device **device, bd_error *error);
 
 #endif

@@ -13,7 +13,9 @@ static const struct {
 } commands[] = {
     { "devices", command_devices, "what is here, and what each device can really do in FP16" },
     { "train", command_train, "train a model on a device in a precision" },
+    { "sample", command_sample, "let a language model write" },
     { "compare", command_compare, "train in several precisions, on several devices, side by side" },
+    { "reproduce", command_reproduce, "test what the published work claims" },
     { "bench", command_bench, "how fast a device and the engine's kernels on it are, results checked" },
     { "check", command_check, "whether a device computes rightly, and what the engine must go round" },
 };
@@ -48,7 +50,7 @@ static int run_command(int argc, char **argv)
             return commands[i].run(argc, argv);
     bd_error error = { 0 };
     bd_fail(&error, BD_ERROR_ARGUMENT,
-            "%s: no such command; there are devices, train, compare, bench and check (binade --help)", argv[0]);
+            "%s: no such command; there are devices, train, sample, compare, reproduce, bench and check (binade --help)", argv[0]);
     return app_report(BD_ERROR_ARGUMENT, &error);
 }
 

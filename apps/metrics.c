@@ -40,6 +40,8 @@ static void add_training(json_t *object, const bd_train_event *e)
         set_number(object, "test_accuracy", e->test_accuracy);
     }
     set_number(object, "images_per_second", e->images_per_second);
+    if (isfinite(e->tokens_per_second))
+        set_number(object, "tokens_per_second", e->tokens_per_second);
     set_number(object, "step_ms", e->step_ms);
     set_number(object, "seconds", e->seconds);
     if (e->kind != BD_TRAIN_DONE)

@@ -109,11 +109,14 @@ static bd_status parse_all(poptContext context, option_table *table, bool *help,
     if (value < -1)
         return bd_fail(error, BD_ERROR_ARGUMENT, "%s: %s (binade %s --help lists the options)",
                        poptBadOption(context, POPT_BADOPTION_NOALIAS), poptStrerror(value), table->command);
-    const char *extra = poptGetArg(context);
+    bd_status status = BD_OK;
+    for (const char *word; !status && table->take_word && (word = poptGetArg(context));)
+        status = table->take_word(table->user, word, error);
+    const char *extra = status ? NULL : poptGetArg(context);
     if (extra)
         return bd_fail(error, BD_ERROR_ARGUMENT, "%s: not an option (binade %s --help lists the options)", extra,
                        table->command);
-    return BD_OK;
+    return status;
 }
 
 bd_status options_parse(option_table *table, int argc, char **argv, bool *help, bd_error *error)

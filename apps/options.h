@@ -46,10 +46,14 @@ typedef struct option_table {
     option_row *rows;
     size_t count;
     const char *exits;
+    /* Takes an argument that is not an option; NULL: there are none. */
+    bd_status (*take_word)(void *user, const char *word, bd_error *error);
+    void *user;
 } option_table;
 
 /* Fills the targets. `*help` is set when --help was named (or --describe, for the makers of manual pages): it was
- * printed on stdout and there is nothing more to do. An argument that is not an option is an error. */
+ * printed on stdout and there is nothing more to do. An argument that is not an option goes to take_word, after the options, or is
+ * an error. */
 bd_status options_parse(option_table *table, int argc, char **argv, bool *help, bd_error *error);
 void options_finish(option_table *table);
 

@@ -101,26 +101,34 @@ void progress_data(progress *self, const char *what, double fraction)
     draw(self, left, fraction, right);
 }
 
+const char *progress_speed(char text[64], const bd_train_event *event, const char *images)
+{
+    char number[32];
+    const bool is_text = isfinite(event->tokens_per_second);
+    snprintf(text, 64, "%s %s/s", app_thousands(number, is_text ? event->tokens_per_second : event->images_per_second),
+             is_text ? "tokens" : images);
+    return text;
+}
+
 static void draw_step(progress *self, const bd_train_event *e)
 {
-    char left[160], right[160], images[32], rest[32];
+    char left[160], right[160], speed[64], rest[32];
     snprintf(left, sizeof(left), "%s%sepoch %lld/%lld", self->label, separator(self), (long long)e->epoch,
              (long long)e->epochs);
-    snprintf(right, sizeof(right), "loss %.4f  %.1f%%  %s img/s  ETA %s", e->train_loss, e->train_accuracy * 100,
-             app_thousands(images, e->images_per_second), app_duration(rest, e->eta_seconds));
+    snprintf(right, sizeof(right), "loss %.4f  %.1f%%  %s  ETA %s", e->train_loss, e->train_accuracy * 100,
+             progress_speed(speed, e, "img"), app_duration(rest, e->eta_seconds));
     draw(self, left, e->steps > 0 ? (double)e->step / (double)e->steps : 0, right);
 }
 
 static void say_epoch(progress *self, const bd_train_event *e)
 {
-    char images[32], time[32], overflows[48] = "";
+    char speed[64], time[32], overflows[48] = "";
     if (e->overflows)
         snprintf(overflows, sizeof(overflows), "  %lld overflow%s", (long long)e->overflows,
                  e->overflows == 1 ? "" : "s");
-    progress_say(
-        self, "epoch %lld/%lld  train loss %.4f accuracy %.2f%%  test loss %.4f accuracy %.2f%%  %s img/s  %s%s",
-        (long long)e->epoch, (long long)e->epochs, e->train_loss, e->train_accuracy * 100, e->test_loss,
-        e->test_accuracy * 100, app_thousands(images, e->images_per_second), app_duration(time, e->seconds), overflows);
+    progress_say(self, "epoch %lld/%lld  train loss %.4f accuracy %.2f%%  test loss %.4f accuracy %.2f%%  %s  %s%s",
+                 (long long)e->epoch, (long long)e->epochs, e->train_loss, e->train_accuracy * 100, e->test_loss,
+                 e->test_accuracy * 100, progress_speed(speed, e, "img"), app_duration(time, e->seconds), overflows);
 }
 
 void progress_event(progress *self, const bd_train_event *event)

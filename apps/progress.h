@@ -20,6 +20,8 @@ void progress_tune(progress *self, int done, int total);
 void progress_compile(progress *self, int done, int total);
 /* Reading a data set: `what` is done to it. */
 void progress_data(progress *self, const char *what, double fraction);
+/* "1,234 IMAGES/s", of a text "1,234 tokens/s". */
+const char *progress_speed(char text[64], const bd_train_event *event, const char *images);
 void progress_event(progress *self, const bd_train_event *event);
 /* Takes the bar away, before something else is printed. */
 void progress_clear(progress *self);

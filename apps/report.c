@@ -1,38 +1,14 @@
 #include "report.h"
 #include "app.h"
-#include "chart.h"
 #include "describe.h"
 #include "html.h"
+#include "report_parts.h"
 #include "results.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* ---- head ---- */
-
-static void legend_line(FILE *file, int style, const char *name)
-{
-    html_print(file,
-               "<li class=\"s%d\"><svg viewBox=\"0 0 34 10\" aria-hidden=\"true\"><path d=\"M2 5H32\"/></svg>%s</li>",
-               style, name);
-}
-
-/* Precisions beyond CHART_STYLES share styles; the tables still tell them apart. */
-static int style_of(const comparison *self, const char *precision)
-{
-    size_t i = 0;
-    while (i < self->precision_count && self->precisions[i] != precision)
-        i++;
-    return (int)(i % CHART_STYLES);
-}
-
-static void legend(FILE *file, const comparison *self)
-{
-    fputs("<ul class=\"legend\">", file);
-    for (size_t i = 0; i < self->precision_count; i++)
-        legend_line(file, (int)(i % CHART_STYLES), self->precisions[i]);
-    fputs("</ul>\n", file);
-}
 
 static void tile(FILE *file, const char *value, const char *title, const char *detail)
 {
@@ -98,9 +74,14 @@ static void head(FILE *file, const comparison *self)
     fputs("</h1>\n", file);
     const bd_dataset *d = self->dataset;
     char train[32], test[32];
-    html_print(file, "<p class=\"soft\">%s: %s training and %s test images of %dx%dx%d, %d classes. %s. ", d->name,
-               app_thousands(train, (double)d->train.count), app_thousands(test, (double)d->test.count), (int)d->height,
-               (int)d->width, (int)d->channels, (int)d->classes, self->description);
+    html_print(file, "<p class=\"soft\">%s: %s training and %s ", d->name, app_thousands(train, (double)d->train.count),
+               app_thousands(test, (double)d->test.count));
+    if (d->tokens)
+        html_print(file, "validation tokens of %d", (int)d->classes);
+    else
+        html_print(file, "test images of %dx%dx%d, %d classes", (int)d->height, (int)d->width, (int)d->channels,
+                   (int)d->classes);
+    html_print(file, ". %s. ", self->description);
     html_print(file, "%.3g epoch%s, %d seed%s. Begun %s%s.</p>\n", self->length, self->length <= 1 ? "" : "s",
                (int)self->seeds, self->seeds == 1 ? "" : "s", self->started,
                self->finished ? "" : "; not finished: what is missing here was not run");
@@ -119,8 +100,8 @@ static void cells(FILE *file, const combination *row, const summary *s)
     char text[32];
     cell_start(file, "test accuracy");
     html_print(file, "%.2f%%", s->accuracy * 100);
-    if (isfinite(s->deviation))
-        html_print(file, " ± %.2f", s->deviation * 100);
+    if (isfinite(s->measures[MEASURE_ACCURACY].low))
+        html_print(file, " ± %.2f", interval_half(&s->measures[MEASURE_ACCURACY]) * 100);
     bool other = strcmp(row->precision, "fp32") != 0;
     if (other && isfinite(s->accuracy_change))
         html_print(file, "<small>%+.2f points</small>", s->accuracy_change * 100);
@@ -149,7 +130,7 @@ static void table_row(FILE *file, const comparison *self, const combination *row
     summary s = summarize(self, row);
     bool first = (size_t)(row - self->rows) % self->precision_count == 0; /* of its device */
     html_print(file, "<tr class=\"%s\"><td class=\"t s%d\"><i class=\"key\"></i>%s</td><td class=\"t\">%s</td>",
-               first ? "first" : "", style_of(self, row->precision), row->precision, row->device->id);
+               first ? "first" : "", report_style_of(self, row->precision), row->precision, row->device->id);
     if (s.done) {
         cells(file, row, &s);
     } else {
@@ -172,116 +153,6 @@ static void table(FILE *file, const comparison *self, const char *model)
         if (self->rows[i].model == model)
             table_row(file, self, &self->rows[i]);
     fputs("</tbody></table></div>\n", file);
-}
-
-/* ---- charts ---- */
-
-static void bars(FILE *file, const comparison *self, const char *model)
-{
-    double most = 0;
-    for (size_t i = 0; i < self->row_count; i++) {
-        if (self->rows[i].model != model)
-            continue;
-        double speed = summarize(self, &self->rows[i]).images_per_second;
-        if (speed > most)
-            most = speed;
-    }
-    if (!(most > 0))
-        return;
-    fputs("<h3>Images a second</h3><div class=\"grid2\">\n", file);
-    for (size_t i = 0; i < self->row_count; i++) {
-        const combination *row = &self->rows[i];
-        if (row->model != model)
-            continue;
-        /* Rows of a device follow each other. */
-        bool first = i % self->precision_count == 0, last = (i + 1) % self->precision_count == 0;
-        if (first)
-            html_print(file, "<figure><figcaption>%s, %s</figcaption><div class=\"bars\">", row->device->id,
-                       row->device->name);
-        double speed = summarize(self, row).images_per_second;
-        char text[32];
-        html_print(file, "<span>%s</span><div class=\"s%d\">", row->precision, style_of(self, row->precision));
-        /* 70%: the longest bar leaves room for its number. */
-        if (isfinite(speed))
-            html_print(file, "<i style=\"width:%.1f%%\"></i>", speed / most * 70);
-        html_print(file, "%s</div>\n", app_thousands(text, speed));
-        if (last)
-            fputs("</div></figure>\n", file);
-    }
-    fputs("</div>\n", file);
-}
-
-enum what { TRAINING_LOSS, TEST_ACCURACY, LAST_ACCURACY };
-
-/* The points of one run; `series` has room for them. */
-static void add_points(chart_series *series, const run_result *run, enum what what)
-{
-    if (what == TRAINING_LOSS)
-        for (int i = 0; i < run->training.count; i++)
-            series->points[series->count++] =
-                (chart_point){ run->training.points[i].epoch, run->training.points[i].loss };
-    if (what == TEST_ACCURACY)
-        for (int64_t i = 0; i < run->epoch_count; i++)
-            series->points[series->count++] = (chart_point){ run->epochs[i].epoch, run->epochs[i].test_accuracy };
-    if (what == LAST_ACCURACY && run->state == RUN_DONE)
-        series->points[series->count++] = (chart_point){ (double)run->seed, run->last.test_accuracy };
-}
-
-/* One chart of a model on a device, whose rows begin at `first`. */
-static void chart_of(FILE *file, const comparison *self, const combination *first, enum what what)
-{
-    size_t runs = (size_t)self->seeds, longest = (size_t)self->epochs + CURVE_POINTS + runs;
-    size_t count = self->precision_count * (what == LAST_ACCURACY ? 1 : runs);
-    chart_series *series = calloc(count, sizeof(*series));
-    chart_point *points = calloc(count * longest, sizeof(*points));
-    if (series && points) {
-        for (size_t p = 0; p < self->precision_count; p++) {
-            for (size_t r = 0; r < runs; r++) {
-                size_t index = what == LAST_ACCURACY ? p : p * runs + r;
-                chart_series *one = &series[index];
-                one->points = points + index * longest;
-                one->name = first[p].precision;
-                one->style = (int)(p % CHART_STYLES);
-                add_points(one, &first[p].runs[r], what);
-            }
-        }
-        const char *id = first->device->id;
-        char title[128];
-        /* A network that guesses has the loss log(classes): what is twice as bad has diverged and leaves the chart. */
-        chart loss = { title, "epoch", self->length, 2 * log((double)self->dataset->classes), false, false };
-        chart accuracy = { title, "epoch", self->length, INFINITY, true, true };
-        snprintf(title, sizeof(title), "%s: %s", id,
-                 what == TRAINING_LOSS   ? "training loss"
-                 : what == TEST_ACCURACY ? "test accuracy"
-                                         : "test accuracy by seed");
-        if (what == LAST_ACCURACY)
-            chart_dots(file, title, series, count);
-        else
-            chart_lines(file, what == TRAINING_LOSS ? &loss : &accuracy, series, count);
-    }
-    free(points);
-    free(series);
-}
-
-static void curves(FILE *file, const comparison *self, const char *model)
-{
-    fputs("<h3>Learning curves</h3>\n", file);
-    legend(file, self);
-    fputs("<div class=\"grid2\">\n", file);
-    for (size_t i = 0; i < self->row_count; i += self->precision_count) {
-        if (self->rows[i].model != model)
-            continue;
-        chart_of(file, self, &self->rows[i], TRAINING_LOSS);
-        chart_of(file, self, &self->rows[i], TEST_ACCURACY);
-    }
-    fputs("</div>\n", file);
-    if (self->seeds < 2)
-        return;
-    fputs("<h3>Spread over seeds<small>a dot a seed, a bar at the mean</small></h3><div class=\"grid2\">\n", file);
-    for (size_t i = 0; i < self->row_count; i += self->precision_count)
-        if (self->rows[i].model == model)
-            chart_of(file, self, &self->rows[i], LAST_ACCURACY);
-    fputs("</div>\n", file);
 }
 
 /* ---- devices ---- */
@@ -336,10 +207,12 @@ static void notes(FILE *file, const comparison *self)
           "first weights; only the precision and the device differ. ",
           file);
     if (self->seeds > 1)
-        html_print(file, "Accuracy is the mean over %d seeds, ± their sample standard deviation. ", (int)self->seeds);
+        html_print(file, "Accuracy is the mean over %d seeds, ± half its 95%% interval by Student's t. ",
+                   (int)self->seeds);
     else
-        fputs("With one seed, differences of less than about one point of accuracy mean nothing: "
-              "two seeds of the same precision differ as much. ",
+        fputs("With one seed nothing can be said about differences of accuracy: two seeds of the same precision differ "
+              "by "
+              "up to a point. ",
               file);
     fputs(
         "Times are medians. Speed-up is the step time of fp32 on the same device divided by the row's. Peak memory is "
@@ -356,8 +229,10 @@ void report_write(FILE *file, const void *user)
     for (size_t i = 0; i < self->model_count; i++) {
         html_print(file, "<section><h2>%s</h2>\n", self->models[i]);
         table(file, self, self->models[i]);
-        bars(file, self, self->models[i]);
-        curves(file, self, self->models[i]);
+        report_words(file, self, self->models[i]);
+        report_bars(file, self, self->models[i]);
+        report_curves(file, self, self->models[i]);
+        report_measures(file, self, self->models[i]);
         fputs("</section>\n", file);
     }
     devices(file, self);

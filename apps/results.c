@@ -1,9 +1,25 @@
 #include "results.h"
-#include "app.h"
-#include "json.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+
+const measure_info measure_infos[MEASURE_COUNT] = {
+    [MEASURE_ACCURACY] = { "accuracy", "accuracy", FOLD_MEAN },
+    [MEASURE_NLL] = { "nll", "NLL", FOLD_MEAN },
+    [MEASURE_BRIER] = { "brier", "Brier score", FOLD_MEAN },
+    [MEASURE_ECE] = { "ece", "ECE", FOLD_MEAN },
+    [MEASURE_OOD_AUROC] = { "ood_auroc", "OOD AUROC", FOLD_MEAN },
+#define AGREEMENT(FIRST, PREFIX)                                                                                       \
+    [FIRST] = { PREFIX "delta_mean", "mean delta", FOLD_MEAN },                                                        \
+    [FIRST + MEASURE_DELTA_MOST - MEASURE_DELTA_MEAN] = { PREFIX "delta_max", "largest delta", FOLD_MOST },            \
+    [FIRST + MEASURE_GAMMA_LEAST - MEASURE_DELTA_MEAN] = { PREFIX "gamma_min", "smallest Gamma", FOLD_LEAST },         \
+    [FIRST + MEASURE_DECIDED - MEASURE_DELTA_MEAN] = { PREFIX "decided", "decided", FOLD_MEAN },                       \
+    [FIRST + MEASURE_DISAGREEMENTS - MEASURE_DELTA_MEAN] = { PREFIX "disagreements", "disagreements", FOLD_MEAN },     \
+    [FIRST + MEASURE_VIOLATIONS - MEASURE_DELTA_MEAN] = { PREFIX "violations", "violations", FOLD_SUM }
+    AGREEMENT(MEASURE_DELTA_MEAN, ""),
+    AGREEMENT(MEASURE_ROUNDED, "rounded_"),
+#undef AGREEMENT
+};
 
 static void curve_add(curve *self, double epoch, double loss)
 {
@@ -26,8 +42,23 @@ static void curve_add(curve *self, double epoch, double loss)
         self->pending = 0;
 }
 
+/* Forgets what lies behind `epoch`. */
+static void cut(run_result *run, double epoch)
+{
+    const double most = epoch * (1 + 1e-6); /* files round */
+    while (run->epoch_count && run->epochs[run->epoch_count - 1].epoch > most)
+        run->epoch_count--;
+    while (run->training.count && run->training.points[run->training.count - 1].epoch > most)
+        run->training.count--;
+    run->training.pending = 0;
+    if (epoch == 0)
+        run->seconds_before = 0;
+}
+
 void run_record(run_result *run, const bd_train_event *event)
 {
+    if (event->kind == BD_TRAIN_START)
+        cut(run, (double)event->step / (double)event->steps_per_epoch);
     if (event->kind == BD_TRAIN_PROGRESS && event->steps > 0)
         curve_add(&run->training, (double)event->step / (double)event->steps_per_epoch, event->train_loss);
     if (event->kind == BD_TRAIN_EPOCH && run->epoch_count < event->epochs)
@@ -35,6 +66,7 @@ void run_record(run_result *run, const bd_train_event *event)
             (epoch_result){ (double)event->step / (double)event->steps_per_epoch, event->train_loss,
                             event->train_accuracy, event->test_loss, event->test_accuracy };
     run->last = *event;
+    run->last.seconds += run->seconds_before;
     run->last.checkpoint = NULL; /* good during the call only */
 }
 
@@ -52,6 +84,8 @@ bd_status comparison_init(comparison *self, int64_t first_seed, bd_error *error)
         whole = row->runs != NULL;
         for (int64_t s = 0; whole && s < self->seeds; s++) {
             row->runs[s].seed = first_seed + s;
+            for (int m = 0; m < MEASURE_COUNT; m++)
+                row->runs[s].measures[m] = NAN;
             row->runs[s].epochs = calloc((size_t)self->epochs, sizeof(epoch_result));
             whole = row->runs[s].epochs != NULL;
         }
@@ -118,6 +152,43 @@ static void accuracy_over_seeds(summary *s, const combination *row, int64_t seed
     s->deviation = s->done > 1 ? sqrt(squares / (count - 1)) : NAN;
 }
 
+/* Of the runs that are done. */
+static interval fold(const combination *row, int64_t seeds, measure which)
+{
+    double values[MOST_SEEDS], result = NAN;
+    size_t count = 0;
+    for (int64_t i = 0; i < seeds; i++)
+        if (row->runs[i].state == RUN_DONE)
+            values[count++] = row->runs[i].measures[which];
+    const measure_fold how = measure_infos[which].fold;
+    if (how == FOLD_MEAN)
+        return interval_of(values, count);
+    for (size_t i = 0; i < count; i++) {
+        const double value = values[i];
+        result = !i || isnan(value) ? value
+                 : how == FOLD_SUM  ? result + value
+                 : how == FOLD_MOST ? fmax(result, value)
+                                    : fmin(result, value);
+        if (isnan(result))
+            break;
+    }
+    return (interval){ result, NAN, NAN, count };
+}
+
+/* Of the seeds that are done in both. */
+static interval change(const combination *row, const combination *base, int64_t seeds, measure which)
+{
+    double values[MOST_SEEDS], others[MOST_SEEDS];
+    size_t count = 0;
+    for (int64_t i = 0; i < seeds; i++) {
+        if (row->runs[i].state != RUN_DONE || base->runs[i].state != RUN_DONE)
+            continue;
+        values[count] = row->runs[i].measures[which];
+        others[count++] = base->runs[i].measures[which];
+    }
+    return interval_of_pairs(values, others, count);
+}
+
 static summary summarize_alone(const comparison *self, const combination *row)
 {
     summary s = { .accuracy = NAN,
@@ -140,6 +211,7 @@ static summary summarize_alone(const comparison *self, const combination *row)
         s.dataset_bytes = run->last.dataset_bytes;
         if (run->last.peak_device_bytes > s.peak_bytes)
             s.peak_bytes = run->last.peak_device_bytes;
+        measure_add_bins(s.bins, run->bins);
     }
     s.training_bytes = s.peak_bytes > s.dataset_bytes ? s.peak_bytes - s.dataset_bytes : 0;
     if (s.done)
@@ -149,109 +221,31 @@ static summary summarize_alone(const comparison *self, const combination *row)
     return s;
 }
 
+const combination *comparison_base(const comparison *self, const combination *row)
+{
+    const combination *found = NULL;
+    for (size_t i = 0; i < self->row_count && !found; i++) {
+        const combination *other = &self->rows[i];
+        if (!strcmp(other->precision, "fp32") && other->model == row->model && other->device == row->device)
+            found = other;
+    }
+    return found;
+}
+
 summary summarize(const comparison *self, const combination *row)
 {
     summary s = summarize_alone(self, row);
-    for (size_t i = 0; i < self->row_count; i++) {
-        const combination *other = &self->rows[i];
-        if (strcmp(other->precision, "fp32") || other->model != row->model || other->device != row->device)
-            continue;
-        summary fp32 = summarize_alone(self, other);
-        s.speedup = fp32.step_ms / s.step_ms;
-        s.accuracy_change = s.accuracy - fp32.accuracy;
-        if (fp32.training_bytes)
-            s.memory_ratio = (double)s.training_bytes / (double)fp32.training_bytes;
-    }
+    for (int m = 0; m < MEASURE_COUNT; m++)
+        s.measures[m] = fold(row, self->seeds, (measure)m);
+    const combination *base = comparison_base(self, row);
+    if (!base)
+        return s;
+    summary fp32 = summarize_alone(self, base);
+    s.speedup = fp32.step_ms / s.step_ms;
+    s.accuracy_change = s.accuracy - fp32.accuracy;
+    if (fp32.training_bytes)
+        s.memory_ratio = (double)s.training_bytes / (double)fp32.training_bytes;
+    for (int m = 0; m < MEASURE_QUALITIES; m++)
+        s.changes[m] = change(row, base, self->seeds, (measure)m);
     return s;
-}
-
-/* ---- JSON ---- */
-
-static json_t *run_json(const run_result *run)
-{
-    static const char *const states[] = { "not_run", "done", "failed", "interrupted" };
-    json_t *object = json_pack("{s:s, s:I}", "state", states[run->state], "seed", (json_int_t)run->seed);
-    if (run->state == RUN_WAITING)
-        return object;
-    if (run->state == RUN_FAILED)
-        json_object_set_new(object, "reason", json_text(run->reason));
-    const bd_train_event *e = &run->last;
-    if (run->state == RUN_DONE) {
-        json_object_set_new(object, "test_accuracy", json_number(e->test_accuracy));
-        json_object_set_new(object, "test_loss", json_number(e->test_loss));
-        json_object_set_new(object, "images_per_second", json_number(e->images_per_second));
-        json_object_set_new(object, "step_ms", json_number(e->step_ms));
-        json_object_set_new(object, "seconds", json_number(e->seconds));
-        json_object_set_new(object, "dispatches_per_step", json_integer(e->dispatches_per_step));
-        json_object_set_new(object, "planned_device_bytes", json_integer((json_int_t)e->planned_device_bytes));
-        json_object_set_new(object, "peak_device_bytes", json_integer((json_int_t)e->peak_device_bytes));
-        json_object_set_new(object, "dataset_bytes", json_integer((json_int_t)e->dataset_bytes));
-        json_object_set_new(object, "overflows", json_integer(e->overflows));
-        json_object_set_new(object, "loss_scale", json_number(e->loss_scale));
-    }
-    json_t *epochs = json_array(), *points = json_array();
-    for (int64_t i = 0; i < run->epoch_count; i++) {
-        const epoch_result *r = &run->epochs[i];
-        json_array_append_new(epochs, json_pack("{s:o, s:o, s:o, s:o, s:o}", "epoch", json_number(r->epoch),
-                                                "train_loss", json_number(r->train_loss), "train_accuracy",
-                                                json_number(r->train_accuracy), "test_loss", json_number(r->test_loss),
-                                                "test_accuracy", json_number(r->test_accuracy)));
-    }
-    for (int i = 0; i < run->training.count; i++)
-        json_array_append_new(points, json_pack("[o,o]", json_number(run->training.points[i].epoch),
-                                                json_number(run->training.points[i].loss)));
-    json_object_set_new(object, "epochs", epochs);
-    json_object_set_new(object, "training_curve", points); /* [epoch, train_loss] */
-    return object;
-}
-
-static json_t *row_json(const comparison *self, const combination *row)
-{
-    summary s = summarize(self, row);
-    json_t *runs = json_array();
-    for (int64_t i = 0; i < self->seeds; i++)
-        json_array_append_new(runs, run_json(&row->runs[i]));
-    json_t *object =
-        json_pack("{s:o, s:s, s:o, s:I, s:I, s:o, s:o, s:o, s:o, s:o}", "model", json_text(row->model), "device",
-                  row->device->id, "precision", json_text(row->precision), "runs_done", (json_int_t)s.done,
-                  "runs_failed", (json_int_t)s.failed, "test_accuracy", json_number(s.accuracy),
-                  "test_accuracy_deviation", json_number(s.deviation), "test_accuracy_least", json_number(s.least),
-                  "test_accuracy_most", json_number(s.most), "test_loss", json_number(s.test_loss));
-    json_object_set_new(object, "step_ms", json_number(s.step_ms));
-    json_object_set_new(object, "images_per_second", json_number(s.images_per_second));
-    json_object_set_new(object, "planned_device_bytes", json_integer((json_int_t)s.planned_bytes));
-    json_object_set_new(object, "peak_device_bytes", json_integer((json_int_t)s.peak_bytes));
-    json_object_set_new(object, "dataset_bytes", json_integer((json_int_t)s.dataset_bytes));
-    json_object_set_new(object, "overflows", json_integer(s.overflows));
-    json_object_set_new(object, "speedup_over_fp32", json_number(s.speedup));
-    json_object_set_new(object, "limit", json_string(row->device->limit));
-    if (s.reason)
-        json_object_set_new(object, "reason", json_text(s.reason));
-    json_object_set_new(object, "runs", runs);
-    return object;
-}
-
-json_t *comparison_json(const comparison *self)
-{
-    json_t *devices = json_array(), *rows = json_array();
-    for (size_t i = 0; i < self->device_count; i++)
-        json_array_append_new(devices, json_device(&self->devices[i]));
-    for (size_t i = 0; i < self->row_count; i++)
-        json_array_append_new(rows, row_json(self, &self->rows[i]));
-    const bd_dataset *d = self->dataset;
-    return json_pack("{s:i, s:s, s:s, s:o, s:b, s:f, s:{s:o, s:I, s:I, s:I, s:I, s:I, s:I}, s:I, s:O, s:o, s:o}",
-                     "format_version", APP_FORMAT_VERSION, "version", BD_VERSION, "started", self->started, "command",
-                     json_text(self->command), "finished", self->finished, "seconds", self->seconds, "data", "name",
-                     json_text(d->name), "height", (json_int_t)d->height, "width", (json_int_t)d->width, "channels",
-                     (json_int_t)d->channels, "classes", (json_int_t)d->classes, "train_images",
-                     (json_int_t)d->train.count, "test_images", (json_int_t)d->test.count, "seeds",
-                     (json_int_t)self->seeds, "options", self->options, "devices", devices, "rows", rows);
-}
-
-void comparison_write_json(FILE *file, const void *user)
-{
-    json_t *document = comparison_json(user);
-    json_dumpf(document, file, JSON_STYLE | JSON_INDENT(1));
-    putc('\n', file);
-    json_decref(document);
 }

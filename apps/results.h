@@ -3,9 +3,13 @@
 #ifndef BINADE_APPS_RESULTS_H
 #define BINADE_APPS_RESULTS_H
 
+#include "interval.h"
+#include "measures.h"
 #include <binade/binade.h>
 #include <jansson.h>
 #include <stdio.h>
+
+enum { MOST_SEEDS = 1000 };
 
 /* A curve's points are halved when they would exceed this, so that a long run's report stays small. */
 enum { CURVE_POINTS = 256 };
@@ -27,7 +31,37 @@ typedef struct epoch_result {
     double train_loss, train_accuracy, test_loss, test_accuracy;
 } epoch_result;
 
-typedef enum run_state { RUN_WAITING, RUN_DONE, RUN_FAILED, RUN_INTERRUPTED } run_state;
+/* What is measured on the test set when a run is done; docs/measures.md. */
+typedef enum measure {
+    MEASURE_ACCURACY,
+    MEASURE_NLL,
+    MEASURE_BRIER,
+    MEASURE_ECE,
+    MEASURE_OOD_AUROC,
+    MEASURE_QUALITIES, /* those above judge a model by itself; those from here compare it with the FP32 run of its seed */
+    MEASURE_DELTA_MEAN = MEASURE_QUALITIES,
+    MEASURE_DELTA_MOST,
+    MEASURE_GAMMA_LEAST,
+    MEASURE_DECIDED,       /* share of the examples */
+    MEASURE_DISAGREEMENTS, /* share of the examples */
+    MEASURE_VIOLATIONS,    /* a count */
+    MEASURE_AGREEMENTS,
+    /* The same of the FP32 run's own weights, rounded to this precision, in the same order. */
+    MEASURE_ROUNDED = MEASURE_AGREEMENTS,
+    MEASURE_COUNT = MEASURE_ROUNDED + MEASURE_AGREEMENTS - MEASURE_DELTA_MEAN
+} measure;
+
+/* How the values of a row's seeds become one. */
+typedef enum measure_fold { FOLD_MEAN, FOLD_LEAST, FOLD_MOST, FOLD_SUM } measure_fold;
+
+typedef struct measure_info {
+    const char *key, *title; /* in JSON, for people */
+    measure_fold fold;
+} measure_info;
+extern const measure_info measure_infos[MEASURE_COUNT];
+
+/* RUN_GOING: in a file, one that was killed. */
+typedef enum run_state { RUN_WAITING, RUN_GOING, RUN_DONE, RUN_FAILED, RUN_INTERRUPTED } run_state;
 
 typedef struct run_result {
     run_state state;
@@ -37,6 +71,9 @@ typedef struct run_result {
     curve training;
     epoch_result *epochs; /* epoch_count of them */
     int64_t epoch_count;
+    double seconds_before;          /* that it took before it was interrupted */
+    double measures[MEASURE_COUNT]; /* NaN where unknown */
+    reliability_bin bins[RELIABILITY_BINS];
 } run_result;
 
 typedef struct combination {
@@ -50,6 +87,7 @@ typedef struct comparison {
     char description[256]; /* of the training, for people */
     json_t *options;       /* the same for programs */
     const char *command;   /* the command line that made this */
+    const char *ood;       /* the set of MEASURE_OOD_AUROC: "noise:3", or a data set's name */
     int64_t epochs, seeds;
     double length;           /* in epochs: less than `epochs` where steps are limited */
     bd_device_info *devices; /* those that are compared */
@@ -58,8 +96,8 @@ typedef struct comparison {
     size_t model_count, precision_count;
     combination *rows; /* models outermost, then devices, then precisions */
     size_t row_count;
-    char started[32]; /* 2026-07-29T12:00:00Z */
-    double seconds;   /* spent so far */
+    char started[32];               /* 2026-07-29T12:00:00Z */
+    double seconds, seconds_before; /* spent so far, and of that before this was resumed */
     bool finished;
 } comparison;
 
@@ -76,8 +114,12 @@ typedef struct summary {
     double accuracy_change;            /* accuracy - that of fp32 on the same device */
     double memory_ratio;               /* training_bytes / that of fp32 on the same device */
     uint64_t planned_bytes, peak_bytes, dataset_bytes;
-    uint64_t training_bytes; /* peak_bytes without dataset_bytes, which hide what a precision saves */
-    int64_t overflows;       /* of all seeds */
+    uint64_t training_bytes;          /* peak_bytes without dataset_bytes, which hide what a precision saves */
+    int64_t overflows;                /* of all seeds */
+    interval measures[MEASURE_COUNT]; /* a fold but the mean has no bounds */
+    interval
+        changes[MEASURE_QUALITIES]; /* from fp32 on the same device, paired by seed; a count of 0 if there is none */
+    reliability_bin bins[RELIABILITY_BINS]; /* of all seeds */
 } summary;
 
 /* Makes the rows; models, precisions, devices, seeds and epochs are set. */
@@ -85,16 +127,33 @@ bd_status comparison_init(comparison *self, int64_t first_seed, bd_error *error)
 /* Frees the rows, nothing else. */
 void comparison_finish(comparison *self);
 
-/* Takes what a run reports. */
+/* Takes what a run reports. What it had when it starts stays as far as it is behind the step that it starts from. */
 void run_record(run_result *run, const bd_train_event *event);
+/* The row that others of its model and device are compared with, fp32; NULL where the list has none. */
+const combination *comparison_base(const comparison *self, const combination *row);
 
 summary summarize(const comparison *self, const combination *row);
+
+/* A run as results.json has it, and back: what a run must know to go on, or to be shown again as it was. */
+json_t *run_json(const run_result *run);
+bd_status run_from_json(run_result *run, int64_t most_epochs, const json_t *object, bd_error *error);
+/* [[count, mean confidence, mean accuracy], ...] */
+json_t *bins_to_json(const reliability_bin *bins);
+/* Rounds a run's numbers to the digits that results.json has, so that what is computed from them is the same whether they were
+ * read back or not. */
+bd_status run_round(run_result *run, int64_t most_epochs, bd_error *error);
+/* Takes the runs of an earlier comparison, whose file is at `path`, in place of those of `self`, which has none yet. An error names
+ * what differs if it was another comparison. */
+bd_status comparison_resume(comparison *self, const char *path, bd_error *error);
 
 /* The whole, as results.json has it; the caller drops the reference. */
 json_t *comparison_json(const comparison *self);
 /* For app_replace_file(); `user` is a comparison. */
 void comparison_write_json(FILE *file, const void *user);
-/* The table, in columns, for people. */
+/* The table, in columns, for people, and which differences are within noise. */
 void comparison_print(FILE *file, const comparison *self);
+/* The latter alone: a line a row, of plain text; nothing where there is no fp32. For a model with all numbers, or, if NULL, for all
+ * models in short. */
+void comparison_judge(FILE *file, const comparison *self, const char *model);
 
 #endif

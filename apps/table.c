@@ -7,14 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TEXT_COLUMNS = 3, COLUMNS = 9, CELL = 64 };
+enum { TEXT_COLUMNS = 3, COLUMNS = 11, CELL = 64 };
 
 typedef struct line {
     char cells[COLUMNS][CELL];
 } line;
 
-static const line titles = { { "model", "device", "precision", "test accuracy", "ms/step", "images/s", "peak memory",
-                               "overflows", "speed-up" } };
+static const line titles = { { "model", "device", "precision", "test accuracy", "ECE", "OOD", "ms/step", "images/s",
+                               "peak memory", "overflows", "speed-up" } };
 
 /* Columns that a cell takes on screen: the bytes that continue a UTF-8 character take none. */
 static int width(const char *text)
@@ -23,6 +23,13 @@ static int width(const char *text)
     for (; *text; text++)
         columns += (*text & 0xc0) != 0x80;
     return columns;
+}
+
+/* What is not known keeps its dash. */
+static void number(char cell[CELL], const char *format, double value)
+{
+    if (isfinite(value))
+        snprintf(cell, CELL, format, value);
 }
 
 static void fill(line *out, const comparison *self, const combination *row)
@@ -36,17 +43,18 @@ static void fill(line *out, const comparison *self, const combination *row)
     snprintf(out->cells[2], CELL, "%s", row->precision);
     if (!s.done)
         return;
-    if (isfinite(s.deviation))
-        snprintf(out->cells[3], CELL, "%.2f %s %.2f%%", s.accuracy * 100, sign, s.deviation * 100);
+    const double half = interval_half(&s.measures[MEASURE_ACCURACY]);
+    if (isfinite(half))
+        snprintf(out->cells[3], CELL, "%.2f %s %.2f%%", s.accuracy * 100, sign, half * 100);
     else
         snprintf(out->cells[3], CELL, "%.2f%%", s.accuracy * 100);
-    if (isfinite(s.step_ms))
-        snprintf(out->cells[4], CELL, "%.2f", s.step_ms);
-    app_thousands(out->cells[5], s.images_per_second);
-    app_bytes(out->cells[6], s.training_bytes);
-    snprintf(out->cells[7], CELL, "%lld", (long long)s.overflows);
-    if (isfinite(s.speedup))
-        snprintf(out->cells[8], CELL, "%.2fx", s.speedup);
+    number(out->cells[4], "%.3f", s.measures[MEASURE_ECE].mean);
+    number(out->cells[5], "%.3f", s.measures[MEASURE_OOD_AUROC].mean);
+    number(out->cells[6], "%.2f", s.step_ms);
+    app_thousands(out->cells[7], s.images_per_second);
+    app_bytes(out->cells[8], s.training_bytes);
+    snprintf(out->cells[9], CELL, "%lld", (long long)s.overflows);
+    number(out->cells[10], "%.2fx", s.speedup);
 }
 
 static void print_line(FILE *file, const line *text, const int widths[COLUMNS])
@@ -69,6 +77,19 @@ static void print_failure(FILE *file, const comparison *self, const combination 
     fprintf(file, "  failed (%lld of %lld): ", (long long)s.failed, (long long)self->seeds);
     app_print_text(file, s.reason);
     putc('\n', file);
+}
+
+static void print_judgement(FILE *file, const comparison *self)
+{
+    char *text = NULL;
+    size_t size;
+    FILE *memory = open_memstream(&text, &size);
+    if (!memory)
+        return;
+    comparison_judge(memory, self, NULL);
+    if (!fclose(memory) && size)
+        fprintf(file, "\nAgainst fp32, by pairs of a seed, with 95%% intervals:\n%s", text);
+    free(text);
 }
 
 void comparison_print(FILE *file, const comparison *self)
@@ -94,4 +115,5 @@ void comparison_print(FILE *file, const comparison *self)
             print_failure(file, self, &self->rows[i - 1]);
     }
     free(lines);
+    print_judgement(file, self);
 }

@@ -143,6 +143,8 @@ bd_status tensorboard_write(tensorboard *board, const bd_train_event *e, bd_erro
         put_scalar(&summary, "loss/train", e->train_loss);
         put_scalar(&summary, "accuracy/train", e->train_accuracy);
         put_scalar(&summary, "speed/images_per_second", e->images_per_second);
+        if (isfinite(e->tokens_per_second))
+            put_scalar(&summary, "speed/tokens_per_second", e->tokens_per_second);
         put_scalar(&summary, "learning_rate", e->rate);
         put_scalar(&summary, "loss_scale", e->loss_scale);
         put_scalar(&summary, "overflows", (double)e->overflows);

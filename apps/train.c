@@ -1,11 +1,13 @@
 /* binade train: one model, one data set, one precision, one device. */
 #include "app.h"
+#include "auto.h"
 #include "data.h"
 #include "json.h"
 #include "limited.h"
 #include "list_models.h"
 #include "metrics.h"
 #include "models/models.h"
+#include "policy.h"
 #include "progress.h"
 #include "tensorboard.h"
 #include "training.h"
@@ -26,6 +28,7 @@ typedef struct session {
     metrics record;
     tensorboard board;
     progress progress;
+    auto_request automatic;
     int64_t saved_step;      /* in the checkpoint; -1: this run saved none */
     bd_status record_status; /* of the first failed write of the record */
     bd_error record_error;
@@ -162,11 +165,12 @@ static bd_status profile(session *self, bd_error *error)
 
 static void print_result(const bd_train_event *e, const char *quirks)
 {
-    char images[32], planned[32], peak[32], dataset[32], time[32];
-    printf("test accuracy  %.2f%%\n", e->test_accuracy * 100);
-    printf("test loss      %.4f\n", e->test_loss);
-    printf("time           %s, %s images/s, %.2f ms a step of %lld dispatches\n", app_duration(time, e->seconds),
-           app_thousands(images, e->images_per_second), e->step_ms, (long long)e->dispatches_per_step);
+    char speed[64], planned[32], peak[32], dataset[32], time[32];
+    const bool is_text = isfinite(e->tokens_per_second);
+    printf("test accuracy  %.2f%%%s\n", e->test_accuracy * 100, is_text ? " of the next tokens" : "");
+    printf("test loss      %.4f%s\n", e->test_loss, is_text ? " nats a token, on the validation part" : "");
+    printf("time           %s, %s, %.2f ms a step of %lld dispatches\n", app_duration(time, e->seconds),
+           progress_speed(speed, e, "images"), e->step_ms, (long long)e->dispatches_per_step);
     uint64_t data = e->dataset_bytes, training = e->peak_device_bytes > data ? e->peak_device_bytes - data : 0;
     printf("device memory  %s planned, %s at the peak, and %s of data\n", app_bytes(planned, e->planned_device_bytes),
            app_bytes(peak, training), app_bytes(dataset, data));
@@ -195,6 +199,24 @@ static bd_status tell_loss(const session *self, bd_error *error)
     return bd_fail(error, BD_ERROR_LOST, "%.500s; no epoch was saved before that: start again", told.message);
 }
 
+/* Formats that no kernel computes in: values are rounded to them. */
+static void print_simulated(const bd_precision *precision)
+{
+    bool named[BD_FORMAT_END] = { [BD_F32] = true, [BD_F16] = true };
+    int count = 0;
+    for (int role = 0; role < BD_ROLE_FIXED; role++)
+        for (size_t i = 0; i <= precision->override_count; i++) {
+            const bd_precision_override *override = i ? &precision->overrides[i - 1] : NULL;
+            const bd_format format = override ? override->format[role] : precision->format[role];
+            if (named[format] || (override && !override->set[role]))
+                continue;
+            named[format] = true;
+            printf("%s%s", count++ ? ", " : "simulated      ", bd_format_name(format));
+        }
+    if (count)
+        printf(": computed on in FP32, then rounded\n");
+}
+
 static bd_status train(session *self, bd_error *error)
 {
     bd_trainer *trainer = NULL;
@@ -212,6 +234,8 @@ static bd_status train(session *self, bd_error *error)
     const char *limit = bd_device_get_info(self->device)->limit;
     if (!status && !self->options.json && limit[0])
         printf("limited to     %s\n", limit);
+    if (!status && !self->options.json)
+        print_simulated(&self->params.precision);
     if (!status && !self->options.json)
         print_result(&result, bd_device_get_info(self->device)->quirks);
     bd_trainer_destroy(&trainer);
@@ -247,41 +271,48 @@ static bd_status make_output(session *self, bd_error *error)
     return app_make_folders(self->output_path, error);
 }
 
-/* The device that was named, else the first one there is; never the reference without a word. */
-static bd_status open_device(session *self, bd_error *error)
+static void write_json(FILE *file, const void *document)
 {
-    if (self->options.device)
-        return limited_open(self->options.device, self->limit, &self->device, error);
-    bd_device_info *infos = NULL;
-    size_t count = 0;
-    bd_status status = bd_device_list(&infos, &count, error);
-    if (status)
-        return status;
-    if (!count)
-        status = bd_fail(error, BD_ERROR_DEVICE, "no device found: " APP_DRIVER_ADVICE);
-    else
-        status = limited_open(infos[0].id, self->limit, &self->device, error);
-    if (!status && !strcmp(infos[0].backend, "reference"))
-        progress_say(&self->progress,
-                     "no OpenCL or Vulkan device found: the reference trains, slowly; " APP_DRIVER_ADVICE);
-    free(infos);
+    json_dumpf(document, file, JSON_STYLE | JSON_INDENT(1));
+    putc('\n', file);
+}
+
+/* --precision auto: the policy, and DIR/policy.json. */
+static bd_status choose_precision(session *self, bd_error *error)
+{
+    json_t *document = NULL;
+    char *path = app_format("%s/policy.json", self->output_path);
+    bd_status status = path ? auto_choose(self->device, &self->params, &self->automatic, !self->options.json,
+                                          &self->progress, &self->params.precision, &document, error)
+                            : bd_fail(error, BD_ERROR_MEMORY, "no memory for the policy's path");
+    if (!status)
+        status = app_replace_file(path, write_json, document, error);
+    if (!status && !self->options.json)
+        printf("policy         %s: the same again with --precision @%s\n", self->params.precision.name, path);
+    json_decref(document);
+    free(path);
     return status;
 }
 
 static bd_status run(session *self, bd_error *error)
 {
     bd_status status = model_parse(self->options.model, &self->model, error);
+    const bool automatic = !strcmp(self->options.precision, "auto");
+    if (!status && automatic && (self->dry_run || self->profile || self->resume))
+        status = bd_fail(error, BD_ERROR_ARGUMENT,
+                         "--precision auto trains: with --dry-run, --profile and --resume give the policy file that it wrote, "
+                         "--precision @DIR/policy.json");
     if (!status)
-        status = bd_precision_parse(self->options.precision, &self->params.precision, error);
+        status = policy_parse(automatic ? "fp32" : self->options.precision, &self->params.precision, error);
     if (!status && (!self->dry_run || self->options.device))
-        status = open_device(self, error);
+        status = limited_open_first(&self->progress, self->options.device, self->limit, &self->device, error);
     if (!status && self->device && bd_device_get_info(self->device)->quirks[0])
         progress_say(&self->progress, "quirks of %s in force: %s", bd_device_get_info(self->device)->id,
                      bd_device_get_info(self->device)->quirks);
     if (!status && self->limit && !self->device)
         status = bd_fail(error, BD_ERROR_ARGUMENT, "--limit needs --device here: it is a device that it limits");
     if (!status)
-        status = data_open(&self->progress, self->options.data, &self->dataset, error);
+        status = data_open(&self->progress, self->options.data, training_tokens(&self->options), &self->dataset, error);
     if (!status)
         status = model_fit(&self->model, self->dataset, error);
     if (status)
@@ -290,6 +321,7 @@ static bd_status run(session *self, bd_error *error)
     self->params.model_user = &self->model;
     self->params.model_name = self->model.name;
     self->params.dataset = self->dataset;
+    self->params.context = self->model.gpt.context;
     if (self->dry_run)
         return plan(self, error);
     self->params.on_tune = on_tune;
@@ -306,7 +338,8 @@ static bd_status run(session *self, bd_error *error)
     self->params.on_event = on_event;
     self->params.should_stop = should_stop;
     app_catch_interrupt();
-    return train(self, error);
+    status = automatic ? choose_precision(self, error) : BD_OK;
+    return status ? status : train(self, error);
 }
 
 static void finish(session *self)
@@ -326,19 +359,26 @@ static const char examples[] =
     "  binade train --precision 'fp16,acc=f16;linear3:w=f32'   FP16 sums too, but the last layer's weights in FP32\n"
     "  binade train --output runs/a                  Ctrl-C saves; then go on with\n"
     "  binade train --output runs/a --resume runs/a/checkpoint.safetensors\n"
+    "  binade train --precision auto --budget 2G     each layer in the cheapest format that its own numbers allow\n"
+    "  binade train --model gpt-nano --data FILE.txt  a language model of the file's characters; then binade sample\n"
     "  binade train --dry-run --precision fp16       what a step will be, without a device\n"
     "\n" MODEL_HELP "\n" PRECISION_HELP;
 
 int command_train(int argc, char **argv)
 {
-    enum { OWN_ROWS = 14 };
-    session self = { .saved_step = -1 };
+    enum { OWN_ROWS = 16 };
+    session self = { .saved_step = -1, .automatic = { AUTO_MAX_ERROR, NULL } };
     training_options *o = &self.options;
     option_row rows[OWN_ROWS + TRAINING_ROWS] = {
-        OPTION("model", TEXT, &o->model, "MODEL", "mlp, mlp:WIDTHS, lenet, resnet20, ...: see --list-models (mlp)"),
+        OPTION("model", TEXT, &o->model, "MODEL",
+               "mlp, mlp:WIDTHS, lenet, resnet20, gpt-nano, ...: see --list-models (mlp)"),
         OPTION("data", TEXT, &o->data, "DATA", DATA_HELP),
         OPTION("precision", TEXT, &o->precision, "POLICY",
-               "fp32, fp16, fp16-strict, mixed, or role by role: see below (fp32)"),
+               "fp32, fp16, bf16, mixed, fp8 and others, role by role, or auto: see below (fp32)"),
+        OPTION_IN("max-error", NUMBER, &self.automatic.max_error, "X", 0, 1,
+                  "--precision auto: what rounding may change in a layer's products, as a share of what they could be (1e-3)"),
+        OPTION("budget", TEXT, &self.automatic.budget, "SIZE|TIME",
+               "--precision auto: device memory, 300M, or a step, 5ms, that the run must fit"),
         OPTION("device", TEXT, &o->device, "DEVICE",
                "id, backend or part of a name, as `binade devices` tells them (the first)"),
         LIMIT_ROW(&self.limit),
@@ -355,7 +395,7 @@ int command_train(int argc, char **argv)
     };
     training_options_init(o, rows + OWN_ROWS);
     option_table table = {
-        "train",
+        .command = "train",
         "[OPTION]...",
         "Trains a model on a device in a precision, and saves it after every epoch.",
         examples,
@@ -368,6 +408,9 @@ int command_train(int argc, char **argv)
     bd_status status = options_parse(&table, argc, argv, &help, &error);
     if (!status && !help)
         status = training_options_check(o, &table, &error);
+    if (!status && !help && strcmp(o->precision, "auto") != 0 &&
+        (options_given(&table, "max-error") || options_given(&table, "budget")))
+        status = bd_fail(&error, BD_ERROR_ARGUMENT, "--max-error and --budget are for --precision auto");
     if (!status && !help && self.lists_models) {
         status = list_models(o->json, &error);
     } else if (!status && !help) {

@@ -1,18 +1,26 @@
 #include "training.h"
 #include "json.h"
+#include "models/models.h"
 #include <float.h>
 #include <stdio.h>
 #include <string.h>
 
 enum { ON_NAN_CONTINUE = 1 }; /* position in "stop|continue" */
+enum { TOKENS_UNSAID = -1 };  /* else a position in "char|byte" */
+enum { DECAY_MATRICES = 1 };  /* position in "all|matrices" */
 
 static const char *const optimizer_names[] = { "sgd", "adam", "adamw" };
 static const char *const schedule_names[] = { "constant", "step", "cosine" };
 static const char *const gemm_names[] = { "auto", "own", "library" };
 static const char *const tuning_names[] = { "quick", "off", "full" };
+static const char *const on_nan_names[] = { "stop", "continue" };
+static const char *const decay_names[] = { "all", "matrices" };
 
 /* Of Adam and AdamW, from the papers and PyTorch. */
 static const float adam_rate = 0.001f, adamw_weight_decay = 0.01f;
+/* Of language models, from nanoGPT's train_shakespeare_char.py: a rate of 0.001 that falls to a tenth. */
+static const float gpt_weight_decay = 0.1f, gpt_beta2 = 0.99f, gpt_clip = 1, gpt_fall = 10;
+enum { GPT_WARMUP = 100 };
 
 void training_options_init(training_options *options, option_row rows[TRAINING_ROWS])
 {
@@ -36,31 +44,42 @@ void training_options_init(training_options *options, option_row rows[TRAINING_R
         .epsilon = optimizer->epsilon,
         .step_epochs = optimizer->step_epochs,
         .step_factor = optimizer->step_factor,
+        .tokens = TOKENS_UNSAID,
     };
     training_options *o = options;
     const option_row table[TRAINING_ROWS] = {
-        OPTION_IN("batch", INTEGER, &o->batch, "N", 1, 1 << 20, "images a step (256)"),
-        OPTION_IN("epochs", INTEGER, &o->epochs, "N", 1, 1e6, "passes over the training images (5)"),
+        OPTION_IN("batch", INTEGER, &o->batch, "N", 1, 1 << 20,
+                  "images or windows of a text a step (256; gpt: 12 or 64)"),
+        OPTION_IN("epochs", INTEGER, &o->epochs, "N", 1, 1e6,
+                  "passes over the training data (5; gpt: see --max-steps)"),
         OPTION_IN("max-steps", INTEGER, &o->max_steps, "N", 0, 4294967295.0,
-                  "end after N steps, even within an epoch (0: after the epochs)"),
+                  "end after N steps, even within an epoch (0: after the epochs; gpt: 2000 or 5000)"),
         OPTION_IN("seed", INTEGER, &o->seed, "N", 0, 9007199254740992.0,
-                  "of the first weights and of the images' order (1)"),
-        OPTION("optimizer", CHOICE, &o->optimizer, "sgd|adam|adamw", "what updates the weights (sgd)"),
+                  "of the first weights and of the order of the data (1)"),
+        OPTION("tokens", CHOICE, &o->tokens, "char|byte", "of a text: what the model reads and writes (char)"),
+        OPTION("optimizer", CHOICE, &o->optimizer, "sgd|adam|adamw", "what updates the weights (sgd; gpt: adamw)"),
         OPTION_IN("lr", NUMBER, &o->rate, "X", 0, 1e6, "learning rate (sgd: 0.05, adam and adamw: 0.001)"),
         OPTION_IN("momentum", NUMBER, &o->momentum, "X", 0, 1, "sgd: share of the last update that is kept (0.9)"),
         OPTION("nesterov", FLAG, &o->nesterov, NULL, "sgd: Nesterov's momentum"),
         OPTION_IN("weight-decay", NUMBER, &o->weight_decay, "X", 0, 1e3,
-                  "pull of the weights to 0: L2 for sgd and adam (0), decoupled for adamw (0.01)"),
+                  "pull of the weights to 0: L2 for sgd and adam (0), decoupled for adamw (0.01; gpt: 0.1)"),
+        OPTION("decay", CHOICE, &o->decay, "all|matrices",
+               "what is pulled: every parameter, or no biases and normalisations (all; gpt: matrices)"),
         OPTION_IN("beta1", NUMBER, &o->beta1, "X", 0, 0.999999, "adam, adamw: decay of the mean (0.9)"),
-        OPTION_IN("beta2", NUMBER, &o->beta2, "X", 0, 0.999999, "adam, adamw: decay of the mean square (0.999)"),
+        OPTION_IN("beta2", NUMBER, &o->beta2, "X", 0, 0.999999,
+                  "adam, adamw: decay of the mean square (0.999; gpt: 0.99)"),
         OPTION_IN("epsilon", NUMBER, &o->epsilon, "X", 0, 1, "adam, adamw: added to the root (1e-8; in fp16 use 1e-4)"),
+        OPTION("epsilon-in-root", FLAG, &o->epsilon_in_root, NULL,
+               "adam, adamw: the root of at least epsilon, with nothing added: for 16 bits"),
         OPTION_IN("clip", NUMBER, &o->clip, "X", 0, FLT_MAX,
-                  "scale the gradients down to a norm of X at most (0: never)"),
+                  "scale the gradients down to a norm of X at most (0: never; gpt: 1)"),
         OPTION("schedule", CHOICE, &o->schedule, "constant|step|cosine", "of the learning rate (cosine)"),
-        OPTION_IN("warmup", INTEGER, &o->warmup, "STEPS", 0, 1e9, "raise the learning rate from 0 over STEPS (0)"),
+        OPTION_IN("warmup", INTEGER, &o->warmup, "STEPS", 0, 1e9,
+                  "raise the learning rate from 0 over STEPS (0; gpt: 100)"),
         OPTION_IN("step-epochs", INTEGER, &o->step_epochs, "N", 1, 1e6, "schedule step: epochs between changes (30)"),
         OPTION_IN("step-factor", NUMBER, &o->step_factor, "X", 0, 1e3, "schedule step: factor at a change (0.1)"),
-        OPTION_IN("final-lr", NUMBER, &o->final_rate, "X", 0, 1e6, "schedule cosine: learning rate at the end (0)"),
+        OPTION_IN("final-lr", NUMBER, &o->final_rate, "X", 0, 1e6,
+                  "schedule cosine: learning rate at the end (0; gpt: a tenth)"),
         OPTION("augment", FLAG, &o->augment, NULL, "turn and shift training images at random, on the device"),
         OPTION("gemm", CHOICE, &o->gemm, "auto|own|library",
                "matrix products by the engine, by CLBlast, or by the faster, measured once (auto)"),
@@ -83,13 +102,50 @@ static const struct {
     { "beta1", "optimizer adam or adamw", 1 << BD_OPTIMIZER_ADAM | 1 << BD_OPTIMIZER_ADAMW },
     { "beta2", "optimizer adam or adamw", 1 << BD_OPTIMIZER_ADAM | 1 << BD_OPTIMIZER_ADAMW },
     { "epsilon", "optimizer adam or adamw", 1 << BD_OPTIMIZER_ADAM | 1 << BD_OPTIMIZER_ADAMW },
+    { "epsilon-in-root", "optimizer adam or adamw", 1 << BD_OPTIMIZER_ADAM | 1 << BD_OPTIMIZER_ADAMW },
     { "step-epochs", "schedule step", 1 << BD_SCHEDULE_STEP },
     { "step-factor", "schedule step", 1 << BD_SCHEDULE_STEP },
     { "final-lr", "schedule cosine", 1 << BD_SCHEDULE_COSINE },
 };
 
+static void set_whole(const option_table *table, const char *option, int64_t *target, int64_t value)
+{
+    if (!options_given(table, option))
+        *target = value;
+}
+
+static void set_number(const option_table *table, const char *option, float *target, float value)
+{
+    if (!options_given(table, option))
+        *target = value;
+}
+
+/* What nanoGPT trains its small models with, where the command line says nothing else. */
+static void set_gpt_defaults(training_options *o, const option_table *table, const gpt_size *size)
+{
+    if (!options_given(table, "decay"))
+        o->decay = DECAY_MATRICES;
+    set_whole(table, "batch", &o->batch, size->batch);
+    set_whole(table, "warmup", &o->warmup, GPT_WARMUP);
+    set_number(table, "clip", &o->clip, gpt_clip);
+    if (!options_given(table, "epochs")) {
+        set_whole(table, "max-steps", &o->max_steps, size->steps);
+        o->epochs = o->max_steps ? 0 : o->epochs;
+    }
+    if (o->optimizer == BD_OPTIMIZER_ADAMW) {
+        set_number(table, "weight-decay", &o->weight_decay, gpt_weight_decay);
+        set_number(table, "beta2", &o->beta2, gpt_beta2);
+    }
+    if (o->schedule == BD_SCHEDULE_COSINE)
+        set_number(table, "final-lr", &o->final_rate, o->rate / gpt_fall);
+}
+
 bd_status training_options_check(training_options *options, const option_table *table, bd_error *error)
 {
+    gpt_size size;
+    const bool is_gpt = model_is_gpt(options->model, &size);
+    if (is_gpt && !options_given(table, "optimizer"))
+        options->optimizer = BD_OPTIMIZER_ADAMW;
     for (size_t i = 0; i < sizeof(conditions) / sizeof(conditions[0]); i++) {
         int chosen = conditions[i].needs[0] == 'o' ? options->optimizer : options->schedule;
         if (options_given(table, conditions[i].option) && !(conditions[i].choices >> chosen & 1))
@@ -99,7 +155,15 @@ bd_status training_options_check(training_options *options, const option_table *
         options->rate = adam_rate;
     if (options->optimizer == BD_OPTIMIZER_ADAMW && !options_given(table, "weight-decay"))
         options->weight_decay = adamw_weight_decay;
+    if (is_gpt)
+        set_gpt_defaults(options, table, &size);
     return BD_OK;
+}
+
+bd_tokens training_tokens(const training_options *options)
+{
+    static const bd_tokens choices[] = { BD_TOKENS_CHARACTERS, BD_TOKENS_BYTES };
+    return options->tokens == TOKENS_UNSAID ? BD_TOKENS_NONE : choices[options->tokens];
 }
 
 void training_params(const training_options *options, bd_train_params *params)
@@ -111,9 +175,11 @@ void training_params(const training_options *options, bd_train_params *params)
         .momentum = options->momentum,
         .nesterov = options->nesterov,
         .weight_decay = options->weight_decay,
+        .decay_matrices = options->decay == DECAY_MATRICES,
         .beta1 = options->beta1,
         .beta2 = options->beta2,
         .epsilon = options->epsilon,
+        .epsilon_in_root = options->epsilon_in_root,
         .clip_norm = options->clip,
         .schedule = (bd_schedule_kind)options->schedule,
         .warmup_steps = options->warmup,
@@ -134,12 +200,14 @@ void training_params(const training_options *options, bd_train_params *params)
 
 json_t *training_json(const training_options *o)
 {
-    json_t *object = json_pack(
-        "{s:I, s:I, s:I, s:s, s:o, s:o, s:o, s:s, s:I, s:s, s:s, s:b, s:b}", "batch", (json_int_t)o->batch, "epochs",
-        (json_int_t)o->epochs, "max_steps", (json_int_t)o->max_steps, "optimizer", optimizer_names[o->optimizer],
-        "learning_rate", json_float(o->rate), "weight_decay", json_float(o->weight_decay), "clip_norm",
-        json_float(o->clip), "schedule", schedule_names[o->schedule], "warmup_steps", (json_int_t)o->warmup, "gemm",
-        gemm_names[o->gemm], "tune", tuning_names[o->tuning], "fusion", !o->no_fusion, "augment", o->augment);
+    json_t *object = json_pack("{s:I, s:I, s:I, s:s, s:o, s:o, s:s, s:o, s:s, s:I, s:s, s:s, s:b, s:b, s:s}", "batch",
+                               (json_int_t)o->batch, "epochs", (json_int_t)o->epochs, "max_steps",
+                               (json_int_t)o->max_steps, "optimizer", optimizer_names[o->optimizer], "learning_rate",
+                               json_float(o->rate), "weight_decay", json_float(o->weight_decay), "decay",
+                               decay_names[o->decay], "clip_norm", json_float(o->clip), "schedule",
+                               schedule_names[o->schedule], "warmup_steps", (json_int_t)o->warmup, "gemm",
+                               gemm_names[o->gemm], "tune", tuning_names[o->tuning], "fusion", !o->no_fusion, "augment",
+                               o->augment, "on_nan", on_nan_names[o->on_nan]);
     if (o->optimizer == BD_OPTIMIZER_SGD) {
         json_object_set_new(object, "momentum", json_float(o->momentum));
         json_object_set_new(object, "nesterov", json_boolean(o->nesterov));
@@ -147,6 +215,7 @@ json_t *training_json(const training_options *o)
         json_object_set_new(object, "beta1", json_float(o->beta1));
         json_object_set_new(object, "beta2", json_float(o->beta2));
         json_object_set_new(object, "epsilon", json_float(o->epsilon));
+        json_object_set_new(object, "epsilon_in_root", json_boolean(o->epsilon_in_root));
     }
     if (o->schedule == BD_SCHEDULE_STEP) {
         json_object_set_new(object, "step_epochs", json_integer(o->step_epochs));

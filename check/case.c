@@ -12,10 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-const format_set fp32 = { "fp32", BD_F32, BD_F32, BD_F32 };
-const format_set fp16 = { "fp16", BD_F16, BD_F16, BD_F32 };
-const format_set fp16_strict = { "fp16-strict", BD_F16, BD_F16, BD_F16 };
-const format_set mixed = { "mixed", BD_F16, BD_F32, BD_F32 };
+const format_set fp32 = { .name = "fp32", .value = BD_F32, .statistic = BD_F32, .accumulator = BD_F32 };
+const format_set fp16 = { .name = "fp16", .value = BD_F16, .statistic = BD_F16, .accumulator = BD_F32 };
+const format_set fp16_strict = { .name = "fp16-strict", .value = BD_F16, .statistic = BD_F16, .accumulator = BD_F16 };
+const format_set mixed = { .name = "mixed", .value = BD_F16, .statistic = BD_F32, .accumulator = BD_F32 };
 
 /* Bytes before and after each variable. A multiple of every device's binding alignment, which Vulkan and OpenCL cap at
  * 256 bytes. */
@@ -182,11 +182,16 @@ static bd_status finish_graph(test_case *c, bd_error *error)
     bd_status status = bd_graph_status(c->graph, error);
     if (status != BD_OK)
         return status;
-    bd_precision precision = { .scaling = BD_SCALING_NONE };
-    for (int role = 0; role < BD_ROLE_COUNT; role++)
+    bd_precision precision = { .scaling = BD_SCALING_NONE, .saturate = c->formats.saturate };
+    for (int role = 0; role < BD_ROLE_COUNT; role++) {
         precision.format[role] = c->formats.value;
+        precision.mode[role] = c->formats.mode[role];
+    }
     precision.format[BD_ROLE_ACCUMULATOR] = c->formats.accumulator;
     precision.format[BD_ROLE_STATISTIC] = c->formats.statistic;
+    for (int role = BD_ROLE_WEIGHT_OPERAND; c->operands && role <= BD_ROLE_GRADIENT_OPERAND; role++)
+        precision.format[role] = c->operands->format[role];
+    precision.saturate |= c->operands && c->operands->saturate;
     if ((status = bd_graph_apply_precision(c->graph, &precision, error)) != BD_OK)
         return status;
     for (int i = 0; i < c->output_count; i++) {
@@ -492,7 +497,8 @@ static void blame(const test_case *c, uint32_t blamed[BD_FORMAT_COUNT][BD_FORMAT
             known |= wrong;
             for (int v = 0; wrong && v < c->variant_count; v++)
                 if (depends(c->graph, output->value, c->variants[v].op))
-                    blamed[c->variants[v].format][c->variants[v].accumulator] |= 1u << c->variants[v].variant;
+                    blamed[bd_variant_format(c->variants[v].format)][c->variants[v].accumulator] |=
+                        1u << c->variants[v].variant;
         }
 }
 
@@ -542,6 +548,7 @@ const case_group case_groups[CASE_GROUPS] = {
     { "sources", test_sources, false },
     { "control", test_control, false },
     { "limits", test_limits, false },
+    { "formats", test_formats, false },
     { "gradients", test_gradients, true },
     { "training", test_training, true },
 };

@@ -116,6 +116,8 @@ enum { MAX_INPUTS = 8, MAX_OUTPUTS = 24 };
 typedef struct format_set {
     const char *name;
     bd_format value, statistic, accumulator;
+    bd_round_mode mode[BD_ROLE_COUNT]; /* by role; nearest, where nothing is said */
+    bool saturate;
 } format_set;
 
 /* As the policies of these names have them. */
@@ -153,7 +155,8 @@ typedef struct test_case {
     int input_count, output_count;
     case_variant variants[MAX_OUTPUTS];
     int variant_count;
-    uint32_t repeats; /* runs of the program before comparing */
+    uint32_t repeats;             /* runs of the program before comparing */
+    const bd_precision *operands; /* of contractions: whose formats the operand roles have; NULL: as all others */
 } test_case;
 
 /* False if the filter leaves this case out. Otherwise case_run must follow. */
@@ -219,6 +222,7 @@ void test_depthwise(session *s);
 void test_sources(session *s);
 void test_control(session *s);
 void test_limits(session *s);
+void test_formats(session *s);
 void test_gradients(session *s);
 void test_training(session *s);
 
@@ -228,7 +232,7 @@ typedef struct case_group {
     bool backward; /* graphs with their gradients */
 } case_group;
 
-enum { CASE_GROUPS = 16 };
+enum { CASE_GROUPS = 17 };
 extern const case_group case_groups[CASE_GROUPS];
 
 /* Runs a group's cases, as far as the session wants them. */

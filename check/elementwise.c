@@ -39,6 +39,7 @@ static void output_exact_functions(test_case *c, bd_tensor x)
     case_output(c, bd_floor(g, x), bit_identical);
     case_output(c, bd_relu(g, x), bit_identical);
     case_output(c, bd_nonfinite(g, x), bit_identical);
+    case_output(c, bd_normaliser(g, x), bit_identical);
     case_output(c, bd_sqrt(g, x), root_tolerance(c->formats));
 }
 

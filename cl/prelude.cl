@@ -209,6 +209,89 @@ static inline float4 bd_f16_value4(ushort4 bits)
 #define BD_STORE_u32(buffer, i, value) ((buffer)[i] = convert_uint_sat_rte(value))
 #define BD_STOREU_u32(buffer, i, value) ((buffer)[i] = (value))
 
+/* ---- formats without a type of their own: floats of any exponent and mantissa, and whole numbers ----
+ * The printer makes BD_TYPE_f, BD_SKIP_f, BD_LOAD_f and BD_STORE_f of such a format f from these, with what engine/format.c knows of
+ * it as constants: bits of `exponent` and `mantissa`; `least`, the exponent field that the least normal value has as a float;
+ * `largest`, the bits of the largest value as a float; `beyond`, what larger ones become. Integers do all but exact products, so
+ * that no driver's habits count. `mode` is enum bd_round_mode; `random` matters to the last alone. */
+#define BD_TYPE_b8 uchar
+#define BD_SKIP_b8(buffer, count) ((buffer) + (count))
+#define BD_LOAD_b8(buffer, i) ((uint)(buffer)[i])
+#define BD_STORE_b8(buffer, i, bits) ((buffer)[i] = (uchar)(bits))
+#define BD_TYPE_b16 BD_TYPE_f16
+#define BD_SKIP_b16(buffer, count) BD_SKIP_f16(buffer, count)
+#if BD_HALF_STORAGE
+#define BD_LOAD_b16(buffer, i) ((uint)(buffer)[i])
+#define BD_STORE_b16(buffer, i, bits) ((buffer)[i] = (ushort)(bits))
+#else
+#define BD_LOAD_b16(buffer, i) ((buffer)[(uint)(i) >> 1] >> ((uint)(i) & 1u) * 16u & 0xffffu)
+#define BD_STORE_b16(buffer, i, bits) bd_store_half(buffer, i, bits)
+#endif
+
+/* A float's magnitude, rounded to units of 2^(its exponent - mantissa), and below `least` of 2^(least - mantissa). */
+static inline uint bd_round_magnitude(uint bits, uint mantissa, uint least, uint mode, uint random)
+{
+    const uint field = max(bits >> 23, 1u);
+    const bool normal = field >= least;
+    const uint digits = normal ? bits : (bits & 0x7fffffu) | (bits >= 0x800000u ? 0x800000u : 0u);
+    const uint cut = 23u - mantissa + (normal ? 0u : least - field);
+    const uint shift = min(cut, 31u); /* digits are less than 2^24 where `cut` is more */
+    const uint units = digits >> shift, rest = digits - (units << shift);
+    bool up = false;
+    if (mode == 0u) {
+        const bool odd = (units & 1u) != 0u || (mantissa == 0u && normal && units != 0u);
+        up = rest + rest > 1u << shift || (rest + rest == 1u << shift && odd);
+    } else if (mode == 3u) {
+        const uint share = cut > 31u ? rest >> min(cut - 32u, 31u) : (rest << 1) << (31u - shift); /* of 2^32 */
+        up = share > ~random;
+    }
+    /* (units + 1) << shift would do as well, but LLVM 19 (PoCL 6) gives up on it behind random numbers: "Instruction Combining did not
+     * reach a fixpoint". */
+    const uint above = (digits - rest) + (up ? 1u << shift : 0u);
+    const uint result = normal ? above : as_uint((float)(units + (up ? 1u : 0u)) * as_float((least - mantissa) << 23));
+    return mode == 2u && bits < least << 23 ? 0u : result;
+}
+static inline float bd_round_float(float x, uint mantissa, uint least, uint largest, uint beyond, uint mode, uint random)
+{
+    const uint bits = as_uint(x) & 0x7fffffffu, over = mode == 1u || mode == 2u ? largest : beyond;
+    uint result = bd_round_magnitude(bits, mantissa, least, mode, random);
+    result = result > largest ? over : result;
+    result = bits >= 0x7f800000u ? (bits > 0x7f800000u ? 0x7fc00000u : beyond) : result;
+    return as_float((as_uint(x) & 0x80000000u) | result);
+}
+/* The nearest of -most - 1 to most, or as `mode` says; NaN becomes 0. */
+static inline float bd_round_whole(float x, float most, uint mode, uint random)
+{
+    const uint bits = as_uint(x) & 0x7fffffffu;
+    const bool negative = as_uint(x) >= 0x80000000u;
+    const float limit = negative ? most + 1.0f : most;
+    const float magnitude = as_float(bd_round_magnitude(bits, 22u, 149u, mode == 2u ? 1u : mode, random));
+    const float result = magnitude < limit ? magnitude : limit;
+    return bits > 0x7f800000u || result == 0.0f ? 0.0f : (negative ? -result : result);
+}
+/* The bits of a value of the format, `nan` those of NaN; and back, `special` the bits of a float for what follows `last`, the code of
+ * the largest value, all else beyond being NaN. */
+static inline uint bd_encode_float(float x, uint exponent, uint mantissa, uint least, uint nan)
+{
+    const uint bits = as_uint(x) & 0x7fffffffu, sign = as_uint(x) >> 31 << (exponent + mantissa);
+    const uint normal = (bits - ((least - 1u) << 23)) >> (23u - mantissa);
+    const uint subnormal = (uint)(as_float(min(bits, least << 23)) * as_float((254u + mantissa - least) << 23));
+    uint code = max(bits >> 23, 1u) >= least ? normal : subnormal;
+    code = bits >= 0x7f800000u ? (bits > 0x7f800000u ? nan : ((1u << exponent) - 1u) << mantissa) : code;
+    return sign | code;
+}
+static inline float bd_decode_float(uint bits, uint exponent, uint mantissa, uint least, uint last, uint special)
+{
+    const uint code = bits & ((1u << (exponent + mantissa)) - 1u), sign = bits >> (exponent + mantissa) << 31;
+    const uint normal = (code << (23u - mantissa)) + ((least - 1u) << 23);
+    const uint subnormal = as_uint((float)code * as_float((least - mantissa) << 23));
+    uint result = code >> mantissa != 0u || least == 1u ? normal : subnormal;
+    result = code > last ? (code == last + 1u ? special : 0x7fc00000u) : result;
+    return as_float(sign | result);
+}
+static inline uint bd_encode_whole(float x) { return (uint)(int)x & 0xffu; }
+static inline float bd_decode_whole(uint bits) { return (float)((int)(bits << 24) >> 24); }
+
 /* ---- elementwise ---- */
 static inline float bd_abs(float x) { return fabs(x); }
 /* NaN if either is: the comparison gives b if one is, and what follows a if it is that one. Two selections, no branch:
@@ -223,6 +306,7 @@ static inline float bd_min(float a, float b)
     float smaller = a < b ? a : b;
     return a != a ? a : smaller;
 }
+static inline float bd_normaliser(float x) { return as_float((254u - clamp(as_uint(x) >> 23 & 255u, 1u, 253u)) << 23); }
 static inline float bd_nonfinite(float x) { return (as_uint(x) & 0x7f800000u) == 0x7f800000u ? 1.0f : 0.0f; }
 
 #define BD_DIV(a, b) ((a) / (b))
@@ -448,9 +532,12 @@ static inline uint4 bd_philox(uint4 counter, uint2 key)
     }
     return (uint4)(x, y, z, w);
 }
+static inline uint bd_random(uint seed_low, uint seed_high, uint step, uint stream, uint element)
+{
+    return bd_philox((uint4)(element, stream, step, 0u), (uint2)(seed_low, seed_high)).x;
+}
 /* Uniform in [0, 1), 24 bits. */
 static inline float bd_uniform(uint seed_low, uint seed_high, uint step, uint stream, uint element)
 {
-    uint4 random = bd_philox((uint4)(element, stream, step, 0u), (uint2)(seed_low, seed_high));
-    return (float)(random.x >> 8) * 0x1p-24f;
+    return (float)(bd_random(seed_low, seed_high, step, stream, element) >> 8) * 0x1p-24f;
 }

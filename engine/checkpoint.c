@@ -2,8 +2,8 @@
  * bytes of which variable. */
 #include "checkpoint.h"
 
+#include "dataset.h"
 #include "optimizer.h"
-#include "safetensors.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -95,6 +95,8 @@ static bd_status list_pieces(piece_list *list, const bd_store *store, const bd_l
             status = add_vector(list, store, layout, i, "master", "master", error);
         for (int j = 0; states[j] && !status; j++)
             status = add_vector(list, store, layout, i, states[j], states[j], error);
+        if (!status && layout->kahan)
+            status = add_vector(list, store, layout, i, BD_OPTIMIZER_COMPENSATION, BD_OPTIMIZER_COMPENSATION, error);
     }
     for (size_t i = 0; i < bd_store_count(store) && !status; i++) {
         const bd_store_entry *entry = bd_store_at(store, i);
@@ -107,35 +109,46 @@ static bd_status list_pieces(piece_list *list, const bd_store *store, const bd_l
 /* ---- what describes a run ---- */
 
 enum { SEED, STEP, EPOCH, POSITION, NUMBER_COUNT };
-enum { MODEL, PRECISION, OPTIMIZER, DATASET, BATCH, EXAMPLES, MATCH_COUNT };
+enum { MODEL, PRECISION, OPTIMIZER, DATASET, BATCH, EXAMPLES, TOKENS, CONTEXT, VOCABULARY, MATCH_COUNT };
 
 static const char *const number_keys[NUMBER_COUNT] = { "seed", "step", "epoch", "position" };
-static const char *const match_keys[MATCH_COUNT] = {
-    "model", "precision", "optimizer", "dataset", "batch", "examples"
-};
+static const char *const match_keys[MATCH_COUNT] = { "model",    "precision", "optimizer", "dataset",   "batch",
+                                                     "examples", "tokens",    "context",   "vocabulary" };
 
 typedef struct description {
     char numbers[NUMBER_COUNT][24];
-    char batch[24], examples[24];
-    const char *match[MATCH_COUNT]; /* what must be the same when a run goes on */
+    char batch[24], examples[24], context[24];
+    char *vocabulary;               /* owned */
+    const char *match[MATCH_COUNT]; /* what must be the same when a run goes on; NULL: images have none */
 } description;
 
-static void describe(const bd_train_params *params, const bd_run_state *state, description *d)
+/* The caller frees d->vocabulary, also on failure. */
+static bd_status describe(const bd_train_params *params, const bd_run_state *state, description *d, bd_error *error)
 {
-    const int64_t steps_per_epoch = params->dataset->train.count / params->batch;
+    const bd_dataset *data = params->dataset;
+    *d = (description){ .vocabulary = NULL };
+    const int64_t steps_per_epoch = bd_dataset_train_examples(data, params->context) / params->batch;
     const uint32_t step = state->control[BD_CONTROL_STEP];
     snprintf(d->numbers[SEED], sizeof d->numbers[SEED], "%" PRIu64, state->seed);
     snprintf(d->numbers[STEP], sizeof d->numbers[STEP], "%" PRIu32, step);
     snprintf(d->numbers[EPOCH], sizeof d->numbers[EPOCH], "%" PRId64, step / steps_per_epoch);
     snprintf(d->numbers[POSITION], sizeof d->numbers[POSITION], "%" PRId64, step % steps_per_epoch * params->batch);
     snprintf(d->batch, sizeof d->batch, "%" PRId64, params->batch);
-    snprintf(d->examples, sizeof d->examples, "%" PRId64, params->dataset->train.count);
+    snprintf(d->examples, sizeof d->examples, "%" PRId64, data->train.count);
     d->match[MODEL] = params->model_name;
-    d->match[PRECISION] = params->precision.name;
+    d->match[PRECISION] = params->precision.text;
     d->match[OPTIMIZER] = bd_optimizer_name(params->optimizer.kind);
-    d->match[DATASET] = params->dataset->name;
+    d->match[DATASET] = data->name;
     d->match[BATCH] = d->batch;
     d->match[EXAMPLES] = d->examples;
+    if (!data->tokens)
+        return BD_OK;
+    snprintf(d->context, sizeof d->context, "%" PRId64, params->context);
+    d->vocabulary = bd_vocabulary_write(data->tokens, data->class_names, data->classes);
+    d->match[TOKENS] = bd_tokens_name(data->tokens);
+    d->match[CONTEXT] = d->context;
+    d->match[VOCABULARY] = d->vocabulary;
+    return d->vocabulary ? BD_OK : bd_fail(error, BD_ERROR_MEMORY, "out of memory");
 }
 
 /* ---- saving ---- */
@@ -160,24 +173,27 @@ bd_status bd_checkpoint_save(const char *path, bd_store *store, const bd_layout 
 {
     piece_list list = { 0 };
     bd_safe_tensor *tensors = NULL;
+    description d = { .vocabulary = NULL };
     bd_status status = list_pieces(&list, store, layout, &params->optimizer, error);
     if (!status && !(tensors = calloc(list.count + 1, sizeof *tensors)))
         status = bd_fail(error, BD_ERROR_MEMORY, "out of memory");
     if (!status)
         status = read_pieces(&list, store, tensors, error);
+    if (!status)
+        status = describe(params, state, &d, error);
     if (!status) {
-        description d;
         bd_safe_text metadata[1 + NUMBER_COUNT + MATCH_COUNT] = { { "format", FORMAT } };
-        describe(params, state, &d);
+        size_t texts = 1;
         for (int i = 0; i < NUMBER_COUNT; i++)
-            metadata[1 + i] = (bd_safe_text){ number_keys[i], d.numbers[i] };
+            metadata[texts++] = (bd_safe_text){ number_keys[i], d.numbers[i] };
         for (int i = 0; i < MATCH_COUNT; i++)
-            metadata[1 + NUMBER_COUNT + i] = (bd_safe_text){ match_keys[i], d.match[i] };
+            if (d.match[i])
+                metadata[texts++] = (bd_safe_text){ match_keys[i], d.match[i] };
         tensors[list.count] =
             (bd_safe_tensor){ "control", BD_SAFE_U32, BD_SHAPE(BD_CONTROL_BYTES / 4), state->control };
-        status =
-            bd_safetensors_write(path, tensors, list.count + 1, metadata, sizeof metadata / sizeof *metadata, error);
+        status = bd_safetensors_write(path, tensors, list.count + 1, metadata, texts, error);
     }
+    free(d.vocabulary);
     free(tensors);
     free_pieces(&list);
     return status;
@@ -185,25 +201,34 @@ bd_status bd_checkpoint_save(const char *path, bd_store *store, const bd_layout 
 
 /* ---- loading ---- */
 
-static bd_status check_run(const char *path, const bd_safetensors *file, const bd_train_params *params, bd_error *error)
+bd_status bd_checkpoint_check(const char *path, const bd_safetensors *file, bd_error *error)
 {
     const char *format = bd_safetensors_metadata(file, "format");
     if (!format || strcmp(format, FORMAT) != 0)
         return bd_fail(error, BD_ERROR_DATA, "%s: no checkpoint of this program: its format is '%s', wanted '%s'", path,
                        format ? format : "", FORMAT);
-    description d;
-    describe(params, &(bd_run_state){ 0 }, &d);
-    for (int i = 0; i < MATCH_COUNT; i++) {
-        const char *found = bd_safetensors_metadata(file, match_keys[i]);
-        if (!found || strcmp(found, d.match[i]) != 0)
-            return bd_fail(error, BD_ERROR_ARGUMENT, "%s: was saved with %s '%s', this run has '%s'", path,
-                           match_keys[i], found ? found : "", d.match[i]);
-    }
     return BD_OK;
 }
 
-static bd_status check_tensor(const char *path, const bd_safetensors *file, const char *name, bd_format format,
-                              const bd_shape *shape, const bd_safe_tensor **tensor, bd_error *error)
+static bd_status check_run(const char *path, const bd_safetensors *file, const bd_train_params *params, bd_error *error)
+{
+    description d;
+    bd_status status = bd_checkpoint_check(path, file, error);
+    if (status)
+        return status;
+    status = describe(params, &(bd_run_state){ 0 }, &d, error);
+    for (int i = 0; i < MATCH_COUNT && !status; i++) {
+        const char *found = bd_safetensors_metadata(file, match_keys[i]);
+        if (d.match[i] && (!found || strcmp(found, d.match[i]) != 0))
+            status = bd_fail(error, BD_ERROR_ARGUMENT, "%s: was saved with %s '%s', this run has '%s'", path,
+                             match_keys[i], found ? found : "", d.match[i]);
+    }
+    free(d.vocabulary);
+    return status;
+}
+
+bd_status bd_checkpoint_check_tensor(const char *path, const bd_safetensors *file, const char *name, bd_format format,
+                                     const bd_shape *shape, const bd_safe_tensor **tensor, bd_error *error)
 {
     char found[96], wanted[96];
     *tensor = bd_safetensors_find(file, name);
@@ -220,7 +245,8 @@ static bd_status read_state(const char *path, const bd_safetensors *file, const 
                             bd_run_state *state, bd_error *error)
 {
     const bd_safe_tensor *control;
-    bd_status status = check_tensor(path, file, "control", BD_U32, &BD_SHAPE(BD_CONTROL_BYTES / 4), &control, error);
+    bd_status status =
+        bd_checkpoint_check_tensor(path, file, "control", BD_U32, &BD_SHAPE(BD_CONTROL_BYTES / 4), &control, error);
     if (status)
         return status;
     memcpy(state->control, control->data, sizeof state->control);
@@ -231,14 +257,15 @@ static bd_status read_state(const char *path, const bd_safetensors *file, const 
     if (!seed || !*seed || *end || errno)
         return bd_fail(error, BD_ERROR_DATA, "%s: seed '%s' is no whole number", path, seed ? seed : "");
     description d;
-    describe(params, state, &d);
-    for (int i = 0; i < NUMBER_COUNT; i++) {
+    status = describe(params, state, &d, error);
+    for (int i = 0; i < NUMBER_COUNT && !status; i++) {
         const char *found = bd_safetensors_metadata(file, number_keys[i]);
         if (!found || strcmp(found, d.numbers[i]) != 0)
-            return bd_fail(error, BD_ERROR_DATA, "%s: says %s %s, its control block says %s", path, number_keys[i],
-                           found ? found : "nothing", d.numbers[i]);
+            status = bd_fail(error, BD_ERROR_DATA, "%s: says %s %s, its control block says %s", path, number_keys[i],
+                             found ? found : "nothing", d.numbers[i]);
     }
-    return BD_OK;
+    free(d.vocabulary);
+    return status;
 }
 
 static bd_status load_pieces(const char *path, const bd_safetensors *file, const piece_list *list, bd_store *store,
@@ -247,8 +274,8 @@ static bd_status load_pieces(const char *path, const bd_safetensors *file, const
     const bd_safe_tensor *tensor;
     bd_status status = BD_OK;
     for (size_t i = 0; i < list->count && !status; i++)
-        status = check_tensor(path, file, list->pieces[i].name, list->pieces[i].format, &list->pieces[i].shape, &tensor,
-                              error);
+        status = bd_checkpoint_check_tensor(path, file, list->pieces[i].name, list->pieces[i].format,
+                                            &list->pieces[i].shape, &tensor, error);
     if (!status && bd_safetensors_count(file) != list->count + 1)
         status = bd_fail(error, BD_ERROR_DATA, "%s: has %zu tensors, this model needs %zu", path,
                          bd_safetensors_count(file), list->count + 1);
@@ -275,6 +302,90 @@ bd_status bd_checkpoint_load(const char *path, bd_store *store, const bd_layout 
         !(status = load_pieces(path, file, &list, store, error)))
         *state = loaded;
     free_pieces(&list);
+    bd_safetensors_close(&file);
+    return status;
+}
+
+/* ---- weights alone ---- */
+
+static bool format_of_type(bd_safe_type type, bd_format *format)
+{
+    switch (type) {
+    case BD_SAFE_F32: *format = BD_F32; return true;
+    case BD_SAFE_F16: *format = BD_F16; return true;
+    case BD_SAFE_BF16: *format = BD_BF16; return true;
+    default: return false;
+    }
+}
+
+/* The file's tensor `name`, or what it was rounded from if the file has that, rounded into a part of a variable; nothing if the file has
+ * neither. `offset` is in elements. */
+static bd_status take_values(const char *path, const bd_safetensors *file, const char *name, const bd_shape *shape,
+                             bd_store *store, const bd_store_entry *entry, int64_t offset, bd_error *error)
+{
+    char *master = NULL, found[96], wanted[96];
+    if (asprintf(&master, "master/%s", name) < 0)
+        return bd_fail(error, BD_ERROR_MEMORY, "out of memory");
+    const bd_safe_tensor *tensor = bd_safetensors_find(file, master);
+    tensor = tensor ? tensor : bd_safetensors_find(file, name);
+    free(master);
+    bd_format format;
+    if (!tensor)
+        return BD_OK;
+    if (!format_of_type(tensor->type, &format))
+        return bd_fail(error, BD_ERROR_UNSUPPORTED, "%s: weights of '%s' are %s: F32, F16 or BF16 can be taken", path,
+                       name, bd_safe_type_name(tensor->type));
+    if (!bd_shape_equal(&tensor->shape, shape))
+        return bd_fail(error, BD_ERROR_DATA, "%s: tensor '%s' is %s, this model needs %s", path, name,
+                       bd_shape_text(&tensor->shape, found, sizeof found), bd_shape_text(shape, wanted, sizeof wanted));
+    const size_t count = (size_t)bd_shape_elements(shape), size = bd_format_size(entry->format);
+    double *values = malloc(count * sizeof *values + 1);
+    void *storage = malloc(count * size + 1);
+    bd_status status = values && storage ? BD_OK : bd_fail(error, BD_ERROR_MEMORY, "no memory for '%s'", name);
+    if (!status) {
+        bd_format_decode(format, tensor->data, values, count);
+        bd_format_encode(entry->format, values, storage, count);
+        status = bd_store_write_part(store, entry->name, (uint64_t)offset * size, storage, count * size, NULL, error);
+    }
+    free(values);
+    free(storage);
+    return status;
+}
+
+static bd_status take_parameter(const char *path, const bd_safetensors *file, bd_store *store, const bd_layout *layout,
+                                const bd_parameter_slot *slot, bd_error *error)
+{
+    static const char *const vectors[] = { "weights", "master" };
+    const int count = bd_layout_has_master(&layout->groups[slot->group]) ? 2 : 1;
+    bd_status status = BD_OK;
+    for (int i = 0; i < count && !status; i++) {
+        char name[BD_LAYOUT_NAME];
+        const bd_store_entry *entry;
+        status = find_entry(store, bd_layout_vector_name(slot->group, vectors[i], name) + 1, &entry, error);
+        if (!status)
+            status = take_values(path, file, slot->name, &slot->shape, store, entry, slot->offset, error);
+    }
+    return status;
+}
+
+bd_status bd_checkpoint_take_weights(const char *path, bd_store *store, const bd_layout *layout,
+                                     const bd_train_params *params, bd_error *error)
+{
+    bd_safetensors *file;
+    bd_status status = bd_safetensors_read(path, &file, error);
+    if (status)
+        return status;
+    const char *model = bd_safetensors_metadata(file, match_keys[MODEL]);
+    if (!model || strcmp(model, params->model_name) != 0)
+        status = bd_fail(error, BD_ERROR_ARGUMENT, "%s: has weights of the model '%s', this one is '%s'", path,
+                         model ? model : "", params->model_name);
+    for (int i = 0; i < layout->slot_count && !status; i++)
+        status = take_parameter(path, file, store, layout, &layout->slots[i], error);
+    for (size_t i = 0; i < bd_store_count(store) && !status; i++) {
+        const bd_store_entry *entry = bd_store_at(store, i);
+        if (entry->role == BD_ROLE_STATISTIC && !entry->is_part)
+            status = take_values(path, file, entry->name, &entry->shape, store, entry, 0, error);
+    }
     bd_safetensors_close(&file);
     return status;
 }

@@ -83,6 +83,8 @@ bd_tensor bd_matmul(bd_graph *graph, bd_tensor a, bd_tensor b, bool transpose_a,
     shape.dim[rank - 2] = left->dim[rank - 1 - k_of_left];
     shape.dim[rank - 1] = right->dim[rank - 1 - k_of_right];
     bd_tensor result;
+    a = bd_quantise_operand(graph, a);
+    b = bd_quantise_operand(graph, b);
     bd_node *node = bd_append2(graph, op, shape, a, b, &result);
     if (node) {
         node->attr.matmul.transpose[0] = transpose_a;
@@ -122,6 +124,8 @@ bd_tensor bd_conv2d(bd_graph *graph, bd_tensor x, bd_tensor weight, bd_window wi
     if (!conv_shape(graph, op, from, of, &window, &shape))
         return BD_NONE;
     bd_tensor result;
+    x = bd_quantise_operand(graph, x);
+    weight = bd_quantise_operand(graph, weight);
     bd_node *node = bd_append2(graph, op, shape, x, weight, &result);
     if (node)
         node->attr.window = window;

@@ -13,7 +13,7 @@ static const char *const FASHION_MNIST_FOLDER = "/usr/share/datasets/fashion-mni
 #define KNOWN                                                                                                          \
     "a data set is 'fashion-mnist'; a folder of IDX files (train-images-idx3-ubyte), of CIFAR files "                  \
     "(data_batch_1.bin or train.bin) or of images (train/CLASS/*.jpg or *.png, and test/...); an archive of the last " \
-    "two; or four IDX files joined by commas"
+    "two; four IDX files joined by commas; or a text file"
 
 bd_status bd_examples_allocate(bd_examples *examples, int64_t count, int64_t bytes_each, bd_error *error)
 {
@@ -42,6 +42,23 @@ bd_status bd_dataset_set_classes(bd_dataset *dataset, const char *const *names, 
     for (int64_t i = 0; i < classes && copied; i++)
         copied = (dataset->class_names[i] = strdup(names[i])) != NULL;
     return copied ? BD_OK : bd_fail(error, BD_ERROR_MEMORY, "out of memory");
+}
+
+static int64_t count_examples(const bd_dataset *dataset, const bd_examples *examples, int64_t context)
+{
+    if (!dataset->tokens)
+        return examples->count;
+    return context > 0 && examples->count > 0 ? (examples->count - 1) / context : 0;
+}
+
+int64_t bd_dataset_train_examples(const bd_dataset *dataset, int64_t context)
+{
+    return count_examples(dataset, &dataset->train, context);
+}
+
+int64_t bd_dataset_test_examples(const bd_dataset *dataset, int64_t context)
+{
+    return count_examples(dataset, &dataset->test, context);
 }
 
 /* Exact sums over a histogram. A data set without contrast gets a deviation of 1. */
@@ -139,6 +156,31 @@ static bd_status load_archive(const char *path, const bd_dataset_params *params,
     return status;
 }
 
+/* By what it begins with: compressed or zip, or the tar header's mark. */
+static bool is_archive(const char *path)
+{
+    enum { TAR_MARK = 257 };
+    static const char *const marks[] = { "\x1f\x8b",
+                                         ("\xfd"
+                                          "7zXZ"),
+                                         "\x28\xb5\x2f\xfd", "PK\003\004", "PK\005\006" };
+    char head[TAR_MARK + 5] = { 0 };
+    FILE *file = fopen(path, "rbe");
+    if (!file)
+        return false;
+    const size_t size = fread(head, 1, sizeof head, file);
+    (void)fclose(file);
+    bool found = size == sizeof head && !memcmp(head + TAR_MARK, "ustar", 5);
+    for (size_t i = 0; i < sizeof marks / sizeof *marks; i++)
+        found |= !strncmp(head, marks[i], strlen(marks[i]));
+    return found;
+}
+
+static bd_status load_file(const char *path, const bd_dataset_params *params, bd_dataset *dataset, bd_error *error)
+{
+    return is_archive(path) ? load_archive(path, params, dataset, error) : bd_text_load(path, params, dataset, error);
+}
+
 static bd_status load(const bd_dataset_params *params, bd_dataset *dataset, bd_error *error)
 {
     const char *name = params->name;
@@ -159,7 +201,7 @@ static bd_status load(const bd_dataset_params *params, bd_dataset *dataset, bd_e
     }
     if (stat(name, &info) == 0)
         return S_ISDIR(info.st_mode) ? load_folder(name, params, dataset, error)
-                                     : load_archive(name, params, dataset, error);
+                                     : load_file(name, params, dataset, error);
     if (strchr(name, ','))
         return bd_idx_load_paths(name, dataset, error);
     return bd_fail(error, BD_ERROR_FILE, "%s: no such file or folder; " KNOWN, name);
@@ -177,7 +219,7 @@ bd_status bd_dataset_load(const bd_dataset_params *params, bd_dataset **dataset,
     bd_status status = load(params, opened, error);
     if (status)
         bd_dataset_close(&opened);
-    else
+    else if (!opened->tokens)
         measure(opened);
     *dataset = opened;
     return status;

@@ -49,6 +49,22 @@ bool bd_dataset_cache_load(const char *path, const bd_source_mark *mark, bd_data
 bd_status bd_dataset_cache_save(const char *path, const bd_source_mark *mark, const bd_dataset *dataset,
                                 bd_error *error);
 
+/* ---- texts: dataset_text.c ---- */
+/* Reads a file that is none of the above. */
+bd_status bd_text_load(const char *path, const bd_dataset_params *params, bd_dataset *dataset, bd_error *error);
+
+/* A vocabulary as one text in UTF-8, a character for each token: the token itself, or the byte whose value is the character's code
+ * point. malloc'ed, the caller frees; NULL without memory. */
+char *bd_vocabulary_write(bd_tokens tokens, char *const *names, int64_t count);
+/* The names that it was made from; `source` is for messages. *names is the caller's to free, and each of them. */
+bd_status bd_vocabulary_read(const char *source, bd_tokens tokens, const char *text, char ***names, int64_t *count,
+                             bd_error *error);
+/* "char" or "byte", and back: BD_TOKENS_NONE if it is neither. */
+const char *bd_tokens_name(bd_tokens tokens);
+bd_tokens bd_tokens_from_name(const char *name);
+/* The length of the UTF-8 character that `size` bytes begin with, its code point; 0 if they begin with none. */
+size_t bd_utf8_character(const uint8_t *bytes, size_t size, uint32_t *code);
+
 /* ---- shared ---- */
 /* Room for the examples of a split; *examples owns it. */
 bd_status bd_examples_allocate(bd_examples *examples, int64_t count, int64_t bytes_each, bd_error *error);

@@ -40,6 +40,7 @@ bd_tensor bd_cast(bd_graph *graph, bd_tensor x, bd_role role)
         return elementwise(graph, BD_OP_##NAME, (const bd_tensor[]){ a, b }, 2);                                       \
     }
 
+UNARY(normaliser, NORMALISER)
 UNARY(neg, NEG)
 UNARY(abs, ABS)
 UNARY(sign, SIGN)

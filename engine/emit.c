@@ -468,12 +468,6 @@ static void literal(double value, char text[64])
         snprintf(text, 64, value < 0 || signbit(value) ? "(%.9ef)" : "%.9ef", value);
 }
 
-void bd_emit_round(bd_emitter *emitter, bd_format format, const char *name)
-{
-    if (format == BD_F16)
-        bd_text_append(&emitter->text, "%s = bd_round_f16(%s);\n", name, name);
-}
-
 bool bd_is_wide(const bd_graph *graph, const bd_kernel *kernel, const bd_operand *operand)
 {
     const bd_format format = graph->nodes[operand->node].format;
@@ -546,6 +540,21 @@ static int control_operand(const bd_emitter *emitter)
     return bd_kernel_operand(emitter->kernel, bd_graph_find_variable(emitter->plan->graph, "control"));
 }
 
+const char *bd_emit_training_word(bd_emitter *emitter, unsigned number)
+{
+    return control_word(emitter, control_operand(emitter), number);
+}
+
+bool bd_emit_after_step(const bd_emitter *emitter)
+{
+    const bd_plan *plan = emitter->plan;
+    const int own = plan->kernel_of[emitter->kernel->nodes[0]];
+    for (int k = 0; k < own; k++)
+        if (plan->kernels[k].class == BD_KERNEL_CONTROL)
+            return true;
+    return false;
+}
+
 /* Half-precision operators of the preludes, for operands that are halves themselves. */
 static const char *half_operator(bd_op op)
 {
@@ -570,7 +579,8 @@ static const char *elementwise(bd_emitter *emitter, const bd_node *node, const c
             halves &= graph->nodes[node->inputs[i]].format == BD_F16;
     }
     const char *expression = bd_op_get_info(node->op)->expression;
-    bool round = node->format == BD_F16;
+    const bool half = node->format == BD_F16 && node->rule.mode == BD_ROUND_NEAREST && !node->rule.saturate;
+    bool round = half;
     if (round && halves) {
         if (half_operator(node->op)) {
             expression = half_operator(node->op);
@@ -590,6 +600,8 @@ static const char *elementwise(bd_emitter *emitter, const bd_node *node, const c
         }
     }
     bd_text_append(&emitter->text, "%s;\n", round ? ")" : "");
+    if (!half)
+        bd_emit_round(emitter, node, index, name);
     return name;
 }
 
@@ -646,7 +658,7 @@ static const char *concat(bd_emitter *emitter, const bd_node *node, const char *
         bd_emit_close(emitter, mark);
         first += part;
     }
-    bd_emit_round(emitter, node->format, name);
+    bd_emit_round(emitter, node, index, name);
     return name;
 }
 
@@ -732,7 +744,7 @@ static const char *scatter_add(bd_emitter *emitter, const bd_node *node, const c
     bd_text_append(&emitter->text, "%s = BD_ADD_%s(%s, %s);\n}\n}\n", name, bd_format_name(node->accumulator), name,
                    value);
     bd_emit_close(emitter, mark);
-    bd_emit_round(emitter, node->format, name);
+    bd_emit_round(emitter, node, index, name);
     return name;
 }
 
@@ -768,7 +780,7 @@ const char *bd_emit_know_pixels(bd_emitter *emitter, const bd_node *node, const 
 {
     const bd_tensor tensor = (bd_tensor)(node - emitter->plan->graph->nodes);
     for (uint32_t i = 0; i < p->count; i++) {
-        bd_emit_round(emitter, node->format, p->values[i]);
+        bd_emit_round(emitter, node, p->indices[i], p->values[i]);
         remember(emitter, tensor, p->indices[i], p->values[i]);
     }
     return recall(emitter, tensor, index);
@@ -840,17 +852,16 @@ static const char *source(bd_emitter *emitter, const bd_node *node, const char *
             at = bd_emit_remainder(emitter, at, node->shape.dim[node->attr.axis]);
         name = bd_emit_fresh(emitter, 'v');
         bd_text_append(text, "BD_VALUE %s = BD_FLOAT(%s);\n", name, at);
-        bd_emit_round(emitter, node->format, name);
+        bd_emit_round(emitter, node, index, name);
         return name;
     }
     case BD_OP_RANDOM: {
-        int control = control_operand(emitter);
         name = bd_emit_fresh(emitter, 'v');
         bd_text_append(text, "BD_VALUE %s = bd_uniform(%s, %s, %s, %uu, %s);\n", name,
-                       control_word(emitter, control, BD_CONTROL_SEED_LOW),
-                       control_word(emitter, control, BD_CONTROL_SEED_HIGH),
-                       control_word(emitter, control, BD_CONTROL_STEP), node->attr.stream, index);
-        bd_emit_round(emitter, node->format, name);
+                       bd_emit_training_word(emitter, BD_CONTROL_SEED_LOW),
+                       bd_emit_training_word(emitter, BD_CONTROL_SEED_HIGH),
+                       bd_emit_training_word(emitter, BD_CONTROL_STEP), node->attr.stream, index);
+        bd_emit_round(emitter, node, index, name);
         return name;
     }
     case BD_OP_CONTROL: {
@@ -860,7 +871,7 @@ static const char *source(bd_emitter *emitter, const bd_node *node, const char *
         name = bd_emit_fresh(emitter, 'v');
         bd_text_append(text, "BD_VALUE %s = %s(%s);\n", name, node->attr.control.is_float ? "BD_AS_FLOAT" : "BD_FLOAT",
                        control_word(emitter, bd_kernel_operand(emitter->kernel, input), node->attr.control.word));
-        bd_emit_round(emitter, node->format, name);
+        bd_emit_round(emitter, node, index, name);
         return name;
     }
     case BD_OP_VALID: {
@@ -931,13 +942,15 @@ void bd_emit_store(bd_emitter *emitter, bd_tensor tensor, const char *index)
 {
     const bd_graph *graph = emitter->plan->graph;
     const bd_node *node = &graph->nodes[tensor];
-    bd_tensor target = node->op == BD_OP_ASSIGN ? node->inputs[0] : tensor;
+    const bd_tensor target = node->op == BD_OP_ASSIGN ? node->inputs[0] : tensor;
+    const bd_tensor source = node->op == BD_OP_ASSIGN ? node->inputs[1] : tensor;
     const int operand = bd_kernel_operand(emitter->kernel, target);
     const char *lanes[BD_WIDTH], *values[BD_WIDTH];
     const uint32_t width = bd_emit_lanes(emitter, index, lanes);
     const bool wide = width > 1 && bd_is_wide(graph, emitter->kernel, &emitter->kernel->operands[operand]);
     for (uint32_t i = 0; i < width; i++)
-        values[i] = bd_emit_value(emitter, tensor, lanes[i]);
+        values[i] = bd_emit_storable(emitter, graph->nodes[target].format, graph->nodes[source].format,
+                                     bd_emit_value(emitter, tensor, lanes[i]));
     if (wide)
         bd_text_append(&emitter->text, "BD_STORE4_%s(%s%d, %s, %s, %s, %s, %s);\n",
                        bd_format_name(graph->nodes[target].format), wide_buffer(emitter), operand, lanes[0], values[0],

@@ -47,8 +47,8 @@ const char *bd_emit_value(bd_emitter *emitter, bd_tensor node, const char *index
 /* Stores the value at `index`, and those of its neighbours (bd_emit_lane) in one access where that can be, into the node's operand
  * (for an ASSIGN: the variable's). */
 void bd_emit_store(bd_emitter *emitter, bd_tensor node, const char *index);
-/* Rounds a variable in place to a format: "v = bd_round_f16(v);", or nothing for F32. */
-void bd_emit_round(bd_emitter *emitter, bd_format format, const char *name);
+/* Rounds the variable `name`, the node's value at `index`, in place: "v = bd_round_f16(v);", or nothing for F32. */
+void bd_emit_round(bd_emitter *emitter, const bd_node *node, const char *index, const char *name);
 
 /* Follows views down to what they show; `steps` (may be NULL) gets the views from the outside in, at most `most`. */
 bd_tensor bd_view_base(const bd_graph *graph, bd_tensor tensor);

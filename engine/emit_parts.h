@@ -8,6 +8,11 @@
 
 /* A name not used before: the letter and a number. */
 const char *bd_emit_fresh(bd_emitter *emitter, char kind);
+/* A word of the control block of training, as the kernel reads it; and whether the kernel runs behind its update. */
+const char *bd_emit_training_word(bd_emitter *emitter, unsigned number);
+bool bd_emit_after_step(const bd_emitter *emitter);
+/* The name of a value of `format` as `target` can store it: rounded, if that has not all its values. */
+const char *bd_emit_storable(bd_emitter *emitter, bd_format target, bd_format format, const char *value);
 /* The four coordinates of an NHWC index. */
 void bd_emit_coordinates(bd_emitter *emitter, const bd_shape *shape, const char *index, const char *at[4]);
 /* The index of (n, y, x, c); y and x may be int. */

@@ -11,12 +11,15 @@
 /* Half a ring need not be larger than this: 2.5 ms of a PCIe 4 link (25 GB/s), against some 10 us that a transfer
  * costs to begin. The host holds two of them. */
 #define MOST_HALF_BYTES ((uint64_t)64 << 20)
+/* A text's windows are small, and a step over them takes long: no more is needed to keep a device busy. */
+#define MOST_TEXT_HALF_BYTES ((uint64_t)1 << 20)
 
 /* ---- where the rows lie ---- */
 
 uint64_t bd_feed_bytes(const bd_feed_shape *shape)
 {
-    return (uint64_t)bd_feed_rows(shape) * ((uint64_t)shape->row_bytes + 1) + (uint64_t)shape->count * sizeof(uint32_t);
+    return (uint64_t)bd_feed_rows(shape) * ((uint64_t)shape->row_bytes + shape->labelled) +
+           (uint64_t)shape->count * sizeof(uint32_t);
 }
 
 static uint64_t smaller(uint64_t a, uint64_t b)
@@ -41,11 +44,13 @@ static bd_status choose_half(bd_feed_shape *shape, uint64_t share, bool firm, ui
 {
     uint64_t order_bytes = (uint64_t)shape->count * sizeof(uint32_t),
              most = share > order_bytes ? share - order_bytes : 0;
-    uint64_t batch_bytes = (uint64_t)shape->batch * ((uint64_t)shape->row_bytes + 1);
+    uint64_t batch_bytes = (uint64_t)shape->batch * ((uint64_t)shape->row_bytes + shape->labelled);
     if (!firm && most < 2 * batch_bytes)
         most = 2 * batch_bytes;
     most = smaller(most, largest);
     uint64_t batches = smaller(most / 2, MOST_HALF_BYTES) / batch_bytes;
+    if (!shape->labelled && batches > 1)
+        batches = batch_bytes < MOST_TEXT_HALF_BYTES ? smaller(batches, MOST_TEXT_HALF_BYTES / batch_bytes) : 1;
     if (batches < 1)
         return bd_fail(
             error, BD_ERROR_UNSUPPORTED,
@@ -65,17 +70,31 @@ static bd_status decide(bd_feed_shape *shape, const bd_limits *limits, uint64_t 
                        "the order of %lld examples is more than the device's largest "
                        "variable, %llu bytes",
                        (long long)shape->count, (unsigned long long)largest);
-    bool fits = !__builtin_mul_overflow((uint64_t)shape->count, (uint64_t)shape->row_bytes, &images) &&
+    bool fits = shape->labelled &&
+                !__builtin_mul_overflow((uint64_t)shape->count, (uint64_t)shape->row_bytes, &images) &&
                 images <= largest && bd_feed_bytes(shape) <= share;
     return fits || shape->count == 0 ? BD_OK : choose_half(shape, share, firm, largest, what, error);
 }
 
-bd_status bd_feed_decide(const bd_limits *limits, uint64_t most, bool firm, const bd_dataset *dataset, int64_t batch,
-                         bd_feed_shape *train, bd_feed_shape *test, bd_error *error)
+/* Windows of training begin anywhere, those of a test one behind the other. */
+static bd_feed_shape shape_of(const bd_dataset *dataset, int64_t count, int64_t context, int64_t batch, bool training)
 {
-    const int64_t row_bytes = dataset->height * dataset->width * dataset->channels;
-    *train = (bd_feed_shape){ dataset->train.count, row_bytes, batch, 0 };
-    *test = (bd_feed_shape){ dataset->test.count, row_bytes, batch, 0 };
+    const int64_t image = dataset->height * dataset->width * dataset->channels;
+    bd_feed_shape shape = { count, image, image, count, true, batch, 0 };
+    if (dataset->tokens) {
+        shape.labelled = false;
+        shape.row_bytes = context + 1;
+        shape.stride = training ? 1 : context;
+        shape.choices = training ? dataset->train.count - context : count;
+    }
+    return shape;
+}
+
+bd_status bd_feed_decide(const bd_limits *limits, uint64_t most, bool firm, const bd_dataset *dataset, int64_t context,
+                         int64_t batch, bd_feed_shape *train, bd_feed_shape *test, bd_error *error)
+{
+    *train = shape_of(dataset, bd_dataset_train_examples(dataset, context), context, batch, true);
+    *test = shape_of(dataset, bd_dataset_test_examples(dataset, context), context, batch, false);
     /* Each takes its part of what may be used. */
     uint64_t train_share = UINT64_MAX, test_share = UINT64_MAX;
     if (most) {
@@ -138,8 +157,8 @@ static bd_status prepare_ring(bd_feed *feed, bd_error *error)
     const bd_feed_shape *shape = &feed->shape;
     for (int i = 0; i < 2; i++) {
         feed->halves[i].images = malloc((size_t)(shape->half * shape->row_bytes));
-        feed->halves[i].labels = malloc((size_t)shape->half);
-        if (!feed->halves[i].images || !feed->halves[i].labels)
+        feed->halves[i].labels = shape->labelled ? malloc((size_t)shape->half) : NULL;
+        if (!feed->halves[i].images || (shape->labelled && !feed->halves[i].labels))
             return bd_fail(error, BD_ERROR_MEMORY, "no memory to stream the data set");
     }
     uint32_t *slots = malloc((size_t)shape->count * sizeof *slots);
@@ -164,7 +183,7 @@ bd_status bd_feed_create(bd_store *store, const char *prefix, const bd_feed_shap
     feed->device = bd_store_device(store);
     feed->examples = examples;
     feed->shape = *shape;
-    snprintf(feed->images, sizeof feed->images, "%s/images", prefix);
+    snprintf(feed->images, sizeof feed->images, "%s/%s", prefix, shape->labelled ? "images" : "tokens");
     snprintf(feed->labels, sizeof feed->labels, "%s/labels", prefix);
     snprintf(feed->order_name, sizeof feed->order_name, "%s/order", prefix);
     feed->order = malloc((size_t)shape->count * sizeof *feed->order);
@@ -207,6 +226,12 @@ bd_status bd_feed_set_order(bd_feed *feed, const uint32_t *order, bd_error *erro
     return bd_store_write(feed->store, feed->order_name, feed->order, (uint64_t)count * sizeof *feed->order, error);
 }
 
+bd_status bd_feed_restore(bd_feed *feed, bd_error *error)
+{
+    feed->loaded = -1;
+    return feed->shape.half ? BD_OK : upload(feed, error);
+}
+
 /* Gathers a half's rows on the host and enqueues their transfer, behind the steps that read what lay there before. */
 static bd_status load(bd_feed *feed, int64_t number, bd_error *error)
 {
@@ -220,15 +245,16 @@ static bd_status load(bd_feed *feed, int64_t number, bd_error *error)
             rows = shape->count - begin < shape->half ? shape->count - begin : shape->half;
     for (int64_t i = 0; i < rows; i++) {
         size_t from = feed->order[begin + i];
-        memcpy(half->images + (size_t)i * row, feed->examples->images + from * row, row);
-        half->labels[i] = feed->examples->labels[from];
+        memcpy(half->images + (size_t)i * row, feed->examples->images + from * (size_t)shape->stride, row);
+        if (shape->labelled)
+            half->labels[i] = feed->examples->labels[from];
     }
     uint64_t slot = (uint64_t)(number % 2 * shape->half);
     status = bd_store_write_part(feed->store, feed->images, slot * row, half->images, (uint64_t)rows * row,
                                  &half->events[0], error);
-    return status ? status
-                  : bd_store_write_part(feed->store, feed->labels, slot, half->labels, (uint64_t)rows, &half->events[1],
-                                        error);
+    return status || !shape->labelled ? status
+                                      : bd_store_write_part(feed->store, feed->labels, slot, half->labels,
+                                                            (uint64_t)rows, &half->events[1], error);
 }
 
 bd_status bd_feed_prepare(bd_feed *feed, int64_t position, int64_t *steps, bd_error *error)
@@ -245,7 +271,7 @@ bd_status bd_feed_prepare(bd_feed *feed, int64_t position, int64_t *steps, bd_er
     return load(feed, number, error);
 }
 
-/* ---- the permutation ---- */
+/* ---- the order ---- */
 
 /* Tells these numbers from a graph's RANDOM nodes and from initial values of the same seed. */
 #define SHUFFLE_DOMAIN UINT32_C(0x73687566)
@@ -278,10 +304,22 @@ static uint32_t next_below(number_stream *stream, uint32_t range)
     return (uint32_t)(product >> 32);
 }
 
+static number_stream begin_stream(uint64_t seed, uint32_t epoch)
+{
+    return (number_stream){ .key = { (uint32_t)seed, (uint32_t)(seed >> 32) },
+                            .counter = { 0, 0, epoch, SHUFFLE_DOMAIN } };
+}
+
+void bd_feed_draw(uint64_t seed, uint32_t epoch, uint32_t *order, int64_t count, int64_t choices)
+{
+    number_stream stream = begin_stream(seed, epoch);
+    for (int64_t i = 0; i < count; i++)
+        order[i] = next_below(&stream, (uint32_t)choices);
+}
+
 void bd_feed_shuffle(uint64_t seed, uint32_t epoch, uint32_t *order, int64_t count)
 {
-    number_stream stream = { .key = { (uint32_t)seed, (uint32_t)(seed >> 32) },
-                             .counter = { 0, 0, epoch, SHUFFLE_DOMAIN } };
+    number_stream stream = begin_stream(seed, epoch);
     for (int64_t i = 0; i < count; i++)
         order[i] = (uint32_t)i;
     for (int64_t i = count - 1; i > 0; i--) {

@@ -19,10 +19,13 @@
 /* Kernels of floating nodes run first: their order counts up from here. */
 #define FRONT (-1000000)
 
+/* Tensors that a kernel reads, if it gets another reduction that has nothing in common with it. */
+enum { MOST_SOURCES = 6 };
+
 void bd_visit_bases(const bd_graph *graph, bd_tensor tensor, void (*visit)(void *user, bd_tensor base), void *user)
 {
     const bd_node *node = &graph->nodes[tensor];
-    if (node->op == BD_OP_RANDOM) { /* reads seed and step */
+    if (bd_draws(node)) {
         bd_tensor control = bd_graph_find_variable(graph, "control");
         if (control != BD_NONE)
             visit(user, control);
@@ -362,6 +365,38 @@ static bool better_apart(const bd_fuser *f, const bd_kernel *kernel, bd_kernel_c
     return apart && reduction == BD_KERNEL_COLUMNS;
 }
 
+/* What a kernel reads of others, as far as it is counted. */
+typedef struct sources {
+    const bd_fuser *f;
+    int kernel, count;
+    bd_tensor seen[MOST_SOURCES];
+} sources;
+
+static void visit_source(void *user, bd_tensor base)
+{
+    sources *s = user;
+    bool known = s->f->plan->kernel_of[base] == s->kernel;
+    for (int i = 0; i < s->count && i < MOST_SOURCES && !known; i++)
+        known = s->seen[i] == base;
+    if (known)
+        return;
+    if (s->count < MOST_SOURCES)
+        s->seen[s->count] = base;
+    s->count++;
+}
+
+/* Reductions of as many tensors, as those of all layers' histories are, would need more buffers than a device binds: each brings what
+ * is made of it with it. One that reads what the kernel reads anyway may always come. */
+static bool has_room(const bd_fuser *f, int kernel, bd_tensor node)
+{
+    sources s = { .f = f, .kernel = kernel };
+    for (int i = 0; i < f->plan->kernels[kernel].node_count; i++)
+        bd_visit_bases(f->graph, f->plan->kernels[kernel].nodes[i], visit_source, &s);
+    const int before = s.count;
+    bd_visit_bases(f->graph, node, visit_source, &s);
+    return s.count <= MOST_SOURCES || s.count == before;
+}
+
 static void place_reduction(bd_fuser *f, bd_tensor node)
 {
     bd_plan *plan = f->plan;
@@ -388,7 +423,7 @@ static void place_reduction(bd_fuser *f, bd_tensor node)
     /* Another reduction over a space of the same form, later than all that this one reads. */
     for (int k = plan->kernel_count - 1; kernel < 0 && k >= 0 && !f->options->no_fusion; k--)
         if (plan->kernels[k].class == class && bd_same_extent(&plan->kernels[k].extent, &extent) &&
-            f->order[k] > l.order)
+            f->order[k] > l.order && has_room(f, k, node))
             kernel = k;
     if (kernel < 0) {
         kernel = new_kernel(f, class, f->next_order++);
@@ -433,6 +468,8 @@ static bool library_can(const bd_fuser *f, bd_tensor tensor)
     const bd_node *node = &f->graph->nodes[tensor];
     if (f->options->gemm != BD_GEMM_LIBRARY || node->op != BD_OP_MATMUL || node->chunks > 1 ||
         !bd_variant_allowed(f->target, node, BD_VARIANT_LIBRARY))
+        return false;
+    if (node->rule.mode != BD_ROUND_NEAREST || node->rule.saturate)
         return false;
     for (int i = 0; i < 2; i++) {
         bd_tensor input = node->inputs[i];

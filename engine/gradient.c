@@ -23,6 +23,7 @@ static bool is_differentiable(const bd_node *node)
 {
     switch (node->op) {
     case BD_OP_SIGN:
+    case BD_OP_NORMALISER:
     case BD_OP_FLOOR:
     case BD_OP_NONFINITE:
     case BD_OP_LESS:
@@ -235,6 +236,29 @@ static bd_tensor matmul_gradient(bd_graph *graph, const bd_node *node, int which
     return transpose_b ? bd_matmul(graph, dy, a, true, transpose_a) : bd_matmul(graph, a, dy, !transpose_a, false);
 }
 
+/* Each row of the table gathers the gradients of the places that name it. For a table of few rows as a product with a matrix that has a
+ * 1 where a place names a row: many at once, and sums of products are what devices do best, where scatter_add has each element look
+ * through all places, one after another. */
+static bd_tensor gather_gradient(bd_graph *graph, bd_tensor index, const bd_shape *table, bd_tensor dy)
+{
+    enum { MOST_ROWS = 1024 };
+    const int64_t rows = table->dim[0], width = bd_shape_elements(table) / rows;
+    const bd_shape named = bd_tensor_shape(graph, index);
+    const int64_t places = bd_shape_elements(&named);
+    if (rows > MOST_ROWS || places * width == 0)
+        return bd_scatter_add(graph, dy, index, rows);
+    const bd_role role = bd_set_role(graph, BD_ROLE_FIXED); /* F16 holds whole numbers only up to 2048 */
+    const bd_shape matrix = BD_SHAPE(places, rows);
+    bd_tensor row = bd_reshape(graph, index, BD_SHAPE(places, 1));
+    row = bd_max(graph, row, bd_constant_like(graph, row, 0));
+    row = bd_floor(graph, bd_min(graph, row, bd_constant_like(graph, row, (double)(rows - 1))));
+    bd_tensor number = bd_iota(graph, matrix, 1);
+    bd_set_role(graph, role);
+    bd_tensor names = bd_equal(graph, bd_broadcast(graph, row, matrix), number);
+    bd_tensor sums = bd_matmul(graph, names, bd_reshape(graph, dy, BD_SHAPE(places, width)), true, false);
+    return bd_reshape(graph, sums, *table);
+}
+
 /* A convolution is linear in x and in the weight, and so are its two gradients: each of the three is the derivative of
  * another. `dy` is the gradient of this node's result, whichever of the three that is. */
 static bd_tensor convolution_gradient(bd_graph *graph, const bd_node *node, int which, bd_tensor dy)
@@ -315,7 +339,7 @@ static bd_tensor operand_gradient(bd_graph *graph, bd_tensor number, int which, 
     case BD_OP_CONCAT: return concat_gradient(graph, &node, which, dy);
     case BD_OP_PACK:
         return bd_reshape(graph, bd_slice(graph, dy, 0, node.attr.pack[which], bd_shape_elements(&shape)), shape);
-    case BD_OP_GATHER: return bd_scatter_add(graph, dy, in[1], shape.dim[0]);
+    case BD_OP_GATHER: return gather_gradient(graph, in[1], &shape, dy);
     case BD_OP_SCATTER_ADD: return bd_gather(graph, dy, in[1]);
     case BD_OP_SUM: return spread(graph, &node, &shape, dy);
     case BD_OP_MAXIMUM: return maximum_gradient(graph, &node, in[0], number, dy);
@@ -352,18 +376,34 @@ static bd_tensor operand_gradient(bd_graph *graph, bd_tensor number, int which, 
     }
 }
 
+/* Where a value is computed again rather than stored, so are the products that its gradient is made of, of which several kernels
+ * read each. (Sums join the kernel of what they add up, so that must be a node of its own.) */
+static void recompute_products(bd_graph *graph, bd_tensor rule_start)
+{
+    for (bd_tensor n = rule_start; n < graph->node_count; n++)
+        graph->nodes[n].recompute |= graph->nodes[n].op == BD_OP_MUL;
+}
+
 /* Passes the gradient of `node` on to its operands. */
 static void differentiate(differentiation *d, bd_tensor node)
 {
     bd_graph *graph = d->graph;
     graph->layer = bd_node_at(graph, node)->layer;
     bd_set_role(graph, gradient_role(bd_node_at(graph, node)->role));
+    bd_tensor dy = d->grad[node];
+    if (bd_op_get_info(bd_node_at(graph, node)->op)->class == BD_CLASS_CONTRACTION)
+        dy = bd_quantise(graph, dy, BD_ROLE_GRADIENT_OPERAND);
+    const bd_precision *precision = graph->precision;
+    graph->precision = NULL; /* the other operands are the forward pass's, rounded already */
     for (int which = 0; which < bd_node_at(graph, node)->input_count && graph->status == BD_OK; which++) {
         if (!is_wanted(d, node, which) || !is_differentiable_operand(bd_node_at(graph, node), which))
             continue;
-        bd_tensor rule_start = graph->node_count;
-        contribute(d, node, which, operand_gradient(graph, node, which, d->grad[node]), rule_start);
+        bd_tensor rule_start = graph->node_count, gradient = operand_gradient(graph, node, which, dy);
+        if (bd_node_at(graph, node)->recompute)
+            recompute_products(graph, rule_start);
+        contribute(d, node, which, gradient, rule_start);
     }
+    graph->precision = precision;
 }
 
 /* Which forward nodes depend on wrt through differentiable operands. */

@@ -295,8 +295,8 @@ void bd_graph_mark_live(const bd_graph *graph, bool *live)
             continue;
         for (int k = 0; k < node->input_count; k++)
             live[node->inputs[k]] = true;
-        /* Random numbers read seed and step. Variables have no inputs, so they may be marked out of order. */
-        if (node->op == BD_OP_RANDOM && control != BD_NONE)
+        /* Variables have no inputs, so they may be marked out of order. */
+        if (bd_draws(node) && control != BD_NONE)
             live[control] = true;
     }
     /* A part lives in its base's memory. */

@@ -77,6 +77,8 @@ static bd_tensor make_weight(bd_graph *graph, bd_shape shape, double fan_in, dou
     bd_init init = { BD_INIT_UNIFORM, (float)sqrt(6.0 / fmax(fan_in + fan_out, 1.0)) };
     if (graph->style.init == BD_WEIGHTS_HE)
         init = (bd_init){ BD_INIT_TRUNCATED_NORMAL, (float)(sqrt(2.0 / fmax(fan_in, 1.0)) / cut_deviation) };
+    if (graph->style.init == BD_WEIGHTS_NORMAL)
+        init = (bd_init){ BD_INIT_NORMAL, graph->style.deviation };
     bd_tensor weight = bd_parameter(graph, "weight", shape, init);
     if (weight != BD_NONE)
         graph->nodes[weight].attr.variable.l2 = graph->style.l2;
@@ -188,10 +190,18 @@ static bd_tensor mean_over(bd_graph *graph, bd_tensor x, int first, int count, b
     return scale(graph, bd_sum(graph, scale(graph, x, 1 / part), first, count, keep), part / elements);
 }
 
+/* Marks a node of little arithmetic that backward needs, too, to be computed again there rather than stored. */
+static bd_tensor recomputed(bd_graph *graph, bd_tensor x)
+{
+    if (x != BD_NONE)
+        graph->nodes[x].recompute = true;
+    return x;
+}
+
 static bd_tensor mean_square_over(bd_graph *graph, bd_tensor x, int first, int count, bool keep)
 {
     double elements = (double)count_elements(graph, x, first, count), part = exp2(round(log2(elements) / 4));
-    bd_tensor small = scale(graph, x, 1 / part);
+    bd_tensor small = recomputed(graph, scale(graph, x, 1 / part));
     return scale(graph, bd_sum(graph, bd_mul(graph, small, small), first, count, keep), part * part / elements);
 }
 
@@ -210,14 +220,6 @@ static moments batch_moments(bd_graph *graph, bd_tensor x, int axes)
                              .variance = scale(graph, bd_deviations(graph, exact, 0, axes, false), 1 / elements) };
     bd_set_role(graph, role);
     return result;
-}
-
-/* Marks a node of little arithmetic that backward needs, too, to be computed again there rather than stored. */
-static bd_tensor recomputed(bd_graph *graph, bd_tensor x)
-{
-    if (x != BD_NONE)
-        graph->nodes[x].recompute = true;
-    return x;
 }
 
 /* 1 / sqrt(variance + epsilon) */
@@ -310,10 +312,10 @@ bd_tensor bd_layer_norm(bd_graph *graph, bd_tensor x, float epsilon, const char 
         const bd_role role = bd_set_role(graph, BD_ROLE_STATISTIC);
         bd_tensor wide = bd_cast(graph, x, BD_ROLE_STATISTIC);
         bd_tensor mean = mean_over(graph, wide, last, 1, true);
-        bd_tensor centered = bd_sub(graph, wide, broadcast_like(graph, mean, wide));
+        bd_tensor centered = recomputed(graph, bd_sub(graph, wide, broadcast_like(graph, mean, wide)));
         bd_tensor factor = inverse_deviation(graph, mean_square_over(graph, centered, last, 1, true), epsilon);
-        bd_tensor normal = bd_mul(graph, centered, broadcast_like(graph, factor, centered));
-        bd_tensor scaled = bd_mul(graph, normal, broadcast_like(graph, parameters.gamma, normal));
+        bd_tensor normal = recomputed(graph, bd_mul(graph, centered, broadcast_like(graph, factor, centered)));
+        bd_tensor scaled = recomputed(graph, bd_mul(graph, normal, broadcast_like(graph, parameters.gamma, normal)));
         bd_set_role(graph, role);
         y = bd_add(graph, scaled, broadcast_like(graph, parameters.beta, scaled));
     }
@@ -341,8 +343,9 @@ bd_tensor bd_dropout(bd_graph *graph, bd_tensor x, float rate, bool training)
 
 bd_tensor bd_gelu(bd_graph *graph, bd_tensor x)
 {
-    bd_tensor tail = bd_erf(graph, scale(graph, x, 0.70710678118654752440));
-    return bd_mul(graph, scale(graph, x, 0.5), bd_add(graph, bd_constant_like(graph, tail, 1), tail));
+    bd_tensor tail = recomputed(graph, bd_erf(graph, recomputed(graph, scale(graph, x, 0.70710678118654752440))));
+    bd_tensor share = recomputed(graph, bd_add(graph, bd_constant_like(graph, tail, 1), tail));
+    return bd_mul(graph, recomputed(graph, scale(graph, x, 0.5)), share);
 }
 
 bd_tensor bd_flatten(bd_graph *graph, bd_tensor x)

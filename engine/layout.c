@@ -12,19 +12,20 @@ const char *bd_layout_vector_name(int group, const char *what, char *name)
 }
 
 /* The group of that layer's formats, a new one if there is none; -1 without memory. `groups` has room. */
-static int find_group(bd_layout *layout, const bd_precision *precision, const char *layer)
+static int find_group(bd_layout *layout, const bd_precision *precision, const char *layer, bool decays)
 {
     bd_parameter_group wanted = {
         .weight = bd_precision_format(precision, BD_ROLE_WEIGHT, layer),
         .gradient = bd_precision_format(precision, BD_ROLE_GRADIENT, layer),
         .master = bd_precision_format(precision, BD_ROLE_MASTER, layer),
         .state = bd_precision_format(precision, BD_ROLE_STATE, layer),
+        .decays = decays,
         .weights = BD_NONE,
     };
     for (int i = 0; i < layout->group_count; i++) {
         const bd_parameter_group *group = &layout->groups[i];
         if (group->weight == wanted.weight && group->gradient == wanted.gradient && group->master == wanted.master &&
-            group->state == wanted.state)
+            group->state == wanted.state && group->decays == wanted.decays)
             return i;
     }
     bool plain = wanted.weight == bd_precision_format(precision, BD_ROLE_WEIGHT, NULL) &&
@@ -38,10 +39,12 @@ static int find_group(bd_layout *layout, const bd_precision *precision, const ch
     return layout->group_count++;
 }
 
-static bool add_slot(bd_layout *layout, const bd_graph *graph, bd_tensor variable, const bd_precision *precision)
+static bool add_slot(bd_layout *layout, const bd_graph *graph, bd_tensor variable, const bd_precision *precision,
+                     bool decay_matrices)
 {
     const bd_node *node = bd_node_at(graph, variable);
-    int group = find_group(layout, precision, bd_node_layer(graph, variable));
+    const bool decays = !decay_matrices || node->shape.rank > 1;
+    int group = find_group(layout, precision, bd_node_layer(graph, variable), decays);
     char *name = strdup(node->attr.variable.name);
     if (group < 0 || !name) {
         free(name);
@@ -76,9 +79,10 @@ static void make_parts(bd_graph *graph, bd_layout *layout)
     }
 }
 
-bd_status bd_layout_create(bd_graph *graph, const bd_precision *precision, bd_layout *layout, bd_error *error)
+bd_status bd_layout_create(bd_graph *graph, const bd_precision *precision, bool decay_matrices, bd_layout *layout,
+                           bd_error *error)
 {
-    *layout = (bd_layout){ 0 };
+    *layout = (bd_layout){ .kahan = precision->kahan };
     int count = 0;
     for (bd_tensor t = 0; t < graph->node_count; t++)
         count += graph->nodes[t].op == BD_OP_VARIABLE && graph->nodes[t].role == BD_ROLE_WEIGHT;
@@ -89,7 +93,7 @@ bd_status bd_layout_create(bd_graph *graph, const bd_precision *precision, bd_la
     bool added = layout->slots && layout->groups;
     for (bd_tensor t = 0; t < graph->node_count && added; t++)
         if (graph->nodes[t].op == BD_OP_VARIABLE && graph->nodes[t].role == BD_ROLE_WEIGHT)
-            added = add_slot(layout, graph, t, precision);
+            added = add_slot(layout, graph, t, precision, decay_matrices);
     if (added)
         make_parts(graph, layout);
     bd_status status = added ? bd_graph_status(graph, error)

@@ -1,5 +1,6 @@
 /* Parameters laid out flat: those whose policy gives them the same formats lie one after another in one vector, so
- * that the optimizer is a few elementwise nodes on vectors, one kernel for all of them. */
+ * that the optimizer is a few elementwise nodes on vectors, one kernel for all of them. Where weight decay is for matrices only, these
+ * have vectors of their own. */
 #ifndef BINADE_ENGINE_LAYOUT_H
 #define BINADE_ENGINE_LAYOUT_H
 
@@ -21,6 +22,7 @@ typedef struct bd_parameter_slot {
 typedef struct bd_parameter_group {
     char *layer; /* owned; a layer that has this group's formats, "" for none */
     bd_format weight, gradient, master, state;
+    bool decays; /* weight decay is for these parameters */
     int64_t elements;
     bd_tensor weights; /* the flat variable, "flat/GROUP/weights" */
 } bd_parameter_group;
@@ -30,10 +32,12 @@ typedef struct bd_layout {
     int slot_count;
     bd_parameter_group *groups; /* owned */
     int group_count;
+    bool kahan; /* of the policy */
 } bd_layout;
 
 /* Finds the parameters (variables of role WEIGHT), makes the flat variables and the parameters parts of them. */
-bd_status bd_layout_create(bd_graph *graph, const bd_precision *precision, bd_layout *layout, bd_error *error);
+bd_status bd_layout_create(bd_graph *graph, const bd_precision *precision, bool decay_matrices, bd_layout *layout,
+                           bd_error *error);
 void bd_layout_finish(bd_layout *layout);
 
 /* Nodes appended between these two calls get the group's formats. */

@@ -4,6 +4,7 @@
 
 #include <binade/train.h>
 #include <stdlib.h>
+#include <string.h>
 
 static const bd_init zeros = { BD_INIT_CONSTANT, 0 };
 
@@ -35,6 +36,18 @@ static uint64_t node_flops(const bd_graph *graph, bd_tensor tensor)
     return 2 * (uint64_t)c.batch * (uint64_t)c.m * (uint64_t)c.n * (uint64_t)c.k;
 }
 
+/* What must be kept for a reader: the result itself, or what it is computed from once more. In F32 a cast changes nothing. */
+static void keep(const bd_graph *graph, bd_tensor tensor, bool *kept)
+{
+    const bd_node *node = bd_node_at(graph, bd_view_base(graph, tensor));
+    const bool again = node->recompute || node->op == BD_OP_CAST;
+    if (!again)
+        kept[bd_view_base(graph, tensor)] = true;
+    for (int i = 0; again && i < node->input_count; i++)
+        if (node->inputs[i] != BD_NONE)
+            keep(graph, node->inputs[i], kept);
+}
+
 /* Nodes below `end` are the forward pass. */
 static bd_status count(const bd_graph *graph, bd_tensor end, bd_model_cost *cost, bd_error *error)
 {
@@ -52,7 +65,7 @@ static bd_status count(const bd_graph *graph, bd_tensor end, bd_model_cost *cost
             cost->statistics += bd_shape_elements(&node->shape);
         for (int i = 0; t >= end && i < node->input_count; i++)
             if (node->inputs[i] != BD_NONE)
-                kept[bd_view_base(graph, node->inputs[i])] = true;
+                keep(graph, node->inputs[i], kept);
     }
     for (bd_tensor t = 0; t < end; t++)
         if (kept[t] && bd_op_get_info(bd_node_at(graph, t)->op)->class != BD_CLASS_SOURCE)
@@ -78,16 +91,19 @@ static bd_status append_gradient(bd_graph *graph, bd_tensor loss, bd_error *erro
     return status;
 }
 
-bd_status bd_model_measure(bd_model_function model, const void *user, int64_t height, int64_t width, int64_t channels,
-                           int64_t classes, bd_model_cost *cost, bd_error *error)
+bd_status bd_model_measure(bd_model_function model, const void *user, bd_shape example, int64_t classes,
+                           bd_model_cost *cost, bd_error *error)
 {
+    const bool is_text = example.rank == 1;
+    bd_shape batch = { .rank = example.rank + 1, .dim = { 1 } };
+    memcpy(batch.dim + 1, example.dim, (size_t)example.rank * sizeof *example.dim);
     *cost = (bd_model_cost){ 0 };
     bd_graph *graph = NULL;
     bd_status status = bd_graph_create(&graph, error);
     if (status)
         return status;
-    bd_tensor x = bd_variable(graph, "image", BD_ROLE_ACTIVATION, BD_F32, BD_SHAPE(1, height, width, channels), zeros);
-    bd_tensor label = bd_variable(graph, "label", BD_ROLE_FIXED, BD_F32, BD_SHAPE(1), zeros);
+    bd_tensor x = bd_variable(graph, "example", BD_ROLE_ACTIVATION, BD_F32, batch, zeros);
+    bd_tensor label = bd_variable(graph, "label", BD_ROLE_FIXED, BD_F32, is_text ? batch : BD_SHAPE(1), zeros);
     bd_tensor loss = bd_cross_entropy(graph, model(graph, x, classes, true, user), label);
     const bd_tensor end = graph->node_count;
     status = bd_graph_status(graph, error);

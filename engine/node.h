@@ -23,6 +23,7 @@
     ROW(ERF, "erf", 1, "bd_erf($0)", BUDGET)                                                                           \
     ROW(RELU, "relu", 1, "($0 < 0.0f ? 0.0f : $0)", KEEPS)                                                             \
     ROW(NONFINITE, "nonfinite", 1, "bd_nonfinite($0)", KEEPS)                                                          \
+    ROW(NORMALISER, "normaliser", 1, "bd_normaliser($0)", EXACT)                                                       \
     ROW(ADD, "add", 2, "$0 + $1", EXACT)                                                                               \
     ROW(SUB, "sub", 2, "$0 - $1", EXACT)                                                                               \
     ROW(MUL, "mul", 2, "$0 * $1", EXACT)                                                                               \
@@ -122,6 +123,8 @@ typedef struct bd_node {
     bd_op op;
     bd_format format;      /* of the result: every reader sees the value rounded to it */
     bd_format accumulator; /* of the sums inside reductions and contractions */
+    bd_rounding_rule rule; /* how the result is rounded to its format */
+    uint32_t draw;         /* of BD_ROUND_STOCHASTIC: the stream of its random numbers */
     bd_role role;
     bd_shape shape;
     int32_t layer; /* index into the graph's layer names */
@@ -181,6 +184,7 @@ struct bd_graph {
     bd_role role;         /* current */
     bd_layer_style style; /* current */
     uint32_t stream_count;
+    const bd_precision *precision; /* of the operands of contractions that are appended; NULL: they are as they are */
     bd_status status;
     bd_error error;
 };
@@ -188,6 +192,12 @@ struct bd_graph {
 static inline const bd_node *bd_node_at(const bd_graph *graph, bd_tensor tensor)
 {
     return &graph->nodes[tensor];
+}
+
+/* Whether the node reads seed and step of the control block, which no input of it names. */
+static inline bool bd_draws(const bd_node *node)
+{
+    return node->op == BD_OP_RANDOM || node->rule.mode == BD_ROUND_STOCHASTIC;
 }
 
 /* Appends a node with the current layer and role, computing nothing: shape is the caller's. `inputs` is copied. Returns
@@ -223,8 +233,21 @@ bd_tensor bd_attention_sum(bd_graph *graph, bd_tensor qkv, int64_t heads, bool c
 bd_tensor bd_attention_grad(bd_graph *graph, bd_tensor qkv, bd_tensor y, bd_tensor sum, bd_tensor dy, int64_t heads,
                             bool causal);
 
+/* 2^-floor(log2 |x|), which brings a number into [1, 2): exact. Of 0 and what is not finite 2^126 and 2^-126. */
+bd_tensor bd_normaliser(bd_graph *graph, bd_tensor x);
+
+/* x as a contraction reads it, rounded to the format that the graph's policy gives `role`, one of the OPERAND roles; x itself,
+ * where that is F32 or there is no policy. */
+bd_tensor bd_quantise(bd_graph *graph, bd_tensor x, bd_role role);
+/* The same of an operand of the forward pass, whose role is a weight's or an activation's. */
+bd_tensor bd_quantise_operand(bd_graph *graph, bd_tensor x);
+
 /* Operands checked to be of fitting groups, not one: bd_conv2d's way to grouped.c. */
 bd_tensor bd_grouped_conv2d(bd_graph *graph, bd_tensor x, bd_tensor weight, bd_window window);
+
+/* Makes of `ends` what it stands for: overrides of the layers `first` and `last` (BD_ERROR_ARGUMENT: no room for them, or a name of
+ * more than 63 characters). A trainer does this with its own copy of the policy. */
+bd_status bd_precision_set_ends(bd_precision *precision, const char *first, const char *last, bd_error *error);
 
 /* Gives every node its format and accumulator from its role, layer and the policy; role FIXED keeps its own. The only
  * place that knows policies. ASSIGN nodes take the variable's format; IOTA, CONTROL, VALID and BATCH of a whole-number

@@ -144,6 +144,12 @@ static bd_tensor state_variable(const update *u, const char *what)
                        (bd_init){ BD_INIT_CONSTANT, 0 });
 }
 
+/* Where the weights are updated: in the master copy, or where there is none in what the model reads. */
+static bd_role updated_role(const bd_parameter_group *group)
+{
+    return bd_layout_has_master(group) ? BD_ROLE_MASTER : BD_ROLE_WEIGHT;
+}
+
 /* Stores `value` unless the step is skipped; returns it as the next step will find it. */
 static bd_tensor store(const update *u, bd_tensor variable, bd_tensor value, bd_role role)
 {
@@ -154,7 +160,7 @@ static bd_tensor store(const update *u, bd_tensor variable, bd_tensor value, bd_
     return stored;
 }
 
-/* As PyTorch has it: m = momentum * m + g, w -= rate * m; Nesterov (Sutskever et al., ICML 2013): w -= rate * (g +
+/* What is to be taken from the weights. As PyTorch has it: m = momentum * m + g, w -= rate * m; Nesterov (Sutskever et al., ICML 2013): w -= rate * (g +
  * momentum * m). The rate stays out of m, so that m does not underflow where the rate is small. */
 static bd_tensor sgd(const update *u, bd_tensor weights, bd_tensor gradient)
 {
@@ -169,7 +175,7 @@ static bd_tensor sgd(const update *u, bd_tensor weights, bd_tensor gradient)
         momentum = store(u, variable, momentum, BD_ROLE_STATE);
         direction = o->nesterov ? bd_add(g, gradient, bd_mul(g, factor, momentum)) : momentum;
     }
-    return bd_sub(g, weights, bd_mul(g, spread(u, word(u, BD_CONTROL_RATE)), direction));
+    return bd_mul(g, spread(u, word(u, BD_CONTROL_RATE)), direction);
 }
 
 /* 1 - beta^t of this step, role FIXED. */
@@ -182,7 +188,8 @@ static bd_tensor bias_correction(const update *u, enum bd_control_word power)
 }
 
 /* Kingma and Ba, with the bias corrections taken out of the loop as at the end of their section 2:
- * w -= rate / (1 - beta1^t) * m / (sqrt(v) / sqrt(1 - beta2^t) + epsilon). */
+ * w -= rate / (1 - beta1^t) * m / (sqrt(v) / sqrt(1 - beta2^t) + epsilon); or, with epsilon in the root, sqrt(max(v, epsilon)) and
+ * nothing added (Yun et al., arXiv:2301.12809): a sum that 16 bits do not swallow. */
 static bd_tensor adam(const update *u, bd_tensor weights, bd_tensor gradient)
 {
     bd_graph *g = u->graph;
@@ -199,13 +206,17 @@ static bd_tensor adam(const update *u, bd_tensor weights, bd_tensor gradient)
     bd_tensor m = store(u, first, blend(u, o->beta1, first, 1 - (double)o->beta1, gradient), BD_ROLE_STATE);
     bd_tensor v = store(u, second, blend(u, o->beta2, second, 1 - (double)o->beta2, bd_mul(g, gradient, gradient)),
                         BD_ROLE_STATE);
-    bd_tensor deviation = bd_add(g, bd_div(g, bd_sqrt(g, v), spread(u, root)), fill(u, o->epsilon));
+    if (o->epsilon_in_root)
+        v = bd_max(g, v, fill(u, o->epsilon));
+    bd_tensor deviation = bd_div(g, bd_sqrt(g, v), spread(u, root));
+    if (!o->epsilon_in_root)
+        deviation = bd_add(g, deviation, fill(u, o->epsilon));
     bd_tensor change = bd_mul(g, spread(u, size), bd_div(g, m, deviation));
     if (o->weight_decay > 0 && o->kind == BD_OPTIMIZER_ADAMW) {
         bd_tensor decay = bd_mul(g, spread(u, rate), bd_mul(g, fill(u, o->weight_decay), weights));
-        weights = bd_sub(g, weights, decay);
+        change = bd_add(g, decay, change);
     }
-    return bd_sub(g, weights, change);
+    return change;
 }
 
 static bd_tensor master_variable(const update *u, const bd_parameter_group *group)
@@ -217,14 +228,38 @@ static bd_tensor master_variable(const update *u, const bd_parameter_group *grou
                        (bd_init){ BD_INIT_CONSTANT, 0 });
 }
 
-static void append_group(update *u, const bd_parameter_group *group, bd_tensor gradient)
+/* weights - change, rounded once, as the weights are. */
+static bd_tensor take_from(const update *u, const bd_parameter_group *group, bd_tensor weights, bd_tensor change)
+{
+    const bd_role role = bd_set_role(u->graph, updated_role(group));
+    bd_tensor result = bd_sub(u->graph, weights, change);
+    bd_set_role(u->graph, role);
+    return result;
+}
+
+/* Kahan's summation over the steps (Zamirai et al., arXiv:2010.06192): what a sum lost comes off the next update. */
+static bd_tensor add_compensated(const update *u, const bd_parameter_group *group, bd_tensor weights, bd_tensor change)
+{
+    bd_graph *g = u->graph;
+    bd_tensor compensation = state_variable(u, BD_OPTIMIZER_COMPENSATION);
+    bd_tensor y = bd_sub(g, change, compensation);
+    const bd_role role = bd_set_role(g, updated_role(group));
+    bd_tensor sum = bd_add(g, weights, y);
+    bd_set_role(g, role);
+    store(u, compensation, bd_sub(g, bd_sub(g, sum, weights), y), BD_ROLE_STATE);
+    return sum;
+}
+
+static void append_group(update *u, const bd_parameter_group *group, bool kahan, bd_tensor gradient)
 {
     bd_graph *g = u->graph;
     bd_set_role(g, BD_ROLE_MASTER);
     u->apply = spread(u, bd_control_value(g, u->step, BD_CONTROL_APPLY, false));
     bd_tensor master = master_variable(u, group);
     gradient = bd_cast(g, gradient, BD_ROLE_MASTER);
-    bd_tensor updated = u->optimizer->kind == BD_OPTIMIZER_SGD ? sgd(u, master, gradient) : adam(u, master, gradient);
+    bd_tensor change = u->optimizer->kind == BD_OPTIMIZER_SGD ? sgd(u, master, gradient) : adam(u, master, gradient);
+    bd_tensor updated =
+        kahan ? add_compensated(u, group, master, bd_neg(g, change)) : take_from(u, group, master, change);
     if (bd_layout_has_master(group)) {
         updated = bd_select(g, u->apply, updated, master);
         bd_assign(g, master, updated);
@@ -269,9 +304,11 @@ void bd_optimizer_append(bd_graph *graph, const bd_layout *layout, const bd_opti
                 bd_mul(graph, gradients[i], bd_broadcast(graph, factor, BD_SHAPE(layout->groups[i].elements)));
     }
     for (int i = 0; i < count && graph->status == BD_OK; i++) {
-        update u = { graph, optimizer, i, BD_SHAPE(layout->groups[i].elements), step, BD_NONE };
+        bd_optimizer own = *optimizer;
+        own.weight_decay = layout->groups[i].decays ? own.weight_decay : 0;
+        update u = { graph, &own, i, BD_SHAPE(layout->groups[i].elements), step, BD_NONE };
         bd_layout_enter(graph, &layout->groups[i]);
-        append_group(&u, &layout->groups[i], gradients[i]);
+        append_group(&u, &layout->groups[i], layout->kahan, gradients[i]);
         bd_layout_leave(graph, &layout->groups[i]);
     }
     bd_set_role(graph, role);

@@ -9,6 +9,8 @@
 bd_status bd_optimizer_check(const bd_optimizer *optimizer, bd_error *error);
 /* "sgd", "adam", "adamw". */
 const char *bd_optimizer_name(bd_optimizer_kind kind);
+/* What Kahan's summation keeps beside the weights, where the policy asks for it. */
+#define BD_OPTIMIZER_COMPENSATION "compensation"
 /* Names of the vectors that it keeps beside the weights, NULL-terminated: "momentum", or the two moments. */
 const char *const *bd_optimizer_states(const bd_optimizer *optimizer);
 

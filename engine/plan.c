@@ -179,6 +179,11 @@ static void count_work(const bd_plan *plan, bd_kernel *kernel)
     }
 }
 
+static bool has_texels(bd_format format)
+{
+    return format == BD_F32 || format == BD_F16 || format == BD_U8 || format == BD_U32;
+}
+
 /* Reads operands as texels where the device is better at that; the launch may have chosen four to a texel already. */
 static void choose_accesses(const bd_plan *plan, bd_kernel *kernel, const bd_target *target)
 {
@@ -190,7 +195,7 @@ static void choose_accesses(const bd_plan *plan, bd_kernel *kernel, const bd_tar
         bd_operand *operand = &kernel->operands[i];
         const uint64_t elements = (uint64_t)bd_shape_elements(&plan->graph->nodes[operand->node].shape);
         if (operand->access != BD_ACCESS_BUFFER || elements > target->texel_elements ||
-            !bd_operand_is_read(plan->graph, kernel, operand))
+            !has_texels(plan->graph->nodes[operand->node].format) || !bd_operand_is_read(plan->graph, kernel, operand))
             continue;
         operand->access = BD_ACCESS_TEXEL1;
         left--;

@@ -277,6 +277,7 @@ bd_status bd_kernel_source(const bd_plan *plan, const bd_kernel *kernel, const b
                    : kernel->tile.kind == BD_TILE_MATRIX2 ? 2
                                                           : bd_tile_uses_matrix_units(&kernel->tile));
     group_size(&printer);
+    bd_print_formats(&printer);
     switch (kernel->class) {
     case BD_KERNEL_POINTWISE: bd_print_pointwise(&printer); break;
     case BD_KERNEL_ROWS: bd_print_rows(&printer); break;

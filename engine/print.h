@@ -35,6 +35,9 @@ void bd_print_fours(bd_printer *printer, const char *name, bd_tensor input);
 /* A contraction's sizes, the macros and functions that read its operands, and the function that stores its results. */
 void bd_print_operands(bd_printer *printer);
 
+/* The macros that load and store operands of formats without a type of their own. */
+void bd_print_formats(bd_printer *printer);
+
 /* The binding of an operand's buffer. */
 int bd_print_binding(const bd_kernel *kernel, int number);
 

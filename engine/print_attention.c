@@ -29,7 +29,7 @@ static void print_result(bd_printer *printer, const char *name, bd_op op)
                           : "void store_%s(const uint x, const float value)\n{\n",
                    name);
     bd_text_append(bd_emitter_text(emitter), "BD_VALUE result = value;\n");
-    bd_emit_round(emitter, graph->nodes[result].format, "result");
+    bd_emit_round(emitter, &graph->nodes[result], "x", "result");
     bd_emit_know(emitter, result, "x", "result");
     bd_emit_store(emitter, result, "x");
     bd_text_append(bd_emitter_text(emitter), "}\n");

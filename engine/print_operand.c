@@ -188,7 +188,7 @@ static void print_store(bd_printer *printer, const bd_contraction *c)
     }
     for (uint32_t j = 0; j < kernel->width; j++) {
         bd_text_append(text, wide ? "BD_VALUE %s = sum.%c;\n" : "BD_VALUE %s = sum;\n", names[j], "xyzw"[j]);
-        bd_emit_round(emitter, node->format, names[j]);
+        bd_emit_round(emitter, node, lanes[j], names[j]);
         bd_emit_know(emitter, kernel->anchor, lanes[j], names[j]);
     }
     bd_print_stores(printer, BD_SPACE_ELEMENT, index);

@@ -422,7 +422,7 @@ static void print_pass(bd_printer *printer, const walk *w, int number, const cha
             const accumulation a = accumulate(printer, kernel->nodes[i], j);
             if (is_moment(&graph->nodes[a.node]))
                 finish_moment(printer, a.node, j);
-            bd_emit_round(emitter, graph->nodes[a.node].format, a.name);
+            bd_emit_round(emitter, &graph->nodes[a.node], results[j], a.name);
             bd_emit_know(emitter, a.node, results[j], a.name);
         }
 }

@@ -63,7 +63,7 @@ static bool keeps_values(const rewriter *r, const bd_node *node)
     const bd_format from = r->from->nodes[node->inputs[0]].format;
     const bd_tensor base = bd_view_base(r->from, node->inputs[0]);
     return r->from->nodes[base].op != BD_OP_VARIABLE && !bd_is_inline(r->from, base) &&
-           (from == node->format || (from == BD_F16 && node->format == BD_F32));
+           bd_format_holds(node->format, from);
 }
 
 static bd_node *append_copy(rewriter *r, bd_tensor old, const bd_shape *shape, bd_tensor *tensor)
@@ -83,6 +83,8 @@ static bd_node *append_copy(rewriter *r, bd_tensor old, const bd_shape *shape, b
         return NULL;
     copy->format = node->format;
     copy->accumulator = node->accumulator;
+    copy->rule = node->rule;
+    copy->draw = node->draw;
     copy->role = node->role;
     copy->layer = node->layer;
     copy->chunks = node->chunks;
@@ -136,6 +138,7 @@ static void copy_chunked(rewriter *r, bd_tensor old, int64_t chunks)
         return;
     copy->chunks = chunks;
     copy->format = moment ? BD_F32 : node->accumulator;
+    copy->rule = (bd_rounding_rule){ BD_ROUND_NEAREST, false };
     if (inputs == 2 && (parts[0] = partial_means(r, parts[1])) == BD_NONE)
         return;
     const bd_shape flat = { 1, { partial.dim[1] } };
@@ -149,6 +152,7 @@ static void copy_chunked(rewriter *r, bd_tensor old, int64_t chunks)
         copy->attr.reduce.members = (copy->attr.reduce.total + chunks - 1) / chunks;
     }
     copy->format = node->format, copy->accumulator = node->accumulator, copy->role = node->role;
+    copy->rule = node->rule, copy->draw = node->draw;
     copy->layer = node->layer;
     copy = bd_graph_append(r->to, BD_OP_RESHAPE, node->shape, &whole, 1, &result);
     if (!copy)
@@ -195,11 +199,19 @@ static void copy_composed(rewriter *r, bd_tensor old)
         copy->accumulator = copy->op == BD_OP_MATMUL ? node->accumulator : BD_F32;
         copy->format = copy->accumulator;
     }
+    if (node->rule.mode == BD_ROUND_STOCHASTIC) { /* random bits are by element, which views would turn */
+        result = bd_cast(r->to, result, node->role);
+        if (result == BD_NONE)
+            return;
+    }
     /* The last operation that computes, and the views of it. */
     for (bd_tensor t = result; t >= first; t = r->to->nodes[t].inputs[0]) {
         r->to->nodes[t].format = node->format;
-        if (bd_op_get_info(r->to->nodes[t].op)->class != BD_CLASS_VIEW)
-            break;
+        if (bd_op_get_info(r->to->nodes[t].op)->class == BD_CLASS_VIEW)
+            continue;
+        r->to->nodes[t].rule = node->rule;
+        r->to->nodes[t].draw = node->draw;
+        break;
     }
     r->mapped[old] = result;
 }

@@ -52,7 +52,7 @@ typedef struct run {
 
 /* ---- evaluation ---- */
 
-static bd_status check_ready(const bd_trainer *trainer, bd_error *error)
+bd_status bd_trainer_check_ready(const bd_trainer *trainer, bd_error *error)
 {
     if (!trainer->device)
         return bd_fail(error, BD_ERROR_ARGUMENT, "this trainer has no device, only a plan");
@@ -63,7 +63,7 @@ static bd_status check_ready(const bd_trainer *trainer, bd_error *error)
 
 bd_status bd_trainer_evaluate(bd_trainer *trainer, double *loss, double *accuracy, bd_error *error)
 {
-    bd_status status = check_ready(trainer, error);
+    bd_status status = bd_trainer_check_ready(trainer, error);
     *loss = *accuracy = NAN;
     if (status || !trainer->test.program)
         return status;
@@ -160,6 +160,7 @@ static void emit(run *r, bd_event_kind kind, const tally *sums, const uint32_t *
     event.test_accuracy = evaluated ? r->test_accuracy : NAN;
     const tally *speed = kind == BD_TRAIN_DONE ? &r->all : sums;
     event.images_per_second = ratio(speed->samples, speed->seconds);
+    event.tokens_per_second = p->dataset->tokens ? event.images_per_second * (double)p->context : NAN;
     event.step_ms = median_step(r);
     event.seconds = bd_seconds() - r->started;
     double steps_left = (double)(trainer->steps - r->step);
@@ -322,7 +323,11 @@ static bd_status begin_epoch(run *r, int64_t epoch, int64_t position, bd_error *
     bd_trainer *trainer = r->trainer;
     const uint32_t start = (uint32_t)position, zeros[3] = { 0 };
     r->epoch = (tally){ 0 };
-    bd_feed_shuffle(trainer->state.seed, (uint32_t)epoch, trainer->order, trainer->train.shape.count);
+    const bd_feed_shape *shape = &trainer->train.shape;
+    if (shape->labelled)
+        bd_feed_shuffle(trainer->state.seed, (uint32_t)epoch, trainer->order, shape->count);
+    else
+        bd_feed_draw(trainer->state.seed, (uint32_t)epoch, trainer->order, shape->count, shape->choices);
     bd_status status;
     if ((status = bd_feed_set_order(trainer->train.feed, trainer->order, error)) ||
         (status = bd_store_write_part(trainer->store, "control", BD_CONTROL_POSITION * sizeof start, &start,
@@ -408,7 +413,7 @@ static bd_status run_epochs(run *r, bd_error *error)
 
 bd_status bd_trainer_run(bd_trainer *trainer, bd_train_event *result, bd_error *error)
 {
-    bd_status status = check_ready(trainer, error);
+    bd_status status = bd_trainer_check_ready(trainer, error);
     if (status)
         return status;
     const int64_t report = trainer->params.report_steps;

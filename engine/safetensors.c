@@ -24,8 +24,10 @@ static const struct {
     const char *name;
     size_t size;
 } types[BD_SAFE_TYPE_COUNT] = {
-    [BD_SAFE_F32] = { "F32", 4 }, [BD_SAFE_F16] = { "F16", 2 }, [BD_SAFE_U8] = { "U8", 1 },
-    [BD_SAFE_U32] = { "U32", 4 }, [BD_SAFE_I64] = { "I64", 8 },
+    [BD_SAFE_F32] = { "F32", 4 },   [BD_SAFE_F16] = { "F16", 2 },         [BD_SAFE_U8] = { "U8", 1 },
+    [BD_SAFE_U32] = { "U32", 4 },   [BD_SAFE_I64] = { "I64", 8 },         [BD_SAFE_U16] = { "U16", 2 },
+    [BD_SAFE_BF16] = { "BF16", 2 }, [BD_SAFE_F8_E4M3] = { "F8_E4M3", 1 }, [BD_SAFE_F8_E5M2] = { "F8_E5M2", 1 },
+    [BD_SAFE_I8] = { "I8", 1 },
 };
 
 struct bd_safetensors {
@@ -52,9 +54,15 @@ bd_safe_type bd_safe_type_of(bd_format format)
     case BD_F16: return BD_SAFE_F16;
     case BD_U8: return BD_SAFE_U8;
     case BD_U32: return BD_SAFE_U32;
-    case BD_FORMAT_COUNT: break;
+    case BD_BF16: return BD_SAFE_BF16;
+    case BD_F8E4M3: return BD_SAFE_F8_E4M3;
+    case BD_F8E5M2: return BD_SAFE_F8_E5M2;
+    case BD_I8:
+    case BD_I4: return BD_SAFE_I8;
+    default: break;
     }
-    return BD_SAFE_TYPE_COUNT;
+    const size_t size = bd_format_size(format);
+    return size == sizeof(float) ? BD_SAFE_F32 : size == sizeof(uint16_t) ? BD_SAFE_U16 : BD_SAFE_U8;
 }
 
 /* Bytes of a tensor's data; false on overflow or a negative dimension. */

@@ -13,13 +13,18 @@ typedef enum bd_safe_type {
     BD_SAFE_U8,
     BD_SAFE_U32,
     BD_SAFE_I64,
+    BD_SAFE_U16,
+    BD_SAFE_BF16,
+    BD_SAFE_F8_E4M3,
+    BD_SAFE_F8_E5M2,
+    BD_SAFE_I8,
     BD_SAFE_TYPE_COUNT
 } bd_safe_type;
 
 /* "F32", and bytes of an element. */
 const char *bd_safe_type_name(bd_safe_type type);
 size_t bd_safe_type_size(bd_safe_type type);
-/* The type that holds a storage format. */
+/* The type that holds a storage format: its own, else one of its elements' size. */
 bd_safe_type bd_safe_type_of(bd_format format);
 
 typedef struct bd_safe_tensor {

@@ -45,7 +45,7 @@ bd_tensor bd_variable(bd_graph *graph, const char *name, bd_role role, bd_format
 {
     if (!bd_check_shape(graph, BD_OP_VARIABLE, &shape))
         return BD_NONE;
-    if ((unsigned)role >= BD_ROLE_COUNT || role == BD_ROLE_ACCUMULATOR || (unsigned)format >= BD_FORMAT_COUNT)
+    if ((unsigned)role >= BD_ROLE_COUNT || role == BD_ROLE_ACCUMULATOR || !bd_format_exists(format))
         return bd_op_fail(graph, BD_OP_VARIABLE, "'%s' cannot have role %d and format %d", name ? name : "", (int)role,
                           (int)format);
     char *full = full_name(graph, name);

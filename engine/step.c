@@ -10,7 +10,8 @@
 /* What the three graphs have in common. */
 typedef struct forward {
     bd_tensor control, rates;
-    bd_tensor losses, correct; /* [batch] */
+    bd_tensor logits;          /* [batch, classes], or of a text [batch, context, classes] */
+    bd_tensor losses, correct; /* [batch], or of a text [batch, context] */
 } forward;
 
 /* Pixels of the padded crop: He et al., arXiv:1512.03385, section 4.2. */
@@ -30,6 +31,11 @@ static bd_tensor broadcast_constant(bd_graph *graph, double value, bd_tensor lik
     return bd_constant(graph, bd_tensor_shape(graph, like), value);
 }
 
+/* A batch of the data set: what the model takes, in F32, and the classes that it should find. */
+typedef struct examples {
+    bd_tensor x, wanted;
+} examples;
+
 /* The batch's images as the model sees them: (byte / 255 - mean) / deviation in F32, then one rounding. */
 static bd_tensor normalise(bd_graph *graph, bd_tensor bytes, const bd_dataset *data)
 {
@@ -38,54 +44,77 @@ static bd_tensor normalise(bd_graph *graph, bd_tensor bytes, const bd_dataset *d
     return bd_mul(graph, centred, broadcast_constant(graph, 1 / (double)data->deviation, bytes));
 }
 
+static examples take_images(bd_graph *graph, const bd_train_params *params, const bd_step_source *source,
+                            const char *prefix, bd_tensor order, bd_tensor control, bool training)
+{
+    const bd_dataset *data = params->dataset;
+    bd_tensor images = fixed_variable(graph, prefix, "images", BD_U8,
+                                      BD_SHAPE(source->rows, data->height, data->width, data->channels));
+    bd_tensor labels = fixed_variable(graph, prefix, "labels", BD_U8, BD_SHAPE(source->rows));
+    bd_tensor bytes = training && params->augment
+                          ? bd_batch_augmented(graph, images, order, control, params->batch, AUGMENT_PAD)
+                          : bd_batch(graph, images, order, control, params->batch);
+    bd_tensor x = normalise(graph, bytes, data);
+    return (examples){ x, bd_batch(graph, labels, order, control, params->batch) };
+}
+
+/* Windows of tokens, and behind each token the next one. */
+static examples take_windows(bd_graph *graph, const bd_train_params *params, const bd_step_source *source,
+                             const char *prefix, bd_tensor order, bd_tensor control)
+{
+    bd_tensor tokens = fixed_variable(graph, prefix, "tokens", BD_U8, BD_SHAPE(source->rows, params->context + 1));
+    bd_tensor rows = bd_batch(graph, tokens, order, control, params->batch);
+    return (examples){ bd_slice(graph, rows, 1, 0, params->context), bd_slice(graph, rows, 1, 1, params->context) };
+}
+
 /* `prefix` is "" for what the training graph calls "control" and "rates". */
 static forward append_forward(bd_graph *graph, const bd_train_params *params, const bd_step_source *source,
                               const char *prefix, const char *data_prefix, bool training)
 {
     const bd_dataset *data = params->dataset;
-    const int64_t batch = params->batch;
     forward f;
+    graph->precision = &params->precision;
     bd_role role = bd_set_role(graph, BD_ROLE_FIXED);
     f.control = fixed_variable(graph, prefix, "control", BD_U32, BD_SHAPE(BD_CONTROL_BYTES / 4));
     f.rates = fixed_variable(graph, prefix, "rates", BD_F32, BD_SHAPE(source->rates));
-    bd_tensor images = fixed_variable(graph, data_prefix, "images", BD_U8,
-                                      BD_SHAPE(source->rows, data->height, data->width, data->channels));
-    bd_tensor labels = fixed_variable(graph, data_prefix, "labels", BD_U8, BD_SHAPE(source->rows));
     bd_tensor order = fixed_variable(graph, data_prefix, "order", BD_U32, BD_SHAPE(source->count));
-    bd_tensor bytes = training && params->augment
-                          ? bd_batch_augmented(graph, images, order, f.control, batch, AUGMENT_PAD)
-                          : bd_batch(graph, images, order, f.control, batch);
-    bd_tensor x = normalise(graph, bytes, data);
-    bd_tensor wanted = bd_batch(graph, labels, order, f.control, batch);
+    const examples e = data->tokens ? take_windows(graph, params, source, data_prefix, order, f.control)
+                                    : take_images(graph, params, source, data_prefix, order, f.control, training);
     bd_set_role(graph, BD_ROLE_ACTIVATION);
 
-    bd_tensor logits =
-        params->model(graph, bd_cast(graph, x, BD_ROLE_ACTIVATION), data->classes, training, params->model_user);
-    bd_shape shape = bd_tensor_shape(graph, logits), expected = BD_SHAPE(batch, data->classes);
-    char text[96];
+    /* Numbers of tokens are never rounded. */
+    bd_tensor x = data->tokens ? e.x : bd_cast(graph, e.x, BD_ROLE_ACTIVATION);
+    bd_tensor logits = f.logits = params->model(graph, x, data->classes, training, params->model_user);
+    bd_shape shape = bd_tensor_shape(graph, logits), expected = bd_tensor_shape(graph, e.wanted);
+    expected.dim[expected.rank++] = data->classes;
+    char text[96], right[96];
     if (graph->status == BD_OK && (logits == BD_NONE || !bd_shape_equal(&shape, &expected)))
-        bd_graph_fail(graph, BD_ERROR_ARGUMENT, "model '%s' returned %s, wanted logits of %lldx%lld",
-                      params->model_name, logits == BD_NONE ? "no tensor" : bd_shape_text(&shape, text, sizeof text),
-                      (long long)batch, (long long)data->classes);
+        bd_graph_fail(graph, BD_ERROR_ARGUMENT, "model '%s' returned %s, wanted logits of %s", params->model_name,
+                      logits == BD_NONE ? "no tensor" : bd_shape_text(&shape, text, sizeof text),
+                      bd_shape_text(&expected, right, sizeof right));
     bd_set_role(graph, BD_ROLE_ACTIVATION);
-    f.losses = bd_cross_entropy(graph, logits, wanted);
+    f.losses = bd_cross_entropy(graph, logits, e.wanted);
     bd_set_role(graph, BD_ROLE_FIXED);
-    f.correct = bd_equal(graph, bd_argmax(graph, logits, 1), wanted);
+    f.correct = bd_equal(graph, bd_argmax(graph, logits, expected.rank - 1), e.wanted);
     bd_set_role(graph, role);
     return f;
 }
 
+/* The sum over the batch's examples; a window counts with the mean of its tokens. */
 static bd_tensor total(bd_graph *graph, bd_tensor values)
 {
-    return bd_sum(graph, values, 0, 1, false);
+    const bd_shape shape = bd_tensor_shape(graph, values);
+    bd_tensor sum = bd_sum(graph, values, 0, shape.rank, false);
+    return shape.rank == 1 ? sum : bd_mul(graph, sum, broadcast_constant(graph, 1 / (double)shape.dim[1], sum));
 }
 
 /* The output gradient of the mean loss, times the loss scale. In F32, since a scale may be beyond F16. */
-static bd_tensor make_seed(bd_graph *graph, bd_tensor control, int64_t batch)
+static bd_tensor make_seed(bd_graph *graph, bd_tensor control, bd_tensor losses)
 {
+    const bd_shape shape = bd_tensor_shape(graph, losses);
     bd_tensor scale = bd_control_value(graph, control, BD_CONTROL_SCALE, true);
-    bd_tensor mean = bd_mul(graph, scale, bd_constant(graph, (bd_shape){ 0 }, 1 / (double)batch));
-    return bd_broadcast(graph, mean, BD_SHAPE(batch));
+    bd_tensor mean = bd_mul(graph, scale, bd_constant(graph, (bd_shape){ 0 }, 1 / (double)bd_shape_elements(&shape)));
+    return bd_broadcast(graph, mean, shape);
 }
 
 /* The gradient of l2 * sum of squares, scaled like the loss. */
@@ -103,23 +132,39 @@ static bd_tensor add_l2(bd_graph *graph, bd_tensor gradient, bd_tensor weight, b
     return gradient;
 }
 
-static void append_backward(bd_graph *graph, const bd_train_params *params, const bd_layout *layout, const forward *f)
+/* The gradients of the mean loss, times the loss scale; malloc'ed, one a parameter. NULL on failure. */
+static bd_tensor *append_gradients(bd_graph *graph, const bd_layout *layout, const forward *f)
 {
-    bd_tensor *parameters = malloc((size_t)layout->slot_count * sizeof *parameters);
-    bd_tensor *gradients = malloc((size_t)layout->slot_count * sizeof *gradients);
-    bd_tensor *packs = malloc((size_t)layout->group_count * sizeof *packs);
-    if (!parameters || !gradients || !packs)
+    bd_tensor *parameters = malloc(((size_t)layout->slot_count + 1) * sizeof *parameters);
+    bd_tensor *gradients = malloc(((size_t)layout->slot_count + 1) * sizeof *gradients);
+    if (!parameters || !gradients)
         bd_graph_fail(graph, BD_ERROR_MEMORY, "no memory for the gradients of %d parameters", layout->slot_count);
     if (graph->status == BD_OK) {
         for (int i = 0; i < layout->slot_count; i++)
             parameters[i] = layout->slots[i].variable;
         bd_set_role(graph, BD_ROLE_FIXED);
-        bd_tensor seed = make_seed(graph, f->control, params->batch);
-        bd_tensor loss = total(graph, f->losses), correct = total(graph, f->correct);
+        bd_tensor seed = make_seed(graph, f->control, f->losses);
         bd_gradient(graph, f->losses, seed, parameters, layout->slot_count, gradients, NULL);
+    }
+    free(parameters);
+    if (graph->status == BD_OK)
+        return gradients;
+    free(gradients);
+    return NULL;
+}
+
+static void append_backward(bd_graph *graph, const bd_train_params *params, const bd_layout *layout, const forward *f)
+{
+    bd_set_role(graph, BD_ROLE_FIXED);
+    bd_tensor loss = total(graph, f->losses), correct = total(graph, f->correct);
+    bd_tensor *gradients = append_gradients(graph, layout, f);
+    bd_tensor *packs = malloc((size_t)layout->group_count * sizeof *packs);
+    if (!packs)
+        bd_graph_fail(graph, BD_ERROR_MEMORY, "no memory for the gradients of %d groups", layout->group_count);
+    if (graph->status == BD_OK) {
         for (int i = 0; i < layout->slot_count && graph->status == BD_OK; i++)
-            if (bd_node_at(graph, parameters[i])->attr.variable.l2 > 0)
-                gradients[i] = add_l2(graph, gradients[i], parameters[i], f->control);
+            if (bd_node_at(graph, layout->slots[i].variable)->attr.variable.l2 > 0)
+                gradients[i] = add_l2(graph, gradients[i], layout->slots[i].variable, f->control);
         bd_optimizer_pack(graph, layout, gradients, packs);
         bd_tensor nonfinite = params->precision.scaling == BD_SCALING_DYNAMIC && graph->status == BD_OK
                                   ? bd_optimizer_nonfinite(graph, layout, packs)
@@ -127,9 +172,45 @@ static void append_backward(bd_graph *graph, const bd_train_params *params, cons
         bd_tensor step = bd_control_step(graph, f->control, f->rates, loss, correct, nonfinite);
         bd_optimizer_append(graph, layout, &params->optimizer, packs, step);
     }
-    free(parameters);
     free(gradients);
     free(packs);
+}
+
+/* A weight, or what views make of one. */
+static bool is_weight(const bd_graph *graph, bd_tensor x)
+{
+    while (bd_op_get_info(bd_node_at(graph, x)->op)->class == BD_CLASS_VIEW)
+        x = bd_node_at(graph, x)->inputs[0];
+    return bd_node_at(graph, x)->op == BD_OP_VARIABLE && bd_node_at(graph, x)->role == BD_ROLE_WEIGHT;
+}
+
+bd_status bd_graph_set_ends(const bd_graph *graph, bd_precision *precision, bd_error *error)
+{
+    const char *first = NULL, *last = NULL;
+    for (bd_tensor t = 0; t < graph->node_count; t++) {
+        const bd_node *node = bd_node_at(graph, t);
+        if (bd_op_get_info(node->op)->class != BD_CLASS_CONTRACTION || !is_weight(graph, node->inputs[1]))
+            continue;
+        last = bd_node_layer(graph, t);
+        first = first ? first : last;
+    }
+    return first ? bd_precision_set_ends(precision, first, last, error) : BD_OK;
+}
+
+bd_status bd_step_set_ends(bd_train_params *params, bd_error *error)
+{
+    if (params->precision.ends == BD_F32)
+        return BD_OK;
+    bd_train_params plain = *params;
+    bd_graph *graph;
+    bd_status status = bd_precision_parse("fp32", &plain.precision, error);
+    if (status || (status = bd_graph_create(&graph, error)))
+        return status;
+    append_forward(graph, &plain, &(bd_step_source){ params->batch, params->batch, 1 }, "test/", "test/", false);
+    if (!(status = bd_graph_status(graph, error)))
+        status = bd_graph_set_ends(graph, &params->precision, error);
+    bd_graph_destroy(&graph);
+    return status;
 }
 
 bd_status bd_step_training(const bd_train_params *params, const bd_step_source *source, bd_graph **graph,
@@ -141,7 +222,7 @@ bd_status bd_step_training(const bd_train_params *params, const bd_step_source *
         return status;
     forward f = append_forward(*graph, params, source, "", "train/", true);
     if (!(status = bd_graph_status(*graph, error)) &&
-        !(status = bd_layout_create(*graph, &params->precision, layout, error))) {
+        !(status = bd_layout_create(*graph, &params->precision, params->optimizer.decay_matrices, layout, error))) {
         append_backward(*graph, params, layout, &f);
         status = bd_graph_apply_precision(*graph, &params->precision, error);
     }
@@ -159,12 +240,18 @@ bd_status bd_step_evaluation(const bd_train_params *params, const bd_step_source
         return status;
     forward f = append_forward(*graph, params, source, "test/", "test/", false);
     if (!(status = bd_graph_status(*graph, error)) &&
-        !(status = bd_layout_create(*graph, &params->precision, &layout, error))) {
+        !(status = bd_layout_create(*graph, &params->precision, params->optimizer.decay_matrices, &layout, error))) {
         bd_set_role(*graph, BD_ROLE_FIXED);
-        bd_tensor valid = bd_valid(*graph, f.control, params->batch), zero = broadcast_constant(*graph, 0, valid);
+        bd_tensor valid = bd_valid(*graph, f.control, params->batch);
+        if (params->dataset->tokens) /* the same for each of a window's tokens */
+            valid = bd_broadcast(*graph, bd_reshape(*graph, valid, BD_SHAPE(params->batch, 1)),
+                                 bd_tensor_shape(*graph, f.losses));
+        bd_tensor zero = broadcast_constant(*graph, 0, valid);
         bd_tensor loss = total(*graph, bd_select(*graph, valid, f.losses, zero));
         bd_tensor correct = total(*graph, bd_select(*graph, valid, f.correct, zero));
         bd_control_step(*graph, f.control, f.rates, loss, correct, BD_NONE);
+        if (!params->dataset->tokens) /* bd_trainer_predict's; those of a text are its context times as many */
+            bd_assign(*graph, fixed_variable(*graph, "test/", "logits", BD_F32, bd_tensor_shape(*graph, f.logits)), f.logits);
         status = bd_graph_apply_precision(*graph, &params->precision, error);
     }
     bd_layout_finish(&layout);
@@ -211,7 +298,8 @@ bd_status bd_step_search(const bd_train_params *params, const bd_step_source *so
     const bd_tensor end = (*graph)->node_count;
     if (!status && !(*probes = calloc((size_t)end + 1, sizeof **probes)))
         status = bd_fail(error, BD_ERROR_MEMORY, "no memory to search %d nodes", (int)end);
-    if (!status && !(status = bd_layout_create(*graph, &params->precision, &layout, error))) {
+    if (!status &&
+        !(status = bd_layout_create(*graph, &params->precision, params->optimizer.decay_matrices, &layout, error))) {
         bd_set_role(*graph, BD_ROLE_FIXED);
         for (int parameters = 1; parameters >= 0; parameters--)
             for (bd_tensor t = 0; t < end; t++)
@@ -220,6 +308,112 @@ bd_status bd_step_search(const bd_train_params *params, const bd_step_source *so
                     add_probe(*graph, t, *probes, count);
         status = bd_graph_apply_precision(*graph, &params->precision, error);
     }
+    bd_layout_finish(&layout);
+    if (status) {
+        free(*probes);
+        *probes = NULL;
+        bd_graph_destroy(graph);
+    }
+    return status;
+}
+
+/* ---- calibration ---- */
+
+static bd_tensor sum_of_all(bd_graph *graph, bd_tensor x)
+{
+    const int rank = bd_tensor_shape(graph, x).rank;
+    return bd_reshape(graph, rank > 0 ? bd_sum(graph, x, 0, rank, false) : x, BD_SHAPE(1));
+}
+
+static bd_tensor sum_of_squares(bd_graph *graph, bd_tensor x)
+{
+    return sum_of_all(graph, bd_mul(graph, x, x));
+}
+
+static bd_tensor count_zeros(bd_graph *graph, bd_tensor x)
+{
+    return sum_of_all(graph, bd_equal(graph, x, broadcast_constant(graph, 0, x)));
+}
+
+static bd_tensor rounded_to(bd_graph *graph, bd_tensor x, bd_format format)
+{
+    bd_tensor rounded = bd_cast(graph, x, BD_ROLE_FIXED);
+    if (graph->status == BD_OK)
+        graph->nodes[rounded].format = format;
+    return rounded;
+}
+
+/* The contraction of other operands. */
+static bd_tensor contract_again(bd_graph *graph, bd_tensor contraction, bd_tensor a, bd_tensor b)
+{
+    if (graph->status != BD_OK)
+        return BD_NONE;
+    const bd_node like = *bd_node_at(graph, contraction);
+    bd_tensor result;
+    bd_node *node = bd_graph_append(graph, like.op, like.shape, (const bd_tensor[]){ a, b }, 2, &result);
+    if (node)
+        node->attr = like.attr;
+    return result;
+}
+
+/* Assigns the variable of the probe: see BD_CALIBRATED. */
+static void add_calibration(bd_graph *graph, bd_tensor node, const bd_format *formats, int count, bd_calibration *probe)
+{
+    bd_tensor parts[BD_CALIBRATED(BD_MOST_CANDIDATES)], x[2], rounded[2];
+    int filled = 0;
+    probe->layer = bd_node_layer(graph, node);
+    snprintf(probe->variable, sizeof probe->variable, "calibrate/%d", (int)node);
+    for (int i = 0; i < 2; i++) {
+        x[i] = bd_node_at(graph, node)->inputs[i];
+        const bd_shape shape = bd_tensor_shape(graph, x[i]);
+        probe->elements[i] = bd_shape_elements(&shape);
+    }
+    parts[filled++] = sum_of_squares(graph, contract_again(graph, node, bd_abs(graph, x[0]), bd_abs(graph, x[1])));
+    for (int i = 0; i < 2; i++) {
+        parts[filled++] = sum_of_squares(graph, x[i]);
+        parts[filled++] = count_zeros(graph, x[i]);
+    }
+    for (int f = 0; f < count; f++) {
+        for (int i = 0; i < 2; i++)
+            rounded[i] = rounded_to(graph, x[i], formats[f]);
+        bd_tensor again = contract_again(graph, node, rounded[0], rounded[1]);
+        parts[filled++] = sum_of_squares(graph, bd_sub(graph, again, node));
+        for (int i = 0; i < 2; i++) {
+            parts[filled++] = sum_of_squares(graph, bd_sub(graph, rounded[i], x[i]));
+            parts[filled++] = count_zeros(graph, rounded[i]);
+            parts[filled++] = sum_of_all(graph, bd_nonfinite(graph, rounded[i]));
+        }
+    }
+    bd_tensor all = parts[0]; /* two by two, since a kernel may not be able to read all of them */
+    for (int i = 1; i < filled; i++)
+        all = bd_concat(graph, (const bd_tensor[]){ all, parts[i] }, 2, 0);
+    bd_assign(graph, fixed_variable(graph, "", probe->variable, BD_F32, BD_SHAPE(filled)), all);
+}
+
+bd_status bd_step_calibration(const bd_train_params *params, const bd_step_source *source, const bd_format *formats,
+                              int format_count, bd_graph **graph, bd_calibration **probes, int *count, bd_error *error)
+{
+    bd_layout layout = { 0 };
+    *count = 0;
+    *probes = NULL;
+    bd_status status = bd_graph_create(graph, error);
+    if (status)
+        return status;
+    forward f = append_forward(*graph, params, source, "", "train/", true);
+    if (!(status = bd_graph_status(*graph, error)) &&
+        !(status = bd_layout_create(*graph, &params->precision, params->optimizer.decay_matrices, &layout, error))) {
+        free(append_gradients(*graph, &layout, &f));
+        status = bd_graph_apply_precision(*graph, &params->precision, error);
+    }
+    const bd_tensor end = (*graph)->node_count;
+    if (!status && !(*probes = calloc((size_t)end + 1, sizeof **probes)))
+        status = bd_fail(error, BD_ERROR_MEMORY, "no memory to calibrate %d nodes", (int)end);
+    bd_set_role(*graph, BD_ROLE_FIXED);
+    for (bd_tensor t = 0; t < end && !status; t++)
+        if (bd_op_get_info(bd_node_at(*graph, t)->op)->class == BD_CLASS_CONTRACTION && *bd_node_layer(*graph, t))
+            add_calibration(*graph, t, formats, format_count, &(*probes)[(*count)++]);
+    if (!status)
+        status = bd_graph_status(*graph, error);
     bd_layout_finish(&layout);
     if (status) {
         free(*probes);

@@ -13,11 +13,17 @@ typedef struct bd_step_source {
     int64_t rates; /* entries of the learning-rate table, which may be a part of the schedule */
 } bd_step_source;
 
-/* Variables: "control", "rates", "train/images", "train/labels", "train/order". `layout` is the caller's to finish,
+/* The policy's `ends` given to the first and last layer of a graph that contract weights; the graph was built without a policy. */
+bd_status bd_graph_set_ends(const bd_graph *graph, bd_precision *precision, bd_error *error);
+/* The same for the model of a training, before its graphs are built. */
+bd_status bd_step_set_ends(bd_train_params *params, bd_error *error);
+
+/* Variables: "control", "rates", "train/images", "train/labels" (of a text "train/tokens"), "train/order". `layout` is the caller's to finish,
  * also on failure. The graphs have their formats. */
 bd_status bd_step_training(const bd_train_params *params, const bd_step_source *source, bd_graph **graph,
                            bd_layout *layout, bd_error *error);
-/* Variables: "test/control", "test/rates", "test/images", "test/labels", "test/order", and the model's. */
+/* Variables: "test/control", "test/rates", "test/images", "test/labels" or "test/tokens", "test/order", "test/logits" (what the model
+ * makes of a batch of images, in F32), and the model's. */
 bd_status bd_step_evaluation(const bd_train_params *params, const bd_step_source *source, bd_graph **graph,
                              bd_error *error);
 
@@ -32,5 +38,24 @@ typedef struct bd_probe {
  * caller frees. */
 bd_status bd_step_search(const bd_train_params *params, const bd_step_source *source, bd_graph **graph,
                          bd_probe **probes, int *count, bd_error *error);
+
+/* What the variable of a calibration holds, for so many formats: of the product of absolute operands the sum of squares; of each
+ * operand the sum of squares and how many are 0; then for each format the sum of squares of what it changes in the
+ * product, and of each operand that of what it changes there, how many are 0 and how many not finite. */
+#define BD_CALIBRATED(formats) (5 + 7 * (formats))
+
+/* A contraction of the forward or the backward pass. `layer` is the graph's. */
+typedef struct bd_calibration {
+    const char *layer;
+    char variable[24];
+    int64_t elements[2]; /* of the operands */
+} bd_calibration;
+
+/* Forward and backward pass of the training step, in the policy's formats, and each contraction in a layer once more with both
+ * operands rounded to each of the formats, BD_MOST_CANDIDATES at most. Beside the calibrations' variables it changes running
+ * statistics only. `probes` is malloc'ed, the caller frees. */
+bd_status bd_step_calibration(const bd_train_params *params, const bd_step_source *source, const bd_format *formats,
+                              int format_count, bd_graph **graph, bd_calibration **probes, int *count,
+                              bd_error *error);
 
 #endif

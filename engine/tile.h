@@ -28,6 +28,11 @@ bool bd_simd_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *tar
 const char *bd_variant_name(bd_variant variant);
 /* Of a kernel of BD_KERNEL_CONTRACTION or BD_KERNEL_LIBRARY. */
 bd_variant bd_variant_of(const bd_kernel *kernel);
+/* By what `binade check` tells contractions apart: halves from all else, which is handled as F32 is. */
+static inline bd_format bd_variant_format(bd_format format)
+{
+    return format == BD_F16 ? BD_F16 : BD_F32;
+}
 /* May the device do this contraction so? Not if the variant was found to compute wrongly in its formats. */
 bool bd_variant_allowed(const bd_target *target, const bd_node *contraction, bd_variant variant);
 /* The work-group tiles, for matrix units and of BD_TILE_GROUP, that the device can hold and that compute rightly, the one to take

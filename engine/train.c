@@ -53,14 +53,26 @@ static bd_status check_params(const bd_train_params *p, bd_error *error)
         __builtin_mul_overflow(pixels, data->channels, &pixels) || __builtin_mul_overflow(pixels, p->batch, &bytes))
         return bd_fail(error, BD_ERROR_ARGUMENT, "data set '%s': a batch of %lld images is too large", data->name,
                        (long long)p->batch);
-    if (p->batch < 1 || p->batch > data->train.count)
+    const int64_t examples = bd_dataset_train_examples(data, p->context);
+    if (data->tokens && (p->context < 1 || p->augment))
+        return bd_fail(error, BD_ERROR_ARGUMENT,
+                       p->augment ? "'%s' is a text: only images can be augmented"
+                                  : "'%s' is a text: windows of at least one token are wanted",
+                       data->name);
+    if (data->tokens && (examples < 1 || bd_dataset_test_examples(data, p->context) < 1))
+        return bd_fail(
+            error, BD_ERROR_DATA,
+            "data set '%s': too short, %lld tokens to train on and %lld for validation; a window takes %lld of each",
+            data->name, (long long)data->train.count, (long long)data->test.count, (long long)p->context + 1);
+    if (p->batch < 1 || p->batch > examples)
         return bd_fail(error, BD_ERROR_ARGUMENT, "batch %lld: wanted 1 to %lld, the number of training examples",
-                       (long long)p->batch, (long long)data->train.count);
+                       (long long)p->batch, (long long)examples);
     /* Positions and steps are counted in 32 bits on the device. */
     int64_t steps;
     if (data->train.count > UINT32_MAX - p->batch || data->test.count > UINT32_MAX - p->batch)
         return bd_fail(error, BD_ERROR_ARGUMENT, "data set '%s': more than 2^32 examples", data->name);
-    if (p->epochs < 1 || __builtin_mul_overflow(data->train.count / p->batch, p->epochs, &steps) || steps > UINT32_MAX)
+    if (p->epochs < !p->max_steps || p->max_steps > UINT32_MAX ||
+        __builtin_mul_overflow(examples / p->batch, p->epochs, &steps) || steps > UINT32_MAX)
         return bd_fail(error, BD_ERROR_ARGUMENT, "epochs %lld: wanted at least 1, and at most 2^32 steps in all",
                        (long long)p->epochs);
     if (p->max_steps < 0)
@@ -89,7 +101,7 @@ static bd_status copy_params(bd_trainer *trainer, const bd_train_params *params,
     bool copied = copy_string(&own->model_name);
     copied &= copy_string(&own->checkpoint);
     copied &= copy_string(&own->resume);
-    return copied ? BD_OK : bd_fail(error, BD_ERROR_MEMORY, "out of memory");
+    return copied ? bd_step_set_ends(own, error) : bd_fail(error, BD_ERROR_MEMORY, "out of memory");
 }
 
 /* ---- plans ---- */
@@ -172,18 +184,18 @@ static bd_status make_plans(bd_trainer *trainer, bd_error *error)
 {
     const bd_train_params *p = &trainer->params;
     const bd_limits *limits = &trainer->target.limits;
-    trainer->steps_per_epoch = p->dataset->train.count / p->batch;
+    trainer->steps_per_epoch = bd_dataset_train_examples(p->dataset, p->context) / p->batch;
     trainer->steps = trainer->steps_per_epoch * p->epochs;
-    if (p->max_steps && p->max_steps < trainer->steps)
+    if (p->max_steps && (!p->epochs || p->max_steps < trainer->steps))
         trainer->steps = p->max_steps;
     trainer->train.source.rates = bd_schedule_entries(&p->optimizer, trainer->steps);
     trainer->test.source.rates = 1;
     uint64_t most = p->dataset_device_bytes ? (uint64_t)p->dataset_device_bytes : limits->memory_bytes / DATASET_SHARE;
-    bd_status status = bd_feed_decide(limits, most, p->dataset_device_bytes > 0, p->dataset, p->batch,
+    bd_status status = bd_feed_decide(limits, most, p->dataset_device_bytes > 0, p->dataset, p->context, p->batch,
                                       &trainer->train.shape, &trainer->test.shape, error);
     if (!status)
         status = plan_stage(trainer, &trainer->train, true, error);
-    if (!status && p->dataset->test.count > 0)
+    if (!status && trainer->test.shape.count > 0)
         status = plan_stage(trainer, &trainer->test, false, error);
     return status ? status : check_memory(trainer, error);
 }
@@ -305,7 +317,7 @@ static void set_control(uint32_t *control, const bd_trainer *trainer)
 {
     const bd_train_params *p = &trainer->params;
     control[BD_CONTROL_BATCH] = (uint32_t)p->batch;
-    control[BD_CONTROL_COUNT] = (uint32_t)p->dataset->train.count;
+    control[BD_CONTROL_COUNT] = (uint32_t)trainer->train.shape.count;
     control[BD_CONTROL_SCALING] = p->precision.scaling;
     bd_control_set_float(control, BD_CONTROL_GROWTH, p->precision.growth);
     bd_control_set_float(control, BD_CONTROL_BACKOFF, p->precision.backoff);
@@ -338,7 +350,7 @@ static bd_status make_state(bd_trainer *trainer, bd_error *error)
 static bd_status make_feeds(bd_trainer *trainer, bd_error *error)
 {
     const bd_dataset *data = trainer->params.dataset;
-    trainer->order = malloc((size_t)data->train.count * sizeof *trainer->order);
+    trainer->order = malloc((size_t)trainer->train.shape.count * sizeof *trainer->order);
     if (!trainer->order)
         return bd_fail(error, BD_ERROR_MEMORY, "no memory for a permutation");
     bd_status status =

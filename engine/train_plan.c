@@ -43,15 +43,18 @@ static void print_policy(const bd_trainer *trainer, const printer *out)
 {
     const bd_precision *policy = &trainer->params.precision;
     const bd_graph *graph = bd_stage_plan(&trainer->train)->graph;
-    print_line(out, "%-24s %-5s %-5s %-5s %-5s %-5s %-7s %s", "layer", "w", "a", "g", "stat", "acc", "master", "state");
-    for (int32_t i = 1; i < graph->layer_count; i++) {
-        static const bd_role roles[] = { BD_ROLE_WEIGHT,      BD_ROLE_ACTIVATION, BD_ROLE_GRADIENT, BD_ROLE_STATISTIC,
-                                         BD_ROLE_ACCUMULATOR, BD_ROLE_MASTER,     BD_ROLE_STATE };
-        const char *name[sizeof roles / sizeof *roles];
+    static const bd_role roles[] = { BD_ROLE_WEIGHT,         BD_ROLE_ACTIVATION,         BD_ROLE_GRADIENT,
+                                     BD_ROLE_STATISTIC,      BD_ROLE_ACCUMULATOR,        BD_ROLE_MASTER,
+                                     BD_ROLE_STATE,          BD_ROLE_WEIGHT_OPERAND,     BD_ROLE_ACTIVATION_OPERAND,
+                                     BD_ROLE_GRADIENT_OPERAND };
+    char line[64 + 8 * sizeof roles / sizeof *roles];
+    for (int32_t i = 0; i < graph->layer_count; i++) {
+        int length = snprintf(line, sizeof line, "%-24.48s", i ? graph->layers[i] : "layer");
         for (size_t j = 0; j < sizeof roles / sizeof *roles; j++)
-            name[j] = bd_format_name(bd_precision_format(policy, roles[j], graph->layers[i]));
-        print_line(out, "%-24s %-5s %-5s %-5s %-5s %-5s %-7s %s", graph->layers[i], name[0], name[1], name[2], name[3],
-                   name[4], name[5], name[6]);
+            length += snprintf(line + length, sizeof line - (size_t)length, " %-6s",
+                               i ? bd_format_name(bd_precision_format(policy, roles[j], graph->layers[i]))
+                                 : bd_role_name(roles[j]));
+        print_line(out, "%s", line);
     }
     static const char *const scalings[] = { "none", "static", "dynamic" };
     if (policy->scaling == BD_SCALING_NONE)
@@ -133,8 +136,8 @@ static void print_parameters(const bd_layout *layout, const printer *out)
 static void print_data(const char *title, const bd_feed_shape *shape, const printer *out)
 {
     if (shape->half)
-        print_line(out, "%s: %" PRId64 " examples, streamed through two halves of %" PRId64, title, shape->count,
-                   shape->half);
+        print_line(out, "%s: %" PRId64 " %s, streamed through two halves of %" PRId64, title, shape->count,
+                   shape->labelled ? "examples" : "windows", shape->half);
     else
         print_line(out, "%s: %" PRId64 " examples on the device", title, shape->count);
 }
@@ -151,6 +154,7 @@ bd_status bd_trainer_plan(bd_trainer *trainer, bd_train_event *event, void (*pri
                                    .test_loss = NAN,
                                    .test_accuracy = NAN,
                                    .images_per_second = NAN,
+                                   .tokens_per_second = NAN,
                                    .step_ms = NAN,
                                    .eta_seconds = NAN };
         bd_trainer_describe(trainer, event);

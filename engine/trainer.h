@@ -1,5 +1,6 @@
-/* The inside of a trainer, for the files that share it: train.c makes it, run.c runs it, train_plan.c tells what it
- * will do, search.c finds out why it failed. */
+/* The inside of a trainer, for the files that share it: train.c makes it, run.c runs it, predict.c asks it, train_plan.c tells what it
+ * will do, search.c finds out why it failed, calibrate.c what formats
+ * would cost. */
 #ifndef BINADE_ENGINE_TRAINER_H
 #define BINADE_ENGINE_TRAINER_H
 
@@ -47,6 +48,13 @@ bd_status bd_trainer_prepare_rates(bd_trainer *trainer, int64_t step, int64_t *s
 void bd_trainer_measure(bd_trainer *trainer);
 /* Reads the control block; the device must be idle. */
 bd_status bd_trainer_read_control(bd_trainer *trainer, bd_error *error);
+
+/* BD_OK if the trainer can compute: it has a device, and no run of it ended in a value that is not finite. */
+bd_status bd_trainer_check_ready(const bd_trainer *trainer, bd_error *error);
+
+/* Runs a graph once on the batch that the control block points at, in place of the trainer's own programs, which are gone then:
+ * `failed` is set. Its variables are the store's. */
+bd_status bd_trainer_run_once(bd_trainer *trainer, const bd_graph *graph, bd_error *error);
 
 /* Runs the failed step again and fills `error` with the step and the first layer and operation whose result
  * is not finite; returns BD_ERROR_NUMERIC, or what kept it from finding out. The trainer cannot go on after it. */

@@ -87,7 +87,7 @@ static bd_graph *trial_graph(const trial *t)
 
 static double unit_roundoff(bd_format format)
 {
-    return format == BD_F16 ? 0x1p-11 : 0x1p-24;
+    return ldexp(1, -bd_format_describe(format).mantissa_bits - 1);
 }
 
 /* A sum of k products is off by gamma = k u / (1 - k u) of the sum of their magnitudes at most, in any order (Higham,
@@ -310,7 +310,8 @@ static bd_cache_key choice_key(const session *s, const bd_kernel *kernel, bool l
     length += snprintf(problem + length, sizeof problem - (size_t)length,
                        ", %u items, %u shared, halves %d%d, units %u and %u, without %x", limits->max_workgroup_items,
                        limits->shared_bytes, info->half.storage, info->half.arithmetic, s->device->target.matrix.m,
-                       s->device->target.joined.grain_count, s->device->target.avoid[node->format][node->accumulator]);
+                       s->device->target.joined.grain_count,
+                       s->device->target.avoid[bd_variant_format(node->format)][node->accumulator]);
     if (node->op == BD_OP_MATMUL) {
         snprintf(problem + length, sizeof problem - (size_t)length, " %d%d", node->attr.matmul.transpose[0],
                  node->attr.matmul.transpose[1]);

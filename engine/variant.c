@@ -27,5 +27,5 @@ const char *bd_variant_name(bd_variant variant)
 
 bool bd_variant_allowed(const bd_target *target, const bd_node *node, bd_variant variant)
 {
-    return !(target->avoid[node->format][node->accumulator] >> variant & 1);
+    return !(target->avoid[bd_variant_format(node->format)][node->accumulator] >> variant & 1);
 }

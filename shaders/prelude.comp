@@ -207,6 +207,99 @@ uint bd_encode2_f16(float x, float y)
 #define BD_STORE_f16(buffer, i, value) buffer[i] = uint16_t(bd_encode_f16(value))
 #endif
 
+// ---- formats without a type of their own: floats of any exponent and mantissa, and whole numbers ----
+// The printer makes BD_TYPE_f, BD_SKIP_f, BD_LOAD_f and BD_STORE_f of such a format f from these, with what engine/format.c knows of
+// it as constants: bits of `exponent` and `mantissa`; `least`, the exponent field that the least normal value has as a float;
+// `largest`, the bits of the largest value as a float; `beyond`, what larger ones become. Integers do all but exact products, so
+// that no driver's habits count. `mode` is enum bd_round_mode; `random` matters to the last alone.
+#define BD_TYPE_b8 uint // four to a word
+#define BD_LOAD_b8(buffer, i) BD_LOADU_u8(buffer, i)
+#define BD_STORE_b8(buffer, i, bits) BD_STORE_BITS(buffer[uint(i) >> 2], (uint(i) & 3u) * 8u, 0xffu, bits)
+#if BD_HALF_STORAGE
+#define BD_TYPE_b16 uint16_t
+#define BD_LOAD_b16(buffer, i) uint(buffer[i])
+#define BD_STORE_b16(buffer, i, bits) buffer[i] = uint16_t(bits)
+#else
+#define BD_TYPE_b16 uint // two to a word
+#define BD_LOAD_b16(buffer, i) ((buffer[uint(i) >> 1] >> ((uint(i) & 1u) * 16u)) & 0xffffu)
+#define BD_STORE_b16(buffer, i, bits) BD_STORE_BITS(buffer[uint(i) >> 1], (uint(i) & 1u) * 16u, 0xffffu, bits)
+#endif
+
+// A float's magnitude, rounded to units of 2^(its exponent - mantissa), and below `least` of 2^(least - mantissa).
+uint bd_round_magnitude(uint bits, uint mantissa, uint least, uint mode, uint random)
+{
+    const uint field = max(bits >> 23, 1u);
+    const bool normal = field >= least;
+    const uint digits = normal ? bits : (bits & 0x7fffffu) | (bits >= 0x800000u ? 0x800000u : 0u);
+    const uint cut = 23u - mantissa + (normal ? 0u : least - field);
+    const uint shift = min(cut, 31u); // digits are less than 2^24 where `cut` is more
+    const uint units = digits >> shift, rest = digits - (units << shift);
+    bool up = false;
+    if (mode == 0u) {
+        const bool odd = (units & 1u) != 0u || (mantissa == 0u && normal && units != 0u);
+        up = rest + rest > 1u << shift || (rest + rest == 1u << shift && odd);
+    } else if (mode == 3u) {
+        const uint share = cut > 31u ? rest >> min(cut - 32u, 31u) : (rest << 1) << (31u - shift); // of 2^32
+        up = share > ~random;
+    }
+    const uint above = (digits - rest) + (up ? 1u << shift : 0u);
+    const uint result =
+        normal ? above : floatBitsToUint(float(units + (up ? 1u : 0u)) * uintBitsToFloat((least - mantissa) << 23));
+    return mode == 2u && bits < least << 23 ? 0u : result;
+}
+
+float bd_round_float(float x, uint mantissa, uint least, uint largest, uint beyond, uint mode, uint random)
+{
+    const uint bits = floatBitsToUint(x) & 0x7fffffffu, over = mode == 1u || mode == 2u ? largest : beyond;
+    uint result = bd_round_magnitude(bits, mantissa, least, mode, random);
+    result = result > largest ? over : result;
+    result = bits >= 0x7f800000u ? (bits > 0x7f800000u ? 0x7fc00000u : beyond) : result;
+    return uintBitsToFloat((floatBitsToUint(x) & 0x80000000u) | result);
+}
+
+// The nearest of -most - 1 to most, or as `mode` says; NaN becomes 0.
+float bd_round_whole(float x, float most, uint mode, uint random)
+{
+    const uint bits = floatBitsToUint(x) & 0x7fffffffu;
+    const bool negative = floatBitsToUint(x) >= 0x80000000u;
+    const float limit = negative ? most + 1.0f : most;
+    const float magnitude = uintBitsToFloat(bd_round_magnitude(bits, 22u, 149u, mode == 2u ? 1u : mode, random));
+    const float result = magnitude < limit ? magnitude : limit;
+    return bits > 0x7f800000u || result == 0.0f ? 0.0f : (negative ? -result : result);
+}
+
+// The bits of a value of the format, `nan` those of NaN; and back, `special` the bits of a float for what follows `last`, the code of
+// the largest value, all else beyond being NaN.
+uint bd_encode_float(float x, uint exponent, uint mantissa, uint least, uint nan)
+{
+    const uint bits = floatBitsToUint(x) & 0x7fffffffu, sign = floatBitsToUint(x) >> 31 << (exponent + mantissa);
+    const uint normal = (bits - ((least - 1u) << 23)) >> (23u - mantissa);
+    const uint subnormal = uint(uintBitsToFloat(min(bits, least << 23)) * uintBitsToFloat((254u + mantissa - least) << 23));
+    uint code = max(bits >> 23, 1u) >= least ? normal : subnormal;
+    code = bits >= 0x7f800000u ? (bits > 0x7f800000u ? nan : ((1u << exponent) - 1u) << mantissa) : code;
+    return sign | code;
+}
+
+float bd_decode_float(uint bits, uint exponent, uint mantissa, uint least, uint last, uint special)
+{
+    const uint code = bits & ((1u << (exponent + mantissa)) - 1u), sign = bits >> (exponent + mantissa) << 31;
+    const uint normal = (code << (23u - mantissa)) + ((least - 1u) << 23);
+    const uint subnormal = floatBitsToUint(float(code) * uintBitsToFloat((least - mantissa) << 23));
+    uint result = code >> mantissa != 0u || least == 1u ? normal : subnormal;
+    result = code > last ? (code == last + 1u ? special : 0x7fc00000u) : result;
+    return uintBitsToFloat(sign | result);
+}
+
+uint bd_encode_whole(float x)
+{
+    return uint(int(x)) & 0xffu;
+}
+
+float bd_decode_whole(uint bits)
+{
+    return float(int(bits << 24) >> 24);
+}
+
 // The nearest whole number within range.
 uint bd_whole_u32(float x)
 {
@@ -312,6 +405,11 @@ float bd_max(float a, float b)
 float bd_min(float a, float b)
 {
     return mix(b, a, BD_EITHER(bd_is_nan(a), a < b));
+}
+
+float bd_normaliser(float x)
+{
+    return uintBitsToFloat((254u - clamp(floatBitsToUint(x) >> 23 & 255u, 1u, 253u)) << 23);
 }
 
 float bd_nonfinite(float x)
@@ -551,9 +649,13 @@ uvec4 bd_philox(uvec2 key, uvec4 counter)
     return counter;
 }
 
+uint bd_random(uint seed_low, uint seed_high, uint step, uint stream, uint element)
+{
+    return bd_philox(uvec2(seed_low, seed_high), uvec4(element, stream, step, 0u)).x;
+}
+
 // In [0, 1), a multiple of 2^-24.
 float bd_uniform(uint seed_low, uint seed_high, uint step, uint stream, uint element)
 {
-    uvec4 words = bd_philox(uvec2(seed_low, seed_high), uvec4(element, stream, step, 0u));
-    return float(words.x >> 8) * 5.9604644775390625e-8f;
+    return float(bd_random(seed_low, seed_high, step, stream, element) >> 8) * 5.9604644775390625e-8f;
 }

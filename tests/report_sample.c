@@ -1,6 +1,6 @@
 /* Writes report.html and results.json of made-up results into the folder named, for test_cli.py to look at without
  * hours of training: two good devices, hostile names, a diverged run, a failed and an unfinished combination, and the
- * plain text table on stdout. `report_sample DIR plain` leaves the hostile parts out. */
+ * plain text table on stdout. `report_sample DIR plain` leaves the hostile parts out; a number after it is that of the seeds. */
 #include "apps/app.h"
 #include "apps/report.h"
 #include "apps/results.h"
@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { EPOCHS = 5, SEEDS = 3, STEPS = 1175 };
+enum { EPOCHS = 5, STEPS = 1175 };
 
 /* A number in [-1, 1] that looks random and is the same everywhere. */
 static double noise(unsigned *state)
@@ -51,12 +51,39 @@ static void learn(run_result *run, double goodness, double images_per_second, ui
     run->state = RUN_DONE;
 }
 
+/* What a calibrated network and its rounded copies might have measured, further off the rougher they are. */
+static void measure_all(run_result *run, int roughness)
+{
+    unsigned state = (unsigned)run->seed * 2654435761u ^ (unsigned)roughness * 40503u << 12;
+    const double accuracy = run->last.test_accuracy, rough = roughness;
+    run->measures[MEASURE_ACCURACY] = accuracy;
+    run->measures[MEASURE_NLL] = 0.31 + 0.02 * rough + 0.004 * noise(&state);
+    run->measures[MEASURE_BRIER] = 0.17 + 0.001 * rough + 0.002 * noise(&state);
+    run->measures[MEASURE_ECE] = 0.02 + 0.002 * rough + 0.004 * noise(&state);
+    run->measures[MEASURE_OOD_AUROC] = 0.62 + 0.01 * noise(&state);
+    if (roughness) {
+        run->measures[MEASURE_DELTA_MEAN] = 1.4e-4 * rough * (1 + 0.1 * noise(&state));
+        run->measures[MEASURE_DELTA_MOST] = 0.004 * rough;
+        run->measures[MEASURE_GAMMA_LEAST] = 3e-4 * (1 + 0.5 * noise(&state));
+        run->measures[MEASURE_DECIDED] = 0.998;
+        run->measures[MEASURE_DISAGREEMENTS] = 0.0004 * rough;
+        run->measures[MEASURE_VIOLATIONS] = 0;
+        for (int m = MEASURE_ROUNDED; m < MEASURE_COUNT; m++)
+            run->measures[m] = run->measures[m - MEASURE_ROUNDED + MEASURE_DELTA_MEAN] / 10;
+    }
+    for (int b = 2; b < RELIABILITY_BINS; b++) {
+        const double confidence = (b + 0.5) / RELIABILITY_BINS;
+        run->bins[b] = (reliability_bin){ 40 + b * b * b * 3, confidence,
+                                          confidence * (1 - 0.06 * sin(3.14 * confidence)) + 0.03 * noise(&state) };
+    }
+}
+
 static void fill(comparison *self, bool hostile)
 {
     for (size_t i = 0; i < self->row_count; i++) {
         combination *row = &self->rows[i];
         size_t p = i % self->precision_count, d = i / self->precision_count % self->device_count;
-        for (int s = 0; s < SEEDS; s++) {
+        for (int s = 0; s < self->seeds; s++) {
             run_result *run = &row->runs[s];
             if (hostile && i + 1 == self->row_count)
                 continue;
@@ -69,6 +96,9 @@ static void fill(comparison *self, bool hostile)
             learn(run, (row->model == self->models[0] ? 0.884 : 0.897) - 0.001 * (double)p,
                   (13000.0 - 2600 * (double)p) * (d ? 0.8 : 1), p == 1 ? 3400000 : 6300000 + p * 1900000,
                   hostile && i == 1 && s == 2);
+            measure_all(run, (int)p);
+            if (hostile && i == 2 && s == 0)
+                run->measures[MEASURE_NLL] = run->measures[MEASURE_BRIER] = NAN;
         }
     }
 }
@@ -79,6 +109,7 @@ int main(int argc, char **argv)
         return APP_USAGE;
     setlocale(LC_CTYPE, "");
     bool hostile = argc < 3;
+    const int seeds = argc > 3 ? atoi(argv[3]) : 3;
     bd_dataset dataset = { .name = "fashion-mnist",
                            .height = 28,
                            .width = 28,
@@ -130,7 +161,8 @@ int main(int argc, char **argv)
         .command = hostile ? "binade compare --model '<&>'" : "binade compare --epochs 5 --seeds 3",
         .epochs = EPOCHS,
         .length = EPOCHS,
-        .seeds = SEEDS,
+        .seeds = seeds,
+        .ood = "noise:3",
         .devices = devices,
         .device_count = 2,
         .models = models,

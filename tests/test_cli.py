@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The command line: behaviour, bad input, JSON, exit statuses, signals, full disks, the report.
+"""The command line: behaviour, bad input, JSON, exit statuses, signals, full disks.
 
     test_cli.py BINADE REPORT_SAMPLE TRAIN_MLP [NAME...]     only the tests whose names contain a NAME
 
@@ -170,7 +170,7 @@ def test_usage_errors(place):
             (['compare', '--precision', 'fp32,fp99'], ['fp99']),
             (['compare', '--device', 'reference,abacus'], ['abacus']),
             (['compare', '--seeds', '0'], ['--seeds']),
-            (['compare', '--resume', 'x'], ['--resume'])):
+            (['compare', '--ood', 'noise:9'], ['--ood', '1 to 5'])):
         out, err = run(*arguments, status=2, cwd=place.path)
         assert not out, f'{arguments}: {out!r} on stdout'
         one_line_error(err, *fragments)
@@ -394,10 +394,66 @@ def test_list_models(place):
     document = json.loads(run('train', '--list-models', '--json')[0])
     models = {row['model']: row for row in document['models']}
     assert document['format_version'] == 1 and document['image'] == [32, 32, 3]
-    for name in ('mlp', 'lenet', 'alexnet', 'vgg19', 'resnet110', 'densenet169', 'xception', 'mobilenetv2', 'vit16'):
+    for name in ('mlp', 'lenet', 'alexnet', 'vgg19', 'resnet110', 'densenet169', 'xception', 'mobilenetv2', 'vit16',
+                 'gpt-nano', 'gpt-mini'):
         assert f"{models[name]['parameters']:,}" in table, name
         assert models[name]['step_flops'] > 2 * models[name]['forward_flops'] > 0 < models[name]['activation_bytes'], name
     one_line_error(run('train', '--model', 'resnet31', status=2)[1], 'resnet31', 'resnet32', 'vit8')
+
+
+def test_language(place):
+    """A text is learnt, gone on with, and written on, and everything that is wrong with one is told."""
+    text, checkpoint = place.path / 'text', place.path / 'a' / 'checkpoint.safetensors'
+    text.write_text('what is said three times is true: \u00e9t\u00e9\n' * 30)
+    common = ['train', '--model', 'gpt-nano', '--device', 'reference', '--batch', '2']
+    known = [*common, '--data', text]
+    whole = lines_of(run(*known, '--max-steps', '3', '--warmup', '1', '--output', place.path / 'b', '--json')[0])
+    start, done = whole[0], whole[-1]
+    wanted = {'optimizer': 'adamw', 'schedule': 'cosine', 'weight_decay': 0.1, 'decay': 'matrices', 'clip_norm': 1.0, 'beta2': 0.99,
+              'learning_rate': 0.001, 'epochs': 0}
+    assert {key: start['options'][key] for key in wanted} == wanted, start
+    assert math.isclose(start['options']['final_learning_rate'], 1e-4, rel_tol=1e-6), start
+    assert done['step'] == 3 and 0 < done['test_loss'] < 3 and 0 <= done['test_accuracy'] <= 1, done
+    assert math.isclose(done['tokens_per_second'], 64 * done['images_per_second'], rel_tol=1e-6), done
+    lines = run(*known, '--max-steps', '3', '--warmup', '1', '--output', place.path / 'a')[0].splitlines()
+    assert 'next tokens' in lines[0] and 'validation' in lines[1] and 'tokens/s' in lines[2], lines
+    assert checkpoint.read_bytes() == (place.path / 'b' / 'checkpoint.safetensors').read_bytes()
+
+    sample = ['sample', '--resume', checkpoint, '--device', 'reference', '--tokens', '12']
+    written = run(*sample, '--prompt', 'what \u00e9')[0]
+    assert written.startswith('what \u00e9') and len(written) == len('what \u00e9') + 12 + 1, written
+    again = json.loads(run(*sample, '--prompt', 'what \u00e9', '--json')[0])
+    assert again['text'] + '\n' == written and again['model'] == 'gpt-nano' and again['seed'] == 1, again
+    assert run(*sample, '--prompt', 'what \u00e9', '--seed', '2')[0] != written
+    for arguments, status, fragments in ((['--prompt', 'what \u20ac?'], 2, ['\u20ac', 'byte 5', 'vocabulary']),
+                                         (['--resume', place.path / 'none'], 1, ['none']),
+                                         (['--resume', text], 1, ['text']),
+                                         (['--temperature', '-1'], 2, ['temperature']),
+                                         (['--device', 'abacus'], 2, ['abacus'])):
+        one_line_error(run(*sample, *arguments, status=status)[1], *fragments)
+    one_line_error(run('sample', status=2)[1], '--resume')
+    run(*place.tiny('--epochs', '1'))
+    one_line_error(run('sample', '--resume', place.checkpoint, status=2)[1], 'no language model')
+
+    compared = ['compare', '--model', 'gpt-nano', '--data', text, '--device', 'reference', '--precision', 'fp32', '--batch', '2']
+    rows = json.loads(run(*compared, '--max-steps', '1', '--output', place.path / 'd', '--json')[0])['rows']
+    assert len(rows) == 1 and 0 < rows[0]['runs'][0]['test_loss'] < 4, rows
+
+    # Bytes that are no characters are written as what stands for such.
+    (place.path / 'latin').write_bytes(b'\xe9t\xe9 ' * 300)
+    latin = [*common, '--data', place.path / 'latin', '--max-steps', '1', '--output', place.path / 'c']
+    run(*latin, '--tokens', 'byte')
+    out = subprocess.run([BINADE, 'sample', '--resume', place.path / 'c' / 'checkpoint.safetensors', '--device', 'reference',
+                          '--tokens', '20'], stdout=subprocess.PIPE, check=True).stdout.decode('utf-8')
+    assert len(out) == 21 and '\ufffd' in out and set(out) <= set('\ufffdt \n'), out
+    one_line_error(run(*latin, status=1)[1], 'latin', 'position 0', 'UTF-8')
+    (place.path / 'empty').write_bytes(b'')
+    one_line_error(run(*common, '--data', place.path / 'empty', status=1)[1], 'empty')
+    (place.path / 'short').write_text('short')
+    one_line_error(run(*common, '--data', place.path / 'short', status=1)[1], 'too short', '65')
+    one_line_error(run(*common, '--data', place.data, status=2)[1], 'gpt-nano', 'text')
+    one_line_error(run(*place.tiny('--data', text, '--model', 'lenet'), status=2)[1], 'lenet', 'text')
+    one_line_error(run(*place.tiny('--tokens', 'byte'), status=2)[1], '--tokens', 'images')
 
 
 def test_cifar(place):
@@ -480,6 +536,62 @@ def test_dry_run(place):
     named = json.loads(run(*arguments, '--json', '--device', 'reference', cwd=place.path)[0])
     assert named['device'] == 'reference' and plan['device'] is None
     assert not list(place.path.iterdir()), 'a dry run writes nothing'
+
+
+def test_policy_file(place):
+    """A policy from a file is the one of the same text; what is wrong with a file is said in one line that names it."""
+    file = place.path / 'policy.json'
+    arguments = ['train', '--data', place.data, '--dry-run', '--precision']
+    file.write_text('{"policy": "fp16,scale=1024", "layers": {"linear1": "w=f32,a=f32", "linear2": "g=f32"}, "note": [1]}')
+    out, _ = run(*arguments, '@policy.json', env=NO_DRIVERS, cwd=place.path)
+    assert out == run(*arguments, 'fp16,scale=1024;linear1:w=f32,a=f32;linear2:g=f32', env=NO_DRIVERS)[0]
+    for text, *words in (('{"policy": "fp17"}', 'character 1', 'fp17'), ('{"layers": {}}', 'policy'),
+                         ('{"policy": "fp16", "layer": {}}', 'layer'), ('{"policy": "fp16", "layers": []}', 'layers'),
+                         ('{"policy": "fp16", "layers": {"a;b": "w=f16"}}', 'a;b'), ('[]', 'object'),
+                         ('{"policy": "fp16", "layers": {"a": 1}}', '"a"'), ('{"policy": "fp16;a:w=f16"}', ';'),
+                         ('{"policy": \n', 'line 2', 'not JSON'), ('{"policy": "fp16", "policy": "fp32"}', 'duplicate'),
+                         (' ' * (2 << 20), '1 MiB')):
+        file.write_text(text)
+        _, err = run(*arguments, '@policy.json', env=NO_DRIVERS, cwd=place.path, status=2 if 'fp17' in text else 1)
+        one_line_error(err, 'policy.json', *words)
+    for path in ('nowhere.json', '.'):
+        one_line_error(run(*arguments, '@' + path, env=NO_DRIVERS, cwd=place.path, status=1)[1], path)
+
+
+def test_auto(place):
+    """Layers are measured, the choice keeps the bound, is told, and can be had again from the file that it wrote."""
+    out, _ = run(*place.tiny('--precision', 'auto', '--max-error', '1e-3', '--quiet'))
+    document = json.loads((place.output / 'policy.json').read_text())
+    rows = document['note']['layers']
+    sizes = {'f8e4m3': 1, 'f8e5m2': 1, 'f16': 2, 'bf16': 2, 'f32': 4}
+    for row in rows:
+        fit = [name for name in sizes if name != 'f32' and row[name]['overflow'] == 0 and row[name]['error'] <= 1e-3]
+        assert sizes[row['format']] == min([sizes[name] for name in fit] + [4]), row
+        assert re.search(rf'^{row["layer"]} +{row["format"]}', out, re.M)
+    assert 'f16' in [row['format'] for row in rows], 'a small network fits f16'
+    line = re.search(r'^policy +(\S+): the same again with --precision @(\S+)$', out, re.M)
+    again = lines_of(run(*place.tiny('--precision', '@' + line[2], '--json'))[0])[0]
+    assert again['precision'] == line[1]
+    # A budget that all of FP32 fits costs no error; one that nothing fits is refused with what it would take.
+    out, _ = run(*place.tiny('--precision', 'auto', '--budget', '1G', '--quiet'))
+    assert set(row['format'] for row in json.loads((place.output / 'policy.json').read_text())['note']['layers']) == {'f32'}
+    _, err = run(*place.tiny('--precision', 'auto', '--budget', '1K', '--quiet'), status=2)
+    one_line_error(err, '--budget 1K', 'KiB')
+    one_line_error(run(*place.tiny('--precision', 'auto', '--budget', '3 apples'), status=2)[1], '300M')
+    one_line_error(run(*place.tiny('--precision', 'auto', '--batch', str(TRAIN)), status=2)[1], 'two batches')
+    one_line_error(run(*place.tiny('--budget', '1G'), status=2)[1], '--precision auto')
+    one_line_error(run(*place.tiny('--precision', 'auto', command='compare'), status=2)[1], '@DIR/policy.json')
+
+
+def test_reproduce(place):
+    """A claim of arithmetic, and mistakes; tests/test_reproduce.py has the others."""
+    out, _ = run('reproduce', 'r14', 'R3', '--device', 'reference')
+    assert re.search(r'^R14: holds$', out, re.M) and re.search(r'^R3: not run here$', out, re.M)
+    assert out.endswith('1 hold, 0 fail, 0 not decided, 1 not run here\n') and max(map(len, out.splitlines())) <= 80
+    one_line_error(run('reproduce', 'R1', 'R21', status=2)[1], 'R21', 'R1 to R20')
+    one_line_error(run('reproduce', '', status=2)[1], 'R1 to R20')
+    one_line_error(run('reproduce', '--steps', '0', status=2)[1], '--steps')
+    one_line_error(run('devices', 'R1', status=2)[1], 'R1', 'not an option')
 
 
 def test_nan(place):
@@ -628,137 +740,12 @@ def test_checkpoint_nowhere(place):
         assert not (place.output / 'metrics.jsonl').exists()
 
 
-# ---- compare ----
-
-class Page(html.parser.HTMLParser):
-    """Every tag is closed in its order, and nothing comes from elsewhere."""
-    VOID = {'meta', 'br', 'line', 'circle', 'path', 'i'}
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.text, self.charts = [], [], 0
-        self.feed(text)
-        assert not self.open, f'never closed: {self.open}'
-
-    def handle_starttag(self, tag, attributes):
-        assert tag not in ('script', 'link', 'img', 'iframe', 'object', 'embed'), tag
-        for name, value in attributes:
-            assert name not in ('src', 'href', 'srcset') and not name.startswith('on'), f'{tag} {name}={value}'
-        self.charts += tag == 'figure'
-        if tag != 'meta':
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attributes):
-        pass
-
-    def handle_endtag(self, tag):
-        assert self.open and self.open.pop() == tag, f'</{tag}> closes nothing'
-
-    def handle_data(self, data):
-        self.text.append(data)
-
-
-def check_report(path):
-    text = path.read_text(encoding='utf-8')
-    assert 'http' not in re.sub(r'http-equiv', '', text) and 'url(' not in text and '@import' not in text
-    assert 'prefers-color-scheme:dark' in text and 'width=device-width' in text
-    return Page(text)
-
-
-def test_compare(place):
-    out, err = run(*place.tiny('--precision', 'fp32,fp16,mixed,scale=1024', '--seeds', '2', command='compare'))
-    table = [line for line in out.splitlines() if line.startswith('mlp:784-16-10')]
-    assert len(table) == 3 and all('reference' in line and '%' in line for line in table)
-    assert 'speed-up' in out and str(place.output / 'report.html') in out
-    assert '\x1b' not in err
-    results = json.loads((place.output / 'results.json').read_text())
-    assert results['format_version'] == 1 and results['finished'] is True
-    assert [row['precision'] for row in results['rows']] == ['fp32', 'fp16', 'mixed,scale=1024']
-    for row in results['rows']:
-        assert row['runs_done'] == 2 and len(row['runs']) == 2
-        assert [run['seed'] for run in row['runs']] == [1, 2]
-        accuracies = [run['test_accuracy'] for run in row['runs']]
-        assert abs(row['test_accuracy'] - sum(accuracies) / 2) < 1e-6
-        assert abs(row['test_accuracy_deviation'] - abs(accuracies[0] - accuracies[1]) / 2 ** 0.5) < 1e-6
-        assert all(len(run['epochs']) == 2 for run in row['runs'])
-    assert abs(results['rows'][0]['speedup_over_fp32'] - 1) < 1e-9
-    page = check_report(place.output / 'report.html')
-    assert page.charts >= 4
-    assert not [path for path in place.output.iterdir() if path.name not in ('report.html', 'results.json')]
-
-
-def test_compare_json(place):
-    out, _ = run(*place.tiny('--precision', 'fp32', '--json', '--quiet', command='compare'))
-    assert json.loads(out) == json.loads((place.output / 'results.json').read_text())
-
-
-def test_compare_failure(place):
-    """What fails is told in its row, and the others go on: FP16 rounds Adam's epsilon to nothing, which ends in NaN."""
-    out, err = run(*place.tiny('--precision', 'fp16,fp32', '--optimizer', 'adam', command='compare'), status=1)
-    assert 'failed (1 of 1)' in out
-    results = json.loads((place.output / 'results.json').read_text())
-    half, single = results['rows']
-    assert half['runs'][0]['state'] == 'failed' and half['reason'] and half['test_accuracy'] is None
-    assert single['runs'][0]['state'] == 'done' and single['test_accuracy'] > 0
-    page = check_report(place.output / 'report.html')
-    assert any('failed: ' in text for text in page.text)
-
-
-def test_compare_interrupt(place):
-    process = start(*place.tiny('--precision', 'fp32,fp16,mixed', '--seeds', '200', '--epochs', '20',
-                                command='compare'))
-    for line in process.stderr: # the first run is done, the second goes on
-        if line.startswith('[2/'):
-            break
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
-    results = json.loads((place.output / 'results.json').read_text())
-    assert results['finished'] is False
-    states = [run['state'] for row in results['rows'] for run in row['runs']]
-    assert states[0] == 'done' and 'interrupted' in states and states[-1] == 'not_run'
-    assert 'mlp:784-16-10' in out
-    check_report(place.output / 'report.html')
-
-
-def test_report_of_anything(place):
-    """Hostile names, runs that diverge or fail, and what was not run."""
-    subprocess.run([SAMPLE, place.path], check=True, stdout=subprocess.DEVNULL)
-    page = check_report(place.path / 'report.html')
-    text = ' '.join(page.text)
-    assert "<script>alert('x')</script>" in text and '<b>out of memory</b>' in text and '\x1b' not in text
-    results = json.loads((place.path / 'results.json').read_text(encoding='utf-8'))
-    assert results['rows'][4]['runs_failed'] == 3 and results['rows'][-1]['runs'][0]['state'] == 'not_run'
-
-
-def test_report_in_browser(place):
-    browser = shutil.which('chromium')
-    if not browser:
-        raise Skip('chromium is not installed')
-    subprocess.run([SAMPLE, place.path, 'plain'], check=True, stdout=subprocess.DEVNULL)
-    sizes = []
-    for width, more in ((1280, []), (500, []), (1280, ['--blink-settings=preferredColorScheme=0'])):
-        picture = place.path / 'report.png'
-        done = subprocess.run([browser, '--headless', '--no-sandbox', '--disable-gpu', '--hide-scrollbars',
-                               f'--user-data-dir={place.path}/profile', f'--window-size={width},2000', *more,
-                               '--enable-logging=stderr', f'--screenshot={picture}',
-                               f'file://{place.path}/report.html'],
-                              stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, timeout=120)
-        assert done.returncode == 0
-        assert 'CONSOLE' not in done.stderr, 'the browser complains: ' + done.stderr[-500:]
-        raw = picture.read_bytes()
-        assert raw.startswith(b'\x89PNG') and struct.unpack('>II', raw[16:24])[0] == width
-        sizes.append(len(raw))
-        picture.unlink()
-    assert min(sizes) > 50000, f'an empty page: {sizes} bytes of PNG'
-
-
 # ---- documentation and example ----
 
 def test_documentation(place):
     """docs/usage.md knows every option, and no other; its examples and the README's name real ones."""
     known = {}
-    for command in ('devices', 'train', 'compare'):
+    for command in ('devices', 'train', 'sample', 'compare', 'reproduce'):
         table = run(command, '--help')[0].split('Usage:')[1].split('Examples:')[0]
         known[command] = set(re.findall(r'--[a-z][a-z0-9-]*', table)) - {'--help'}
     usage = (ROOT / 'docs/usage.md').read_text()
@@ -771,7 +758,7 @@ def test_documentation(place):
         assert options == told, f'{command}: {sorted(options ^ told)}'
     for name in ['README.md'] + [f'docs/{page.name}' for page in (ROOT / 'docs').glob('*.md')]:
         text = (ROOT / name).read_text().replace('\\\n', ' ')
-        for command, rest in re.findall(r'\bbinade (devices|train|compare)\b([^\n`#]*)', text):
+        for command, rest in re.findall(r'\bbinade (devices|train|sample|compare)\b([^\n`#]*)', text):
             unknown = set(re.findall(r'(?<![\w-])--[a-z][a-z0-9-]*', rest)) - known[command]
             assert not unknown, f'{name}: binade {command} has no {unknown}'
 
@@ -789,7 +776,7 @@ def test_manual_and_completions(place):
     """Made from the option tables: each option is in each of them, and bash completes values too."""
     folder = pathlib.Path(BINADE).parent
     whole = {name: (folder / name).read_text() for name in ('binade.1', 'binade.bash', '_binade', 'binade.fish')}
-    for command in ('devices', 'train', 'compare', 'bench', 'check'):
+    for command in ('devices', 'train', 'sample', 'compare', 'bench', 'check'):
         table = json.loads(run(command, '--describe')[0])
         assert table['command'] == command and table['options']
         assert f'binade\\-{command}' in whole['binade.1']
@@ -823,14 +810,15 @@ def test_example(place):
     assert done.returncode == 1 and 'abacus' in done.stderr
 
 
-def main():
+def main(tests):
+    """Runs those of a module's globals that are tests, and are named on the command line if any are."""
     passed, failed, skipped = 0, 0, 0
     names = sys.argv[4:]
     with tempfile.TemporaryDirectory() as folder:
         data = pathlib.Path(folder) / 'data'
         data.mkdir()
         make_data(data)
-        for name, test in list(globals().items()):
+        for name, test in list(tests.items()):
             if not name.startswith('test_') or (names and not any(part in name for part in names)):
                 continue
             path = pathlib.Path(folder) / name
@@ -852,4 +840,4 @@ def main():
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(main(globals()))

@@ -20,7 +20,7 @@ static long most = 1000000;
 
 /* ---- the host's memory ---- */
 
-static bool armed; /* only in run(): Check allocates too */
+static bool armed;                /* only in run(): Check allocates too */
 static long allocations, failing; /* the one that fails, 0: none */
 
 static bool fails(void)
@@ -140,11 +140,16 @@ static bd_status train_some(bd_device *device, bd_train_params *params, bd_error
 {
     bd_trainer *trainer = NULL;
     double weights[FIXTURE_CLASSES];
+    float logits[FIXTURE_TEST * FIXTURE_CLASSES];
     bd_status status = bd_trainer_create(device, params, &trainer, error);
     if (!status)
         status = bd_trainer_run(trainer, NULL, error);
     if (!status)
         status = bd_trainer_read(trainer, "fc/bias", weights, FIXTURE_CLASSES, error);
+    if (!status)
+        status = bd_trainer_predict(trainer, NULL, FIXTURE_TEST, logits, error);
+    if (!status && params->checkpoint)
+        status = bd_trainer_take_weights(trainer, params->checkpoint, error);
     bd_trainer_destroy(&trainer);
     return status;
 }
@@ -194,8 +199,8 @@ static void expect_clean(bd_status status, const bd_error *error, bd_status want
     if (status == BD_OK)
         return;
     const char *word = wanted == BD_ERROR_LOST ? "gone" : "memory";
-    ck_assert_msg(status == wanted && strstr(error->message, word) && !strchr(error->message, '\n'), "%s %ld failed: %s: %s",
-                  what, number, bd_status_name(status), error->message);
+    ck_assert_msg(status == wanted && strstr(error->message, word) && !strchr(error->message, '\n'),
+                  "%s %ld failed: %s: %s", what, number, bd_status_name(status), error->message);
 }
 
 /* Tries numbers from 1 to `count`; what does not go on without ends with `wanted`. */

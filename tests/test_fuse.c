@@ -6,6 +6,7 @@
 #include "engine/tile.h"
 
 #include <check.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -58,6 +59,18 @@ static bd_tensor normalised(bd_graph *graph, bd_tensor x, int64_t classes, bool 
         x = bd_relu(graph, bd_batch_norm(graph, x, training, 0.9f, 1e-5f, norms[i]));
     }
     return bd_linear(graph, bd_flatten(graph, x), classes, true, "fc");
+}
+
+static bd_tensor deep(bd_graph *graph, bd_tensor x, int64_t classes, bool training, const void *user)
+{
+    (void)training, (void)user;
+    x = bd_flatten(graph, x);
+    for (int i = 0; i < 24; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "fc%d", i);
+        x = bd_relu(graph, bd_linear(graph, x, 8, true, name));
+    }
+    return bd_linear(graph, x, classes, true, "last");
 }
 
 typedef struct setting {
@@ -452,6 +465,22 @@ START_TEST(plans_obey_small_limits)
 }
 END_TEST
 
+/* Each of 25 layers has three histories or two steps, whose reductions are alike: all in one kernel they would need more than 200 buffers. */
+START_TEST(scales_of_many_layers_need_few_buffers)
+{
+    static const char *const policies[] = { "fp8,history=4", "int8-qat" };
+    bd_target target;
+    setting s;
+    bd_target_default(&target);
+    target.limits.max_bindings = 32; /* lavapipe's */
+    set_up(&s, deep, policies[_i], 28, 32);
+    bd_plan *plan = plan_for(&s, &target, true);
+    ck_assert_int_gt(plan->kernel_count, 25);
+    bd_plan_destroy(&plan);
+    tear_down(&s);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("fuse");
@@ -466,6 +495,7 @@ int main(void)
     tcase_add_test(plans, matrix_units_share_long_sums);
     tcase_add_test(plans, plain_tiles_suit_the_result);
     tcase_add_loop_test(plans, plans_obey_small_limits, 0, 2);
+    tcase_add_loop_test(plans, scales_of_many_layers_need_few_buffers, 0, 2);
     tcase_add_test(plans, every_kernel_reads_only_what_is_written_before);
     suite_add_tcase(suite, plans);
     SRunner *runner = srunner_create(suite);

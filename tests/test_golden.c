@@ -23,6 +23,7 @@
 #include <string.h>
 
 enum { BATCH = 4, SIDE = 32, CHANNELS = 3, CLASSES = 10, SAMPLES = 4, MOST_PARAMETERS = 600 };
+enum { PLACES = 16, MOST_LOGITS = BATCH * PLACES * CLASSES /* of a language model */ };
 
 /* 2^-53 times the roundings on a path, some thousands, times the largest condition number met: 2^10 in all of 2^40. */
 static const double SLACK = 0x1p-33;
@@ -84,14 +85,14 @@ static double *numbers(const char *name, const bd_shape *shape)
 typedef struct network {
     bd_graph *graph;
     bd_tensor logits, losses, gradients[MOST_PARAMETERS], parameters[MOST_PARAMETERS];
-    int count;
+    int count, loss_count, logit_count;
     int32_t node_count; /* before a device's results are appended */
     double **variables; /* by node */
 } network;
 
 /* What is compared: loss, logits, then for each parameter norm and samples. */
 typedef struct outcome {
-    double loss, logits[BATCH * CLASSES], norms[MOST_PARAMETERS], samples[MOST_PARAMETERS][SAMPLES];
+    double loss, logits[MOST_LOGITS], norms[MOST_PARAMETERS], samples[MOST_PARAMETERS][SAMPLES];
 } outcome;
 
 static void build(const char *name, network *net)
@@ -103,15 +104,21 @@ static void build(const char *name, network *net)
     bd_graph *g = net->graph;
     const bd_init none = { 0 };
     bd_variable(g, "/control", BD_ROLE_FIXED, BD_U32, BD_SHAPE(BD_CONTROL_BYTES / 4), none);
-    bd_tensor x = bd_variable(g, "images", BD_ROLE_FIXED, BD_F32, BD_SHAPE(BATCH, SIDE, SIDE, CHANNELS), none);
-    bd_tensor labels = bd_variable(g, "labels", BD_ROLE_FIXED, BD_F32, BD_SHAPE(BATCH), none);
-    net->logits = m.function(g, bd_cast(g, x, BD_ROLE_ACTIVATION), CLASSES, true, &m);
+    const bool is_text = m.gpt.context > 0;
+    const bd_shape examples = is_text ? BD_SHAPE(BATCH, PLACES) : BD_SHAPE(BATCH);
+    net->loss_count = (int)bd_shape_elements(&examples);
+    net->logit_count = net->loss_count * CLASSES;
+    bd_tensor x = is_text
+                      ? bd_variable(g, "numbers", BD_ROLE_FIXED, BD_F32, examples, none)
+                      : bd_variable(g, "images", BD_ROLE_FIXED, BD_F32, BD_SHAPE(BATCH, SIDE, SIDE, CHANNELS), none);
+    bd_tensor labels = bd_variable(g, "labels", BD_ROLE_FIXED, BD_F32, examples, none);
+    net->logits = m.function(g, is_text ? x : bd_cast(g, x, BD_ROLE_ACTIVATION), CLASSES, true, &m);
     net->losses = bd_cross_entropy(g, net->logits, labels);
     net->count = 0;
     for (bd_tensor t = 0; t < g->node_count && net->count < MOST_PARAMETERS; t++)
         if (g->nodes[t].op == BD_OP_VARIABLE && g->nodes[t].role == BD_ROLE_WEIGHT)
             net->parameters[net->count++] = t;
-    bd_tensor seed = bd_constant(g, BD_SHAPE(BATCH), 1.0 / BATCH);
+    bd_tensor seed = bd_constant(g, examples, 1.0 / net->loss_count);
     must(bd_gradient(g, net->losses, seed, net->parameters, net->count, net->gradients, &error), &error);
     bd_precision fp32;
     must(bd_precision_parse("fp32", &fp32, &error), &error);
@@ -128,9 +135,11 @@ static void build(const char *name, network *net)
         if (!strcmp(variable, "control")) {
             memset(net->variables[t], 0, (size_t)bd_shape_elements(&node->shape) * sizeof(double));
             net->variables[t][BD_CONTROL_SEED_LOW] = 1;
-        } else if (!strcmp(variable, "labels")) {
-            for (int i = 0; i < BATCH; i++)
-                net->variables[t][i] = 3 * i % CLASSES;
+        } else if (!strcmp(variable, "labels") || !strcmp(variable, "numbers")) {
+            for (int k = 0; k < net->loss_count; k++) {
+                const int i = is_text ? k / PLACES : k, j = is_text ? k % PLACES : 0;
+                net->variables[t][k] = (*variable == 'l' ? 3 * i + j : 5 * i + 3 * j * j) % CLASSES;
+            }
         }
     }
 }
@@ -156,10 +165,10 @@ static void take_gradient(const network *net, int i, const double *gradient, out
 
 static void take(const network *net, double *const *values, outcome *result)
 {
-    memcpy(result->logits, values[0], sizeof result->logits);
+    memcpy(result->logits, values[0], (size_t)net->logit_count * sizeof *result->logits);
     result->loss = 0;
-    for (int i = 0; i < BATCH; i++)
-        result->loss += values[1][i] / BATCH;
+    for (int i = 0; i < net->loss_count; i++)
+        result->loss += values[1][i] / net->loss_count;
     for (int i = 0; i < net->count; i++)
         take_gradient(net, i, values[2 + i], result);
 }
@@ -280,13 +289,13 @@ static const float *golden(const bd_safetensors *file, const char *name, int64_t
 /* Every value is off by a rounding to F32 and `slack` of its scale at most; returns how many are not. */
 static int compare_golden(const network *net, const outcome *ours, const bd_safetensors *file)
 {
-    const float *loss = golden(file, "loss", 1), *logits = golden(file, "logits", BATCH * CLASSES);
+    const float *loss = golden(file, "loss", 1), *logits = golden(file, "logits", net->logit_count);
     const float *norms = golden(file, "norms", net->count),
                 *samples = golden(file, "samples", (int64_t)net->count * SAMPLES);
     const uint32_t *names = (const uint32_t *)golden(file, "names", net->count);
     int wrong = 0;
     double largest = 0;
-    for (int i = 0; i < BATCH * CLASSES; i++)
+    for (int i = 0; i < net->logit_count; i++)
         largest = fmax(largest, fabs((double)logits[i]));
 #define CHECK(value, wanted, scale, ...)                                                                               \
     if (!(fabs((value) - (double)(wanted)) <= 0x1p-24 * fabs((double)(wanted)) + SLACK * (scale))) {                   \
@@ -296,7 +305,7 @@ static int compare_golden(const network *net, const outcome *ours, const bd_safe
         }                                                                                                              \
     }
     CHECK(ours->loss, *loss, largest, "loss");
-    for (int i = 0; i < BATCH * CLASSES; i++)
+    for (int i = 0; i < net->logit_count; i++)
         CHECK(ours->logits[i], logits[i], largest, "logit %d", i);
     for (int i = 0; i < net->count; i++) {
         const char *name = net->graph->nodes[net->parameters[i]].attr.variable.name;
@@ -315,14 +324,14 @@ static int compare_golden(const network *net, const outcome *ours, const bd_safe
 }
 
 /* Root mean square over the numbers, each over its scale. */
-static double forward_distance(const outcome *a, const outcome *b)
+static double forward_distance(const network *net, const outcome *a, const outcome *b)
 {
     double sum = pow((a->loss - b->loss) / b->loss, 2), scale = 0;
-    for (int i = 0; i < BATCH * CLASSES; i++)
+    for (int i = 0; i < net->logit_count; i++)
         scale = fmax(scale, fabs(b->logits[i]));
-    for (int i = 0; i < BATCH * CLASSES; i++)
+    for (int i = 0; i < net->logit_count; i++)
         sum += pow((a->logits[i] - b->logits[i]) / scale, 2);
-    return sqrt(sum / (1 + BATCH * CLASSES));
+    return sqrt(sum / (1 + net->logit_count));
 }
 
 static double distance(const network *net, const outcome *a, const outcome *b)
@@ -359,7 +368,8 @@ static bool check(const char *folder, const char *name, bd_device *device)
         const double one = distance(&net, rounded, exact), kinks = distance(&net, moved, exact),
                      off = distance(&net, ours, exact);
         /* The forward pass has no kinks that jump: it has no such excuse. */
-        const double one_forward = forward_distance(rounded, exact), off_forward = forward_distance(ours, exact);
+        const double one_forward = forward_distance(&net, rounded, exact),
+                     off_forward = forward_distance(&net, ours, exact);
         printf("; off by %.2g (forward %.2g), the reference in F32 by %.2g (%.2g), moved by %.2g", off, off_forward,
                one, one_forward, kinks);
         good = good && off_forward <= DEVICE_FACTOR * one_forward && off <= fmax(DEVICE_FACTOR * one, kinks);

@@ -188,7 +188,7 @@ START_TEST(cut_archives_are_refused)
         expect_refused(scratch_path("cut.tar.gz"), BD_ERROR_DATA, "cut.tar.gz", "");
     }
     free(bytes);
-    scratch_write("text", "no archive at all", 17);
+    scratch_write("text", "no archive\0at all", 17);
     expect_refused(scratch_path("text"), BD_ERROR_DATA, "text", "archive");
     scratch_write("nothing", "", 0);
     expect_refused(scratch_path("nothing"), BD_ERROR_DATA, "nothing", "");

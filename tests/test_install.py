@@ -22,7 +22,7 @@ import time
 import tiny_data
 
 MESON, BUILD, EXAMPLE, *COMPILER = sys.argv[1:]
-COMMANDS = ['devices', 'train', 'compare', 'bench', 'check']
+COMMANDS = ['devices', 'train', 'sample', 'compare', 'reproduce', 'bench', 'check']
 
 
 class Skip(Exception):

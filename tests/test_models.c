@@ -32,6 +32,8 @@ static const expected networks[] = {
     { "vit8", 2158090, 0, 0 },
     { "vit12", 2689034, 0, 0 },
     { "vit16", 3219978, 0, 0 },
+    { "gpt-nano", 804106, 0, 0 }, /* of ten tokens */
+    { "gpt-mini", 10753546, 0, 0 },
 };
 enum { NETWORKS = sizeof networks / sizeof *networks, SIDE = 32, CHANNELS = 3, CLASSES = 10 };
 
@@ -40,9 +42,24 @@ static const bd_dataset cifar = { .name = "cifar",
                                   .width = SIDE,
                                   .channels = CHANNELS,
                                   .classes = CLASSES,
-                                  .train = { 50000 },
+                                  .train = { .count = 50000 },
                                   .mean = 0.5f,
                                   .deviation = 0.25f };
+
+static const bd_dataset text = { .name = "text",
+                                 .tokens = BD_TOKENS_CHARACTERS,
+                                 .height = 1,
+                                 .width = 1,
+                                 .channels = 1,
+                                 .classes = CLASSES,
+                                 .train = { .count = 900000 },
+                                 .test = { .count = 100000 },
+                                 .deviation = 1 };
+
+static const bd_dataset *data_for(const char *name)
+{
+    return model_is_gpt(name, &(gpt_size){ 0 }) ? &text : &cifar;
+}
 
 START_TEST(parameters_are_counted)
 {
@@ -51,9 +68,9 @@ START_TEST(parameters_are_counted)
     bd_model_cost cost;
     bd_error error = { 0 };
     ck_assert_msg(model_parse(e->name, &m, &error) == BD_OK, "%s", error.message);
-    ck_assert_msg(model_fit(&m, &cifar, &error) == BD_OK, "%s", error.message);
-    ck_assert_msg(bd_model_measure(m.function, &m, SIDE, SIDE, CHANNELS, CLASSES, &cost, &error) == BD_OK, "%s",
-                  error.message);
+    ck_assert_msg(model_fit(&m, data_for(e->name), &error) == BD_OK, "%s", error.message);
+    const bd_shape example = m.gpt.context ? BD_SHAPE(m.gpt.context) : BD_SHAPE(SIDE, SIDE, CHANNELS);
+    ck_assert_msg(bd_model_measure(m.function, &m, example, CLASSES, &cost, &error) == BD_OK, "%s", error.message);
     ck_assert_msg(cost.parameters == e->parameters, "%s: %lld parameters", e->name, (long long)cost.parameters);
     ck_assert_msg(cost.statistics == e->statistics, "%s: %lld statistics", e->name, (long long)cost.statistics);
     /* The study cuts its numbers off or rounds them, and counts the statistics. */
@@ -82,7 +99,8 @@ START_TEST(steps_are_planned)
         params.model = m.function;
         params.model_user = &m;
         params.model_name = m.name;
-        params.dataset = &cifar;
+        params.dataset = data_for(e->name);
+        params.context = m.gpt.context;
         ck_assert_int_eq(bd_precision_parse(precisions[p], &params.precision, &error), BD_OK);
         ck_assert_msg(bd_trainer_create(NULL, &params, &trainer, &error) == BD_OK, "%s", error.message);
         ck_assert_int_eq(bd_trainer_plan(trainer, &event, NULL, NULL, &error), BD_OK);
@@ -102,7 +120,7 @@ START_TEST(he_weights_have_their_variance)
     bd_graph *graph = NULL;
     bd_error error = { 0 };
     ck_assert_int_eq(bd_graph_create(&graph, &error), BD_OK);
-    bd_layer_style before = bd_set_layer_style(graph, (bd_layer_style){ BD_WEIGHTS_HE, 0.5f });
+    bd_layer_style before = bd_set_layer_style(graph, (bd_layer_style){ .init = BD_WEIGHTS_HE, .l2 = 0.5f });
     ck_assert(before.init == BD_WEIGHTS_GLOROT && before.l2 == 0);
     bd_tensor x = bd_constant(graph, BD_SHAPE(2, FAN_IN), 1);
     bd_linear(graph, x, 4, true, "fc");
@@ -144,13 +162,21 @@ START_TEST(images_that_do_not_fit_are_refused)
             ck_assert_int_eq(model_parse(model_name(i), &m, &error), BD_OK);
             if (model_fit(&m, &tiny, &error) != BD_OK)
                 continue;
-            ck_assert_msg(bd_model_measure(m.function, &m, side, side, CHANNELS, CLASSES, &cost, &error) == BD_OK,
+            ck_assert_msg(bd_model_measure(m.function, &m, BD_SHAPE(side, side, CHANNELS), CLASSES, &cost, &error) ==
+                              BD_OK,
                           "%s at %lld: %s", m.name, (long long)side, error.message);
             break;
         }
     }
     model m;
     bd_error error = { 0 };
+    /* Texts are for language models, and only for them. */
+    for (int i = 0; model_name(i); i++) {
+        const bool is_gpt = data_for(model_name(i)) == &text;
+        ck_assert_int_eq(model_parse(model_name(i), &m, &error), BD_OK);
+        ck_assert_int_eq(model_fit(&m, is_gpt ? &cifar : &text, &error), BD_ERROR_ARGUMENT);
+        ck_assert_msg(strstr(error.message, model_name(i)) && strstr(error.message, "text"), "%s", error.message);
+    }
     ck_assert_int_eq(model_parse("resnet33", &m, &error), BD_ERROR_ARGUMENT);
     ck_assert_msg(strstr(error.message, "resnet32") && strstr(error.message, "vit16"), "%s", error.message);
 }

@@ -57,7 +57,7 @@ static void setup(harness *h, const bd_optimizer *optimizer, const char *policy,
     bd_push_layer(h->graph, "b");
     bd_parameter(h->graph, "w", BD_SHAPE(1, 2), zero);
     bd_pop_layer(h->graph);
-    must(bd_layout_create(h->graph, &precision, &h->layout, &error), &error);
+    must(bd_layout_create(h->graph, &precision, false, &h->layout, &error), &error);
     ck_assert_int_eq(h->layout.group_count, 1);
     bd_set_role(h->graph, BD_ROLE_FIXED);
     bd_tensor control = bd_variable(h->graph, "/control", BD_ROLE_FIXED, BD_U32, BD_SHAPE(WORDS), zero);
@@ -159,11 +159,14 @@ START_TEST(sgd_follows_the_rule)
 }
 END_TEST
 
-static void check_adam(bd_optimizer_kind kind, float decay, const char *policy)
+static void check_adam(bd_optimizer_kind kind, float decay, bool in_root, const char *policy)
 {
-    bd_optimizer optimizer = {
-        .kind = kind, .weight_decay = decay, .beta1 = 0.75f, .beta2 = 0.9375f, .epsilon = 1e-3f
-    };
+    bd_optimizer optimizer = { .kind = kind,
+                               .weight_decay = decay,
+                               .beta1 = 0.75f,
+                               .beta2 = 0.9375f,
+                               .epsilon = in_root ? 0.0625f : 1e-3f,
+                               .epsilon_in_root = in_root };
     harness h;
     setup(&h, &optimizer, policy, rates, 3);
     put_start(&h);
@@ -178,10 +181,11 @@ static void check_adam(bd_optimizer_kind kind, float decay, const char *policy)
                 g += (double)decay * w[i];
             m[i] = 0.75 * m[i] + 0.25 * g;
             v[i] = 0.9375 * v[i] + 0.0625 * g * g;
-            double corrected_m = m[i] / (1 - power1), corrected_v = v[i] / (1 - power2);
+            const double floor_of_v = in_root ? (double)optimizer.epsilon : 0;
+            double corrected_m = m[i] / (1 - power1), corrected_v = fmax(v[i], floor_of_v) / (1 - power2);
             if (kind == BD_OPTIMIZER_ADAMW)
                 w[i] -= (double)rates[t] * (double)decay * w[i];
-            w[i] -= (double)rates[t] * corrected_m / (sqrt(corrected_v) + (double)optimizer.epsilon);
+            w[i] -= (double)rates[t] * corrected_m / (sqrt(corrected_v) + (in_root ? 0 : (double)optimizer.epsilon));
             ck_same(h.weights[place[i]], w[i]);
         }
     }
@@ -190,10 +194,12 @@ static void check_adam(bd_optimizer_kind kind, float decay, const char *policy)
 
 START_TEST(adam_follows_the_rule)
 {
-    check_adam(BD_OPTIMIZER_ADAM, 0, "fp32");
-    check_adam(BD_OPTIMIZER_ADAM, 0.01f, "fp32");
-    check_adam(BD_OPTIMIZER_ADAMW, 0.01f, "fp32");
-    check_adam(BD_OPTIMIZER_ADAMW, 0.01f, "mixed");
+    check_adam(BD_OPTIMIZER_ADAM, 0, false, "fp32");
+    check_adam(BD_OPTIMIZER_ADAM, 0, true, "fp32");
+    check_adam(BD_OPTIMIZER_ADAMW, 0.01f, true, "fp32,kahan=on");
+    check_adam(BD_OPTIMIZER_ADAM, 0.01f, false, "fp32");
+    check_adam(BD_OPTIMIZER_ADAMW, 0.01f, false, "fp32");
+    check_adam(BD_OPTIMIZER_ADAMW, 0.01f, false, "mixed");
 }
 END_TEST
 
@@ -318,14 +324,15 @@ START_TEST(layouts_group_by_format)
     const bd_init zero = { BD_INIT_CONSTANT, 0 };
     must(bd_precision_parse("mixed;b:w=f32,g=f32", &precision, &error), &error);
     must(bd_graph_create(&graph, &error), &error);
-    ck_assert_int_eq(bd_layout_create(graph, &precision, &layout, NULL), BD_ERROR_ARGUMENT); /* nothing to train */
+    ck_assert_int_eq(bd_layout_create(graph, &precision, false, &layout, NULL),
+                     BD_ERROR_ARGUMENT); /* nothing to train */
     const char *const layers[] = { "a", "b", "c" };
     for (int i = 0; i < 3; i++) {
         bd_push_layer(graph, layers[i]);
         bd_parameter(graph, "w", BD_SHAPE(300), zero);
         bd_pop_layer(graph);
     }
-    must(bd_layout_create(graph, &precision, &layout, &error), &error);
+    must(bd_layout_create(graph, &precision, false, &layout, &error), &error);
     ck_assert_int_eq(layout.group_count, 2);
     ck_assert_int_eq(layout.slots[0].group, 0);
     ck_assert_int_eq(layout.slots[1].group, 1);
@@ -391,25 +398,27 @@ START_TEST(feeds_respect_limits)
     };
     bd_feed_shape train, test;
     bd_error error = { 0 };
-    must(bd_feed_decide(&(bd_limits){ 0 }, 0, true, &data, 10, &train, &test, &error), &error);
+    must(bd_feed_decide(&(bd_limits){ 0 }, 0, true, &data, 0, 10, &train, &test, &error), &error);
     ck_assert_int_eq(train.half, 0);
     ck_assert_int_eq(bd_feed_rows(&train), 1000);
     ck_assert_uint_eq(bd_feed_bytes(&train), 1000 * 105);
-    must(bd_feed_decide(&(bd_limits){ 0 }, 1200 * 105, true, &data, 10, &train, &test, &error), &error);
+    must(bd_feed_decide(&(bd_limits){ 0 }, 1200 * 105, true, &data, 0, 10, &train, &test, &error), &error);
     ck_assert_int_eq(train.half, 0);
     /* A byte less, and one of them is streamed; together they stay within. */
-    must(bd_feed_decide(&(bd_limits){ 0 }, 1200 * 105 - 1, true, &data, 10, &train, &test, &error), &error);
+    must(bd_feed_decide(&(bd_limits){ 0 }, 1200 * 105 - 1, true, &data, 0, 10, &train, &test, &error), &error);
     ck_assert(train.half || test.half);
     ck_assert_uint_lt(bd_feed_bytes(&train) + bd_feed_bytes(&test), 1200 * 105);
     /* The largest binding bounds the images. */
-    must(bd_feed_decide(&(bd_limits){ .max_binding_bytes = 30000 }, 0, true, &data, 10, &train, &test, &error), &error);
+    must(bd_feed_decide(&(bd_limits){ .max_binding_bytes = 30000 }, 0, true, &data, 0, 10, &train, &test, &error),
+         &error);
     ck_assert_int_gt(train.half, 0);
     ck_assert_int_eq(train.half % 10, 0);
     ck_assert_int_le(bd_feed_rows(&train) * 100, 30000);
     ck_assert_int_eq(test.half, 0);
-    ck_assert_int_eq(bd_feed_decide(&(bd_limits){ 0 }, 5000, true, &data, 10, &train, &test, &error), BD_ERROR_UNSUPPORTED);
+    ck_assert_int_eq(bd_feed_decide(&(bd_limits){ 0 }, 5000, true, &data, 0, 10, &train, &test, &error),
+                     BD_ERROR_UNSUPPORTED);
     ck_assert_ptr_nonnull(strstr(error.message, "2020 bytes"));
-    must(bd_feed_decide(&(bd_limits){ 0 }, 5000, false, &data, 10, &train, &test, &error), &error);
+    must(bd_feed_decide(&(bd_limits){ 0 }, 5000, false, &data, 0, 10, &train, &test, &error), &error);
     ck_assert(train.half == 10 && test.half == 10);
 }
 END_TEST

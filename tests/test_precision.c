@@ -45,6 +45,66 @@ START_TEST(presets)
 }
 END_TEST
 
+START_TEST(presets_beside_half)
+{
+    const bd_precision bf16 = parse("bf16"), chance = parse("bf16-sr"), kahan = parse("bf16-kahan");
+    for (int role = W; role <= STATE; role++) {
+        const bd_format wanted = role == ACC ? BD_F32 : BD_BF16;
+        ck_assert(bf16.format[role] == wanted && chance.format[role] == wanted && kahan.format[role] == wanted);
+        ck_assert_int_eq(chance.mode[role], role == W ? BD_ROUND_STOCHASTIC : BD_ROUND_NEAREST);
+    }
+    ck_assert(!bf16.kahan && !chance.kahan && kahan.kahan && parse("fp16-kahan").kahan);
+    ck_assert(!parse("fp16-kahan,kahan=off").kahan);
+    const bd_precision mixed = parse("mixed-bf16");
+    ck_assert(mixed.format[W] == BD_BF16 && mixed.format[MASTER] == BD_F32 && mixed.scaling == BD_SCALING_NONE);
+    const bd_precision fp8 = parse("fp8,history=16"), tf32 = parse("tf32");
+    ck_assert_int_eq(fp8.format[BD_ROLE_WEIGHT_OPERAND], BD_F8E4M3);
+    ck_assert_int_eq(fp8.format[BD_ROLE_ACTIVATION_OPERAND], BD_F8E4M3);
+    ck_assert_int_eq(fp8.format[BD_ROLE_GRADIENT_OPERAND], BD_F8E5M2);
+    ck_assert(fp8.operands == BD_OPERANDS_DELAYED && fp8.history == 16 && fp8.saturate);
+    ck_assert(tf32.operands == BD_OPERANDS_PLAIN && tf32.history == 1024 && !tf32.saturate);
+    ck_assert_int_eq(tf32.format[BD_ROLE_GRADIENT_OPERAND], bd_format_exmy(8, 10));
+    bd_precision int4 = parse("int4-qat;last:qw=int8");
+    ck_assert(int4.operands == BD_OPERANDS_LEARNED && int4.ends == BD_I8);
+    ck_assert_int_eq(bd_precision_format(&int4, BD_ROLE_WEIGHT_OPERAND, "fc2"), BD_I4);
+    ck_assert_int_eq(bd_precision_format(&int4, BD_ROLE_GRADIENT_OPERAND, "fc2"), BD_F32);
+}
+END_TEST
+
+/* The ends take their format, but what the policy says of a layer counts more. */
+START_TEST(ends_of_a_model)
+{
+    bd_precision precision = parse("int4-qat;fc3:qw=e5m2");
+    bd_error error;
+    ck_assert_int_eq(bd_precision_set_ends(&precision, "fc1", "fc3", &error), BD_OK);
+    ck_assert_int_eq(precision.ends, BD_F32);
+    ck_assert_int_eq(bd_precision_format(&precision, BD_ROLE_WEIGHT_OPERAND, "fc1"), BD_I8);
+    ck_assert_int_eq(bd_precision_format(&precision, BD_ROLE_ACTIVATION_OPERAND, "fc1"), BD_I8);
+    ck_assert_int_eq(bd_precision_format(&precision, BD_ROLE_WEIGHT_OPERAND, "fc2"), BD_I4);
+    ck_assert_int_eq(bd_precision_format(&precision, BD_ROLE_WEIGHT_OPERAND, "fc3"), BD_F8E5M2);
+    ck_assert_int_eq(bd_precision_format(&precision, BD_ROLE_ACTIVATION_OPERAND, "fc3"), BD_I8);
+    precision = parse("int4-qat");
+    precision.override_count = BD_MAX_OVERRIDES;
+    ck_assert_int_eq(bd_precision_set_ends(&precision, "fc1", "fc3", &error), BD_ERROR_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(error.message, "fc1"));
+}
+END_TEST
+
+START_TEST(roundings)
+{
+    const bd_precision precision = parse("bf16,round=zero,g=e5m2:stochastic,overflow=saturate;fc1:w=e3m2:mask,a=f32");
+    const bd_rounding_rule weight = bd_precision_rule(&precision, BD_ROLE_WEIGHT, "fc1/inner");
+    const bd_rounding_rule gradient = bd_precision_rule(&precision, BD_ROLE_GRADIENT, "fc2");
+    ck_assert(weight.mode == BD_ROUND_MASK && weight.saturate);
+    ck_assert_int_eq(bd_precision_format(&precision, BD_ROLE_WEIGHT, "fc1"), bd_format_exmy(3, 2));
+    ck_assert_int_eq(bd_precision_rule(&precision, BD_ROLE_WEIGHT, "fc2").mode, BD_ROUND_ZERO);
+    ck_assert(gradient.mode == BD_ROUND_STOCHASTIC && gradient.saturate);
+    /* F32 is what arithmetic gives */
+    const bd_rounding_rule plain = bd_precision_rule(&precision, BD_ROLE_ACTIVATION, "fc1");
+    ck_assert(plain.mode == BD_ROUND_NEAREST && !plain.saturate);
+}
+END_TEST
+
 START_TEST(settings)
 {
     expect_formats("w=f16", "hssssss");
@@ -87,7 +147,7 @@ END_TEST
 static const struct {
     const char *text, *place, *words;
 } bad[] = {
-    { "fp8", "character 1:", "unknown preset 'fp8'; known: fp32, fp16, fp16-strict, mixed" },
+    { "fp9", "character 1:", "unknown preset 'fp9'; known: fp32, fp16, fp16-strict, mixed" },
     { "fp320", "character 1:", "unknown preset 'fp320'" },
     { "fp32,", "character 6:", "unknown setting ''" },
     { "fp32,w=f17", "character 8:", "unknown format 'f17'; known: f32, f16" },
@@ -117,7 +177,22 @@ static const struct {
     { "fp32;:w=f16", "character 6:", "no layer" },
     { "fp32;fc1:", "character 10:", "unknown setting ''; known in a layer: w, a" },
     { "fp32;fc1:scale=2", "character 10:", "unknown setting 'scale'" },
-    { "fp32;fc1:w=f16:a", "character 12:", "unknown format 'f16:a'" },
+    { "fp32;fc1:w=f16:a", "character 16:", "unknown rounding 'a'; known: nearest, zero, mask, stochastic" },
+    { "w=f16:", "character 7:", "unknown rounding ''" },
+    { "w=int8", "character 3:", "unknown format 'int8'; known: f32, f16, bf16, f8e4m3, f8e5m2, and e2m0 to e8m23" },
+    { "w=e9m1", "character 3:", "unknown format 'e9m1'" },
+    { "acc=bf16", "character 5:", "unknown format of sums 'bf16'; known: f32, f16" },
+    { "acc=f16:zero", "character 9:", "a rounding of sums 'zero'" },
+    { "kahan=yes", "character 7:", "unknown kahan 'yes'; known: on, off" },
+    { "operands=scaled", "character 10:", "unknown operands 'scaled'; known: plain, delayed, learned" },
+    { "fp8,history=3", "character 13:", "wrong history '3'" },
+    { "fp8,history=131072", "character 13:", "wrong history '131072'" },
+    { "qw=int8", "'qw=int8'", "whole numbers of qw need a scale; add operands=learned or operands=delayed" },
+    { "qg=int8,operands=learned", "'qg=", "whole numbers of qg need a scale; add operands=delayed" },
+    { "operands=learned,ends=int7", "character 23:", "unknown format 'int7'; known: int8, int4, f32" },
+    { "fp16;fc1:qa=int4", "fc1", "whole numbers of qa need a scale" },
+    { "round=up", "character 7:", "unknown rounding 'up'; known: nearest" },
+    { "overflow=nan", "character 10:", "unknown overflow 'nan'; known: inf, saturate" },
     { "fp32:w=f16;", "character 12:", "no layer" },
 };
 
@@ -146,15 +221,22 @@ START_TEST(limits_of_a_policy)
     strcpy(text + 68, ":w=f16");
     ck_assert_int_eq(bd_precision_parse(text, &precision, &error), BD_OK);
     ck_assert_uint_eq(strlen(precision.overrides[0].layer), 63);
-    memset(text, 'w', sizeof text - 1);
-    ck_assert_int_eq(bd_precision_parse(text, &precision, &error), BD_ERROR_ARGUMENT);
-    ck_assert_ptr_nonnull(strstr(error.message, "longer than 191"));
-    strcpy(text, "fp32");
+    char many[8 * (BD_MAX_OVERRIDES + 2) + 8] = "fp32";
     for (int i = 0; i < BD_MAX_OVERRIDES; i++)
-        strcat(text, ";l:w=f16");
-    ck_assert_int_eq(bd_precision_parse(text, &precision, &error), BD_OK);
-    strcat(text, ";l:w=f16");
-    ck_assert_int_eq(bd_precision_parse(text, &precision, &error), BD_ERROR_ARGUMENT);
+        strcat(many, ";l:w=f16");
+    ck_assert_int_eq(bd_precision_parse(many, &precision, &error), BD_OK);
+    ck_assert_uint_eq(strlen(precision.name), 160 + strlen("...#01234567"));
+    ck_assert_str_eq(precision.text, many);
+    static char long_text[BD_POLICY_TEXT + 1];
+    memset(long_text, 'w', BD_POLICY_TEXT);
+    ck_assert_int_eq(bd_precision_parse(long_text, &precision, &error), BD_ERROR_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(error.message, "longer than 8191"));
+    bd_precision other;
+    strcpy(many + strlen(many) - 3, "f32");
+    ck_assert_int_eq(bd_precision_parse(many, &other, &error), BD_OK);
+    ck_assert_str_ne(precision.name, other.name);
+    strcat(many, ";l:w=f16");
+    ck_assert_int_eq(bd_precision_parse(many, &precision, &error), BD_ERROR_ARGUMENT);
     ck_assert_ptr_nonnull(strstr(error.message, "too many layers"));
 }
 END_TEST
@@ -215,6 +297,9 @@ int main(void)
     Suite *suite = suite_create("precision");
     TCase *tests = tcase_create("all");
     tcase_add_test(tests, presets);
+    tcase_add_test(tests, presets_beside_half);
+    tcase_add_test(tests, ends_of_a_model);
+    tcase_add_test(tests, roundings);
     tcase_add_test(tests, settings);
     tcase_add_test(tests, layers);
     tcase_add_loop_test(tests, mistakes_are_named_with_their_place, 0, (int)(sizeof bad / sizeof *bad));

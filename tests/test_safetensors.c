@@ -21,6 +21,9 @@ static const bd_safe_tensor good[] = {
     { "halves", BD_SAFE_F16, BD_SHAPE(3, 1), halves }, { "fc1/weight", BD_SAFE_F32, BD_SHAPE(2, 3), floats },
     { "bytes", BD_SAFE_U8, BD_SHAPE(5), bytes5 },      { "words", BD_SAFE_U32, BD_SHAPE(2), words },
     { "big", BD_SAFE_I64, { 0, { 0 } }, &big },        { "none", BD_SAFE_F32, BD_SHAPE(0, 4), floats },
+    { "brain", BD_SAFE_BF16, BD_SHAPE(3), halves },    { "codes", BD_SAFE_U16, BD_SHAPE(1, 3), halves },
+    { "e4m3", BD_SAFE_F8_E4M3, BD_SHAPE(5), bytes5 },  { "e5m2", BD_SAFE_F8_E5M2, BD_SHAPE(5, 1), bytes5 },
+    { "whole", BD_SAFE_I8, BD_SHAPE(5), bytes5 },
 };
 enum { GOOD_COUNT = sizeof good / sizeof *good };
 static const bd_safe_text metadata[] = { { "model", "mlp \"\xc3\xa9\"\n" }, { "epoch", "3" } };
@@ -83,7 +86,7 @@ START_TEST(layout_is_the_published_one)
     uint64_t header;
     memcpy(&header, data, 8);
     ck_assert_uint_eq(header % 8, 0);
-    ck_assert_uint_eq(size, 8 + header + 8 + 24 + 8 + 6 + 5);
+    ck_assert_uint_eq(size, 8 + header + 8 + 24 + 8 + 3 * 6 + 4 * 5);
     ck_assert_int_eq(data[8], '{');
     ck_assert_int_eq(memcmp(data + 8 + header, &big, 8), 0);
     ck_assert_int_eq(memcmp(data + 8 + header + 8, floats, 24), 0);
@@ -178,7 +181,7 @@ static const struct {
     { "{" TENSOR("a", "F32", "4611686018427387908", 0, 16) "}", "do not fit" },
     { "{" TENSOR("a", "F32", "99999999999999999999", 0, 16) "}", "header" },
     { "{" TENSOR("a", "U8", "1,1,1,1,1,1,16", 0, 16) "}", "at most 6" },
-    { "{" TENSOR("a", "F8_E4M3", "16", 0, 16) "}", "F8_E4M3" },
+    { "{" TENSOR("a", "F8_E8M0", "16", 0, 16) "}", "F8_E8M0" },
     { "{\"a\":{\"shape\":[4],\"data_offsets\":[0,16]}}", "exactly" },
     { "{\"a\":{\"dtype\":\"F32\",\"shape\":[4]}}", "exactly" },
     { "{\"a\":{\"dtype\":\"F32\",\"shape\":[4],\"offset\":[0,16]}}", "data_offsets" },

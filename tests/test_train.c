@@ -1,6 +1,7 @@
-/* Training as a whole. Arguments: the device to use, and limits to put on it, under which it only learns. Each test must hold
+/* Training as a whole. Arguments: the device to use; limits to put on it, under which it only learns, or ''; "plain" for no policies
+ * with simulated formats, "few" for those learning only. Each test must hold
  * on every device. */
-#include "train_fixture.h"
+#include "test_train.h"
 
 #include "../backends/backend.h"
 #include "../engine/schedule.h"
@@ -14,14 +15,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *device_name = "reference", *device_limit;
-static bd_device *device;
-static bd_dataset *dataset;
-static const char *const policies[] = { "fp32", "fp16", "fp16-strict", "mixed", "mixed;fc1:w=f32,a=f32,g=f32" };
-enum {
-    POLICY_COUNT = sizeof policies / sizeof *policies,
-    STREAMED_BYTES = 7000, /* four batches in each half of the training set's ring, one in the test set's */
-};
+const char *device_name = "reference";
+static const char *device_limit;
+bool plain;
+static bool learns_only; /* policies with simulated formats, though plain */
+bd_device *device;
+bd_dataset *dataset;
+const char *const policies[POLICY_COUNT] = { "fp32",       "fp16",    "fp16-strict",   "mixed",
+                                             "fp16-kahan", "bf16-sr", "fp8,history=4", "int4-qat",
+                                             "mixed;fc1:w=f32,a=f32,g=f32" };
+enum { PLAIN_PRESETS = 4 };
 
 static void begin(void)
 {
@@ -65,6 +68,13 @@ START_TEST(learns)
     ck_assert_double_gt(event.images_per_second, 0);
     ck_assert_double_gt(event.step_ms, 0);
     ck_assert_int_gt(event.dispatches_per_step, 0);
+}
+END_TEST
+
+START_TEST(every_preset_learns)
+{
+    bd_train_params params = fixture_params(dataset, bd_precision_presets()[_i]);
+    ck_assert_double_gt(fixture_run(device, &params).test_accuracy, 0.9);
 }
 END_TEST
 
@@ -293,51 +303,6 @@ START_TEST(events_tell_the_run)
 }
 END_TEST
 
-/* Evaluation by other means: logits from the weights that were read back. */
-START_TEST(evaluation_counts_every_example_once)
-{
-    bd_train_params params = fixture_params(dataset, "fp32");
-    bd_trainer *trainer;
-    bd_error error = { 0 };
-    enum { INPUTS = FIXTURE_SIDE * FIXTURE_SIDE, HIDDEN = 16 };
-    static double w1[INPUTS][HIDDEN], b1[HIDDEN], w2[HIDDEN][FIXTURE_CLASSES], b2[FIXTURE_CLASSES];
-    double loss, accuracy, wanted_loss = 0, wanted_accuracy = 0;
-    must(bd_trainer_create(device, &params, &trainer, &error), &error);
-    must(bd_trainer_run(trainer, NULL, &error), &error);
-    must(bd_trainer_evaluate(trainer, &loss, &accuracy, &error), &error);
-    must(bd_trainer_read(trainer, "fc1/weight", *w1, INPUTS * HIDDEN, &error), &error);
-    must(bd_trainer_read(trainer, "fc1/bias", b1, HIDDEN, &error), &error);
-    must(bd_trainer_read(trainer, "fc2/weight", *w2, HIDDEN * FIXTURE_CLASSES, &error), &error);
-    must(bd_trainer_read(trainer, "fc2/bias", b2, FIXTURE_CLASSES, &error), &error);
-    ck_assert_int_eq(bd_trainer_read(trainer, "fc2/bias", b2, 3, &error), BD_ERROR_ARGUMENT);
-    ck_assert_int_eq(bd_trainer_read(trainer, "nothing", b2, 3, &error), BD_ERROR_ARGUMENT);
-    for (int i = 0; i < FIXTURE_TEST; i++) {
-        double hidden[HIDDEN], logit[FIXTURE_CLASSES], sum = 0;
-        int best = 0, label = dataset->test.labels[i];
-        for (int h = 0; h < HIDDEN; h++) {
-            hidden[h] = b1[h];
-            for (int p = 0; p < INPUTS; p++)
-                hidden[h] += w1[p][h] * (dataset->test.images[i * INPUTS + p] / 255.0 - (double)dataset->mean) /
-                             (double)dataset->deviation;
-            hidden[h] = fmax(hidden[h], 0);
-        }
-        for (int c = 0; c < FIXTURE_CLASSES; c++) {
-            logit[c] = b2[c];
-            for (int h = 0; h < HIDDEN; h++)
-                logit[c] += hidden[h] * w2[h][c];
-            sum += exp(logit[c]);
-            best = logit[c] > logit[best] ? c : best;
-        }
-        wanted_loss += (log(sum) - logit[label]) / FIXTURE_TEST;
-        wanted_accuracy += (best == label) / (double)FIXTURE_TEST;
-    }
-    ck_assert_double_eq_tol(accuracy, wanted_accuracy, 1e-12);
-    /* Logits below 16 with sums of at most 36 products in F32: each is off by less than 40 * 2^-24 * 16 = 4e-5. */
-    ck_assert_double_eq_tol(loss, wanted_loss, 1e-4);
-    bd_trainer_destroy(&trainer);
-}
-END_TEST
-
 /* ---- loss scaling ---- */
 
 /* GradScaler's rule, replayed from the events: 2^40 overflows F16 gradients until it has come down. */
@@ -453,7 +418,8 @@ START_TEST(long_schedules_are_kept_in_parts)
             ck_assert_uint_lt(plan.planned_device_bytes, 1 << 20);
             /* As if so many steps had been made. */
             trainer->state.control[BD_CONTROL_STEP] = (uint32_t)told.next;
-            must(bd_store_write(trainer->store, "control", trainer->state.control, sizeof trainer->state.control, &error),
+            must(bd_store_write(trainer->store, "control", trainer->state.control, sizeof trainer->state.control,
+                                &error),
                  &error);
             trainer->rates_first = -1; /* that took the word away too */
             ck_assert_int_eq(bd_trainer_run(trainer, NULL, &error), BD_ERROR_INTERRUPTED);
@@ -512,7 +478,7 @@ static const float l2 = 0.125f;
 static bd_tensor penalised(bd_graph *graph, bd_tensor x, int64_t classes, bool training, const void *user)
 {
     (void)training, (void)user;
-    const bd_layer_style before = bd_set_layer_style(graph, (bd_layer_style){ BD_WEIGHTS_GLOROT, l2 });
+    const bd_layer_style before = bd_set_layer_style(graph, (bd_layer_style){ .init = BD_WEIGHTS_GLOROT, .l2 = l2 });
     x = bd_relu(graph, bd_linear(graph, bd_flatten(graph, x), 16, true, "fc1"));
     bd_set_layer_style(graph, before);
     return bd_linear(graph, x, classes, true, "fc2");
@@ -783,18 +749,25 @@ static void add_limited(TCase *tests)
 
 static void add_all(TCase *tests)
 {
-    tcase_add_loop_test(tests, learns, 0, POLICY_COUNT);
-    tcase_add_loop_test(tests, net_learns, 0, POLICY_COUNT - 1); /* the last policy is for a layer that it has not */
+    const int all = plain ? PLAIN_POLICIES : POLICY_COUNT, most = plain ? PLAIN_POLICIES : POLICY_COUNT - 1;
+    tcase_add_loop_test(tests, learns, 0, learns_only ? POLICY_COUNT : all);
+    tcase_add_loop_test(tests, net_learns, 0, most); /* the last policy is for a layer that it has not */
+    int presets = 0;
+    while (bd_precision_presets()[presets] && !(plain && presets == PLAIN_PRESETS))
+        presets++;
+    tcase_add_loop_test(tests, every_preset_learns, 0, presets);
     tcase_add_loop_test(tests, adam_learns, 0, 2);
-    tcase_add_loop_test(tests, memory_is_as_planned, 0, POLICY_COUNT);
-    tcase_add_loop_test(tests, equal_runs_give_equal_weights, 0, POLICY_COUNT - 1);
-    /* Unfused kernels are many, and drivers take their time: fp32 and fp16 must do there. */
+    tcase_add_loop_test(tests, memory_is_as_planned, 0, all);
+    tcase_add_loop_test(tests, equal_runs_give_equal_weights, 0, most);
+    /* Unfused kernels are many, and drivers take their time: fp32, fp16 and, where formats are simulated, bf16-sr
+     * must do there. */
     tcase_add_loop_test(tests, fusion_makes_no_difference, 0, strcmp(device_name, "reference") == 0 ? POLICY_COUNT : 2);
-    tcase_add_loop_test(tests, resumed_runs_are_as_if_never_stopped, 0, POLICY_COUNT - 1);
-    tcase_add_loop_test(tests, streaming_makes_no_difference, 0, POLICY_COUNT - 1);
-    tcase_add_loop_test(tests, evaluation_makes_no_difference, 0, POLICY_COUNT);
+    if (!plain && strcmp(device_name, "reference") != 0)
+        tcase_add_loop_test(tests, fusion_makes_no_difference, PLAIN_POLICIES, PLAIN_POLICIES + 1);
+    tcase_add_loop_test(tests, resumed_runs_are_as_if_never_stopped, 0, most);
+    tcase_add_loop_test(tests, streaming_makes_no_difference, 0, most);
+    tcase_add_loop_test(tests, evaluation_makes_no_difference, 0, all);
     tcase_add_test(tests, events_tell_the_run);
-    tcase_add_test(tests, evaluation_counts_every_example_once);
     tcase_add_test(tests, dynamic_scaling_follows_gradscaler);
     tcase_add_test(tests, steps_can_be_limited);
     tcase_add_test(tests, long_schedules_are_kept_in_parts);
@@ -815,8 +788,10 @@ int main(int argc, char **argv)
 {
     if (argc > 1)
         device_name = argv[1];
-    if (argc > 2)
+    if (argc > 2 && *argv[2])
         device_limit = argv[2];
+    plain = argc > 3;
+    learns_only = plain && !strcmp(argv[3], "few");
     if (!fixture_device_opens(device_name)) {
         printf("skipped: there is no %s\n", device_name);
         return 77;
@@ -826,10 +801,12 @@ int main(int argc, char **argv)
     TCase *tests = tcase_create("training");
     tcase_set_timeout(tests, 600);
     tcase_add_checked_fixture(tests, begin, end);
-    if (device_limit)
+    if (device_limit) {
         add_limited(tests);
-    else
+    } else {
         add_all(tests);
+        add_model_tests(tests);
+    }
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);

@@ -31,8 +31,18 @@ static const struct {
     { "vit8", model_vit, 8, 6, "vision transformer, 8 blocks" },
     { "vit12", model_vit, 12, 6, "vision transformer, 12 blocks" },
     { "vit16", model_vit, 16, 6, "vision transformer, 16 blocks" },
+    { "gpt-nano", model_gpt, 4, 0, "language model, 4 blocks of width 128" },
+    { "gpt-mini", model_gpt, 6, 0, "language model, 6 blocks of width 384" },
 };
 enum { NETWORKS = sizeof(networks) / sizeof(*networks) };
+
+static const struct {
+    const char *name;
+    gpt_size size;
+} gpts[] = {
+    { "gpt-nano", { 64, 128, 4, 0, 12, 2000 } },
+    { "gpt-mini", { 256, 384, 6, 0.2f, 64, 5000 } },
+};
 
 const char *model_name(int i)
 {
@@ -42,6 +52,18 @@ const char *model_name(int i)
 const char *model_about(int i)
 {
     return i == 0 ? "fully connected, two hidden layers of 512, ReLU" : i <= NETWORKS ? networks[i - 1].about : NULL;
+}
+
+bool model_is_gpt(const char *text, gpt_size *size)
+{
+    const size_t length = strcspn(text, ",");
+    for (size_t i = 0; i < sizeof(gpts) / sizeof(*gpts); i++) {
+        if (strlen(gpts[i].name) == length && !strncmp(text, gpts[i].name, length)) {
+            *size = gpts[i].size;
+            return true;
+        }
+    }
+    return false;
 }
 
 /* mlp:784-512-512-10 */
@@ -86,6 +108,7 @@ bd_status model_parse(const char *text, model *result, bd_error *error)
         if (!strcmp(text, networks[i].name)) {
             result->function = networks[i].function;
             result->depth = networks[i].depth;
+            model_is_gpt(text, &result->gpt);
             return BD_OK;
         }
         size_t used = strlen(known);
@@ -115,6 +138,16 @@ static bd_status fit_mlp(model *result, int64_t pixels, int64_t classes, const c
 
 bd_status model_fit(model *result, const bd_dataset *dataset, bd_error *error)
 {
+    if (result->gpt.context && !dataset->tokens)
+        return bd_fail(error, BD_ERROR_ARGUMENT,
+                       "--model %s learns from a text, and %s has images: --data FILE names a text", result->name,
+                       dataset->name);
+    if (!result->gpt.context && dataset->tokens)
+        return bd_fail(error, BD_ERROR_ARGUMENT,
+                       "--model %s learns from images, and %s is a text, for gpt-nano and gpt-mini", result->name,
+                       dataset->name);
+    if (dataset->tokens)
+        return BD_OK;
     if (result->function == model_mlp)
         return fit_mlp(result, dataset->height * dataset->width * dataset->channels, dataset->classes, dataset->name,
                        error);

@@ -25,7 +25,7 @@ bd_tensor model_resnet(bd_graph *graph, bd_tensor x, int64_t classes, bool train
     const model *self = user;
     const int units = (self->depth - 2) / 6;
     /* Keras's example and the study: he_normal, and L2 of 1e-4 on convolutions. */
-    bd_layer_style before = bd_set_layer_style(graph, (bd_layer_style){ BD_WEIGHTS_HE, 1e-4f });
+    bd_layer_style before = bd_set_layer_style(graph, (bd_layer_style){ .init = BD_WEIGHTS_HE, .l2 = 1e-4f });
     x = bd_conv(graph, x, 16, bd_same_window(graph, x, 3, 1), true, "conv");
     for (int stage = 0; stage < 3; stage++)
         for (int i = 0; i < units; i++) {
@@ -36,7 +36,7 @@ bd_tensor model_resnet(bd_graph *graph, bd_tensor x, int64_t classes, bool train
             bd_pop_layer(graph);
         }
     x = bd_global_avg_pool(graph, norm(graph, x, training, "norm"));
-    bd_set_layer_style(graph, (bd_layer_style){ BD_WEIGHTS_HE, 0 });
+    bd_set_layer_style(graph, (bd_layer_style){ .init = BD_WEIGHTS_HE, .l2 = 0 });
     x = bd_linear(graph, x, classes, true, "linear");
     bd_set_layer_style(graph, before);
     return x;

@@ -3,6 +3,11 @@
 
 #include <math.h>
 
+static double normaliser(double a)
+{
+    return isfinite(a) ? ldexp(1, -ilogb(fmin(fmax(fabs(a), 0x1p-126), 0x1p126))) : 0x1p-126;
+}
+
 static double apply(bd_op op, double a, double b, double c)
 {
     switch (op) {
@@ -19,6 +24,7 @@ static double apply(bd_op op, double a, double b, double c)
     case BD_OP_ERF: return erf(a);
     case BD_OP_RELU: return a < 0 ? 0 : a;
     case BD_OP_NONFINITE: return !isfinite(a);
+    case BD_OP_NORMALISER: return normaliser(a);
     case BD_OP_ADD: return a + b;
     case BD_OP_SUB: return a - b;
     case BD_OP_MUL: return a * b;

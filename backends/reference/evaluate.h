@@ -31,6 +31,9 @@ static inline int64_t bd_chunk_length(const bd_node *node, int64_t length)
 /* Does the node need the value of this input, or does it only name a variable? */
 bool bd_reads_value(const bd_graph *graph, const bd_node *node, int input);
 
+/* The words of the block "control", which nodes that draw random numbers read without naming it. */
+bd_status bd_read_control(const bd_evaluation *evaluation, double *words, bd_error *error);
+
 bd_status bd_evaluate_source(const bd_evaluation *evaluation, bd_tensor tensor, double *result, bd_error *error);
 void bd_evaluate_elementwise(const bd_evaluation *evaluation, const bd_node *node, double *result);
 void bd_evaluate_movement(const bd_evaluation *evaluation, const bd_node *node, double *result);

@@ -1,4 +1,6 @@
 /* The walk over the graph: what is needed, in which order, rounded how, held how long. */
+#include "../../engine/control.h"
+#include "../../engine/philox.h"
 #include "evaluate.h"
 
 #include <stdlib.h>
@@ -61,6 +63,31 @@ static void round_all(bd_format format, double *values, int64_t count)
 {
     for (int64_t i = 0; i < count; i++)
         values[i] = bd_round(format, values[i]);
+}
+
+/* To the node's format, as its rule says. Random bits are of (seed, step, the node's stream, element). */
+static bd_status round_result(const bd_evaluation *evaluation, const bd_node *node, double *values, bd_error *error)
+{
+    const int64_t count = bd_shape_elements(&node->shape);
+    if (node->rule.mode == BD_ROUND_NEAREST && !node->rule.saturate) {
+        round_all(node->format, values, count);
+        return BD_OK;
+    }
+    double control[BD_CONTROL_WORD_COUNT] = { 0 };
+    uint32_t word[4] = { 0 };
+    const bool draws = node->rule.mode == BD_ROUND_STOCHASTIC;
+    if (draws) {
+        bd_status status = bd_read_control(evaluation, control, error);
+        if (status != BD_OK)
+            return status;
+    }
+    const uint32_t key[2] = { (uint32_t)control[BD_CONTROL_SEED_LOW], (uint32_t)control[BD_CONTROL_SEED_HIGH] };
+    for (int64_t i = 0; i < count; i++) {
+        if (draws)
+            bd_philox(key, (uint32_t[4]){ (uint32_t)i, node->draw, (uint32_t)control[BD_CONTROL_STEP], 0 }, word);
+        values[i] = bd_round_by(node->format, node->rule, word[0], values[i]);
+    }
+    return BD_OK;
 }
 
 /* Elementwise operations are 32-bit ones; the other families round once. */
@@ -137,7 +164,8 @@ static bd_status evaluate(interpreter *run, bd_tensor tensor, bd_error *error)
         int64_t count = bd_shape_elements(&node->shape);
         if (is_elementwise(node->op))
             round_all(BD_F32, *result, count);
-        round_all(node->format, *result, count);
+        if ((status = round_result(&run->evaluation, node, *result, error)) != BD_OK)
+            return status;
     }
     for (int i = 0; i < node->input_count; i++)
         if (bd_reads_value(graph, node, i))

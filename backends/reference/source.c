@@ -17,14 +17,18 @@ static void iota(const bd_node *node, double *result)
 }
 
 /* Seed and step come from the variable "control", which no input names: a model is written before its training step. */
-static bd_status random_numbers(const bd_evaluation *evaluation, const bd_node *node, double *result, bd_error *error)
+bd_status bd_read_control(const bd_evaluation *evaluation, double *words, bd_error *error)
 {
-    double control[BD_CONTROL_WORD_COUNT];
     bd_tensor variable = bd_graph_find_variable(evaluation->graph, "control");
     if (variable == BD_NONE)
         return bd_fail(error, BD_ERROR_ARGUMENT, "random numbers need a variable called control, for seed and step");
-    bd_status status =
-        evaluation->access->read(evaluation->access->user, variable, 0, BD_CONTROL_WORD_COUNT, control, error);
+    return evaluation->access->read(evaluation->access->user, variable, 0, BD_CONTROL_WORD_COUNT, words, error);
+}
+
+static bd_status random_numbers(const bd_evaluation *evaluation, const bd_node *node, double *result, bd_error *error)
+{
+    double control[BD_CONTROL_WORD_COUNT];
+    bd_status status = bd_read_control(evaluation, control, error);
     if (status != BD_OK)
         return status;
     uint32_t key[2] = { (uint32_t)control[BD_CONTROL_SEED_LOW], (uint32_t)control[BD_CONTROL_SEED_HIGH] };

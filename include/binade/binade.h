@@ -5,6 +5,7 @@
 #include <binade/data.h>
 #include <binade/device.h>
 #include <binade/format.h>
+#include <binade/generate.h>
 #include <binade/graph.h>
 #include <binade/precision.h>
 #include <binade/status.h>

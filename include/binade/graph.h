@@ -169,10 +169,12 @@ BD_API void bd_assign(bd_graph *graph, bd_tensor variable, bd_tensor value);
 typedef enum bd_weight_init {
     BD_WEIGHTS_GLOROT, /* uniform within sqrt(6 / (fan in + fan out)): Glorot and Bengio, AISTATS 2010; Keras's default */
     BD_WEIGHTS_HE,     /* normal, truncated, of variance 2 / fan in: He et al., arXiv:1502.01852; Keras's he_normal */
+    BD_WEIGHTS_NORMAL, /* normal, of the style's deviation */
 } bd_weight_init;
 typedef struct bd_layer_style {
     bd_weight_init init;
     float l2;
+    float deviation;
 } bd_layer_style;
 /* Returns the previous style. */
 BD_API bd_layer_style bd_set_layer_style(bd_graph *graph, bd_layer_style style);

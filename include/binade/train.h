@@ -10,11 +10,12 @@
 extern "C" {
 #endif
 
-/* Builds the model: images x [batch, height, width, channels], already normalised -> logits [batch, classes]. Called once
- * for training and once for inference; names of layers must be the same both times. */
+/* Builds the model: images x [batch, height, width, channels], already normalised -> logits [batch, classes]; or, of a text, the
+ * numbers of tokens x [batch, context] -> logits of the next token at each place [batch, context, classes], where no place may see one
+ * behind it. Called once for training and once for inference; names of layers must be the same both times. */
 typedef bd_tensor (*bd_model_function)(bd_graph *graph, bd_tensor x, int64_t classes, bool training, const void *user);
 
-/* What a model takes, for one image. */
+/* What a model takes, for one image or one window of tokens. */
 typedef struct bd_model_cost {
     int64_t parameters;        /* that training updates */
     int64_t statistics;        /* running means and variances, which training keeps beside them */
@@ -23,9 +24,9 @@ typedef struct bd_model_cost {
     uint64_t activation_bytes; /* results of the forward pass that the backward pass reads, in F32 */
 } bd_model_cost;
 
-/* Builds the model and its gradient for one image of [height, width, channels]; needs no device. */
-BD_API bd_status bd_model_measure(bd_model_function model, const void *user, int64_t height, int64_t width,
-                                  int64_t channels, int64_t classes, bd_model_cost *cost, bd_error *error);
+/* Builds the model and its gradient for one example: an image [height, width, channels] or tokens [context]; needs no device. */
+BD_API bd_status bd_model_measure(bd_model_function model, const void *user, bd_shape example, int64_t classes,
+                                  bd_model_cost *cost, bd_error *error);
 
 typedef enum bd_optimizer_kind { BD_OPTIMIZER_SGD, BD_OPTIMIZER_ADAM, BD_OPTIMIZER_ADAMW } bd_optimizer_kind;
 typedef enum bd_schedule_kind { BD_SCHEDULE_CONSTANT, BD_SCHEDULE_STEP, BD_SCHEDULE_COSINE } bd_schedule_kind;
@@ -36,7 +37,10 @@ typedef struct bd_optimizer {
     float momentum;     /* SGD */
     bool nesterov;      /* SGD */
     float weight_decay; /* L2 for SGD and Adam, decoupled for AdamW (Loshchilov and Hutter, arXiv:1711.05101) */
+    bool
+        decay_matrices; /* weight decay for parameters of two and more dimensions only, not for biases and normalisations */
     float beta1, beta2, epsilon; /* Adam (Kingma and Ba, arXiv:1412.6980) */
+    bool epsilon_in_root;        /* Adam: sqrt(max(v, epsilon)) instead of sqrt(v) + epsilon (arXiv:2301.12809) */
     /* 0: none; else gradients are scaled so that their norm is at most this (Pascanu et al., arXiv:1211.5063). */
     float clip_norm;
     bd_schedule_kind schedule;
@@ -54,7 +58,8 @@ typedef struct bd_train_event {
     int64_t epoch, epochs, step, steps, steps_per_epoch;
     double train_loss, train_accuracy; /* since the last event of this kind's interval; NaN if unknown */
     double test_loss, test_accuracy;   /* EPOCH and DONE; NaN if not evaluated */
-    double images_per_second;          /* training only, evaluation aside */
+    double images_per_second;          /* training only, evaluation aside; of a text, windows */
+    double tokens_per_second;          /* the same of a text; NaN for images */
     double step_ms;                    /* median over the reporting intervals */
     double seconds, eta_seconds;
     double loss_scale, rate;
@@ -72,10 +77,12 @@ typedef struct bd_train_params {
     const void *model_user;
     const char *model_name; /* goes into checkpoints and messages */
     const bd_dataset *dataset;
+    int64_t
+        context; /* of a text, the tokens of a window; an epoch has as many windows as cover the text once, drawn anywhere in it */
     bd_precision precision;
     bd_optimizer optimizer;
-    int64_t batch, epochs;
-    int64_t max_steps; /* end after so many steps in all, even within an epoch; 0: after the epochs */
+    int64_t batch, epochs; /* 0 epochs: as many as max_steps takes */
+    int64_t max_steps;     /* end after so many steps in all, even within an epoch; 0: after the epochs */
     uint64_t seed;
     bool
         augment; /* training images are turned round left and right and shifted by up to 4 pixels, at random, on the device */
@@ -88,7 +95,8 @@ typedef struct bd_train_params {
     int64_t dataset_device_bytes;
     const char *checkpoint; /* file to write at the end of each epoch and on interruption; NULL: none */
     const char *resume;     /* checkpoint to start from; NULL: none */
-    void (*on_event)(void *user, const bd_train_event *event); /* may be NULL */
+    /* May be NULL. At BD_TRAIN_EPOCH the device is idle, and bd_trainer_save may be called. */
+    void (*on_event)(void *user, const bd_train_event *event);
     void (*on_tune)(void *user, int done, int total);          /* contractions measured; may be NULL */
     void (*on_compile)(void *user, int done, int total);       /* kernels compiled; may be NULL */
     bool (*should_stop)(void *user); /* asked between intervals; true: save, return BD_ERROR_INTERRUPTED; may be NULL */
@@ -111,6 +119,15 @@ BD_API void bd_trainer_destroy(bd_trainer **trainer);
 BD_API bd_status bd_trainer_run(bd_trainer *trainer, bd_train_event *result, bd_error *error);
 /* Runs the test set. */
 BD_API bd_status bd_trainer_evaluate(bd_trainer *trainer, double *loss, double *accuracy, bd_error *error);
+/* What the model makes of `count` images, which are bytes [height, width, channels] like the data set's: logits
+ * [count, classes] in F32, whatever format the policy stores them in. NULL for `images`: those of the test set, and `count`
+ * is theirs. Runs the test's program, so the data set must have a test set. */
+BD_API bd_status bd_trainer_predict(bd_trainer *trainer, const uint8_t *images, int64_t count, float *logits,
+                                    bd_error *error);
+/* Takes weights (master weights too) and running statistics from a checkpoint of the same model that was saved in any precision with
+ * weights or master weights of F32, F16 or BF16, and rounds them to this trainer's formats, to nearest even. What the file has not (a
+ * learned step of a format, say) and all else stays: optimizer state, step, loss scale. */
+BD_API bd_status bd_trainer_take_weights(bd_trainer *trainer, const char *path, bd_error *error);
 /* Writes weights, optimizer state, loss scale, random state and data position as safetensors, atomically: write, fsync,
  * rename, fsync of the folder. On failure the old file stays. */
 BD_API bd_status bd_trainer_save(bd_trainer *trainer, const char *path, bd_error *error);
@@ -128,6 +145,32 @@ typedef struct bd_kernel_time {
 /* Takes some training steps, each kernel with a time of its own, in the order of the step; weights change as in training.
  * The caller frees *kernels. BD_ERROR_UNSUPPORTED where the device has no clock. */
 BD_API bd_status bd_trainer_profile(bd_trainer *trainer, bd_kernel_time **kernels, size_t *count, bd_error *error);
+
+#define BD_MOST_CANDIDATES 8
+
+/* What a format does to the matrix products and convolutions of a layer, forward and backward: the worst of them. */
+typedef struct bd_format_cost {
+    /* Backward error: ||C - C'|| / || |A| |B| ||, C' being the product of both operands rounded to the format, in the Frobenius norm
+     * (Higham, "Accuracy and Stability of Numerical Algorithms", 3.5; as a measure of formats: arXiv:2408.02897). Infinite where
+     * rounding makes infinities. */
+    double error;
+    double sqnr;       /* signal to quantisation noise of an operand, in dB */
+    double underflow;  /* share of an operand's values other than 0 that become 0 */
+    double overflow;   /* share of an operand's values that become infinite or NaN */
+} bd_format_cost;
+
+typedef struct bd_layer_cost {
+    char layer[64];
+    int contractions;
+    bd_format_cost cost[BD_MOST_CANDIDATES]; /* one for each format that was asked for */
+} bd_layer_cost;
+
+/* Measures the formats (BD_MOST_CANDIDATES at most) on the batch that the trainer would take next, with the weights as they are, each layer by
+ * itself: what others lose does not enter. Gradients are those of the loss times the loss scale. The trainer cannot train on after
+ * it. The caller frees *layers, which are in the order of the model. BD_ERROR_ARGUMENT: no batch is left in the
+ * epoch, or the model has no layers that contract. */
+BD_API bd_status bd_trainer_calibrate(bd_trainer *trainer, const bd_format *formats, int format_count,
+                                      bd_layer_cost **layers, size_t *count, bd_error *error);
 
 /* What a step will be, with no device needed: prints to `print` line by line, or fills `event`'s planned fields. */
 BD_API bd_status bd_trainer_plan(bd_trainer *trainer, bd_train_event *event,

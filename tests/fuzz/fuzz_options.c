@@ -30,7 +30,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
         OPTION_IN("number", NUMBER, &number, "X", 0, 1e6, "a number"),
         OPTION("choice", CHOICE, &choice, "sgd|adam|adamw", "a choice"),
     };
-    option_table table = { "fuzz", "[OPTION]...", "Fuzzes.", "", rows, ROWS, "" };
+    option_table table = { .command = "fuzz", "[OPTION]...", "Fuzzes.", "", rows, ROWS, "" };
     char *lines = fuzz_text(bytes, size), *arguments[MOST_ARGUMENTS + 2] = { (char[]){ "fuzz" } };
     int count = 1;
     for (char *line = lines; line && count <= MOST_ARGUMENTS;) {

@@ -18,8 +18,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
             !(policy.backoff > 0 && policy.backoff < 1) || policy.growth_interval < 1 ||
             policy.override_count > BD_MAX_OVERRIDES)
             abort();
-        for (int role = 0; role < BD_ROLE_COUNT; role++)
-            bd_format_name(bd_precision_format(&policy, (bd_role)role, "linear1"));
+        if (policy.history < 1 || policy.history > 65536 || (policy.history & (policy.history - 1)) != 0)
+            abort();
+        for (int role = 0; role < BD_ROLE_COUNT; role++) {
+            const bd_format format = bd_precision_format(&policy, (bd_role)role, "linear1");
+            const bd_rounding_rule rule = bd_precision_rule(&policy, (bd_role)role, "linear1");
+            if (!bd_format_exists(format) || bd_format_describe(format).kind != BD_KIND_FLOAT ||
+                (unsigned)rule.mode >= BD_ROUND_MODE_COUNT || (format == BD_F32 && rule.mode != BD_ROUND_NEAREST))
+                abort();
+        }
         if (bd_precision_parse(policy.name, &again, NULL) != BD_OK || memcmp(&policy, &again, sizeof policy) != 0)
             abort();
     } else if (!error.message[0] || strpbrk(error.message, "\r\n")) {

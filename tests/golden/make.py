@@ -8,12 +8,13 @@ The networks are written here a second time, from the study's description and Ke
 from a formula that tests/test_golden.c has too (see `numbers`), rounded to F32. Dropout draws its mask from Philox4x32-10 as the
 engine does, seed 1, step 0, a stream for each use. Each file holds, as F32: `loss` (mean of the batch of four), `logits` [4, 10],
 and for each parameter in the order of its first use `norms` (of its gradient) and `samples` [parameters, 4], gradient elements
-i * (count - 1) // 3; and `names`, 32 bits of each name's hash. The loss has no L2 in it, batch normalisation its batch's statistics.
+i * (count - 1) // 3; and `names`, 32 bits of each name's hash. Language models are given tokens [4, 16] and have logits [4, 16, 10];
+token and label of place (i, j) are (5 i + 3 j * j) % 10 and (3 i + j) % 10. The loss has no L2 in it, batch normalisation its batch's statistics.
 """
 import json, math, pathlib, struct, sys
 import numpy as np, torch, torch.nn.functional as F
 
-BATCH, CLASSES = 4, 10  # with two images DenseNet ends in normalisations of two numbers: 1e9 times the error of what comes in
+BATCH, CLASSES, PLACES = 4, 10, 16  # with two images DenseNet ends in normalisations of two numbers: 1e9 times the error of what comes in
 U64 = np.uint64
 
 
@@ -108,10 +109,10 @@ class Net:
             gamma, beta = self.get('gamma', x.shape[1]), self.get('beta', x.shape[1])
             return F.batch_norm(x, None, None, gamma, beta, True, 0, float(np.float32(epsilon)))
 
-    def layer_norm(self, x, name):
+    def layer_norm(self, x, name, epsilon=1e-6):
         with self.at(name):
             gamma, beta = self.get('gamma', x.shape[-1]), self.get('beta', x.shape[-1])
-            return F.layer_norm(x, x.shape[-1:], gamma, beta, float(np.float32(1e-6)))
+            return F.layer_norm(x, x.shape[-1:], gamma, beta, float(np.float32(epsilon)))
 
     def dropout(self, x, rate):
         keep = 1 - float(np.float32(rate))
@@ -249,7 +250,29 @@ def vit(net, x, depth):
     return net.linear(x, CLASSES, 'head3')
 
 
+def gpt(net, tokens, depth, width, heads, context, rate):
+    n, places = tokens.shape
+    x = net.get('tokens', CLASSES, width)[tokens] + net.get('positions', context, width)[:places]
+    x = net.dropout(x, rate) if rate else x
+    for i in range(1, depth + 1):
+        with net.at(f'block{i}'):
+            qkv = net.linear(net.layer_norm(x, 'norm1', 1e-5), 3 * width, 'qkv')
+            q, k, v = qkv.reshape(n, places, 3, heads, width // heads).permute(2, 0, 3, 1, 4)
+            hidden = torch.ones(places, places, dtype=torch.bool).triu(1)
+            y = F.softmax((q @ k.transpose(2, 3) / math.sqrt(width // heads)).masked_fill(hidden, -math.inf), -1) @ v
+            y = net.linear(y.transpose(1, 2).reshape(n, places, width), width, 'output')
+            x = x + (net.dropout(y, rate) if rate else y)
+            y = net.linear(F.gelu(net.linear(net.layer_norm(x, 'norm2', 1e-5), 4 * width, 'linear1')), width, 'linear2')
+            x = x + (net.dropout(y, rate) if rate else y)
+    return net.linear(net.layer_norm(x, 'norm', 1e-5), CLASSES, 'head')
+
+
+GPTS = {
+    'gpt-nano': lambda net, x: gpt(net, x, 4, 128, 4, 64, 0),
+    'gpt-mini': lambda net, x: gpt(net, x, 6, 384, 6, 256, 0.2),
+}
 NETWORKS = {
+    **GPTS,
     'alexnet': alexnet,
     'vgg16': lambda net, x: vgg(net, x, (2, 2, 3, 3, 3)),
     'vgg19': lambda net, x: vgg(net, x, (2, 2, 4, 4, 4)),
@@ -277,8 +300,11 @@ def make(name):
     net = Net()
     images = numbers('images', (BATCH, 32, 32, 3)).permute(0, 3, 1, 2)
     labels = torch.tensor([3 * i % CLASSES for i in range(BATCH)])
+    if name in GPTS:
+        i, j = torch.arange(BATCH).reshape(-1, 1), torch.arange(PLACES)
+        images, labels = (5 * i + 3 * j * j) % CLASSES, (3 * i + j) % CLASSES
     logits = NETWORKS[name](net, images)
-    loss = F.cross_entropy(logits, labels)
+    loss = F.cross_entropy(logits.reshape(-1, CLASSES), labels.reshape(-1))
     loss.backward()
     gradients = [p.grad.reshape(-1).numpy() for p in net.parameters.values()]
     samples = [[g[i * (len(g) - 1) // 3] for i in range(4)] for g in gradients]

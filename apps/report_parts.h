@@ -1,0 +1,22 @@
+/* The parts of the report that have files of their own; each writes the HTML of one model. */
+#ifndef BINADE_APPS_REPORT_PARTS_H
+#define BINADE_APPS_REPORT_PARTS_H
+
+#include "results.h"
+
+/* The style of a precision's series. Precisions beyond CHART_STYLES share styles; the tables still tell them apart. */
+int report_style_of(const comparison *self, const char *precision);
+
+/* Which differences from fp32 are within noise, in words; nothing where there is no fp32. */
+void report_words(FILE *file, const comparison *self, const char *model);
+
+/* The measures with their intervals, delta and Gamma, reliability diagrams; nothing where nothing is done. */
+void report_measures(FILE *file, const comparison *self, const char *model);
+
+/* Images a second as bars. */
+void report_bars(FILE *file, const comparison *self, const char *model);
+
+/* Learning curves, with bands over seeds, and where the seeds ended. */
+void report_curves(FILE *file, const comparison *self, const char *model);
+
+#endif

@@ -1,0 +1,14 @@
+/* Operands of contractions in formats of their own: what quantise.c chooses from. */
+#ifndef BINADE_ENGINE_QUANTISE_H
+#define BINADE_ENGINE_QUANTISE_H
+
+#include "build.h"
+
+/* The variable "<role>_<what>" of the layer; a layer of several contractions has one for each, numbered from the second on. */
+bd_tensor bd_quantise_variable(bd_graph *graph, bd_role role, const char *what, bd_role kind, bd_shape shape);
+
+/* x in whole numbers of a learned step, simulated (LSQ: Esser et al., arXiv:1902.08153). The step is a parameter, which begins where
+ * the first batch puts it. Of activations that cannot be negative the format's numbers are those from 0 on. */
+bd_tensor bd_quantise_learned(bd_graph *graph, bd_tensor x, bd_role role, bd_format format);
+
+#endif

@@ -538,6 +538,7 @@ const case_group case_groups[CASE_GROUPS] = {
     { "binary", test_binary, false },
     { "movement", test_movement, false },
     { "gather", test_gather, false },
+    { "tally", test_tally, false },
     { "reductions", test_reductions, false },
     { "softmax", test_softmax, false },
     { "attention", test_attention, false },

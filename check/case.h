@@ -212,6 +212,7 @@ void test_unary(session *s);
 void test_binary(session *s);
 void test_movement(session *s);
 void test_gather(session *s);
+void test_tally(session *s);
 void test_reductions(session *s);
 void test_softmax(session *s);
 void test_attention(session *s);
@@ -232,7 +233,7 @@ typedef struct case_group {
     bool backward; /* graphs with their gradients */
 } case_group;
 
-enum { CASE_GROUPS = 17 };
+enum { CASE_GROUPS = 18 };
 extern const case_group case_groups[CASE_GROUPS];
 
 /* Runs a group's cases, as far as the session wants them. */

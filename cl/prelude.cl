@@ -309,6 +309,19 @@ static inline float bd_min(float a, float b)
 static inline float bd_normaliser(float x) { return as_float((254u - clamp(as_uint(x) >> 23 & 255u, 1u, 253u)) << 23); }
 static inline float bd_nonfinite(float x) { return (as_uint(x) & 0x7f800000u) == 0x7f800000u ? 1.0f : 0.0f; }
 
+/* What column `column` of engine/tally.h adds for a value before and after. Bits, since a device may take subnormal numbers for 0. */
+static inline float bd_tally(uint column, float before, float after)
+{
+    const uint a = as_uint(before) & 0x7fffffffu, b = as_uint(after) & 0x7fffffffu;
+    const bool finite = a < 0x7f800000u, still = b < 0x7f800000u;
+    const uint bin = (uint)clamp((int)(a >> 23) - 127 + 40, 0, 56);
+    const uint kind = a == 0u ? 58u : b == 0u ? 59u : 99u;
+    const float value = finite ? as_float(a) : 0.0f, change = finite & still ? after - before : 0.0f;
+    const bool counts = finite ? (kind == column) | (!still & (column == 60u)) | ((a != 0u) & (bin == column)) : column == 61u;
+    const float of_squares = column == 62u ? value * value : change * change;
+    return column == 57u ? value : column < 62u ? (counts ? 1.0f : 0.0f) : of_squares;
+}
+
 #define BD_DIV(a, b) ((a) / (b))
 #define BD_SQRT(x) sqrt(x)
 

@@ -320,10 +320,16 @@ static void join(bd_fuser *f, int kernel, bd_tensor node, bd_space space)
 
 /* ---- one node ---- */
 
+/* Each element is a sum over many that are stored. */
+static bool is_long_sum(const bd_fuser *f, bd_tensor node)
+{
+    return f->graph->nodes[node].op == BD_OP_DEPTHWISE_WEIGHT || f->graph->nodes[node].op == BD_OP_TALLY;
+}
+
 static void place_pointwise(bd_fuser *f, bd_tensor node)
 {
     latest l = find_latest(f, node);
-    if (l.kernel < 0 && !f->options->no_fusion) {
+    if (l.kernel < 0 && !f->options->no_fusion && !is_long_sum(f, node)) {
         f->floating[node] = true;
         return;
     }
@@ -350,7 +356,7 @@ bool bd_same_extent(const bd_extent *a, const bd_extent *b)
     return a->outer == b->outer && a->length == b->length && a->inner == b->inner && a->chunks == b->chunks;
 }
 
-/* What is better stored before its columns are summed. A depthwise weight gradient's elements are long sums themselves: in a column
+/* What is better stored before its columns are summed. Elements of a depthwise weight gradient and of a tally are long sums themselves: in a column
  * kernel one work-item would do hundreds of them one after the other. And CPU drivers vectorise pointwise kernels over
  * their work-items, but not the loop of a column kernel; so there all that takes many loads and comparisons an element. */
 static bool better_apart(const bd_fuser *f, const bd_kernel *kernel, bd_kernel_class reduction)
@@ -358,7 +364,7 @@ static bool better_apart(const bd_fuser *f, const bd_kernel *kernel, bd_kernel_c
     bool apart = false;
     for (int i = 0; i < kernel->node_count; i++) {
         const bd_op op = f->graph->nodes[kernel->nodes[i]].op;
-        apart |= op == BD_OP_DEPTHWISE_WEIGHT;
+        apart |= is_long_sum(f, kernel->nodes[i]);
         apart |=
             f->target->is_cpu && (op == BD_OP_MAX_POOL_GRAD || op == BD_OP_DEPTHWISE || op == BD_OP_DEPTHWISE_DATA);
     }

@@ -61,6 +61,7 @@ typedef enum bd_op {
     BD_OP_PACK,    /* any number of inputs laid out flat in one vector, input i at element attr.pack[i]; gaps are 0 */
     BD_OP_GATHER,  /* table, index */
     BD_OP_SCATTER_ADD, /* values, index; rows are shape.dim[0] */
+    BD_OP_TALLY,       /* before, after -> [parts, columns]: tally.h */
     /* reductions: attr.reduce */
     BD_OP_SUM,
     BD_OP_MAXIMUM,
@@ -99,7 +100,7 @@ typedef enum bd_op_class {
     BD_CLASS_SOURCE,
     BD_CLASS_ELEMENTWISE,
     BD_CLASS_VIEW,   /* BROADCAST RESHAPE PERMUTE SLICE PAD: no arithmetic, another index */
-    BD_CLASS_WINDOW, /* pooling, depthwise convolution, GATHER, SCATTER_ADD, CONCAT, BATCH: each output element from loads of stored inputs */
+    BD_CLASS_WINDOW, /* pooling, depthwise convolution, GATHER, SCATTER_ADD, TALLY, CONCAT, BATCH: each output element from loads of stored inputs */
     BD_CLASS_REDUCTION,
     BD_CLASS_CONTRACTION,
     BD_CLASS_ATTENTION,

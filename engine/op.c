@@ -26,6 +26,7 @@ static const bd_op_info infos[BD_OP_COUNT] = {
     ROW(PACK, "pack", WINDOW, -1),
     ROW(GATHER, "gather", WINDOW, 2),
     ROW(SCATTER_ADD, "scatter_add", WINDOW, 2),
+    ROW(TALLY, "tally", WINDOW, 2),
     ROW(MAX_POOL, "max_pool", WINDOW, 1),
     ROW(AVG_POOL, "avg_pool", WINDOW, 1),
     ROW(MAX_POOL_GRAD, "max_pool_grad", WINDOW, 2),

@@ -51,7 +51,8 @@ uint32_t bd_kernel_width(const bd_plan *plan, const bd_kernel *kernel, const bd_
         case BD_OP_ARGMAX:
         case BD_OP_BATCH:
         case BD_OP_GATHER:
-        case BD_OP_SCATTER_ADD: return 1;
+        case BD_OP_SCATTER_ADD:
+        case BD_OP_TALLY: return 1;
         default: break;
         }
     return BD_WIDTH;

@@ -417,6 +417,20 @@ float bd_nonfinite(float x)
     return (floatBitsToUint(x) & 0x7f800000u) == 0x7f800000u ? 1.0f : 0.0f;
 }
 
+// What column `column` of engine/tally.h adds for a value before and after. Bits, since a device may take subnormal numbers for 0.
+float bd_tally(uint column, float before, float after)
+{
+    uint a = floatBitsToUint(before) & 0x7fffffffu, b = floatBitsToUint(after) & 0x7fffffffu;
+    bool finite = a < 0x7f800000u, still = b < 0x7f800000u;
+    uint bin = uint(clamp(int(a >> 23) - 127 + 40, 0, 56));
+    uint kind = a == 0u ? 58u : b == 0u ? 59u : 99u;
+    float value = finite ? uintBitsToFloat(a) : 0.0, change = BD_BOTH(finite, still) ? after - before : 0.0;
+    bool counts = finite ? BD_EITHER(BD_EITHER(kind == column, BD_BOTH(!still, column == 60u)), BD_BOTH(a != 0u, bin == column))
+                         : column == 61u;
+    float of_squares = column == 62u ? value * value : change * change;
+    return column == 57u ? value : column < 62u ? (counts ? 1.0 : 0.0) : of_squares;
+}
+
 // p * 2^n, |n| <= 252: two steps, so that a subnormal result is rounded once.
 float bd_scale(float p, int n)
 {

@@ -1,6 +1,7 @@
 /* Graphs: what shapes operations give, which arguments they refuse and what they say, names, and liveness. */
 #include "../engine/control.h"
 #include "../engine/node.h"
+#include "../engine/tally.h"
 
 #include <check.h>
 #include <stdarg.h>
@@ -123,6 +124,7 @@ START_TEST(movement_shapes)
     bd_tensor index = input(BD_SHAPE(3, 7)), values = input(BD_SHAPE(3, 7, 1, 4));
     expect_shape(bd_gather(graph, x, index), BD_SHAPE(3, 7, 1, 4));
     expect_shape(bd_scatter_add(graph, values, index, 9), BD_SHAPE(9, 1, 4));
+    expect_shape(bd_tally(graph, values, values), BD_SHAPE(1, BD_TALLY_COLUMNS));
     expect_shape(bd_gather(graph, x, input((bd_shape){ 0 })), BD_SHAPE(1, 4));
     expect_shape(bd_pack(graph, (bd_tensor[]){ x, index }, (int64_t[]){ 0, 16 }, 2, 64), BD_SHAPE(64));
 
@@ -156,6 +158,7 @@ START_TEST(movement_errors)
     expect_error(bd_gather(graph, input(BD_SHAPE(0, 3)), input(BD_SHAPE(2))), "gather", "0x3", NULL);
     expect_error(bd_gather(graph, input(BD_SHAPE(1, 1, 1, 1)), input(BD_SHAPE(1, 1, 1, 1))), "gather", "rank", NULL);
     expect_error(bd_scatter_add(graph, input(BD_SHAPE(2, 3)), input(BD_SHAPE(3)), 4), "scatter_add", NULL);
+    expect_error(bd_tally(graph, input(BD_SHAPE(2, 3)), input(BD_SHAPE(3, 2))), "tally", "2x3", "3x2", NULL);
     expect_error(bd_scatter_add(graph, input(BD_SHAPE(2, 3)), input(BD_SHAPE(2)), 0), "scatter_add", "0 rows", NULL);
     bd_tensor pair[] = { input(BD_SHAPE(4)), input(BD_SHAPE(4)) };
     expect_error(bd_pack(graph, pair, (int64_t[]){ 0, 3 }, 2, 16), "pack", "part 1", NULL);

@@ -3,6 +3,7 @@
 #include "../backends/reference/interpret.h"
 #include "../engine/control.h"
 #include "../engine/philox.h"
+#include "../engine/tally.h"
 
 #include <check.h>
 #include <float.h>
@@ -207,6 +208,20 @@ START_TEST(gather_clamps_and_scatter_adds)
     bd_tensor values = VARIABLE("values", BD_SHAPE(4, 2), 1, 10, 2, 20, 4, 40, 8, 80);
     EXPECT(bd_gather(graph, table, index), 5, 6, 1, 2, 5, 6, 1, 2);
     EXPECT(bd_scatter_add(graph, values, index, 3), 10, 100, 0.0, 0.0, 5, 50);
+}
+END_TEST
+
+/* Half of 2^-24 becomes 0, 70000 infinite. */
+START_TEST(tally_counts_what_rounding_does)
+{
+    bd_tensor before = VARIABLE("before", BD_SHAPE(6), 0.0, -0x1p-25, 3, 70000, INFINITY, -1.5);
+    bd_tensor after = VARIABLE("after", BD_SHAPE(6), 0.0, 0.0, 3, INFINITY, INFINITY, -1);
+    bd_tensor rows = bd_tally(graph, before, after);
+    EXPECT(bd_slice(graph, rows, 1, BD_TALLY_LARGEST, BD_TALLY_COLUMNS - BD_TALLY_LARGEST), 70000, 1, 1, 1, 1,
+           0x1p-50 + 9 + 4.9e9 + 2.25, 0x1p-50 + 0.25);
+    EXPECT(bd_slice(graph, rows, 1, -25 - BD_TALLY_FIRST, 1), 1);
+    EXPECT(bd_slice(graph, rows, 1, 0 - BD_TALLY_FIRST, 3), 1, 1, 0.0); /* 1.5 and 3 */
+    EXPECT(bd_slice(graph, rows, 1, 16 - BD_TALLY_FIRST, 1), 1);
 }
 END_TEST
 
@@ -618,6 +633,7 @@ int main(void)
         permute_three_axes,
         pack_leaves_gaps_of_zeros,
         gather_clamps_and_scatter_adds,
+        tally_counts_what_rounding_does,
         empty_tensors,
         reductions,
         maximum_of_nan_is_nan,

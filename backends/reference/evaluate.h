@@ -42,6 +42,7 @@ bd_status bd_evaluate_contraction(const bd_evaluation *evaluation, const bd_node
                                   bd_error *error);
 void bd_evaluate_pooling(const bd_evaluation *evaluation, const bd_node *node, double *result);
 void bd_evaluate_depthwise(const bd_evaluation *evaluation, const bd_node *node, double *result);
+void bd_evaluate_tally(const bd_evaluation *evaluation, const bd_node *node, double *result);
 bd_status bd_evaluate_attention(const bd_evaluation *evaluation, const bd_node *node, double *result, bd_error *error);
 /* The result is the whole control block after the step. */
 void bd_evaluate_control_step(const bd_evaluation *evaluation, const bd_node *node, double *result);

@@ -116,6 +116,7 @@ static bd_status compute(const bd_evaluation *evaluation, bd_tensor tensor, doub
     case BD_OP_PACK:
     case BD_OP_GATHER:
     case BD_OP_SCATTER_ADD: bd_evaluate_movement(evaluation, node, result); return BD_OK;
+    case BD_OP_TALLY: bd_evaluate_tally(evaluation, node, result); return BD_OK;
     case BD_OP_SUM:
     case BD_OP_MAXIMUM:
     case BD_OP_ARGMAX:

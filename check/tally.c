@@ -1,0 +1,31 @@
+/* What is counted of a tensor before and after rounding. */
+#include "../engine/tally.h"
+#include "case.h"
+
+/* Counts are exact, and the largest magnitude is a value; sums of squares are what any order of `length` terms gives. A term of the power is
+ * one rounding from exact. One of the noise is two: of the difference, which its square has twice, and of the square. */
+static void tally(session *s, format_set f, int64_t count, fill_kind before, fill_kind after)
+{
+    test_case c;
+    if (!case_begin(&c, s, f, "of %lld %s", (long long)count, before == FILL_SPECIAL ? "special values" : "values"))
+        return;
+    bd_tensor x = case_input(&c, f.value, BD_SHAPE(count), before), y = case_input(&c, f.value, BD_SHAPE(count), after);
+    bd_set_role(c.graph, BD_ROLE_FIXED);
+    bd_tensor rows = bd_tally(c.graph, x, y);
+    case_output(&c, bd_slice(c.graph, rows, 1, 0, BD_TALLY_POWER), bit_identical);
+    case_output(&c, bd_slice(c.graph, rows, 1, BD_TALLY_POWER, 1), sum_of(count, 1));
+    case_output(&c, bd_slice(c.graph, rows, 1, BD_TALLY_NOISE, 1), sum_of(count, 3));
+    bd_tensor total = bd_sum(c.graph, rows, 0, 1, false); /* of counts up to 2^24 exact */
+    case_output(&c, bd_slice(c.graph, total, 0, 0, BD_TALLY_LARGEST), bit_identical);
+    case_run(&c);
+}
+
+void test_tally(session *s)
+{
+    tally(s, fp16, 1, FILL_UNIFORM, FILL_UNIFORM);
+    tally(s, fp16, 1023, FILL_SPECIAL, FILL_SPECIAL);
+    tally(s, fp16, 5000, FILL_SPECIAL, FILL_SPECIAL);
+    tally(s, fp32, 5000, FILL_WHOLE, FILL_WHOLE);
+    tally(s, fp32, 5000, FILL_UNIFORM, FILL_WHOLE);
+    tally(s, mixed, 1500000, FILL_UNIFORM, FILL_UNIFORM);
+}

@@ -134,10 +134,38 @@ bd_status tensorboard_open(tensorboard *board, const char *folder, bd_error *err
     return write_record(board, &event, error);
 }
 
+/* The largest message's tag has a layer's name of so many bytes. */
+enum { MOST_OF_A_NAME = 64 };
+
+static void put_measure(message *summary, const char *measure, const bd_measurement *m, double value)
+{
+    char tag[160];
+    snprintf(tag, sizeof tag, "%s/%s/%.*s", measure, bd_measured_name(m->what), MOST_OF_A_NAME, m->layer);
+    if (isfinite(value))
+        put_scalar(summary, tag, value);
+}
+
+static bd_status write_measurement(tensorboard *board, int64_t step, const bd_measurement *m, bd_error *error)
+{
+    message summary = { .size = 0 }, event = begin_event(step);
+    put_measure(&summary, "underflow", m, m->underflow);
+    put_measure(&summary, "overflow", m, m->overflow);
+    put_measure(&summary, "sqnr", m, m->sqnr);
+    put_measure(&summary, "largest", m, m->largest);
+    put_measure(&summary, "norm", m, m->norm);
+    put_bytes(&event, 5, summary.bytes, summary.size);
+    return write_record(board, &event, error);
+}
+
 bd_status tensorboard_write(tensorboard *board, const bd_train_event *e, bd_error *error)
 {
     if (!board->file || e->kind == BD_TRAIN_START || e->kind == BD_TRAIN_DONE) /* the last epoch's event has it all */
         return BD_OK;
+    bd_status status = BD_OK;
+    for (size_t i = 0; i < e->measurement_count && !status; i++)
+        status = write_measurement(board, e->step, &e->measurements[i], error);
+    if (e->kind == BD_TRAIN_MEASURED)
+        return status;
     message summary = { .size = 0 };
     if (e->kind == BD_TRAIN_PROGRESS) {
         put_scalar(&summary, "loss/train", e->train_loss);

@@ -11,6 +11,7 @@
 #include "progress.h"
 #include "tensorboard.h"
 #include "training.h"
+#include "warnings.h"
 #include <ctype.h>
 #include <math.h>
 #include <stdlib.h>
@@ -28,6 +29,8 @@ typedef struct session {
     metrics record;
     tensorboard board;
     progress progress;
+    warnings warnings;
+    json_t *told; /* of the event that goes on */
     auto_request automatic;
     int64_t saved_step;      /* in the checkpoint; -1: this run saved none */
     bd_status record_status; /* of the first failed write of the record */
@@ -49,6 +52,13 @@ static void add_identity(json_t *object, const session *self)
     json_object_set_new(object, "data", json_text(self->dataset->name));
 }
 
+static void tell_warning(void *user, const char *text)
+{
+    session *self = user;
+    json_array_append_new(self->told, json_text(text));
+    progress_say(&self->progress, "warning: %s", text);
+}
+
 static void on_event(void *user, const bd_train_event *event)
 {
     session *self = user;
@@ -56,6 +66,11 @@ static void on_event(void *user, const bd_train_event *event)
     if (event->kind == BD_TRAIN_EPOCH && event->checkpoint)
         self->saved_step = event->step;
     json_t *json = event_json(event);
+    if (event->kind == BD_TRAIN_MEASURED) {
+        self->told = json_array();
+        warnings_check(&self->warnings, event, &self->params.precision, tell_warning, self);
+        json_object_set_new(json, "warnings", self->told);
+    }
     if (event->kind == BD_TRAIN_START) {
         add_identity(json, self);
         json_object_set_new(json, "seed", json_integer(self->options.seed));
@@ -299,9 +314,10 @@ static bd_status run(session *self, bd_error *error)
     bd_status status = model_parse(self->options.model, &self->model, error);
     const bool automatic = !strcmp(self->options.precision, "auto");
     if (!status && automatic && (self->dry_run || self->profile || self->resume))
-        status = bd_fail(error, BD_ERROR_ARGUMENT,
-                         "--precision auto trains: with --dry-run, --profile and --resume give the policy file that it wrote, "
-                         "--precision @DIR/policy.json");
+        status = bd_fail(
+            error, BD_ERROR_ARGUMENT,
+            "--precision auto trains: with --dry-run, --profile and --resume give the policy file that it wrote, "
+            "--precision @DIR/policy.json");
     if (!status)
         status = policy_parse(automatic ? "fp32" : self->options.precision, &self->params.precision, error);
     if (!status && (!self->dry_run || self->options.device))
@@ -376,7 +392,8 @@ int command_train(int argc, char **argv)
         OPTION("precision", TEXT, &o->precision, "POLICY",
                "fp32, fp16, bf16, mixed, fp8 and others, role by role, or auto: see below (fp32)"),
         OPTION_IN("max-error", NUMBER, &self.automatic.max_error, "X", 0, 1,
-                  "--precision auto: what rounding may change in a layer's products, as a share of what they could be (1e-3)"),
+                  "--precision auto: what rounding may change in a layer's products, as a share of what they could be "
+                  "(1e-3)"),
         OPTION("budget", TEXT, &self.automatic.budget, "SIZE|TIME",
                "--precision auto: device memory, 300M, or a step, 5ms, that the run must fit"),
         OPTION("device", TEXT, &o->device, "DEVICE",

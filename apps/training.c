@@ -8,6 +8,7 @@
 enum { ON_NAN_CONTINUE = 1 }; /* position in "stop|continue" */
 enum { TOKENS_UNSAID = -1 };  /* else a position in "char|byte" */
 enum { DECAY_MATRICES = 1 };  /* position in "all|matrices" */
+enum { MEASURE_STEPS = 100 }; /* a step that measures takes up to a few times as long: at most 5% on average */
 
 static const char *const optimizer_names[] = { "sgd", "adam", "adamw" };
 static const char *const schedule_names[] = { "constant", "step", "cosine" };
@@ -45,6 +46,7 @@ void training_options_init(training_options *options, option_row rows[TRAINING_R
         .step_epochs = optimizer->step_epochs,
         .step_factor = optimizer->step_factor,
         .tokens = TOKENS_UNSAID,
+        .measure = MEASURE_STEPS,
     };
     training_options *o = options;
     const option_row table[TRAINING_ROWS] = {
@@ -87,6 +89,8 @@ void training_options_init(training_options *options, option_row rows[TRAINING_R
                "measure tiles of contractions on the device, and remember them: a few for some seconds, none, or all "
                "(quick)"),
         OPTION("no-fusion", FLAG, &o->no_fusion, NULL, "one kernel an operation: slower, the same numbers"),
+        OPTION_IN("measure", INTEGER, &o->measure, "N", 0, 4294967295.0,
+                  "every N steps, tell what rounding does in each layer, and warn where it harms (100; 0: never)"),
         OPTION("on-nan", CHOICE, &o->on_nan, "stop|continue", "what to do when the loss is not finite (stop)"),
     };
     memcpy(rows, table, sizeof(table));
@@ -191,6 +195,7 @@ void training_params(const training_options *options, bd_train_params *params)
     params->epochs = options->epochs;
     params->max_steps = options->max_steps;
     params->seed = (uint64_t)options->seed;
+    params->measure_steps = options->measure;
     params->augment = options->augment;
     params->gemm = options->gemm;
     params->tuning = options->tuning;

@@ -94,11 +94,12 @@ static void update(session *s, format_set f, bool kahan)
     if (bd_precision_parse(kahan ? "fp32,kahan=on" : "fp32", &precision, &error) == BD_OK &&
         bd_layout_create(g, &precision, false, &layout, &error) == BD_OK) {
         bd_tensor pack;
+        bd_update update;
         bd_optimizer_pack(g, &layout, &gradient, &pack);
         const bd_role role = bd_set_role(g, BD_ROLE_FIXED);
         const bd_tensor one = bd_constant(g, (bd_shape){ 0 }, 1);
         const bd_tensor step = bd_control_step(g, control, rates, one, one, BD_NONE);
-        bd_optimizer_append(g, &layout, &optimizer, &pack, step);
+        bd_optimizer_append(g, &layout, &optimizer, &pack, step, &update);
         bd_set_role(g, role);
         for (bd_tensor t = 0; t < g->node_count; t++)
             if (g->nodes[t].op == BD_OP_ASSIGN && g->nodes[t].inputs[0] == layout.groups[0].weights)

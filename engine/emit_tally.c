@@ -13,7 +13,8 @@ const char *bd_emit_tally(bd_emitter *emitter, const bd_graph *graph, const bd_n
     const char *name = bd_emit_fresh(emitter, 'v'), *loop = bd_emit_fresh(emitter, 'k');
     const char *part = bd_emit_quotient(emitter, index, BD_TALLY_COLUMNS);
     const char *column = bd_emit_remainder(emitter, index, BD_TALLY_COLUMNS);
-    bd_text_append(text, "BD_VALUE %s = 0.0f;\nfor (uint %s = %s * %lluu; %s < min((%s + 1u) * %lluu, %lluu); %s++) {\n",
+    bd_text_append(text,
+                   "BD_VALUE %s = 0.0f;\nfor (uint %s = %s * %lluu; %s < min((%s + 1u) * %lluu, %lluu); %s++) {\n",
                    name, loop, part, length, loop, part, length, count, loop);
     const int mark = bd_emit_open(emitter);
     const char *before = bd_emit_value(emitter, node->inputs[0], loop);

@@ -250,7 +250,7 @@ static bd_tensor add_compensated(const update *u, const bd_parameter_group *grou
     return sum;
 }
 
-static void append_group(update *u, const bd_parameter_group *group, bool kahan, bd_tensor gradient)
+static bd_update append_group(update *u, const bd_parameter_group *group, bool kahan, bd_tensor gradient)
 {
     bd_graph *g = u->graph;
     bd_set_role(g, BD_ROLE_MASTER);
@@ -260,6 +260,7 @@ static void append_group(update *u, const bd_parameter_group *group, bool kahan,
     bd_tensor change = u->optimizer->kind == BD_OPTIMIZER_SGD ? sgd(u, master, gradient) : adam(u, master, gradient);
     bd_tensor updated =
         kahan ? add_compensated(u, group, master, bd_neg(g, change)) : take_from(u, group, master, change);
+    const bd_update result = { master, change, updated };
     if (bd_layout_has_master(group)) {
         updated = bd_select(g, u->apply, updated, master);
         bd_assign(g, master, updated);
@@ -267,6 +268,7 @@ static void append_group(update *u, const bd_parameter_group *group, bool kahan,
     } else {
         store(u, master, updated, BD_ROLE_WEIGHT);
     }
+    return result;
 }
 
 /* The factor that brings the norm of all gradients down to the limit (Pascanu et al., arXiv:1211.5063): min(1, limit /
@@ -283,7 +285,7 @@ static bd_tensor clip_factor(bd_graph *graph, const bd_tensor *gradients, int co
 }
 
 void bd_optimizer_append(bd_graph *graph, const bd_layout *layout, const bd_optimizer *optimizer,
-                         const bd_tensor *packs, bd_tensor step)
+                         const bd_tensor *packs, bd_tensor step, bd_update *updates)
 {
     const int count = layout->group_count;
     bd_tensor *gradients = malloc((size_t)count * sizeof *gradients);
@@ -308,7 +310,7 @@ void bd_optimizer_append(bd_graph *graph, const bd_layout *layout, const bd_opti
         own.weight_decay = layout->groups[i].decays ? own.weight_decay : 0;
         update u = { graph, &own, i, BD_SHAPE(layout->groups[i].elements), step, BD_NONE };
         bd_layout_enter(graph, &layout->groups[i]);
-        append_group(&u, &layout->groups[i], layout->kahan, gradients[i]);
+        updates[i] = append_group(&u, &layout->groups[i], layout->kahan, gradients[i]);
         bd_layout_leave(graph, &layout->groups[i]);
     }
     bd_set_role(graph, role);

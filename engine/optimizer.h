@@ -19,8 +19,13 @@ const char *const *bd_optimizer_states(const bd_optimizer *optimizer);
 void bd_optimizer_pack(bd_graph *graph, const bd_layout *layout, const bd_tensor *gradients, bd_tensor *packs);
 /* How many elements of the packs are not finite, as a scalar. */
 bd_tensor bd_optimizer_nonfinite(bd_graph *graph, const bd_layout *layout, const bd_tensor *packs);
-/* Appends the update of every group. `step` is the CONTROL_STEP: what it wrote is read after it. */
+/* A group's weights before and after a step, and what was to be taken from them. */
+typedef struct bd_update {
+    bd_tensor before, change, after;
+} bd_update;
+
+/* Appends the update of every group. `step` is the CONTROL_STEP: what it wrote is read after it. `updates` gets one a group. */
 void bd_optimizer_append(bd_graph *graph, const bd_layout *layout, const bd_optimizer *optimizer,
-                         const bd_tensor *packs, bd_tensor step);
+                         const bd_tensor *packs, bd_tensor step, bd_update *updates);
 
 #endif

@@ -2,6 +2,7 @@
  * computed. */
 #include "clock.h"
 #include "trainer.h"
+#include "tuner.h"
 
 #include "store.h"
 
@@ -45,6 +46,7 @@ typedef struct run {
     tally epoch, all;
     double evaluation_seconds; /* of the last one */
     double test_loss, test_accuracy;
+    size_t measurement_count; /* that the trainer's last ones are */
     step_time *times;
     size_t time_count, time_capacity;
     bool halted;
@@ -172,6 +174,8 @@ static void emit(run *r, bd_event_kind kind, const tally *sums, const uint32_t *
     event.overflows = control[BD_CONTROL_OVERFLOWS];
     event.nan_steps = control[BD_CONTROL_NAN_COUNT];
     event.checkpoint = trainer->saved ? p->checkpoint : NULL;
+    event.measurements = kind == BD_TRAIN_MEASURED ? trainer->measurements : NULL;
+    event.measurement_count = kind == BD_TRAIN_MEASURED ? r->measurement_count : 0;
     if (p->on_event)
         p->on_event(p->user, &event);
     if (copy)
@@ -199,9 +203,9 @@ static void notice_finished(run *r)
     }
 }
 
-/* Enqueues `steps` steps of an epoch from the run's step number `step` on, the reading of the control block after them, and a
+/* Enqueues `steps` steps by this program, of an epoch, from the run's step number `step` on, the reading of the control block after them, and a
  * new start of its sums. */
-static bd_status enqueue(run *r, int64_t step, int64_t steps, bd_error *error)
+static bd_status enqueue(run *r, bd_program *program, int64_t step, int64_t steps, bd_error *error)
 {
     static const uint32_t zeros[3];
     _Static_assert(BD_CONTROL_SAMPLES == BD_CONTROL_LOSS_SUM + 2, "the sums are three words in a row");
@@ -218,7 +222,7 @@ static bd_status enqueue(run *r, int64_t step, int64_t steps, bd_error *error)
         if (!status)
             status = bd_feed_prepare(trainer->train.feed, position, &ready, error);
         if (!status)
-            status = bd_program_run(trainer->train.program, (uint32_t)ready, error);
+            status = bd_program_run(program, (uint32_t)ready, error);
         notice_finished(r);
         left -= ready;
         step += ready;
@@ -343,6 +347,60 @@ static bool wants_stop(const run *r)
     return p->should_stop && p->should_stop(p->user);
 }
 
+/* ---- measured steps ---- */
+
+/* Steps of an interval that begins with the run's step number `step`, which ends before the next one that is measured, or is it. */
+static int64_t limit_interval(const run *r, int64_t step, int64_t steps, bool *measured)
+{
+    const bd_trainer *trainer = r->trainer;
+    const int64_t every = trainer->params.measure_steps;
+    const bool any = trainer->measured.plan || trainer->measured.program;
+    const int64_t left = any ? every - 1 - step % every : steps;
+    *measured = left == 0;
+    return *measured ? 1 : left < steps ? left : steps;
+}
+
+static void report_compile(void *user, int done, int total)
+{
+    const bd_train_params *p = user;
+    if (p->on_compile)
+        p->on_compile(p->user, done, total);
+}
+
+/* Only now, since it may take longer than many steps. */
+static bd_status compile_measured(bd_trainer *trainer, bd_error *error)
+{
+    bd_stage *stage = &trainer->measured;
+    if (stage->program)
+        return BD_OK;
+    trainer->measurements = calloc((size_t)trainer->points.count + 1, sizeof *trainer->measurements);
+    if (!trainer->measurements)
+        return bd_fail(error, BD_ERROR_MEMORY, "no memory for %d measurements", trainer->points.count);
+    bd_tune(trainer->device, stage->plan, trainer->params.on_tune, trainer->params.user);
+    return bd_program_create(trainer->store, &stage->plan, trainer->params.seed, report_compile, &trainer->params,
+                             &stage->program, error);
+}
+
+/* Does one step and tells what was measured in it. Nothing is in flight before and after. */
+static bd_status run_measured(run *r, int64_t step, bd_error *error)
+{
+    bd_trainer *trainer = r->trainer;
+    bd_status status = retire_all(r, error);
+    if (status || r->halted)
+        return status;
+    const double scale = bd_control_float(trainer->state.control, BD_CONTROL_SCALE); /* that step's */
+    if (!(status = compile_measured(trainer, error)))
+        status = enqueue(r, trainer->measured.program, step, 1, error);
+    if (!status)
+        status = retire_all(r, error);
+    if (!status && !r->halted)
+        status = bd_measure_read(trainer->store, &trainer->points, scale, trainer->measurements, &r->measurement_count,
+                                 error);
+    if (!status && !r->halted)
+        emit(r, BD_TRAIN_MEASURED, &r->epoch, trainer->state.control, NULL);
+    return status;
+}
+
 /* Ends with nothing in flight. */
 static bd_status run_epoch(run *r, int64_t epoch, int64_t first, bool *stopped, bd_error *error)
 {
@@ -352,9 +410,12 @@ static bd_status run_epoch(run *r, int64_t epoch, int64_t first, bool *stopped, 
     int64_t step = first;
     bd_status status = begin_epoch(r, epoch, first * trainer->params.batch, error);
     while (!status && step < end && !r->halted && !(*stopped = wants_stop(r))) {
+        const int64_t first_step = epoch * trainer->steps_per_epoch + step;
+        bool measured;
         int64_t steps = end - step;
-        steps = steps < r->interval_steps ? steps : r->interval_steps;
-        status = enqueue(r, epoch * trainer->steps_per_epoch + step, steps, error);
+        steps = limit_interval(r, first_step, steps < r->interval_steps ? steps : r->interval_steps, &measured);
+        status = measured ? run_measured(r, first_step, error)
+                          : enqueue(r, trainer->train.program, first_step, steps, error);
         step += steps;
         if (!status)
             status = retire_some(r, error);

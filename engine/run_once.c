@@ -25,6 +25,7 @@ bd_status bd_trainer_run_once(bd_trainer *trainer, const bd_graph *graph, bd_err
     trainer->failed = true;
     bd_program_destroy(&trainer->train.program);
     bd_program_destroy(&trainer->test.program);
+    bd_program_destroy(&trainer->measured.program);
     bd_store_free_arena(trainer->store);
     status = bd_feed_prepare(trainer->train.feed, trainer->state.control[BD_CONTROL_POSITION], &steps, error);
     if (!status)

@@ -153,7 +153,9 @@ static bd_tensor *append_gradients(bd_graph *graph, const bd_layout *layout, con
     return NULL;
 }
 
-static void append_backward(bd_graph *graph, const bd_train_params *params, const bd_layout *layout, const forward *f)
+/* `updates` gets one a group. */
+static void append_backward(bd_graph *graph, const bd_train_params *params, const bd_layout *layout, const forward *f,
+                            bd_update *updates)
 {
     bd_set_role(graph, BD_ROLE_FIXED);
     bd_tensor loss = total(graph, f->losses), correct = total(graph, f->correct);
@@ -170,7 +172,7 @@ static void append_backward(bd_graph *graph, const bd_train_params *params, cons
                                   ? bd_optimizer_nonfinite(graph, layout, packs)
                                   : BD_NONE;
         bd_tensor step = bd_control_step(graph, f->control, f->rates, loss, correct, nonfinite);
-        bd_optimizer_append(graph, layout, &params->optimizer, packs, step);
+        bd_optimizer_append(graph, layout, &params->optimizer, packs, step, updates);
     }
     free(gradients);
     free(packs);
@@ -213,21 +215,44 @@ bd_status bd_step_set_ends(bd_train_params *params, bd_error *error)
     return status;
 }
 
-bd_status bd_step_training(const bd_train_params *params, const bd_step_source *source, bd_graph **graph,
-                           bd_layout *layout, bd_error *error)
+/* `points`: what is to be measured too, or NULL. */
+static bd_status build_training(const bd_train_params *params, const bd_step_source *source, bd_graph **graph,
+                                bd_layout *layout, bd_measure_points *points, bd_error *error)
 {
+    bd_update *updates = NULL;
     *layout = (bd_layout){ 0 };
     bd_status status = bd_graph_create(graph, error);
     if (status)
         return status;
     forward f = append_forward(*graph, params, source, "", "train/", true);
-    if (!(status = bd_graph_status(*graph, error)) &&
-        !(status = bd_layout_create(*graph, &params->precision, params->optimizer.decay_matrices, layout, error))) {
-        append_backward(*graph, params, layout, &f);
+    if (!(status = bd_graph_status(*graph, error)))
+        status = bd_layout_create(*graph, &params->precision, params->optimizer.decay_matrices, layout, error);
+    if (!status && !(updates = calloc((size_t)layout->group_count + 1, sizeof *updates)))
+        status = bd_fail(error, BD_ERROR_MEMORY, "no memory for the updates of %d groups", layout->group_count);
+    if (!status) {
+        append_backward(*graph, params, layout, &f, updates);
         status = bd_graph_apply_precision(*graph, &params->precision, error);
     }
+    if (!status && points)
+        status = bd_measure_append(*graph, layout, updates, points, error);
+    free(updates);
     if (status)
         bd_graph_destroy(graph);
+    return status;
+}
+
+bd_status bd_step_training(const bd_train_params *params, const bd_step_source *source, bd_graph **graph,
+                           bd_layout *layout, bd_error *error)
+{
+    return build_training(params, source, graph, layout, NULL, error);
+}
+
+bd_status bd_step_measured(const bd_train_params *params, const bd_step_source *source, bd_graph **graph,
+                           bd_measure_points *points, bd_error *error)
+{
+    bd_layout layout = { 0 };
+    bd_status status = build_training(params, source, graph, &layout, points, error);
+    bd_layout_finish(&layout);
     return status;
 }
 
@@ -251,7 +276,8 @@ bd_status bd_step_evaluation(const bd_train_params *params, const bd_step_source
         bd_tensor correct = total(*graph, bd_select(*graph, valid, f.correct, zero));
         bd_control_step(*graph, f.control, f.rates, loss, correct, BD_NONE);
         if (!params->dataset->tokens) /* bd_trainer_predict's; those of a text are its context times as many */
-            bd_assign(*graph, fixed_variable(*graph, "test/", "logits", BD_F32, bd_tensor_shape(*graph, f.logits)), f.logits);
+            bd_assign(*graph, fixed_variable(*graph, "test/", "logits", BD_F32, bd_tensor_shape(*graph, f.logits)),
+                      f.logits);
         status = bd_graph_apply_precision(*graph, &params->precision, error);
     }
     bd_layout_finish(&layout);

@@ -3,7 +3,7 @@
 #ifndef BINADE_ENGINE_STEP_H
 #define BINADE_ENGINE_STEP_H
 
-#include "layout.h"
+#include "measure.h"
 #include <binade/train.h>
 
 /* Where a graph's batches come from. */
@@ -22,6 +22,9 @@ bd_status bd_step_set_ends(bd_train_params *params, bd_error *error);
  * also on failure. The graphs have their formats. */
 bd_status bd_step_training(const bd_train_params *params, const bd_step_source *source, bd_graph **graph,
                            bd_layout *layout, bd_error *error);
+/* The same step, and what measures it (measure.h). */
+bd_status bd_step_measured(const bd_train_params *params, const bd_step_source *source, bd_graph **graph,
+                           bd_measure_points *points, bd_error *error);
 /* Variables: "test/control", "test/rates", "test/images", "test/labels" or "test/tokens", "test/order", "test/logits" (what the model
  * makes of a batch of images, in F32), and the model's. */
 bd_status bd_step_evaluation(const bd_train_params *params, const bd_step_source *source, bd_graph **graph,

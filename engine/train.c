@@ -78,7 +78,7 @@ static bd_status check_params(const bd_train_params *p, bd_error *error)
     if (p->max_steps < 0)
         return bd_fail(error, BD_ERROR_ARGUMENT, "at most %lld steps: wanted a number, or 0 for all epochs",
                        (long long)p->max_steps);
-    if (p->report_steps < 0 || p->dataset_device_bytes < 0)
+    if (p->report_steps < 0 || p->measure_steps < 0 || p->dataset_device_bytes < 0)
         return bd_fail(error, BD_ERROR_ARGUMENT, "a negative interval or memory limit");
     const bd_precision *policy = &p->precision;
     if (policy->scaling != BD_SCALING_NONE && !(policy->scale > 0 && isfinite(policy->scale)))
@@ -106,15 +106,23 @@ static bd_status copy_params(bd_trainer *trainer, const bd_train_params *params,
 
 /* ---- plans ---- */
 
-static bd_status plan_stage(bd_trainer *trainer, bd_stage *stage, bool training, bd_error *error)
+static bd_status build_graph(bd_trainer *trainer, const bd_stage *stage, bd_graph **graph, bd_error *error)
+{
+    if (stage == &trainer->train)
+        return bd_step_training(&trainer->params, &stage->source, graph, &trainer->layout, error);
+    if (stage == &trainer->measured)
+        return bd_step_measured(&trainer->params, &stage->source, graph, &trainer->points, error);
+    return bd_step_evaluation(&trainer->params, &stage->source, graph, error);
+}
+
+static bd_status plan_stage(bd_trainer *trainer, bd_stage *stage, bd_error *error)
 {
     const bd_compile_options options = { trainer->params.no_fusion, (bd_gemm)trainer->params.gemm,
                                          (bd_tuning)trainer->params.tuning };
     bd_graph *graph = NULL;
     stage->source.rows = bd_feed_rows(&stage->shape);
     stage->source.count = stage->shape.count;
-    bd_status status = training ? bd_step_training(&trainer->params, &stage->source, &graph, &trainer->layout, error)
-                                : bd_step_evaluation(&trainer->params, &stage->source, &graph, error);
+    bd_status status = build_graph(trainer, stage, &graph, error);
     if (!status)
         status = bd_plan_create(graph, &trainer->target, &options, &stage->plan, error);
     bd_graph_destroy(&graph);
@@ -130,6 +138,11 @@ static bool is_data(const bd_graph *graph, bd_tensor variable)
     return false;
 }
 
+static uint64_t larger(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
 /* Adds the plan's variables that `other` (may be NULL) has not, and finds the largest allocation. */
 static void add_variables(const bd_plan *plan, const bd_plan *other, uint64_t *total, uint64_t *largest)
 {
@@ -141,24 +154,26 @@ static void add_variables(const bd_plan *plan, const bd_plan *other, uint64_t *t
             continue;
         uint64_t bytes = (uint64_t)bd_shape_elements(&node->shape) * bd_format_size(node->format);
         *total += bytes;
-        *largest = bytes > *largest ? bytes : *largest;
+        *largest = larger(*largest, bytes);
     }
 }
 
 /* Sums up what will be allocated, and refuses what the device cannot hold. */
 static bd_status check_memory(bd_trainer *trainer, bd_error *error)
 {
-    const bd_plan *train = trainer->train.plan, *test = trainer->test.plan;
+    const bd_plan *const plans[] = { trainer->train.plan, trainer->test.plan, trainer->measured.plan };
     const bd_limits *limits = &trainer->target.limits;
     const char *where = trainer->device ? trainer->device->info.id : "the device";
-    uint64_t arena = train->arena_bytes, largest = arena;
-    if (test && test->arena_bytes > arena)
-        largest = arena = test->arena_bytes;
-    uint64_t variables = 0;
-    add_variables(train, NULL, &variables, &largest);
-    if (test)
-        add_variables(test, train, &variables, &largest);
-    trainer->planned_bytes = arena + train->pack_bytes + (test ? test->pack_bytes : 0) + variables;
+    uint64_t packs = 0, variables = 0, largest = trainer->arena_bytes = 0;
+    for (int i = 0; i < 3; i++) {
+        if (!plans[i])
+            continue;
+        trainer->arena_bytes = larger(trainer->arena_bytes, plans[i]->arena_bytes);
+        packs += plans[i]->pack_bytes;
+        add_variables(plans[i], i ? plans[0] : NULL, &variables, &largest);
+    }
+    largest = larger(largest, trainer->arena_bytes);
+    trainer->planned_bytes = trainer->arena_bytes + packs + variables;
     trainer->dataset_bytes = bd_feed_bytes(&trainer->train.shape) + bd_feed_bytes(&trainer->test.shape);
 
     const double mib = 1 << 20;
@@ -194,10 +209,20 @@ static bd_status make_plans(bd_trainer *trainer, bd_error *error)
     bd_status status = bd_feed_decide(limits, most, p->dataset_device_bytes > 0, p->dataset, p->context, p->batch,
                                       &trainer->train.shape, &trainer->test.shape, error);
     if (!status)
-        status = plan_stage(trainer, &trainer->train, true, error);
+        status = plan_stage(trainer, &trainer->train, error);
     if (!status && trainer->test.shape.count > 0)
-        status = plan_stage(trainer, &trainer->test, false, error);
-    return status ? status : check_memory(trainer, error);
+        status = plan_stage(trainer, &trainer->test, error);
+    if (!status && p->measure_steps > 0 && p->measure_steps <= trainer->steps) {
+        trainer->measured.shape = trainer->train.shape;
+        trainer->measured.source = trainer->train.source;
+        status = plan_stage(trainer, &trainer->measured, error);
+    }
+    if (!status)
+        status = check_memory(trainer, error);
+    if (status != BD_ERROR_MEMORY || !trainer->measured.plan)
+        return status;
+    bd_plan_destroy(&trainer->measured.plan); /* rather a run that is not measured than none */
+    return check_memory(trainer, error);
 }
 
 /* ---- programs ---- */
@@ -220,12 +245,9 @@ static bd_status make_programs(bd_trainer *trainer, bd_error *error)
 {
     bd_plan **train = &trainer->train.plan, **test = &trainer->test.plan;
     const int train_kernels = (*train)->kernel_count;
-    uint64_t arena = (*train)->arena_bytes;
-    if (*test && (*test)->arena_bytes > arena)
-        arena = (*test)->arena_bytes;
     compile_progress progress = { &trainer->params, 0, train_kernels + (*test ? (*test)->kernel_count : 0) };
     bd_device *device = bd_store_device(trainer->store);
-    bd_status status = bd_store_reserve_arena(trainer->store, arena, error);
+    bd_status status = bd_store_reserve_arena(trainer->store, trainer->arena_bytes, error);
     if (!status)
         bd_tune(device, *train, trainer->params.on_tune, trainer->params.user);
     if (!status)
@@ -412,6 +434,9 @@ void bd_trainer_destroy(bd_trainer **pointer)
     bd_trainer *trainer = *pointer;
     destroy_stage(&trainer->train);
     destroy_stage(&trainer->test);
+    destroy_stage(&trainer->measured);
+    bd_measure_finish(&trainer->points);
+    free(trainer->measurements);
     bd_store_destroy(&trainer->store);
     bd_layout_finish(&trainer->layout);
     free(trainer->order);

@@ -22,13 +22,17 @@ struct bd_trainer {
     bd_device *device;      /* NULL: plans only */
     bd_target target;
     bd_stage train, test; /* test has neither plan nor program if there are no test examples */
+    /* The training step that measures: a plan, where one is wanted, and a program from the first time on. It has the training's feed. */
+    bd_stage measured;
+    bd_measure_points points;
+    bd_measurement *measurements; /* points.count of them; NULL where nothing is measured */
     bd_layout layout;
     bd_store *store;
     uint32_t *order;    /* of the epoch */
     bd_run_state state; /* as the host knows it; exact while the device is idle */
     int64_t steps_per_epoch, steps;
     int64_t rates_first; /* the step that the table of rates on the device begins with; -1: nothing is in it */
-    uint64_t planned_bytes, dataset_bytes;
+    uint64_t arena_bytes, planned_bytes, dataset_bytes;
     uint64_t base_bytes, peak_bytes; /* allocated on the device before this trainer, and at most by it */
     bool saved;                      /* a checkpoint was written to params.checkpoint */
     bool failed;                     /* a value was not finite: the programs are gone */

@@ -50,8 +50,47 @@ typedef struct bd_optimizer {
     float final_rate; /* COSINE: where it ends (Loshchilov and Hutter, arXiv:1608.03983) */
 } bd_optimizer;
 
+/* Which values of a layer are measured. */
+typedef enum bd_measured {
+    BD_MEASURED_ACTIVATION,      /* results of matrix products and convolutions, forward */
+    BD_MEASURED_GRADIENT,        /* the loss's gradient by what goes into them */
+    BD_MEASURED_WEIGHT_GRADIENT, /* and by their weights */
+    BD_MEASURED_OPERAND,         /* what they multiply, where a policy rounds that apart: FP8, say; as it is scaled */
+    BD_MEASURED_UPDATE,          /* what a step takes from the weights */
+    BD_MEASURED_COUNT,
+} bd_measured;
+/* "activations", "gradients", ... */
+BD_API const char *bd_measured_name(bd_measured what);
+
+/* Bins of a histogram of exponents: values of [2^e, 2^(e + 1)) for e from BD_LEAST_EXPONENT on; the first bin has all smaller ones too, but not 0,
+ * and the last all larger ones. */
+#define BD_EXPONENT_BINS 57
+#define BD_LEAST_EXPONENT (-40)
+
+/* What rounding to its format did to the values of one kind in one layer, in one step. Gradients are those of the loss times the loss
+ * scale, but for the norm. */
+typedef struct bd_measurement {
+    const char *layer;
+    bd_measured what;
+    bd_format format;
+    double elements;
+    double underflow; /* share of values other than 0 that became 0; of updates: that left the weight as it was */
+    double overflow;  /* share of finite values that became infinite or NaN */
+    double nonfinite; /* share of values that were infinite or NaN already */
+    double largest;   /* finite magnitude, before rounding */
+    double norm;      /* square root of the sum of squares, before rounding */
+    double sqnr;      /* signal to quantisation noise in dB; infinite where nothing was changed */
+    double exponents[BD_EXPONENT_BINS]; /* how many values have which, before rounding */
+} bd_measurement;
+
 /* What a run can tell while it goes. All pointers are good during the call only. */
-typedef enum bd_event_kind { BD_TRAIN_START, BD_TRAIN_PROGRESS, BD_TRAIN_EPOCH, BD_TRAIN_DONE } bd_event_kind;
+typedef enum bd_event_kind {
+    BD_TRAIN_START,
+    BD_TRAIN_PROGRESS,
+    BD_TRAIN_MEASURED, /* after params.measure_steps steps and each multiple of it */
+    BD_TRAIN_EPOCH,
+    BD_TRAIN_DONE
+} bd_event_kind;
 typedef struct bd_train_event {
     bd_event_kind kind;
     /* epoch: the running one, from 1, or how many are done; step: steps done so far */
@@ -70,6 +109,8 @@ typedef struct bd_train_event {
     /* Planned without the data set; peak is what this trainer allocated on the device, the data set included. */
     uint64_t planned_device_bytes, peak_device_bytes, dataset_bytes;
     const char *checkpoint; /* path of the last one written, or NULL */
+    const bd_measurement *measurements; /* MEASURED, in the order of the model; else NULL */
+    size_t measurement_count;
 } bd_train_event;
 
 typedef struct bd_train_params {
@@ -91,6 +132,9 @@ typedef struct bd_train_params {
     int gemm;             /* bd_gemm: 0 let the tuner choose, 1 own kernels, 2 the library */
     int tuning;           /* bd_tuning: 0 measure a few tiles for some seconds, 1 none, 2 all */
     int64_t report_steps; /* steps an interval; 0: chosen so that an interval takes about a quarter second */
+    /* Every so many steps, the last of them does all that a step does and measures what rounding does in each layer: a program of its own,
+     * which is compiled when it is first needed and takes a few times as long. 0: never. */
+    int64_t measure_steps;
     /* Most that the data set may take on the device before it is streamed; 0: a quarter of its memory. */
     int64_t dataset_device_bytes;
     const char *checkpoint; /* file to write at the end of each epoch and on interruption; NULL: none */

@@ -1,0 +1,262 @@
+/* What rounding does to a step's values: see the header. */
+#include "measure.h"
+
+#include "tally.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+_Static_assert(BD_EXPONENT_BINS == BD_TALLY_BINS && BD_LEAST_EXPONENT == BD_TALLY_FIRST,
+               "the public bins are the tally's");
+
+/* Everything is read at once, so all is in one variable: of each point a row of sums and one of the largest, each where a part may
+ * begin. */
+#define VARIABLE "measures"
+enum { STRIDE = BD_LAYOUT_ALIGNMENT };
+
+/* ---- the graph ---- */
+
+static bd_tensor part(bd_graph *graph, int row)
+{
+    char name[32];
+    snprintf(name, sizeof name, "/" VARIABLE "/%d", row);
+    bd_tensor variable =
+        bd_variable(graph, name, BD_ROLE_FIXED, BD_F32, BD_SHAPE(BD_TALLY_COLUMNS), (bd_init){ BD_INIT_CONSTANT, 0 });
+    if (graph->status == BD_OK)
+        graph->nodes[variable].attr.variable.base_offset =
+            (int64_t)row * STRIDE; /* its base is made when all are there */
+    return variable;
+}
+
+/* What became of `before`, to which format, in the layer of `node`. */
+static void add_point(bd_graph *graph, bd_measure_points *points, bd_tensor node, bd_measured what, bd_format format,
+                      bd_tensor before, bd_tensor after)
+{
+    if (graph->status != BD_OK)
+        return;
+    const bd_shape shape = bd_tensor_shape(graph, before);
+    bd_measure_point *point = &points->points[points->count];
+    *point = (bd_measure_point){ strdup(bd_node_layer(graph, node)), what, format, bd_shape_elements(&shape) };
+    if (!point->layer) {
+        bd_graph_fail(graph, BD_ERROR_MEMORY, "no memory to measure layer '%s'", bd_node_layer(graph, node));
+        return;
+    }
+    bd_tensor rows = bd_tally(graph, before, after);
+    bd_assign(graph, part(graph, 2 * points->count), bd_sum(graph, rows, 0, 1, false));
+    bd_assign(graph, part(graph, 2 * points->count + 1), bd_maximum(graph, rows, 0, 1, false));
+    points->count++;
+}
+
+/* The node once more, its result in F32. */
+static bd_tensor unrounded(bd_graph *graph, bd_tensor tensor)
+{
+    if (graph->status != BD_OK)
+        return BD_NONE;
+    const bd_node like = *bd_node_at(graph, tensor);
+    bd_tensor result;
+    bd_node *node = bd_graph_append(graph, like.op, like.shape, like.inputs, like.input_count, &result);
+    if (node)
+        node->attr = like.attr;
+    return result;
+}
+
+static bool is_operand(const bd_node *node)
+{
+    return node->op == BD_OP_CAST && node->role >= BD_ROLE_WEIGHT_OPERAND && node->role <= BD_ROLE_GRADIENT_OPERAND;
+}
+
+static bool is_product(const bd_node *node)
+{
+    return bd_op_get_info(node->op)->class == BD_CLASS_CONTRACTION || node->op == BD_OP_DEPTHWISE ||
+           node->op == BD_OP_DEPTHWISE_DATA;
+}
+
+/* The gradient of a product a b is dy b' for a, and a' dy for the weight b. */
+static bd_measured kind_of(const bd_node *node)
+{
+    if (is_operand(node))
+        return BD_MEASURED_OPERAND;
+    if (node->role != BD_ROLE_GRADIENT)
+        return BD_MEASURED_ACTIVATION;
+    const bool of_weight =
+        node->op == BD_OP_CONV2D_WEIGHT || (node->op == BD_OP_MATMUL && node->attr.matmul.transpose[0]);
+    return of_weight ? BD_MEASURED_WEIGHT_GRADIENT : BD_MEASURED_GRADIENT;
+}
+
+/* What a step changes in a group's weights, and what it should have changed. */
+static void add_updates(bd_graph *graph, const bd_layout *layout, const bd_update *updates, bd_measure_points *points)
+{
+    bd_tensor before = BD_NONE, after = BD_NONE;
+    for (int group = 0; group < layout->group_count; group++) {
+        bool begun = false;
+        for (int i = 0; i < layout->slot_count && graph->status == BD_OK; i++) {
+            const bd_parameter_slot *slot = &layout->slots[i];
+            if (slot->group != group || slot->shape.rank < 2)
+                continue;
+            if (!begun) {
+                before = unrounded(graph, updates[group].change);
+                after = bd_sub(graph, updates[group].before, updates[group].after);
+                begun = true;
+            }
+            const int64_t first = slot->offset, count = bd_shape_elements(&slot->shape);
+            add_point(graph, points, slot->variable, BD_MEASURED_UPDATE, layout->groups[group].master,
+                      bd_slice(graph, before, 0, first, count), bd_slice(graph, after, 0, first, count));
+        }
+    }
+}
+
+/* ---- the order ---- */
+
+typedef struct place {
+    bd_tensor behind, node; /* `behind`: the last of the step's own nodes that it needs */
+} place;
+
+static int by_place(const void *a, const void *b)
+{
+    const place *x = a, *y = b;
+    return x->behind != y->behind ? (x->behind > y->behind) - (x->behind < y->behind)
+                                  : (x->node > y->node) - (x->node < y->node);
+}
+
+/* Each node from `end` on goes right behind the last that it needs, since what it reads is kept until then. */
+static bd_status bring_forward(bd_graph *graph, bd_tensor end, bd_error *error)
+{
+    const size_t count = (size_t)graph->node_count;
+    place *places = malloc(count * sizeof *places);
+    bd_tensor *mapped = malloc(count * sizeof *mapped);
+    bd_node *nodes = malloc(count * sizeof *nodes);
+    const bool enough = places && mapped && nodes;
+    for (bd_tensor t = 0; t < graph->node_count && enough; t++) {
+        const bd_node *node = &graph->nodes[t];
+        places[t] = (place){ t < end ? t : BD_NONE, t };
+        for (int i = 0; i < node->input_count && t >= end; i++)
+            if (places[node->inputs[i]].behind > places[t].behind)
+                places[t].behind = places[node->inputs[i]].behind;
+    }
+    if (enough) {
+        qsort(places, count, sizeof *places, by_place);
+        memcpy(nodes, graph->nodes, count * sizeof *nodes);
+        for (size_t i = 0; i < count; i++)
+            mapped[places[i].node] = (bd_tensor)i;
+        for (size_t i = 0; i < count; i++) {
+            bd_node *node = &graph->nodes[i];
+            *node = nodes[places[i].node];
+            for (int k = 0; k < node->input_count; k++)
+                node->inputs[k] = mapped[node->inputs[k]];
+            if (node->op == BD_OP_VARIABLE && node->attr.variable.base != BD_NONE)
+                node->attr.variable.base = mapped[node->attr.variable.base];
+        }
+    }
+    free(places);
+    free(mapped);
+    free(nodes);
+    return enough ? BD_OK : bd_fail(error, BD_ERROR_MEMORY, "no memory for the order of %zu nodes", count);
+}
+
+bd_status bd_measure_append(bd_graph *graph, const bd_layout *layout, const bd_update *updates,
+                            bd_measure_points *points, bd_error *error)
+{
+    const bd_tensor end = graph->node_count;
+    points->count = 0;
+    if (!(points->points = calloc((size_t)end + 1, sizeof *points->points)))
+        return bd_fail(error, BD_ERROR_MEMORY, "no memory to measure %d nodes", (int)end);
+    const bd_role role = bd_set_role(graph, BD_ROLE_FIXED);
+    for (bd_tensor t = 0; t < end && graph->status == BD_OK; t++) {
+        const bd_node *node = bd_node_at(graph, t);
+        const bool product = is_product(node) && node->role != BD_ROLE_FIXED;
+        if ((!product && !is_operand(node)) || !*bd_node_layer(graph, t))
+            continue;
+        const bd_measured what = kind_of(node);
+        const bd_format format = node->format;
+        bd_tensor before = t;
+        if (is_operand(node))
+            before = node->inputs[0];
+        else if (format != BD_F32)
+            before = unrounded(graph, t);
+        add_point(graph, points, t, what, format, before, t);
+    }
+    add_updates(graph, layout, updates, points);
+    bd_tensor base =
+        bd_variable(graph, "/" VARIABLE, BD_ROLE_FIXED, BD_F32,
+                    BD_SHAPE(2 * STRIDE * (points->count ? points->count : 1)), (bd_init){ BD_INIT_CONSTANT, 0 });
+    for (bd_tensor t = end; t < graph->node_count && graph->status == BD_OK; t++)
+        if (graph->nodes[t].op == BD_OP_VARIABLE && t != base)
+            graph->nodes[t].attr.variable.base = base;
+    bd_set_role(graph, role);
+    const bd_status status = bd_graph_status(graph, error);
+    return status ? status : bring_forward(graph, end, error);
+}
+
+void bd_measure_finish(bd_measure_points *points)
+{
+    for (int i = 0; i < points->count; i++)
+        free(points->points[i].layer);
+    free(points->points);
+    *points = (bd_measure_points){ 0 };
+}
+
+/* ---- the numbers ---- */
+
+/* What becomes of one layer's tensors of a kind, added up. */
+typedef struct totals {
+    double columns[BD_TALLY_COLUMNS], elements;
+} totals;
+
+static void add_up(totals *total, const double *sums, const double *largest, int64_t elements)
+{
+    for (int i = 0; i < BD_TALLY_COLUMNS; i++)
+        total->columns[i] = i == BD_TALLY_LARGEST ? fmax(total->columns[i], largest[i]) : total->columns[i] + sums[i];
+    total->elements += (double)elements;
+}
+
+static void derive(bd_measurement *m, const totals *total, double loss_scale)
+{
+    const double *c = total->columns;
+    const double finite = total->elements - c[BD_TALLY_NONFINITE], others = finite - c[BD_TALLY_ZEROS];
+    const bool scaled = m->what == BD_MEASURED_GRADIENT || m->what == BD_MEASURED_WEIGHT_GRADIENT;
+    m->elements = total->elements;
+    m->underflow = others > 0 ? c[BD_TALLY_LOST] / others : 0;
+    m->overflow = finite > 0 ? c[BD_TALLY_OVERFLOWS] / finite : 0;
+    m->nonfinite = total->elements > 0 ? c[BD_TALLY_NONFINITE] / total->elements : 0;
+    m->largest = c[BD_TALLY_LARGEST];
+    m->norm = sqrt(c[BD_TALLY_POWER]) / (scaled ? loss_scale : 1);
+    m->sqnr = c[BD_TALLY_NOISE] > 0 ? 10 * log10(c[BD_TALLY_POWER] / c[BD_TALLY_NOISE]) : INFINITY;
+    for (int i = 0; i < BD_EXPONENT_BINS; i++)
+        m->exponents[i] = c[i];
+}
+
+bd_status bd_measure_read(bd_store *store, const bd_measure_points *points, double loss_scale,
+                          bd_measurement *measurements, size_t *count, bd_error *error)
+{
+    const size_t points_count = (size_t)points->count, values_count = 2 * STRIDE * (points_count ? points_count : 1);
+    double *values = malloc(values_count * sizeof *values);
+    totals *sums = calloc(points_count + 1, sizeof *sums);
+    *count = 0;
+    bd_status status = values && sums ? bd_store_read_values(store, VARIABLE, values, values_count, error)
+                                      : bd_fail(error, BD_ERROR_MEMORY, "no memory for %d measurements", points->count);
+    for (size_t i = 0; i < points_count && !status; i++) {
+        const bd_measure_point *point = &points->points[i];
+        size_t found = 0;
+        while (found < *count &&
+               (strcmp(measurements[found].layer, point->layer) || measurements[found].what != point->what ||
+                measurements[found].format != point->format))
+            found++;
+        if (found == *count)
+            measurements[(*count)++] =
+                (bd_measurement){ .layer = point->layer, .what = point->what, .format = point->format };
+        add_up(&sums[found], values + 2 * STRIDE * i, values + 2 * STRIDE * i + STRIDE, point->elements);
+    }
+    for (size_t i = 0; i < *count && !status; i++)
+        derive(&measurements[i], &sums[i], loss_scale);
+    free(values);
+    free(sums);
+    return status;
+}
+
+const char *bd_measured_name(bd_measured what)
+{
+    static const char *const names[] = { "activations", "gradients", "weight gradients", "operands", "updates" };
+    return names[what];
+}

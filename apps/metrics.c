@@ -1,6 +1,7 @@
 #include "metrics.h"
 #include "app.h"
 #include "json.h"
+#include "rounding.h"
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -52,40 +53,6 @@ static void add_training(json_t *object, const bd_train_event *e)
     set_whole(object, "nan_steps", (uint64_t)e->nan_steps);
 }
 
-/* Exponents from the least that occurs to the largest. */
-static json_t *exponents_json(const bd_measurement *m)
-{
-    int first = 0, last = BD_EXPONENT_BINS - 1;
-    while (first < last && !(m->exponents[first] > 0))
-        first++;
-    while (last > first && !(m->exponents[last] > 0))
-        last--;
-    json_t *counts = json_array();
-    for (int i = first; i <= last; i++)
-        json_array_append_new(counts, json_integer((json_int_t)m->exponents[i]));
-    return json_pack("{s:i, s:o}", "first", BD_LEAST_EXPONENT + first, "counts", counts);
-}
-
-json_t *measurements_json(const bd_measurement *measurements, size_t count)
-{
-    json_t *list = json_array();
-    for (size_t i = 0; i < count; i++) {
-        const bd_measurement *m = &measurements[i];
-        json_t *object = json_pack("{s:o, s:s, s:s}", "layer", json_text(m->layer), "values", bd_measured_name(m->what),
-                                   "format", bd_format_name(m->format));
-        set_whole(object, "elements", (uint64_t)m->elements);
-        set_number(object, "underflow", m->underflow);
-        set_number(object, "overflow", m->overflow);
-        set_number(object, "nonfinite", m->nonfinite);
-        set_number(object, "largest", m->largest);
-        set_number(object, "norm", m->norm);
-        set_number(object, "sqnr_db", m->sqnr);
-        json_object_set_new(object, "exponents", exponents_json(m));
-        json_array_append_new(list, object);
-    }
-    return list;
-}
-
 json_t *event_json(const bd_train_event *e)
 {
     json_t *object = json_object();
@@ -96,7 +63,7 @@ json_t *event_json(const bd_train_event *e)
     set_whole(object, "step", (uint64_t)e->step);
     set_whole(object, "steps", (uint64_t)e->steps);
     if (e->kind == BD_TRAIN_MEASURED)
-        json_object_set_new(object, "measurements", measurements_json(e->measurements, e->measurement_count));
+        json_object_set_new(object, "measurements", rounding_list(e->measurements, e->measurement_count, true));
     else if (e->kind != BD_TRAIN_START)
         add_training(object, e);
     if (e->kind == BD_TRAIN_START || e->kind == BD_TRAIN_DONE)

@@ -12,9 +12,6 @@ const char *event_name(bd_event_kind kind);
 /* {"format_version": 1, "event": "progress", ...} with the fields that this kind of event has. */
 json_t *event_json(const bd_train_event *event);
 
-/* A list of {"layer": "conv1", "values": "gradients", "underflow": 0.01, ...}; what is not finite is null. */
-json_t *measurements_json(const bd_measurement *measurements, size_t count);
-
 /* What is known before anything ran: dispatches_per_step, planned_device_bytes and so on. */
 void event_add_plan(json_t *object, const bd_train_event *event);
 

@@ -233,6 +233,7 @@ void report_write(FILE *file, const void *user)
         report_bars(file, self, self->models[i]);
         report_curves(file, self, self->models[i]);
         report_measures(file, self, self->models[i]);
+        report_rounding(file, self, self->models[i]);
         fputs("</section>\n", file);
     }
     devices(file, self);

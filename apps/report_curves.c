@@ -21,7 +21,7 @@ int report_style_of(const comparison *self, const char *precision)
     return (int)(i % CHART_STYLES);
 }
 
-static void legend(FILE *file, const comparison *self)
+void report_legend(FILE *file, const comparison *self)
 {
     fputs("<ul class=\"legend\">", file);
     for (size_t i = 0; i < self->precision_count; i++)
@@ -177,7 +177,7 @@ void report_curves(FILE *file, const comparison *self, const char *model)
                    "number</small>",
                    (int)self->seeds);
     fputs("</h3>\n", file);
-    legend(file, self);
+    report_legend(file, self);
     fputs("<div class=\"grid2\">\n", file);
     for (size_t i = 0; i < self->row_count; i += self->precision_count) {
         if (self->rows[i].model != model)

@@ -7,6 +7,9 @@
 /* The style of a precision's series. Precisions beyond CHART_STYLES share styles; the tables still tell them apart. */
 int report_style_of(const comparison *self, const char *precision);
 
+/* Which line is which precision. */
+void report_legend(FILE *file, const comparison *self);
+
 /* Which differences from fp32 are within noise, in words; nothing where there is no fp32. */
 void report_words(FILE *file, const comparison *self, const char *model);
 
@@ -18,5 +21,8 @@ void report_bars(FILE *file, const comparison *self, const char *model);
 
 /* Learning curves, with bands over seeds, and where the seeds ended. */
 void report_curves(FILE *file, const comparison *self, const char *model);
+
+/* Exponents against formats' ranges, and what rounding does layer by layer; nothing where nothing was measured. */
+void report_rounding(FILE *file, const comparison *self, const char *model);
 
 #endif

@@ -48,6 +48,8 @@ const char *const report_style =
     "g path.band{fill:var(--c);fill-opacity:.15;stroke:none}.small{max-width:260px}"
     ".grid4{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,230px),1fr));gap:12px}"
     ".bar{fill:var(--c);fill-opacity:.55}.share{fill:var(--c);fill-opacity:.3}.aim{stroke:var(--ink);stroke-width:1.5}"
+    ".maps{display:flex;flex-wrap:wrap;gap:12px}.wide{overflow-x:auto;max-width:100%}.heat{fill:var(--c)}.cell{fill:var(--ink)}"
+    ".normal{fill:var(--soft);fill-opacity:.6}.subnormal{fill:var(--soft);fill-opacity:.25}\n"
     ".words{margin:0;padding-left:20px;max-width:90ch}.words li{margin:6px 0}\n"
     ".bars{display:grid;grid-template-columns:fit-content(45%) 1fr;gap:6px 12px;align-items:center;"
     "font-size:.875rem}.bars div{display:flex;align-items:center;gap:8px;font-variant-numeric:tabular-nums}"

@@ -59,6 +59,10 @@ void run_record(run_result *run, const bd_train_event *event)
 {
     if (event->kind == BD_TRAIN_START)
         cut(run, (double)event->step / (double)event->steps_per_epoch);
+    if (event->kind == BD_TRAIN_START)
+        rounding_cut(run->rounding, event->step);
+    if (event->kind == BD_TRAIN_MEASURED)
+        rounding_record(&run->rounding, event);
     if (event->kind == BD_TRAIN_PROGRESS && event->steps > 0)
         curve_add(&run->training, (double)event->step / (double)event->steps_per_epoch, event->train_loss);
     if (event->kind == BD_TRAIN_EPOCH && run->epoch_count < event->epochs)
@@ -67,7 +71,8 @@ void run_record(run_result *run, const bd_train_event *event)
                             event->train_accuracy, event->test_loss, event->test_accuracy };
     run->last = *event;
     run->last.seconds += run->seconds_before;
-    run->last.checkpoint = NULL; /* good during the call only */
+    run->last.checkpoint = NULL; /* good during the call only, as are the measurements */
+    run->last.measurements = NULL;
 }
 
 bd_status comparison_init(comparison *self, int64_t first_seed, bd_error *error)
@@ -97,8 +102,10 @@ bd_status comparison_init(comparison *self, int64_t first_seed, bd_error *error)
 void comparison_finish(comparison *self)
 {
     for (size_t i = 0; self->rows && i < self->row_count; i++) {
-        for (int64_t s = 0; self->rows[i].runs && s < self->seeds; s++)
+        for (int64_t s = 0; self->rows[i].runs && s < self->seeds; s++) {
             free(self->rows[i].runs[s].epochs);
+            json_decref(self->rows[i].runs[s].rounding);
+        }
         free(self->rows[i].runs);
     }
     free(self->rows);

@@ -5,6 +5,7 @@
 
 #include "interval.h"
 #include "measures.h"
+#include "rounding.h"
 #include <binade/binade.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -74,6 +75,7 @@ typedef struct run_result {
     double seconds_before;          /* that it took before it was interrupted */
     double measures[MEASURE_COUNT]; /* NaN where unknown */
     reliability_bin bins[RELIABILITY_BINS];
+    json_t *rounding; /* rounding.h; NULL where nothing was measured; owned */
 } run_result;
 
 typedef struct combination {

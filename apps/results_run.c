@@ -88,6 +88,8 @@ json_t *run_json(const run_result *run)
                                                 json_number(run->training.points[i].loss)));
     json_object_set_new(object, "epochs", epochs);
     json_object_set_new(object, "training_curve", points); /* [epoch, train_loss] */
+    if (run->rounding)
+        json_object_set(object, "rounding", run->rounding);
     return object;
 }
 
@@ -171,6 +173,11 @@ bd_status run_from_json(run_result *run, int64_t most_epochs, const json_t *obje
         return BD_OK;
     if (!read_history(object, run, most_epochs) || (run->state == RUN_DONE && !read_result(object, run)))
         return bd_fail(error, BD_ERROR_DATA, "the run of seed %lld is not whole", (long long)run->seed);
+    json_t *rounding = json_object_get(object, "rounding");
+    if (rounding && !rounding_is_whole(rounding))
+        return bd_fail(error, BD_ERROR_DATA, "what was measured in the run of seed %lld is not whole", (long long)run->seed);
+    json_decref(run->rounding);
+    run->rounding = json_incref(rounding);
     const char *reason = json_string_value(json_object_get(object, "reason"));
     snprintf(run->reason, sizeof run->reason, "%s", reason ? reason : "");
     return BD_OK;

@@ -33,9 +33,9 @@ static void repair(char *text, size_t size, const bd_measurement *m, int trouble
     const char *layer = m->layer, *role = is_gradient(m->what) ? "g" : "a";
     if (trouble == LOST)
         snprintf(text, size, "kahan=on, round=stochastic or master=f32 keeps them");
-    else if (m->what == BD_MEASURED_OPERAND)
-        snprintf(text, size, "operands=delayed scales them, or give the layer another format: '%s:qw=f16,qa=f16'",
-                 layer);
+    else if (m->what == BD_MEASURED_OPERAND || m->what == BD_MEASURED_GRADIENT_OPERAND)
+        snprintf(text, size, "operands=delayed scales them, or give the layer another format: '%s:%s'", layer,
+                 m->what == BD_MEASURED_OPERAND ? "qw=f16,qa=f16" : "qg=f16");
     else if (is_gradient(m->what) && precision->scaling == BD_SCALING_NONE && trouble == UNDERFLOW)
         snprintf(text, size, "loss scaling keeps them: scale=dynamic, as in --precision mixed");
     else if (is_gradient(m->what) && precision->scaling == BD_SCALING_STATIC)

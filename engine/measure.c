@@ -74,11 +74,11 @@ static bool is_product(const bd_node *node)
 }
 
 /* The gradient of a product a b is dy b' for a, and a' dy for the weight b. */
-static bd_measured kind_of(const bd_node *node)
+static bd_measured kind_of(const bd_node *node, bool forward)
 {
     if (is_operand(node))
-        return BD_MEASURED_OPERAND;
-    if (node->role != BD_ROLE_GRADIENT)
+        return forward ? BD_MEASURED_OPERAND : BD_MEASURED_GRADIENT_OPERAND;
+    if (forward)
         return BD_MEASURED_ACTIVATION;
     const bool of_weight =
         node->op == BD_OP_CONV2D_WEIGHT || (node->op == BD_OP_MATMUL && node->attr.matmul.transpose[0]);
@@ -155,7 +155,7 @@ static bd_status bring_forward(bd_graph *graph, bd_tensor end, bd_error *error)
     return enough ? BD_OK : bd_fail(error, BD_ERROR_MEMORY, "no memory for the order of %zu nodes", count);
 }
 
-bd_status bd_measure_append(bd_graph *graph, const bd_layout *layout, const bd_update *updates,
+bd_status bd_measure_append(bd_graph *graph, bd_tensor forward_end, const bd_layout *layout, const bd_update *updates,
                             bd_measure_points *points, bd_error *error)
 {
     const bd_tensor end = graph->node_count;
@@ -165,10 +165,9 @@ bd_status bd_measure_append(bd_graph *graph, const bd_layout *layout, const bd_u
     const bd_role role = bd_set_role(graph, BD_ROLE_FIXED);
     for (bd_tensor t = 0; t < end && graph->status == BD_OK; t++) {
         const bd_node *node = bd_node_at(graph, t);
-        const bool product = is_product(node) && node->role != BD_ROLE_FIXED;
-        if ((!product && !is_operand(node)) || !*bd_node_layer(graph, t))
+        if ((!is_product(node) && !is_operand(node)) || !*bd_node_layer(graph, t))
             continue;
-        const bd_measured what = kind_of(node);
+        const bd_measured what = kind_of(node, t < forward_end);
         const bd_format format = node->format;
         bd_tensor before = t;
         if (is_operand(node))
@@ -257,6 +256,7 @@ bd_status bd_measure_read(bd_store *store, const bd_measure_points *points, doub
 
 const char *bd_measured_name(bd_measured what)
 {
-    static const char *const names[] = { "activations", "gradients", "weight gradients", "operands", "updates" };
+    static const char *const names[] = { "activations", "gradients",         "weight gradients",
+                                         "operands",    "gradient operands", "updates" };
     return names[what];
 }

@@ -225,6 +225,7 @@ static bd_status build_training(const bd_train_params *params, const bd_step_sou
     if (status)
         return status;
     forward f = append_forward(*graph, params, source, "", "train/", true);
+    const bd_tensor forward_end = (*graph)->node_count;
     if (!(status = bd_graph_status(*graph, error)))
         status = bd_layout_create(*graph, &params->precision, params->optimizer.decay_matrices, layout, error);
     if (!status && !(updates = calloc((size_t)layout->group_count + 1, sizeof *updates)))
@@ -234,7 +235,7 @@ static bd_status build_training(const bd_train_params *params, const bd_step_sou
         status = bd_graph_apply_precision(*graph, &params->precision, error);
     }
     if (!status && points)
-        status = bd_measure_append(*graph, layout, updates, points, error);
+        status = bd_measure_append(*graph, forward_end, layout, updates, points, error);
     free(updates);
     if (status)
         bd_graph_destroy(graph);

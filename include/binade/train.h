@@ -55,8 +55,9 @@ typedef enum bd_measured {
     BD_MEASURED_ACTIVATION,      /* results of matrix products and convolutions, forward */
     BD_MEASURED_GRADIENT,        /* the loss's gradient by what goes into them */
     BD_MEASURED_WEIGHT_GRADIENT, /* and by their weights */
-    BD_MEASURED_OPERAND,         /* what they multiply, where a policy rounds that apart: FP8, say; as it is scaled */
-    BD_MEASURED_UPDATE,          /* what a step takes from the weights */
+    BD_MEASURED_OPERAND, /* what they multiply, forward, where a policy rounds that apart: FP8, say; as it is scaled */
+    BD_MEASURED_GRADIENT_OPERAND, /* and the gradients that they multiply */
+    BD_MEASURED_UPDATE,           /* what a step takes from the weights */
     BD_MEASURED_COUNT,
 } bd_measured;
 /* "activations", "gradients", ... */
@@ -108,7 +109,7 @@ typedef struct bd_train_event {
     uint64_t flops_per_step, bytes_per_step;
     /* Planned without the data set; peak is what this trainer allocated on the device, the data set included. */
     uint64_t planned_device_bytes, peak_device_bytes, dataset_bytes;
-    const char *checkpoint; /* path of the last one written, or NULL */
+    const char *checkpoint;             /* path of the last one written, or NULL */
     const bd_measurement *measurements; /* MEASURED, in the order of the model; else NULL */
     size_t measurement_count;
 } bd_train_event;
@@ -141,8 +142,8 @@ typedef struct bd_train_params {
     const char *resume;     /* checkpoint to start from; NULL: none */
     /* May be NULL. At BD_TRAIN_EPOCH the device is idle, and bd_trainer_save may be called. */
     void (*on_event)(void *user, const bd_train_event *event);
-    void (*on_tune)(void *user, int done, int total);          /* contractions measured; may be NULL */
-    void (*on_compile)(void *user, int done, int total);       /* kernels compiled; may be NULL */
+    void (*on_tune)(void *user, int done, int total);    /* contractions measured; may be NULL */
+    void (*on_compile)(void *user, int done, int total); /* kernels compiled; may be NULL */
     bool (*should_stop)(void *user); /* asked between intervals; true: save, return BD_ERROR_INTERRUPTED; may be NULL */
     void *user;
 } bd_train_params;
@@ -198,9 +199,9 @@ typedef struct bd_format_cost {
      * (Higham, "Accuracy and Stability of Numerical Algorithms", 3.5; as a measure of formats: arXiv:2408.02897). Infinite where
      * rounding makes infinities. */
     double error;
-    double sqnr;       /* signal to quantisation noise of an operand, in dB */
-    double underflow;  /* share of an operand's values other than 0 that become 0 */
-    double overflow;   /* share of an operand's values that become infinite or NaN */
+    double sqnr;      /* signal to quantisation noise of an operand, in dB */
+    double underflow; /* share of an operand's values other than 0 that become 0 */
+    double overflow;  /* share of an operand's values that become infinite or NaN */
 } bd_format_cost;
 
 typedef struct bd_layer_cost {

@@ -287,6 +287,12 @@ static bool reads_reduction(const bd_fuser *f, int kernel, bd_tensor node)
     return false;
 }
 
+/* Each element is a sum over many that are stored. */
+static bool is_long_sum(const bd_fuser *f, bd_tensor node)
+{
+    return f->graph->nodes[node].op == BD_OP_DEPTHWISE_WEIGHT || f->graph->nodes[node].op == BD_OP_TALLY;
+}
+
 /* Which space of the kernel the node's elements are, if the kernel's class lets it join. */
 static bool joinable(bd_fuser *f, int kernel, bd_tensor node, bd_space *space)
 {
@@ -304,7 +310,7 @@ static bool joinable(bd_fuser *f, int kernel, bd_tensor node, bd_space *space)
     *space = BD_SPACE_ELEMENT;
     if (elements != k->elements)
         return false;
-    if (k->class == BD_KERNEL_COLUMNS && reads_reduction(f, kernel, node))
+    if (k->class == BD_KERNEL_COLUMNS && (is_long_sum(f, node) || reads_reduction(f, kernel, node)))
         return false;
     return fits(f, kernel, node, *space);
 }
@@ -319,12 +325,6 @@ static void join(bd_fuser *f, int kernel, bd_tensor node, bd_space space)
 }
 
 /* ---- one node ---- */
-
-/* Each element is a sum over many that are stored. */
-static bool is_long_sum(const bd_fuser *f, bd_tensor node)
-{
-    return f->graph->nodes[node].op == BD_OP_DEPTHWISE_WEIGHT || f->graph->nodes[node].op == BD_OP_TALLY;
-}
 
 static void place_pointwise(bd_fuser *f, bd_tensor node)
 {

@@ -25,10 +25,12 @@ static void visit_reading(void *user, bd_tensor base)
 static bool find_readers(bd_fuser *f, reading *r)
 {
     const bd_graph *graph = f->graph;
+    /* Packs are in no kernel, nor are effects before they are placed. */
     *r = (reading){ .f = f, .first = calloc((size_t)graph->node_count + 1, sizeof *r->first) };
     for (int fill = 0; r->first && fill < 2; fill++) {
         for (r->reader = 0; r->reader < graph->node_count; r->reader++)
-            if (f->plan->kernel_of[r->reader] >= 0 || graph->nodes[r->reader].op == BD_OP_PACK)
+            if (f->plan->kernel_of[r->reader] >= 0 || graph->nodes[r->reader].op == BD_OP_PACK ||
+                graph->nodes[r->reader].op == BD_OP_ASSIGN)
                 bd_visit_bases(graph, r->reader, visit_reading, r);
         /* From counts to where each one's readers end; filling goes down to where they begin. */
         for (bd_tensor t = 0; !fill && t < graph->node_count; t++)

@@ -798,16 +798,20 @@ int main(int argc, char **argv)
     }
 
     Suite *suite = suite_create(device_name);
-    TCase *tests = tcase_create("training");
+    TCase *tests = tcase_create("training"), *rounding = tcase_create("rounding");
     tcase_set_timeout(tests, 600);
+    tcase_set_timeout(rounding, 600);
     tcase_add_checked_fixture(tests, begin, end);
+    tcase_add_checked_fixture(rounding, begin, end);
     if (device_limit) {
         add_limited(tests);
     } else {
         add_all(tests);
         add_model_tests(tests);
+        add_rounding_tests(rounding);
     }
     suite_add_tcase(suite, tests);
+    suite_add_tcase(suite, rounding);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
     int failed = srunner_ntests_failed(runner);

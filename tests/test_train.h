@@ -21,5 +21,7 @@ extern const char *const policies[POLICY_COUNT];
 
 /* test_train_model.c */
 void add_model_tests(TCase *tests);
+/* test_train_rounding.c */
+void add_rounding_tests(TCase *tests);
 
 #endif

@@ -1,0 +1,157 @@
+/* What a run tells of rounding while it trains. */
+#include "test_train.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MOST_EVENTS = 16, MOST_MEASUREMENTS = 24, STEPS = 6 };
+
+typedef struct record {
+    int events;
+    int64_t steps[MOST_EVENTS];
+    bd_measurement last[MOST_MEASUREMENTS];
+    char layers[MOST_MEASUREMENTS][32];
+    size_t count; /* of the last event */
+} record;
+
+static void take(void *user, const bd_train_event *event)
+{
+    record *r = user;
+    ck_assert_int_eq(event->measurements != NULL, event->kind == BD_TRAIN_MEASURED);
+    if (event->kind != BD_TRAIN_MEASURED)
+        return;
+    ck_assert_int_lt(r->events, MOST_EVENTS);
+    r->steps[r->events++] = event->step;
+    ck_assert_uint_le(event->measurement_count, MOST_MEASUREMENTS);
+    r->count = event->measurement_count;
+    memcpy(r->last, event->measurements, r->count * sizeof *r->last);
+    for (size_t i = 0; i < r->count; i++)
+        snprintf(r->layers[i], sizeof r->layers[i], "%s", event->measurements[i].layer);
+}
+
+static const bd_measurement *find(const record *r, const char *layer, bd_measured what)
+{
+    for (size_t i = 0; i < r->count; i++)
+        if (!strcmp(r->layers[i], layer) && r->last[i].what == what)
+            return &r->last[i];
+    ck_abort_msg("no %s of %s", bd_measured_name(what), layer);
+    return NULL;
+}
+
+static bd_train_params params_of(const char *policy, int64_t every, record *r)
+{
+    bd_train_params params = fixture_params(dataset, policy);
+    params.epochs = 0;
+    params.max_steps = STEPS;
+    params.measure_steps = every;
+    params.on_event = take;
+    params.user = r;
+    return params;
+}
+
+/* On the reference each value is computed by itself; on devices other kernels may sum in another order, but these do not. */
+START_TEST(measuring_changes_no_weight)
+{
+    enum { WEIGHTS = FIXTURE_SIDE * FIXTURE_SIDE * 16 };
+    double values[2][WEIGHTS];
+    for (int measured = 0; measured < 2; measured++) {
+        record r = { 0 };
+        bd_train_params params = params_of(policies[_i], measured ? 2 : 0, &r);
+        bd_trainer *trainer;
+        bd_error error = { 0 };
+        must(bd_trainer_create(device, &params, &trainer, &error), &error);
+        must(bd_trainer_run(trainer, NULL, &error), &error);
+        must(bd_trainer_read(trainer, "fc1/weight", values[measured], WEIGHTS, &error), &error);
+        bd_trainer_destroy(&trainer);
+        ck_assert_int_eq(r.events, measured ? STEPS / 2 : 0);
+        for (int i = 0; i < r.events; i++)
+            ck_assert_int_eq(r.steps[i], 2 * (i + 1));
+    }
+    ck_assert_mem_eq(values[0], values[1], sizeof values[0]);
+}
+END_TEST
+
+static double norm_of_change(const double *before, const double *after, int count, double *largest)
+{
+    double sum = 0;
+    for (int i = 0; i < count; i++) {
+        sum += (before[i] - after[i]) * (before[i] - after[i]);
+        *largest = fmax(*largest, fabs(before[i] - after[i]));
+    }
+    return sqrt(sum);
+}
+
+/* The step's change of a weight, from outside: FP32 weights are off by half an ULP of a number below 1 each, 2^-25, and so is the norm of
+ * the change by 2^-25 sqrt(count); sums of squares in FP32 add a relative 2^-23 a term, far less. In FP32 nothing is lost elsewhere. */
+START_TEST(updates_are_what_the_weights_change_by)
+{
+    enum { COUNT = 16 * FIXTURE_CLASSES };
+    double before[COUNT], after[COUNT], largest = 0;
+    record r = { 0 };
+    bd_train_params params = params_of("fp32", 1, &r);
+    params.max_steps = 1;
+    bd_trainer *trainer;
+    bd_error error = { 0 };
+    must(bd_trainer_create(device, &params, &trainer, &error), &error);
+    must(bd_trainer_read(trainer, "fc2/weight", before, COUNT, &error), &error);
+    must(bd_trainer_run(trainer, NULL, &error), &error);
+    must(bd_trainer_read(trainer, "fc2/weight", after, COUNT, &error), &error);
+    bd_trainer_destroy(&trainer);
+    const bd_measurement *update = find(&r, "fc2", BD_MEASURED_UPDATE);
+    const double norm = norm_of_change(before, after, COUNT, &largest), bound = 0x1p-25 * sqrt(COUNT) + 1e-5 * norm;
+    ck_assert_double_gt(norm, 1e-3);
+    ck_assert_double_eq_tol(update->norm, norm, bound);
+    ck_assert_double_eq_tol(update->largest, largest, 0x1p-24);
+    ck_assert_double_eq(update->elements, COUNT);
+    const bd_measured exact[] = { BD_MEASURED_ACTIVATION, BD_MEASURED_GRADIENT, BD_MEASURED_WEIGHT_GRADIENT };
+    for (int i = 0; i < 3; i++) {
+        const bd_measurement *m = find(&r, "fc2", exact[i]);
+        ck_assert_double_eq(m->underflow, 0);
+        ck_assert_double_eq(m->overflow, 0);
+        ck_assert_double_infinite(m->sqnr);
+        ck_assert_double_gt(m->norm, 0);
+    }
+}
+END_TEST
+
+/* A rate of 1e-6 moves FP16 weights of 0.01 and more, whose neighbours are 2^-17 and more away, by less than half of that. A loss scale of
+ * 2^-15 moves gradients below FP16's range, and its norm is told without it. */
+START_TEST(losses_are_found_where_they_are)
+{
+    record plain_run = { 0 }, slow = { 0 }, scaled = { 0 };
+    bd_train_params params = params_of("fp16", 1, &plain_run);
+    params.max_steps = 1;
+    fixture_run(device, &params);
+    params.user = &slow;
+    params.optimizer.rate = 1e-6f;
+    fixture_run(device, &params);
+    params = params_of("fp16,scale=0.000030517578125", 1, &scaled);
+    params.max_steps = 1;
+    fixture_run(device, &params);
+    ck_assert_double_gt(find(&slow, "fc1", BD_MEASURED_UPDATE)->underflow, 0.9);
+    ck_assert_double_lt(find(&plain_run, "fc1", BD_MEASURED_UPDATE)->underflow, 0.5);
+    const bd_measurement *a = find(&plain_run, "fc1", BD_MEASURED_WEIGHT_GRADIENT),
+                         *b = find(&scaled, "fc1", BD_MEASURED_WEIGHT_GRADIENT);
+    ck_assert_double_gt(b->underflow, a->underflow + 0.01);
+    ck_assert_double_lt(b->sqnr, a->sqnr);
+    ck_assert_double_eq_tol(b->norm / a->norm, 1, 0.1);
+    double values = 0;
+    for (int i = 0; i < BD_EXPONENT_BINS; i++)
+        values += a->exponents[i];
+    ck_assert_double_gt(values, 0);
+    ck_assert_double_le(values, a->elements);
+}
+END_TEST
+
+void add_rounding_tests(TCase *tests)
+{
+    /* Drivers take their time to compile: there FP16 and FP8 must do. */
+    const bool reference = !strcmp(device_name, "reference");
+    tcase_add_loop_test(tests, measuring_changes_no_weight, reference ? 0 : 1, reference ? POLICY_COUNT - 1 : 2);
+    if (!plain && !reference)
+        tcase_add_loop_test(tests, measuring_changes_no_weight, 6, 7);
+    tcase_add_test(tests, updates_are_what_the_weights_change_by);
+    tcase_add_test(tests, losses_are_found_where_they_are);
+}

@@ -318,6 +318,29 @@ def test_train_json(place):
     assert float(rows[-1]['test_accuracy']) == done['test_accuracy']
 
 
+def test_train_measure(place):
+    """What rounding does is told every N steps, and a run whose updates are lost is warned once."""
+    out, err = run(*place.tiny('--json', '--measure', '3', '--precision', 'fp16', '--lr', '1e-5', '--momentum', '0'))
+    measured = [event for event in lines_of(out) if event['event'] == 'measured']
+    steps = 2 * TRAIN // 64
+    assert [event['step'] for event in measured] == list(range(3, steps + 1, 3))
+    for event in measured:
+        found = {(m['layer'], m['values']): m for m in event['measurements']}
+        assert {'activations', 'gradients', 'weight gradients', 'updates'} <= {values for _, values in found}
+        for (_, values), m in found.items():
+            assert m['format'] == 'f16' and 0 <= m['underflow'] <= 1 and m['overflow'] == m['nonfinite'] == 0
+            assert 0 < sum(m['exponents']['counts']) <= m['elements']
+            largest = m['exponents']['first'] + len(m['exponents']['counts']) - 1
+            assert 2.0 ** largest <= m['largest'] < 2.0 ** (largest + 1)
+            if values != 'updates': # half a unit in the last place of 11 bits, and subnormals
+                assert 60 < m['sqnr_db'] < 90, m
+    assert sum(len(event['warnings']) for event in measured) == err.count('warning: ') == 1
+    assert re.search(r'warning: step 3: \S+% of the updates of layer \S+ change no weight in f16; kahan=on', err), err
+    assert not [row for row in csv.DictReader((place.output / 'metrics.csv').open()) if row['event'] == 'measured']
+    out, err = run(*place.tiny('--json', '--measure', '0', '--precision', 'fp16'))
+    assert 'measured' not in out and not err.count('warning')
+
+
 def test_train_plain(place):
     out, err = run(*place.tiny())
     assert re.search(r'test accuracy +\d+\.\d\d%', out) and str(place.checkpoint) in out

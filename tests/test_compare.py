@@ -112,6 +112,31 @@ def test_compare_measures(place):
         assert m['gamma_min'] > 0 and 0 < m['decided']['mean'] <= 1
 
 
+def test_compare_rounding(place):
+    """What rounding does is kept by layer and step, and shown."""
+    run(*place.tiny('--precision', 'fp32,fp16', '--epochs', '3', '--measure', '2', command='compare'))
+    results = json.loads((place.output / 'results.json').read_text())
+    for row in results['rows']:
+        rounding = row['runs'][0]['rounding']
+        steps = [sample['step'] for sample in rounding['samples']]
+        assert steps == [2 * (i + 1) for i in range(len(steps))] and len(steps) > 5 and rounding['stride'] == 1
+        assert sum(rounding['exponents']['gradients']['counts']) > 0
+        lost = {m['values']: m['underflow'] for m in rounding['samples'][0]['layers']}
+        assert (lost['activations'] == 0) and (row['precision'] == 'fp16' or lost['gradients'] == 0)
+    page = check_report(place.output / 'report.html')
+    text = ' '.join(page.text)
+    assert 'Where values lie' in text and 'Signal to quantisation noise' in text
+    run(*place.tiny('--precision', 'fp32,fp16', '--epochs', '3', '--measure', '0', command='compare'))
+    assert 'rounding' not in json.loads((place.output / 'results.json').read_text())['rows'][0]['runs'][0]
+    assert 'Where values lie' not in (place.output / 'report.html').read_text()
+    # Of a long run every second sample goes, again and again.
+    run(*place.tiny('--precision', 'fp16', '--epochs', '20', '--measure', '1', command='compare'))
+    rounding = json.loads((place.output / 'results.json').read_text())['rows'][0]['runs'][0]['rounding']
+    steps = [sample['step'] for sample in rounding['samples']]
+    assert rounding['stride'] > 1 and 16 <= len(steps) <= 32
+    assert all(step % rounding['stride'] == 0 for step in steps)
+
+
 def test_compare_ood(place):
     """Another data set is out of distribution too; it must have the same shape."""
     other, larger = place.path / 'other', place.path / 'larger'
@@ -174,7 +199,8 @@ def test_compare_resume(place):
     """A comparison that was stopped anywhere, however, goes on and gives the numbers of one that was not."""
     def compare(folder, *more):
         return ['compare', '--data', place.data, '--model', 'mlp:784-16-10', '--device', 'reference', '--batch', '64',
-                '--epochs', '20', '--precision', 'mixed,fp32', '--seeds', '2', '--output', folder, *more]
+                '--epochs', '20', '--precision', 'mixed,fp32', '--seeds', '2', '--measure', '3', '--output', folder,
+                *more]
     whole, parts = place.path / 'whole', place.path / 'parts'
     run(*compare(whole, '--quiet'))
     begin = lambda *more: start(*compare(parts, *more))

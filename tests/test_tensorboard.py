@@ -24,6 +24,8 @@ TAGS = [('progress', 'train_loss', 'loss/train'), ('progress', 'train_accuracy',
         ('progress', 'loss_scale', 'loss_scale'), ('progress', 'overflows', 'overflows'),
         ('epoch', 'test_loss', 'loss/test'), ('epoch', 'test_accuracy', 'accuracy/test')]
 
+MEASURES = [('underflow', 'underflow'), ('overflow', 'overflow'), ('sqnr_db', 'sqnr'), ('largest', 'largest'), ('norm', 'norm')]
+
 
 class Damaged(Exception):
     """A checksum is wrong."""
@@ -132,12 +134,17 @@ def check(folder, scalars):
     tiny_data.write(folder, 512, 64)
     run = folder / 'run'
     subprocess.run([BINADE, 'train', '--tensorboard', '--quiet', '--data', folder, '--device', 'reference', '--model',
-                    'mlp:16-8-10', '--batch', '64', '--epochs', '3', '--precision', 'mixed', '--output', run], check=True,
+                    'mlp:16-8-10', '--batch', '64', '--epochs', '3', '--precision', 'mixed', '--measure', '10', '--output', run], check=True,
                    stdout=subprocess.DEVNULL, timeout=300)
     path, = run.glob('events.out.tfevents.*')
     events = [json.loads(line) for line in (run / 'metrics.jsonl').read_text().splitlines()]
     wanted = sorted((event['step'], tag, event[name]) for event in events for kind, name, tag in TAGS
                     if event['event'] == kind and event[name] is not None)
+    wanted += [(event['step'], f"{tag}/{m['values']}/{m['layer']}", m[name])
+               for event in events if event['event'] == 'measured' for m in event['measurements']
+               for name, tag in MEASURES if m[name] is not None]
+    wanted.sort()
+    assert [step for step, tag, _ in wanted if tag.startswith('underflow/updates')]
     told = sorted(scalars(path))
     assert len(told) == len(wanted) > 20, (len(told), len(wanted))
     for (step, tag, value), (their_step, their_tag, their_value) in zip(wanted, told):

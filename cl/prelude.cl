@@ -309,17 +309,30 @@ static inline float bd_min(float a, float b)
 static inline float bd_normaliser(float x) { return as_float((254u - clamp(as_uint(x) >> 23 & 255u, 1u, 253u)) << 23); }
 static inline float bd_nonfinite(float x) { return (as_uint(x) & 0x7f800000u) == 0x7f800000u ? 1.0f : 0.0f; }
 
-/* What column `column` of engine/tally.h adds for a value before and after. Bits, since a device may take subnormal numbers for 0. */
-static inline float bd_tally(uint column, float before, float after)
+/* What a value before and after adds to a column of engine/tally.h: to one that counts, to the largest magnitude as bits, to a sum of
+ * squares. Bits, since a device may take subnormal numbers for 0; and whole numbers, whose sums compilers vectorise. */
+static inline uint bd_tally_count(uint column, float before, float after)
 {
     const uint a = as_uint(before) & 0x7fffffffu, b = as_uint(after) & 0x7fffffffu;
-    const bool finite = a < 0x7f800000u, still = b < 0x7f800000u;
+    const uint finite = a < 0x7f800000u, still = b < 0x7f800000u, other = a != 0u;
     const uint bin = (uint)clamp((int)(a >> 23) - 127 + 40, 0, 56);
-    const uint kind = a == 0u ? 58u : b == 0u ? 59u : 99u;
-    const float value = finite ? as_float(a) : 0.0f, change = finite & still ? after - before : 0.0f;
-    const bool counts = finite ? (kind == column) | (!still & (column == 60u)) | ((a != 0u) & (bin == column)) : column == 61u;
-    const float of_squares = column == 62u ? value * value : change * change;
-    return column == 57u ? value : column < 62u ? (counts ? 1.0f : 0.0f) : of_squares;
+    const uint binned = other & (bin == column), lost = other & (b == 0u);
+    return column < 57u     ? finite & binned
+           : column == 58u  ? 1u - other
+           : column == 59u  ? finite & lost
+           : column == 60u  ? finite & (1u - still)
+                            : 1u - finite;
+}
+static inline uint bd_tally_largest(float before)
+{
+    const uint a = as_uint(before) & 0x7fffffffu;
+    return a < 0x7f800000u ? a : 0u;
+}
+static inline float bd_tally_square(uint column, float before, float after)
+{
+    const uint finite = (as_uint(before) & 0x7fffffffu) < 0x7f800000u, still = (as_uint(after) & 0x7fffffffu) < 0x7f800000u;
+    const float x = column == 62u ? before : after - before;
+    return finite & (still | (column == 62u)) ? x * x : 0.0f;
 }
 
 #define BD_DIV(a, b) ((a) / (b))

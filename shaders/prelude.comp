@@ -417,18 +417,33 @@ float bd_nonfinite(float x)
     return (floatBitsToUint(x) & 0x7f800000u) == 0x7f800000u ? 1.0f : 0.0f;
 }
 
-// What column `column` of engine/tally.h adds for a value before and after. Bits, since a device may take subnormal numbers for 0.
-float bd_tally(uint column, float before, float after)
+// What a value before and after adds to a column of engine/tally.h: to one that counts, to the largest magnitude as bits, to a sum of
+// squares. Bits, since a device may take subnormal numbers for 0; and whole numbers, whose sums compilers vectorise.
+uint bd_tally_count(uint column, float before, float after)
 {
     uint a = floatBitsToUint(before) & 0x7fffffffu, b = floatBitsToUint(after) & 0x7fffffffu;
-    bool finite = a < 0x7f800000u, still = b < 0x7f800000u;
+    uint finite = uint(a < 0x7f800000u), still = uint(b < 0x7f800000u), other = uint(a != 0u);
     uint bin = uint(clamp(int(a >> 23) - 127 + 40, 0, 56));
-    uint kind = a == 0u ? 58u : b == 0u ? 59u : 99u;
-    float value = finite ? uintBitsToFloat(a) : 0.0, change = BD_BOTH(finite, still) ? after - before : 0.0;
-    bool counts = finite ? BD_EITHER(BD_EITHER(kind == column, BD_BOTH(!still, column == 60u)), BD_BOTH(a != 0u, bin == column))
-                         : column == 61u;
-    float of_squares = column == 62u ? value * value : change * change;
-    return column == 57u ? value : column < 62u ? (counts ? 1.0 : 0.0) : of_squares;
+    uint binned = other & uint(bin == column), lost = other & uint(b == 0u);
+    return column < 57u     ? finite & binned
+           : column == 58u  ? 1u - other
+           : column == 59u  ? finite & lost
+           : column == 60u  ? finite & (1u - still)
+                            : 1u - finite;
+}
+
+uint bd_tally_largest(float before)
+{
+    uint a = floatBitsToUint(before) & 0x7fffffffu;
+    return a < 0x7f800000u ? a : 0u;
+}
+
+float bd_tally_square(uint column, float before, float after)
+{
+    uint finite = uint((floatBitsToUint(before) & 0x7fffffffu) < 0x7f800000u);
+    uint still = uint((floatBitsToUint(after) & 0x7fffffffu) < 0x7f800000u);
+    precise float x = column == 62u ? before : after - before;
+    return (finite & (still | uint(column == 62u))) != 0u ? x * x : 0.0;
 }
 
 // p * 2^n, |n| <= 252: two steps, so that a subnormal result is rounded once.

@@ -21,7 +21,7 @@ int report_style_of(const comparison *self, const char *precision)
     return (int)(i % CHART_STYLES);
 }
 
-static void legend(FILE *file, const comparison *self)
+void report_legend(FILE *file, const comparison *self)
 {
     fputs("<ul class=\"legend\">", file);
     for (size_t i = 0; i < self->precision_count; i++)
@@ -153,8 +153,9 @@ static void chart_of(FILE *file, const comparison *self, const combination *firs
         const char *id = first->device->id;
         char title[128];
         /* A network that guesses has the loss log(classes): what is twice as bad has diverged and leaves the chart. */
-        chart loss = { title, "epoch", self->length, 2 * log((double)self->dataset->classes), false, false };
-        chart accuracy = { title, "epoch", self->length, INFINITY, true, true };
+        const char *x = self->federation ? "round" : "epoch";
+        chart loss = { title, x, self->length, 2 * log((double)self->dataset->classes), false, false };
+        chart accuracy = { title, x, self->length, INFINITY, true, true };
         snprintf(title, sizeof(title), "%s: %s", id,
                  what == TRAINING_LOSS   ? "training loss"
                  : what == TEST_ACCURACY ? "test accuracy"
@@ -177,7 +178,7 @@ void report_curves(FILE *file, const comparison *self, const char *model)
                    "number</small>",
                    (int)self->seeds);
     fputs("</h3>\n", file);
-    legend(file, self);
+    report_legend(file, self);
     fputs("<div class=\"grid2\">\n", file);
     for (size_t i = 0; i < self->row_count; i += self->precision_count) {
         if (self->rows[i].model != model)

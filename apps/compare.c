@@ -325,8 +325,8 @@ static bd_status gather(session *self, bd_error *error)
     if (!status)
         status = list_each("precision", o->precision, true, self, add_precision, error);
     if (!status && self->federation.clients && self->precision_count > 1)
-        status = bd_fail(error, BD_ERROR_ARGUMENT, "--precision %s: --federated compares wire formats, in one precision",
-                         o->precision);
+        status = bd_fail(error, BD_ERROR_ARGUMENT,
+                         "--precision %s: --federated compares wire formats, in one precision", o->precision);
     if (!status && self->federation.clients)
         status = list_each("wire", self->wire_names, false, self, add_wire, error);
     else
@@ -466,7 +466,8 @@ enum { DEFAULT_ROUNDS = 10 };
 /* Options that make no sense without others, or beside them. */
 static bd_status check_options(session *self, const option_table *table, bd_error *error)
 {
-    static const char *const federated[] = { "wire", "rounds", "local-steps" }, *const single[] = { "epochs", "max-steps" };
+    static const char *const federated[] = { "wire", "rounds", "local-steps" }, *const single[] = { "epochs",
+                                                                                                    "max-steps" };
     const bool is_federated = options_given(table, "federated");
     for (size_t i = 0; i < sizeof federated / sizeof *federated; i++)
         if (!is_federated && options_given(table, federated[i]))

@@ -49,10 +49,11 @@ bd_status federation_prepare(federation *self, bd_train_params *params, bd_error
                        "%" PRId64 " clients, but '%s' has %" PRId64 " training images: wanted one for each at least",
                        self->clients, data->name, data->train.count);
     if (params->precision.operands == BD_OPERANDS_DELAYED)
-        return bd_fail(error, BD_ERROR_ARGUMENT,
-                       "precision '%s': scales that come from the steps before (operands=delayed) are not for clients, who "
-                       "remember nothing",
-                       params->precision.name);
+        return bd_fail(
+            error, BD_ERROR_ARGUMENT,
+            "precision '%s': scales that come from the steps before (operands=delayed) are not for clients, who "
+            "remember nothing",
+            params->precision.name);
     if (!self->local_steps) {
         self->local_steps = data->train.count / self->clients / params->batch;
         self->local_steps += !self->local_steps;
@@ -145,8 +146,8 @@ static bd_status take_turn(server *self, int64_t client, int64_t round, bd_error
     shuffle(self, client, round);
     const double begun = bd_seconds();
     for (int64_t done = 0; done < steps && !status; done += most)
-        status = bd_trainer_take_steps(trainer, self->order + done * batch,
-                                       steps - done < most ? steps - done : most, error);
+        status = bd_trainer_take_steps(trainer, self->order + done * batch, steps - done < most ? steps - done : most,
+                                       error);
     self->training_seconds += bd_seconds() - begun;
     if (!status)
         status = bd_trainer_read_weights(trainer, self->client, error);

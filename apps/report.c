@@ -205,9 +205,12 @@ static void devices(FILE *file, const comparison *self)
 static void notes(FILE *file, const comparison *self)
 {
     if (self->federation) {
-        fputs("<h2>How to read this</h2>\n<p>Every row deals the same images to the same clients, who begin with the same first "
-              "weights and see them in the same order; only what weights and differences are rounded to on their way differs. "
-              "Bytes are those of all messages of a run: elements in the format's bits, packed, and a scale of four bytes a "
+        fputs("<h2>How to read this</h2>\n<p>Every row deals the same images to the same clients, who begin with the "
+              "same first "
+              "weights and see them in the same order; only what weights and differences are rounded to on their way "
+              "differs. "
+              "Bytes are those of all messages of a run: elements in the format's bits, packed, and a scale of four "
+              "bytes a "
               "tensor where the format has one.",
               file);
         if (self->seeds > 1)

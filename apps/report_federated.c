@@ -86,7 +86,8 @@ static void chart_of(FILE *file, const comparison *self, const combination *firs
 
 void report_traffic(FILE *file, const comparison *self, const char *model)
 {
-    fputs("<div class=\"rows\"><table><thead><tr><th class=\"t\">wire</th><th class=\"t\">device</th><th>test accuracy</th>"
+    fputs("<div class=\"rows\"><table><thead><tr><th class=\"t\">wire</th><th class=\"t\">device</th><th>test "
+          "accuracy</th>"
           "<th>down</th><th>up</th><th>sent</th><th>less than f32</th></tr></thead><tbody>\n",
           file);
     for (size_t i = 0; i < self->row_count; i++)

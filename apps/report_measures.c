@@ -18,8 +18,10 @@ void report_words(FILE *file, const comparison *self, const char *model)
         return;
     comparison_judge(memory, self, model);
     if (!fclose(memory) && size) {
-        html_print(file, "<h3>What differs from %s<small>paired by seed, with 95%% intervals</small></h3><ul class=\"words\">\n",
-                   comparison_base_name(self));
+        html_print(
+            file,
+            "<h3>What differs from %s<small>paired by seed, with 95%% intervals</small></h3><ul class=\"words\">\n",
+            comparison_base_name(self));
         for (char *line = text, *end; (end = strchr(line, '\n')); line = end + 1) {
             *end = '\0';
             html_print(file, "<li>%s</li>\n", line);
@@ -115,7 +117,8 @@ static void agreement_table(FILE *file, const comparison *self, const char *mode
                "second</small></h3>\n",
                title, comparison_base_name(self));
     head(file, self);
-    fputs("<th>mean delta</th><th>largest delta</th><th>smallest Gamma</th><th>Gamma ≥ 2 delta</th><th>predict differently</th>"
+    fputs("<th>mean delta</th><th>largest delta</th><th>smallest Gamma</th><th>Gamma ≥ 2 delta</th><th>predict "
+          "differently</th>"
           "<th>violations</th></tr></thead><tbody>\n",
           file);
     for (size_t i = 0; i < self->row_count; i++) {

@@ -235,7 +235,8 @@ const combination *comparison_base(const comparison *self, const combination *ro
     const combination *found = NULL;
     for (size_t i = 0; i < self->row_count && !found; i++) {
         const combination *other = &self->rows[i];
-        if (!strcmp(other->precision, comparison_base_name(self)) && other->model == row->model && other->device == row->device)
+        if (!strcmp(other->precision, comparison_base_name(self)) && other->model == row->model &&
+            other->device == row->device)
             found = other;
     }
     return found;

@@ -1,5 +1,6 @@
 #include "wire.h"
 #include "engine/philox.h"
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -42,7 +43,8 @@ bd_status wire_parse(const char *text, wire *self, bd_error *error)
     *self = (wire){ .mode = BD_ROUND_NEAREST };
     if (!bd_format_from_name(name, &self->format) || self->format == BD_U8 || self->format == BD_U32)
         return bd_fail(error, BD_ERROR_ARGUMENT,
-                       "wire format '%s': '%s' is none of f32, f16, bf16, f8e4m3, f8e5m2, eXmY, int8 and int4", text, name);
+                       "wire format '%s': '%s' is none of f32, f16, bf16, f8e4m3, f8e5m2, eXmY, int8 and int4", text,
+                       name);
     const bool needed = bd_format_describe(self->format).bits < LEAST_PLAIN_BITS;
     self->scaled = needed;
     while ((word = strsep(&rest, ":"))) {
@@ -70,15 +72,17 @@ uint64_t wire_bytes(const wire *self, int64_t elements)
     return (bits + BYTE - 1) / BYTE + (self->scaled ? SCALE_BYTES : 0);
 }
 
-/* The clip over the format's largest value, rounded up to F32, so that nothing is cut off. */
+/* The clip over the format's largest value, rounded down to F32: the clip itself becomes that value in every rounding. */
 static double scale_of(const wire *self, const double *values, size_t count)
 {
     const double largest = bd_format_describe(self->format).largest;
     double clip = 0;
     for (size_t i = 0; i < count; i++)
         clip = fmax(clip, fabs(values[i]));
-    const float scale = (float)(clip / largest);
-    return scale * largest < clip ? nextafterf(scale, INFINITY) : scale;
+    float scale = (float)(clip / largest);
+    if (scale * largest > clip)
+        scale = nextafterf(scale, 0);
+    return scale > 0 || clip == 0 ? scale : FLT_TRUE_MIN;
 }
 
 bool wire_send(const wire *self, const wire_message *message, double *values, size_t count)

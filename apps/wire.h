@@ -9,8 +9,8 @@ typedef struct wire {
     char name[64]; /* "f8e4m3:stochastic", "f16:scale=max": what is the default is left out */
     bd_format format;
     bd_round_mode mode;
-    /* Each tensor goes as whole values of the format times a scale in F32, which is sent along: the least with which the tensor's
-     * largest magnitude, the clip, is not beyond the format's largest value. That is the clip of arXiv:2407.02610. */
+    /* Each tensor goes as values of the format times a scale in F32, which is sent along and puts the tensor's largest magnitude, the
+     * clip (arXiv:2407.02610), on the format's largest value. */
     bool scaled;
 } wire;
 

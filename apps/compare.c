@@ -309,10 +309,13 @@ static bd_status describe_federation(session *self, bd_error *error)
     json_object_set_new(results->options, "clients", json_integer(f->clients));
     json_object_set_new(results->options, "rounds", json_integer(f->rounds));
     json_object_set_new(results->options, "local_steps", json_integer(f->local_steps));
-    const size_t length = strlen(results->description);
-    snprintf(results->description + length, sizeof results->description - length,
-             "; %lld clients in %.40s, %lld steps a round", (long long)f->clients, params.precision.name,
-             (long long)f->local_steps);
+    json_object_set_new(results->options, "alpha", f->alpha > 0 ? json_float(f->alpha) : json_null());
+    size_t length = strlen(results->description);
+    length += (size_t)snprintf(results->description + length, sizeof results->description - length,
+                               "; %lld clients in %.40s, %lld steps a round", (long long)f->clients,
+                               params.precision.name, (long long)f->local_steps);
+    if (f->alpha > 0 && length < sizeof results->description)
+        snprintf(results->description + length, sizeof results->description - length, ", alpha %g", (double)f->alpha);
     self->progress.epoch = "round";
     return BD_OK;
 }
@@ -466,8 +469,9 @@ enum { DEFAULT_ROUNDS = 10 };
 /* Options that make no sense without others, or beside them. */
 static bd_status check_options(session *self, const option_table *table, bd_error *error)
 {
-    static const char *const federated[] = { "wire", "rounds", "local-steps" }, *const single[] = { "epochs",
-                                                                                                    "max-steps" };
+    static const char *const federated[] = { "wire", "rounds", "local-steps", "alpha" }, *const single[] = {
+        "epochs", "max-steps"
+    };
     const bool is_federated = options_given(table, "federated");
     for (size_t i = 0; i < sizeof federated / sizeof *federated; i++)
         if (!is_federated && options_given(table, federated[i]))
@@ -483,7 +487,7 @@ static bd_status check_options(session *self, const option_table *table, bd_erro
 
 int command_compare(int argc, char **argv)
 {
-    enum { OWN_ROWS = 15 };
+    enum { OWN_ROWS = 16 };
     session self = {
         .seeds = 1, .ood_name = "noise", .wire_names = "f32,f8e4m3:stochastic", .federation.rounds = DEFAULT_ROUNDS
     };
@@ -506,6 +510,8 @@ int command_compare(int argc, char **argv)
         OPTION_IN("rounds", INTEGER, &self.federation.rounds, "N", 1, 1e6, "federated: of sending to and fro (10)"),
         OPTION_IN("local-steps", INTEGER, &self.federation.local_steps, "N", 0, 1e6,
                   "federated: steps of a client in a round (0: a pass over its images)"),
+        OPTION_IN("alpha", NUMBER, &self.federation.alpha, "X", 0.01, 1e6,
+                  "federated: classes are dealt out by a Dirichlet distribution; small: clients differ (all alike)"),
         OPTION("output", TEXT, &o->output, "DIR", "folder of report.html and results.json (report)"),
         OPTION("resume", FLAG, &self.resume, NULL,
                "keep the runs that are done in DIR and go on, with the same options"),

@@ -65,15 +65,6 @@ bd_status federation_prepare(federation *self, bd_train_params *params, bd_error
     return BD_OK;
 }
 
-/* As many examples to each client as to the others, or one less. */
-static void deal_evenly(server *self)
-{
-    const int64_t count = self->trainer->params.dataset->train.count, clients = self->plan->clients;
-    bd_feed_shuffle(seed_of(self->trainer, DEALER), 0, self->examples, count);
-    for (int64_t c = 0; c <= clients; c++)
-        self->first[c] = count / clients * c + (c < count % clients ? c : count % clients);
-}
-
 /* Fills the order of a client's turn with its examples, shuffled anew for each pass over them. */
 static void shuffle(server *self, int64_t client, int64_t round)
 {
@@ -256,10 +247,11 @@ bd_status federation_run(const federation *self, const wire *format, bd_trainer 
     bd_status status = open_server(&s, error);
     if (!status)
         status = bd_trainer_read_weights(trainer, s.weights, error);
-    if (!status) {
-        deal_evenly(&s);
+    if (!status)
+        status = deal_examples(trainer->params.dataset, self->clients, (double)self->alpha, seed_of(trainer, DEALER),
+                               s.examples, s.first, error);
+    if (!status)
         begin_events(&s);
-    }
     for (int64_t round = 0; round < self->rounds && !status; round++)
         status = run_round(&s, round, error);
     if (!status) {

@@ -2,14 +2,15 @@
 #ifndef BINADE_APPS_FEDERATED_H
 #define BINADE_APPS_FEDERATED_H
 
+#include "deal.h"
 #include "wire.h"
 #include <binade/train.h>
 
-enum { MOST_CLIENTS = 10000 };
-
 typedef struct federation {
     int64_t clients, rounds;
-    int64_t local_steps; /* of a client in a round; 0: those of one pass over its examples */
+    int64_t
+        local_steps; /* of a client in a round; 0: those of one pass over its examples, were they as many as others' */
+    float alpha;     /* how unlike the clients' data are, as deal_examples has it; 0: not at all */
 } federation;
 
 /* Bytes over the wire so far, all clients together. */

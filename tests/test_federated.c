@@ -186,6 +186,78 @@ START_TEST(special_values)
 }
 END_TEST
 
+/* ---- dealing ---- */
+
+enum { MANY = 1000, LABELS = 4, PLAYERS = 7 };
+
+/* Deals MANY images of LABELS classes, checks that each is somebody's once, and counts who got how many of a class. */
+static void deal(double alpha, uint64_t seed, int64_t counts[PLAYERS][LABELS])
+{
+    uint8_t labels[MANY];
+    uint32_t examples[MANY];
+    int64_t first[PLAYERS + 1];
+    bool seen[MANY] = { false }, again = false;
+    bd_error error = { 0 };
+    for (int i = 0; i < MANY; i++)
+        labels[i] = (uint8_t)(i % LABELS);
+    const bd_dataset data = { .classes = LABELS, .train = { MANY, NULL, labels } };
+    must(deal_examples(&data, PLAYERS, alpha, seed, examples, first, &error), &error);
+    ck_assert_int_eq(first[0], 0);
+    ck_assert_int_eq(first[PLAYERS], MANY);
+    memset(counts, 0, PLAYERS * sizeof *counts);
+    for (int k = 0; k < PLAYERS; k++) {
+        ck_assert_int_gt(first[k + 1], first[k]);
+        for (int64_t i = first[k]; i < first[k + 1]; i++) {
+            again |= seen[examples[i]];
+            seen[examples[i]] = true;
+            counts[k][labels[examples[i]]]++;
+        }
+    }
+    ck_assert(!again);
+}
+
+START_TEST(examples_are_dealt_once)
+{
+    int64_t counts[PLAYERS][LABELS], again[PLAYERS][LABELS];
+    deal(0, 1, counts);
+    for (int k = 0; k < PLAYERS; k++) {
+        int64_t sum = 0;
+        for (int c = 0; c < LABELS; c++)
+            sum += counts[k][c];
+        ck_assert(sum == MANY / PLAYERS || sum == MANY / PLAYERS + 1);
+    }
+    deal(0.01, 3, counts); /* hardly more than a client for each class: the others got one each */
+    deal(0.01, 3, again);
+    ck_assert_mem_eq(counts, again, sizeof counts);
+    deal(0.01, 4, again);
+    ck_assert_mem_ne(counts, again, sizeof counts);
+}
+END_TEST
+
+/* A share of a Dirichlet distribution of K parameters alpha has the mean 1 / K and the variance (K - 1) / K^2 / (K alpha + 1). A squared
+ * distance from the mean deviates from its own mean by less than 2.5 times that (its kurtosis is below 7 for alpha >= 0.3); so the mean of
+ * 4 x 400 independent classes, were a class's shares all one, by 2.5 / 40, and it is 7 of them. Two such deviations are allowed. */
+START_TEST(shares_are_dirichlets)
+{
+    enum { TIMES = 400 };
+    static const double alphas[] = { 0.3, 1, 5 };
+    for (int a = 0; a < 3; a++) {
+        double squares = 0;
+        int64_t counts[PLAYERS][LABELS];
+        for (uint64_t seed = 0; seed < TIMES; seed++) {
+            deal(alphas[a], seed, counts);
+            for (int c = 0; c < LABELS; c++)
+                for (int k = 0; k < PLAYERS; k++)
+                    squares += pow((double)counts[k][c] * LABELS / MANY - 1.0 / PLAYERS, 2);
+        }
+        const double found = squares / (TIMES * LABELS * PLAYERS);
+        const double wanted = (PLAYERS - 1.0) / (PLAYERS * PLAYERS) / (PLAYERS * alphas[a] + 1);
+        ck_assert_msg(fabs(found / wanted - 1) < 2 * 2.5 / 40, "alpha %g: variance %g, wanted %g", alphas[a], found,
+                      wanted);
+    }
+}
+END_TEST
+
 /* ---- federations ---- */
 
 static bd_trainer *new_trainer(const bd_train_params *params)
@@ -405,6 +477,8 @@ int main(void)
     tcase_add_test(numbers, stochastic_rounding_has_the_value_as_its_mean);
     tcase_add_test(numbers, a_message_has_its_own_numbers);
     tcase_add_test(numbers, special_values);
+    tcase_add_test(numbers, examples_are_dealt_once);
+    tcase_add_test(numbers, shares_are_dirichlets);
     tcase_add_checked_fixture(runs, set_up, tear_down);
     tcase_set_timeout(runs, 120);
     tcase_add_test(runs, one_local_step_is_a_step_of_a_large_batch);

@@ -156,6 +156,8 @@ static bd_status take_turn(server *self, int64_t client, int64_t round, bd_error
     const double samples = bd_control_float(control, BD_CONTROL_SAMPLES);
     self->event.train_loss = bd_control_float(control, BD_CONTROL_LOSS_SUM) / samples;
     self->event.train_accuracy = bd_control_float(control, BD_CONTROL_CORRECT) / samples;
+    self->event.loss_scale = bd_control_float(control, BD_CONTROL_SCALE);
+    self->event.rate = bd_control_float(control, BD_CONTROL_RATE);
     self->event.overflows += control[BD_CONTROL_OVERFLOWS];
     self->event.nan_steps += control[BD_CONTROL_NAN_COUNT];
     self->event.step += steps;

@@ -379,11 +379,51 @@ START_TEST(the_same_seed_gives_the_same_weights)
     float *again = federate(&f, params, "f8e4m3:stochastic", &sent, &count);
     ck_assert_mem_eq(first, again, count * sizeof *first);
     free(again);
+    params.dataset_device_bytes = 7000; /* streamed: four batches in each half of the ring */
+    again = federate(&f, params, "f8e4m3:stochastic", &sent, &count);
+    ck_assert_mem_eq(first, again, count * sizeof *first);
+    free(again);
     params.seed++;
     again = federate(&f, params, "f8e4m3:stochastic", &sent, &count);
     ck_assert_mem_ne(first, again, count * sizeof *first);
     free(again);
     free(first);
+}
+END_TEST
+
+/* Moments, the powers of beta, loss scale, dropout's numbers and the place in the schedule: the second turn is as the first. */
+START_TEST(a_client_remembers_nothing)
+{
+    enum { STEPS = 5, FROM = 3 };
+    bd_train_params params = fixture_params(dataset, "mixed");
+    params.model = fixture_net;
+    params.optimizer.kind = BD_OPTIMIZER_ADAM;
+    params.optimizer.schedule = BD_SCHEDULE_COSINE;
+    bd_trainer *trainer = new_trainer(&params);
+    uint32_t order[STEPS * FIXTURE_BATCH];
+    size_t count;
+    bd_error error = { 0 };
+    float *start = weights_of(trainer, &count), *ends[2];
+    for (uint32_t i = 0; i < STEPS * FIXTURE_BATCH; i++)
+        order[i] = i * 7 % FIXTURE_TRAIN;
+    for (int turn = 0; turn < 2; turn++) {
+        must(bd_trainer_write_weights(trainer, start, &error), &error);
+        must(bd_trainer_restart(trainer, 5, FROM, &error), &error);
+        must(bd_trainer_take_steps(trainer, order, STEPS, &error), &error);
+        ck_assert_uint_eq(trainer->state.control[BD_CONTROL_STEP], FROM + STEPS);
+        ends[turn] = weights_of(trainer, &count);
+    }
+    ck_assert_mem_ne(start, ends[0], count * sizeof *start);
+    ck_assert_mem_eq(ends[0], ends[1], count * sizeof *start);
+    must(bd_trainer_write_weights(trainer, start, &error), &error);
+    must(bd_trainer_take_steps(trainer, order, STEPS, &error), &error); /* not begun anew: another end */
+    free(ends[1]);
+    ends[1] = weights_of(trainer, &count);
+    ck_assert_mem_ne(ends[0], ends[1], count * sizeof *start);
+    free(start);
+    free(ends[0]);
+    free(ends[1]);
+    bd_trainer_destroy(&trainer);
 }
 END_TEST
 
@@ -484,6 +524,7 @@ int main(void)
     tcase_add_test(runs, one_local_step_is_a_step_of_a_large_batch);
     tcase_add_test(runs, a_run_counts_its_bytes);
     tcase_add_test(runs, the_same_seed_gives_the_same_weights);
+    tcase_add_test(runs, a_client_remembers_nothing);
     tcase_add_test(runs, rounds_learn);
     tcase_add_test(runs, what_cannot_be);
     suite_add_tcase(suite, numbers);

@@ -132,10 +132,11 @@ static bd_status compare_with_base(bd_trainer *trainer, const assess_base *files
         widen(&base);
         make_probabilities(&base);
         set_agreement(run, MEASURE_DELTA_MEAN, &base, p);
-        status = bd_trainer_take_weights(trainer, files->weights, error);
-        if (!status)
+        if (files->weights)
+            status = bd_trainer_take_weights(trainer, files->weights, error);
+        if (files->weights && !status)
             status = bd_trainer_predict(trainer, NULL, p->outputs.count, p->logits, error);
-        if (!status) {
+        if (files->weights && !status) {
             widen(p);
             make_probabilities(p);
             set_agreement(run, MEASURE_ROUNDED, &base, p);

@@ -19,7 +19,8 @@ typedef struct ood_set {
 bd_status ood_open(ood_set *self, progress *shown, const char *name, const bd_dataset *dataset, bd_error *error);
 void ood_close(ood_set *self);
 
-/* The FP32 run of the same seed: its checkpoint, and its logits of the test set. NULL both: there is none. */
+/* The FP32 run of the same seed: its checkpoint (NULL: its weights are not asked for), and its logits of the test set (NULL: there is
+ * none). */
 typedef struct assess_base {
     const char *weights, *logits;
     bool is_this; /* it is the run that is assessed, which writes its logits */

@@ -4,6 +4,7 @@
 #include "compare_files.h"
 #include "corrupt.h"
 #include "data.h"
+#include "federated.h"
 #include "json.h"
 #include "limited.h"
 #include "lists.h"
@@ -22,11 +23,14 @@
 
 typedef struct session {
     training_options options;
-    const char *limit, *ood_name;
+    const char *limit, *ood_name, *wire_names;
     int64_t seeds;
     bool resume;
+    federation federation; /* no clients: there is none */
     model *models;
-    bd_precision *precisions;
+    bd_precision *precisions; /* precision_count of them */
+    size_t precision_count;
+    wire *wires; /* of a federation; as many as results.precisions */
     comparison results;
     bd_dataset *dataset;
     ood_set ood;
@@ -55,10 +59,22 @@ static bd_status add_model(void *user, const char *item, bd_error *error)
 static bd_status add_precision(void *user, const char *item, bd_error *error)
 {
     session *self = user;
-    size_t count = self->results.precision_count;
+    size_t count = self->precision_count;
     bd_status status = list_grow((void **)&self->precisions, count, sizeof(bd_precision), error);
     if (!status)
         status = policy_parse(item, &self->precisions[count], error);
+    if (!status)
+        self->precision_count++;
+    return status;
+}
+
+static bd_status add_wire(void *user, const char *item, bd_error *error)
+{
+    session *self = user;
+    size_t count = self->results.precision_count;
+    bd_status status = list_grow((void **)&self->wires, count, sizeof(wire), error);
+    if (!status)
+        status = wire_parse(item, &self->wires[count], error);
     if (!status)
         self->results.precision_count++;
     return status;
@@ -142,7 +158,8 @@ static bd_status train_one(session *self, const combination *row, bd_error *erro
     if (app_interrupted())
         return bd_fail(error, BD_ERROR_INTERRUPTED, "interrupted");
     const comparison *results = &self->results;
-    size_t index = (size_t)(row - results->rows);
+    const size_t index = (size_t)(row - results->rows), column = index % results->precision_count;
+    const federation *together = results->federation;
     const model *chosen = &self->models[index / results->precision_count / results->device_count];
     bd_train_params params;
     training_params(&self->options, &params);
@@ -151,7 +168,7 @@ static bd_status train_one(session *self, const combination *row, bd_error *erro
     params.model_name = chosen->name;
     params.dataset = self->dataset;
     params.context = chosen->gpt.context;
-    params.precision = self->precisions[index % results->precision_count];
+    params.precision = self->precisions[together ? 0 : column];
     params.seed = (uint64_t)self->run->seed;
     params.on_event = on_event;
     params.on_tune = on_tune;
@@ -159,8 +176,10 @@ static bd_status train_one(session *self, const combination *row, bd_error *erro
     params.should_stop = should_stop;
     params.user = self;
     bd_status status = compare_files_choose(&self->files, results, row, self->run, error);
+    if (!status && together)
+        status = federation_prepare(&self->federation, &params, error);
     const int64_t steps_per_epoch = bd_dataset_train_examples(self->dataset, params.context) / params.batch;
-    if (!status && compare_files_can_resume(&self->files, self->run, steps_per_epoch))
+    if (!status && !together && compare_files_can_resume(&self->files, self->run, steps_per_epoch))
         params.resume = self->files.checkpoint;
     else if (!status)
         compare_files_forget(&self->files, results, row, false); /* of an earlier comparison, perhaps */
@@ -170,10 +189,12 @@ static bd_status train_one(session *self, const combination *row, bd_error *erro
         status = bd_trainer_create(self->device, &params, &self->trainer, error);
     self->run->state = RUN_GOING;
     if (!status)
-        status = bd_trainer_run(self->trainer, NULL, error);
+        status = together ? federation_run(together, &self->wires[column], self->trainer, &self->run->sent, NULL, error)
+                          : bd_trainer_run(self->trainer, NULL, error);
     if (!status && !self->dataset->tokens) /* of a text there are loss and accuracy */
         status = assess(self->trainer, self->dataset, &self->ood,
-                        &(assess_base){ self->files.weights, self->files.logits, comparison_base(results, row) == row },
+                        &(assess_base){ together ? NULL : self->files.weights, self->files.logits,
+                                        comparison_base(results, row) == row },
                         self->run, error);
     bd_trainer_destroy(&self->trainer);
     return status;
@@ -253,6 +274,52 @@ static bd_status run_all(session *self, bool *all_done, bd_error *error)
 
 /* ---- the command ---- */
 
+/* How long the runs are, in epochs. Of windows of different lengths an epoch has different numbers. */
+static void measure_length(session *self)
+{
+    const training_options *o = &self->options;
+    comparison *results = &self->results;
+    for (size_t i = 0; i < results->model_count; i++) {
+        const int64_t steps = bd_dataset_train_examples(self->dataset, self->models[i].gpt.context) / o->batch;
+        const double limit = (double)o->max_steps / (double)(steps ? steps : 1);
+        const double length = o->max_steps && (!o->epochs || limit < (double)o->epochs) ? limit : (double)o->epochs;
+        results->length = fmax(results->length, length);
+        results->epochs = (int64_t)ceil(results->length);
+    }
+}
+
+/* What a federation has in place of the options of single runs. */
+static bd_status describe_federation(session *self, bd_error *error)
+{
+    comparison *results = &self->results;
+    federation *f = &self->federation;
+    bd_train_params params;
+    training_params(&self->options, &params);
+    params.dataset = self->dataset;
+    params.precision = self->precisions[0];
+    bd_status status = federation_prepare(f, &params, error);
+    if (status)
+        return status;
+    results->federation = f;
+    results->epochs = f->rounds;
+    results->length = (double)f->rounds;
+    json_object_del(results->options, "epochs");
+    json_object_del(results->options, "max_steps");
+    json_object_set_new(results->options, "precision", json_text(params.precision.name));
+    json_object_set_new(results->options, "clients", json_integer(f->clients));
+    json_object_set_new(results->options, "rounds", json_integer(f->rounds));
+    json_object_set_new(results->options, "local_steps", json_integer(f->local_steps));
+    json_object_set_new(results->options, "alpha", f->alpha > 0 ? json_float(f->alpha) : json_null());
+    size_t length = strlen(results->description);
+    length += (size_t)snprintf(results->description + length, sizeof results->description - length,
+                               "; %lld clients in %.40s, %lld steps a round", (long long)f->clients,
+                               params.precision.name, (long long)f->local_steps);
+    if (f->alpha > 0 && length < sizeof results->description)
+        snprintf(results->description + length, sizeof results->description - length, ", alpha %g", (double)f->alpha);
+    self->progress.epoch = "round";
+    return BD_OK;
+}
+
 static bd_status gather(session *self, bd_error *error)
 {
     const training_options *o = &self->options;
@@ -260,6 +327,13 @@ static bd_status gather(session *self, bd_error *error)
     bd_status status = list_each("model", o->model, false, self, add_model, error);
     if (!status)
         status = list_each("precision", o->precision, true, self, add_precision, error);
+    if (!status && self->federation.clients && self->precision_count > 1)
+        status = bd_fail(error, BD_ERROR_ARGUMENT,
+                         "--precision %s: --federated compares wire formats, in one precision", o->precision);
+    if (!status && self->federation.clients)
+        status = list_each("wire", self->wire_names, false, self, add_wire, error);
+    else
+        results->precision_count = self->precision_count;
     if (!status && !strcmp(o->device, "all"))
         status = add_all_devices(self, error);
     else if (!status)
@@ -283,18 +357,14 @@ static bd_status gather(session *self, bd_error *error)
     for (size_t i = 0; i < results->model_count; i++)
         results->models[i] = self->models[i].name;
     for (size_t i = 0; i < results->precision_count; i++)
-        results->precisions[i] = self->precisions[i].name;
+        results->precisions[i] = self->federation.clients ? self->wires[i].name : self->precisions[i].name;
     training_describe(o, results->description, sizeof(results->description));
     results->dataset = self->dataset;
     results->command = self->command;
     results->ood = self->ood.name;
-    for (size_t i = 0; i < results->model_count; i++) { /* of windows of different lengths an epoch has different numbers */
-        const int64_t steps = bd_dataset_train_examples(self->dataset, self->models[i].gpt.context) / o->batch;
-        const double limit = (double)o->max_steps / (double)(steps ? steps : 1);
-        const double length = o->max_steps && (!o->epochs || limit < (double)o->epochs) ? limit : (double)o->epochs;
-        results->length = fmax(results->length, length);
-        results->epochs = (int64_t)ceil(results->length);
-    }
+    measure_length(self);
+    if (self->federation.clients && (status = describe_federation(self, error)))
+        return status;
     results->seeds = self->seeds;
     time_t now = time(NULL);
     struct tm parts;
@@ -349,6 +419,7 @@ static void finish(session *self)
     bd_dataset_close(&self->dataset);
     free(self->models);
     free(self->precisions);
+    free(self->wires);
     free(self->command);
     ood_close(&self->ood);
     compare_files_close(&self->files);
@@ -387,15 +458,39 @@ static const char examples[] =
     "  binade compare                                   the MLP in fp32, fp16 and mixed, on every device\n"
     "  binade compare --model mlp,lenet --epochs 5 --seeds 3 --output report\n"
     "  binade compare --precision fp32,fp16,fp16-strict,mixed,scale=1024 --device vulkan:0\n"
+    "  binade compare --federated 10 --seeds 3          ten clients and a server, in FP32 and FP8 on the wire\n"
     "  binade compare --seeds 5 --output report --resume   after Ctrl-C or kill, with the same options\n"
     "\n"
     "In a list of precisions, settings such as scale=1024 belong to the precision before them.\n"
-    "\n" MODEL_HELP "\n" PRECISION_HELP;
+    "\n" MODEL_HELP "\n" PRECISION_HELP "\n" WIRE_HELP;
+
+enum { DEFAULT_ROUNDS = 10 };
+
+/* Options that make no sense without others, or beside them. */
+static bd_status check_options(session *self, const option_table *table, bd_error *error)
+{
+    static const char *const federated[] = { "wire", "rounds", "local-steps", "alpha" }, *const single[] = {
+        "epochs", "max-steps"
+    };
+    const bool is_federated = options_given(table, "federated");
+    for (size_t i = 0; i < sizeof federated / sizeof *federated; i++)
+        if (!is_federated && options_given(table, federated[i]))
+            return bd_fail(error, BD_ERROR_ARGUMENT, "--%s needs --federated", federated[i]);
+    for (size_t i = 0; i < sizeof single / sizeof *single; i++)
+        if (is_federated && options_given(table, single[i]))
+            return bd_fail(error, BD_ERROR_ARGUMENT, "--%s: with --federated, --rounds and --local-steps say how long",
+                           single[i]);
+    if (is_federated && !options_given(table, "precision"))
+        self->options.precision = "fp32";
+    return training_options_check(&self->options, table, error);
+}
 
 int command_compare(int argc, char **argv)
 {
-    enum { OWN_ROWS = 11 };
-    session self = { .seeds = 1, .ood_name = "noise" };
+    enum { OWN_ROWS = 16 };
+    session self = {
+        .seeds = 1, .ood_name = "noise", .wire_names = "f32,f8e4m3:stochastic", .federation.rounds = DEFAULT_ROUNDS
+    };
     training_options *o = &self.options;
     option_row rows[OWN_ROWS + TRAINING_ROWS] = {
         OPTION("model", TEXT, &o->model, "LIST", "models, joined by commas: see below (mlp)"),
@@ -408,6 +503,15 @@ int command_compare(int argc, char **argv)
                   "runs of each combination, seeds counted from --seed (1)"),
         OPTION("ood", TEXT, &self.ood_name, "SET",
                "what is out of distribution: " CORRUPTION_HELP ", or another data set of the same shape (noise:3)"),
+        OPTION_IN("federated", INTEGER, &self.federation.clients, "N", 1, MOST_CLIENTS,
+                  "N clients, who share the training images, and a server in FP32 that averages what they learn"),
+        OPTION("wire", TEXT, &self.wire_names, "LIST",
+               "federated: what weights and updates are sent as, joined by commas: see below (f32,f8e4m3:stochastic)"),
+        OPTION_IN("rounds", INTEGER, &self.federation.rounds, "N", 1, 1e6, "federated: of sending to and fro (10)"),
+        OPTION_IN("local-steps", INTEGER, &self.federation.local_steps, "N", 0, 1e6,
+                  "federated: steps of a client in a round (0: a pass over its images)"),
+        OPTION_IN("alpha", NUMBER, &self.federation.alpha, "X", 0.01, 1e6,
+                  "federated: classes are dealt out by a Dirichlet distribution; small: clients differ (all alike)"),
         OPTION("output", TEXT, &o->output, "DIR", "folder of report.html and results.json (report)"),
         OPTION("resume", FLAG, &self.resume, NULL,
                "keep the runs that are done in DIR and go on, with the same options"),
@@ -434,7 +538,7 @@ int command_compare(int argc, char **argv)
     bd_status status = self.command ? options_parse(&table, argc, argv, &help, &error)
                                     : bd_fail(&error, BD_ERROR_MEMORY, "no memory for the command line");
     if (!status && !help)
-        status = training_options_check(o, &table, &error);
+        status = check_options(&self, &table, &error);
     if (!status && !help) {
         progress_init(&self.progress, self.label, o->quiet);
         status = run(&self, &all_done, &error);

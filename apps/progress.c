@@ -17,6 +17,7 @@ void progress_init(progress *self, const char *label, bool quiet)
     *self = (progress){
         .label = label,
         .quiet = quiet,
+        .epoch = "epoch",
         .terminal = !quiet && !dumb && isatty(STDERR_FILENO),
         .colour = !no_colour || !*no_colour,
         .utf8 = !strcmp(nl_langinfo(CODESET), "UTF-8"),
@@ -113,7 +114,7 @@ const char *progress_speed(char text[64], const bd_train_event *event, const cha
 static void draw_step(progress *self, const bd_train_event *e)
 {
     char left[160], right[160], speed[64], rest[32];
-    snprintf(left, sizeof(left), "%s%sepoch %lld/%lld", self->label, separator(self), (long long)e->epoch,
+    snprintf(left, sizeof(left), "%s%s%s %lld/%lld", self->label, separator(self), self->epoch, (long long)e->epoch,
              (long long)e->epochs);
     snprintf(right, sizeof(right), "loss %.4f  %.1f%%  %s  ETA %s", e->train_loss, e->train_accuracy * 100,
              progress_speed(speed, e, "img"), app_duration(rest, e->eta_seconds));
@@ -126,9 +127,10 @@ static void say_epoch(progress *self, const bd_train_event *e)
     if (e->overflows)
         snprintf(overflows, sizeof(overflows), "  %lld overflow%s", (long long)e->overflows,
                  e->overflows == 1 ? "" : "s");
-    progress_say(self, "epoch %lld/%lld  train loss %.4f accuracy %.2f%%  test loss %.4f accuracy %.2f%%  %s  %s%s",
-                 (long long)e->epoch, (long long)e->epochs, e->train_loss, e->train_accuracy * 100, e->test_loss,
-                 e->test_accuracy * 100, progress_speed(speed, e, "img"), app_duration(time, e->seconds), overflows);
+    progress_say(self, "%s %lld/%lld  train loss %.4f accuracy %.2f%%  test loss %.4f accuracy %.2f%%  %s  %s%s",
+                 self->epoch, (long long)e->epoch, (long long)e->epochs, e->train_loss, e->train_accuracy * 100,
+                 e->test_loss, e->test_accuracy * 100, progress_speed(speed, e, "img"), app_duration(time, e->seconds),
+                 overflows);
 }
 
 void progress_event(progress *self, const bd_train_event *event)

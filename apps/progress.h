@@ -7,6 +7,7 @@
 typedef struct progress {
     const char *label; /* before every line; "" for none */
     bool quiet;        /* says nothing at all */
+    const char *epoch; /* what is counted: "epoch" at first */
     bool terminal, colour, utf8;
     bool drawn;  /* the cursor's line holds a bar */
     int percent; /* of the data read, as drawn last */

@@ -50,7 +50,8 @@ static void tiles(FILE *file, const comparison *self)
     char value[64], detail[64], time[32];
     fputs("<div class=\"tiles\">\n", file);
     best_tile(file, self, false);
-    best_tile(file, self, true);
+    if (!self->federation)
+        best_tile(file, self, true);
     snprintf(value, sizeof(value), "%lld of %lld", (long long)done, (long long)runs);
     snprintf(detail, sizeof(detail), "%lld failed", (long long)failed);
     tile(file, value, "Runs done", failed ? detail : done < runs ? "not finished" : "none failed");
@@ -68,7 +69,8 @@ static void head(FILE *file, const comparison *self)
           "<title>Binade: precisions compared</title>\n<style>\n",
           file);
     fputs(report_style, file);
-    fputs("</style></head><body>\n<h1>The same networks in ", file);
+    fputs("</style></head><body>\n<h1>The same networks ", file);
+    fputs(self->federation ? "learned together, sent as " : "in ", file);
     for (size_t i = 0; i < self->precision_count; i++)
         html_print(file, "%s%s", !i ? "" : i + 1 < self->precision_count ? ", " : " and ", self->precisions[i]);
     fputs("</h1>\n", file);
@@ -82,8 +84,8 @@ static void head(FILE *file, const comparison *self)
         html_print(file, "test images of %dx%dx%d, %d classes", (int)d->height, (int)d->width, (int)d->channels,
                    (int)d->classes);
     html_print(file, ". %s. ", self->description);
-    html_print(file, "%.3g epoch%s, %d seed%s. Begun %s%s.</p>\n", self->length, self->length <= 1 ? "" : "s",
-               (int)self->seeds, self->seeds == 1 ? "" : "s", self->started,
+    html_print(file, "%.3g %s%s, %d seed%s. Begun %s%s.</p>\n", self->length, self->federation ? "round" : "epoch",
+               self->length <= 1 ? "" : "s", (int)self->seeds, self->seeds == 1 ? "" : "s", self->started,
                self->finished ? "" : "; not finished: what is missing here was not run");
     tiles(file, self);
 }
@@ -202,6 +204,21 @@ static void devices(FILE *file, const comparison *self)
 
 static void notes(FILE *file, const comparison *self)
 {
+    if (self->federation) {
+        fputs("<h2>How to read this</h2>\n<p>Every row deals the same images to the same clients, who begin with the "
+              "same first "
+              "weights and see them in the same order; only what weights and differences are rounded to on their way "
+              "differs. "
+              "Bytes are those of all messages of a run: elements in the format's bits, packed, and a scale of four "
+              "bytes a "
+              "tensor where the format has one.",
+              file);
+        if (self->seeds > 1)
+            html_print(file, " Accuracy is the mean over %d seeds, ± half its 95%% interval by Student's t.",
+                       (int)self->seeds);
+        fputs("</p>\n", file);
+        return;
+    }
     fputs("<h2>How to read this</h2>\n<p>Every row trains the same graph on the same images in the same order from the "
           "same "
           "first weights; only the precision and the device differ. ",
@@ -228,9 +245,13 @@ void report_write(FILE *file, const void *user)
     head(file, self);
     for (size_t i = 0; i < self->model_count; i++) {
         html_print(file, "<section><h2>%s</h2>\n", self->models[i]);
-        table(file, self, self->models[i]);
+        if (self->federation)
+            report_traffic(file, self, self->models[i]);
+        else
+            table(file, self, self->models[i]);
         report_words(file, self, self->models[i]);
-        report_bars(file, self, self->models[i]);
+        if (!self->federation)
+            report_bars(file, self, self->models[i]);
         report_curves(file, self, self->models[i]);
         report_measures(file, self, self->models[i]);
         report_rounding(file, self, self->models[i]);

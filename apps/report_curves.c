@@ -153,8 +153,9 @@ static void chart_of(FILE *file, const comparison *self, const combination *firs
         const char *id = first->device->id;
         char title[128];
         /* A network that guesses has the loss log(classes): what is twice as bad has diverged and leaves the chart. */
-        chart loss = { title, "epoch", self->length, 2 * log((double)self->dataset->classes), false, false };
-        chart accuracy = { title, "epoch", self->length, INFINITY, true, true };
+        const char *x = self->federation ? "round" : "epoch";
+        chart loss = { title, x, self->length, 2 * log((double)self->dataset->classes), false, false };
+        chart accuracy = { title, x, self->length, INFINITY, true, true };
         snprintf(title, sizeof(title), "%s: %s", id,
                  what == TRAINING_LOSS   ? "training loss"
                  : what == TEST_ACCURACY ? "test accuracy"

@@ -18,8 +18,10 @@ void report_words(FILE *file, const comparison *self, const char *model)
         return;
     comparison_judge(memory, self, model);
     if (!fclose(memory) && size) {
-        fputs("<h3>What differs from fp32<small>paired by seed, with 95% intervals</small></h3><ul class=\"words\">\n",
-              file);
+        html_print(
+            file,
+            "<h3>What differs from %s<small>paired by seed, with 95%% intervals</small></h3><ul class=\"words\">\n",
+            comparison_base_name(self));
         for (char *line = text, *end; (end = strchr(line, '\n')); line = end + 1) {
             *end = '\0';
             html_print(file, "<li>%s</li>\n", line);
@@ -64,14 +66,20 @@ static void cell(FILE *file, const char *label, const interval *i, double scale,
     fputs("</div></td>", file);
 }
 
+/* Of every table: its first columns. */
+static void head(FILE *file, const comparison *self)
+{
+    html_print(file, "<div class=\"rows\"><table><thead><tr><th class=\"t\">%s</th><th class=\"t\">device</th>",
+               self->federation ? "wire" : "precision");
+}
+
 static void qualities(FILE *file, const comparison *self, const char *model)
 {
     fputs("<h3>Measures of the test set", file);
     html_print(file, "<small>%sout of distribution: %s</small></h3>\n",
                self->seeds > 1 ? "means with 95% intervals over the seeds; " : "", self->ood);
-    fputs("<div class=\"rows\"><table><thead><tr><th class=\"t\">precision</th><th "
-          "class=\"t\">device</th><th>accuracy</th>"
-          "<th>NLL</th><th>Brier score</th><th>ECE</th><th>OOD AUROC</th></tr></thead><tbody>\n",
+    head(file, self);
+    fputs("<th>accuracy</th><th>NLL</th><th>Brier score</th><th>ECE</th><th>OOD AUROC</th></tr></thead><tbody>\n",
           file);
     for (size_t i = 0; i < self->row_count; i++) {
         const combination *row = &self->rows[i];
@@ -105,11 +113,12 @@ static void agreement_table(FILE *file, const comparison *self, const char *mode
     if (!any)
         return;
     html_print(file,
-               "<h3>%s<small>delta: largest difference of an image's probabilities; Gamma: fp32's first above its "
+               "<h3>%s<small>delta: largest difference of an image's probabilities; Gamma: %s's first above its "
                "second</small></h3>\n",
-               title);
-    fputs("<div class=\"rows\"><table><thead><tr><th class=\"t\">precision</th><th class=\"t\">device</th><th>mean "
-          "delta</th><th>largest delta</th><th>smallest Gamma</th><th>Gamma ≥ 2 delta</th><th>predict differently</th>"
+               title, comparison_base_name(self));
+    head(file, self);
+    fputs("<th>mean delta</th><th>largest delta</th><th>smallest Gamma</th><th>Gamma ≥ 2 delta</th><th>predict "
+          "differently</th>"
           "<th>violations</th></tr></thead><tbody>\n",
           file);
     for (size_t i = 0; i < self->row_count; i++) {
@@ -161,7 +170,10 @@ void report_measures(FILE *file, const comparison *self, const char *model)
     if (!any)
         return;
     qualities(file, self, model);
-    agreement_table(file, self, model, "Outputs beside those of fp32, each trained for itself", MEASURE_DELTA_MEAN);
+    agreement_table(file, self, model,
+                    self->federation ? "Outputs beside those of f32, each trained for itself"
+                                     : "Outputs beside those of fp32, each trained for itself",
+                    MEASURE_DELTA_MEAN);
     agreement_table(file, self, model, "Outputs of fp32's own weights, rounded", MEASURE_ROUNDED);
     reliability(file, self, model);
 }

@@ -13,6 +13,12 @@ void report_legend(FILE *file, const comparison *self);
 /* Which differences from fp32 are within noise, in words; nothing where there is no fp32. */
 void report_words(FILE *file, const comparison *self, const char *model);
 
+/* Of a federation: the table, and a chart of accuracy over the bytes that were sent. */
+void report_traffic(FILE *file, const comparison *self, const char *model);
+
+/* A list of the precisions with the colours and dashes of their lines. */
+void report_legend(FILE *file, const comparison *self);
+
 /* The measures with their intervals, delta and Gamma, reliability diagrams; nothing where nothing is done. */
 void report_measures(FILE *file, const comparison *self, const char *model);
 

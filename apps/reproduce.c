@@ -44,7 +44,7 @@ static const claim claims[] = {
       "binade compare --model mlp,lenet --precision fp32,int8-qat,int4-qat --seeds 5" },
     { "R16", "exponent bits matter more than mantissa bits (arXiv:2405.18710)", "mantissa gradual, exponent abrupt", NULL,
       "binade compare --model gpt-nano --data FILE.txt --precision fp32,qw=e8m3,qa=e8m3,fp32,qw=e5m7,qa=e5m7" },
-    { "R17", "federated learning in FP8 (arXiv:2407.02610)", "at most 1 point lost, bytes by 2.9", NULL, "not built yet" },
+    { "R17", "federated learning in FP8 (arXiv:2407.02610)", "at most 1 point lost, bytes by 2.9", reproduce_federated, NULL },
     { "R18", "character models: 1.88 and 1.47 nats (nanoGPT)", "1.80 to 1.95, 1.45 to 1.52", NULL,
       "binade train --model gpt-nano --data tinyshakespeare.txt" },
     { "R19", "quantised minima are flatter, or sharper", "which, with an interval", NULL, "not built yet" },

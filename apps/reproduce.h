@@ -47,4 +47,7 @@ bd_status reproduce_epsilon(reproduction *self, finding *f, bd_error *error);   
 bd_status reproduce_scaling(reproduction *self, finding *f, bd_error *error);   /* R7 */
 bd_status reproduce_bytes(reproduction *self, finding *f, bd_error *error);     /* R20 */
 
+/* reproduce_federated.c */
+bd_status reproduce_federated(reproduction *self, finding *f, bd_error *error); /* R17 */
+
 #endif

@@ -205,7 +205,8 @@ static summary summarize_alone(const comparison *self, const combination *row)
                   .test_loss = NAN,
                   .speedup = NAN,
                   .accuracy_change = NAN,
-                  .memory_ratio = NAN };
+                  .memory_ratio = NAN,
+                  .traffic_ratio = NAN };
     for (int64_t i = 0; i < self->seeds; i++) {
         const run_result *run = &row->runs[i];
         if (run->state == RUN_FAILED && !s.failed++)
@@ -214,12 +215,15 @@ static summary summarize_alone(const comparison *self, const combination *row)
             continue;
         s.done++;
         s.overflows += run->last.overflows;
+        s.sent = run->sent;
         s.planned_bytes = run->last.planned_device_bytes;
         s.dataset_bytes = run->last.dataset_bytes;
         if (run->last.peak_device_bytes > s.peak_bytes)
             s.peak_bytes = run->last.peak_device_bytes;
         measure_add_bins(s.bins, run->bins);
     }
+    if (s.sent.down)
+        s.traffic_ratio = (double)s.sent.single / (double)(s.sent.down + s.sent.up);
     s.training_bytes = s.peak_bytes > s.dataset_bytes ? s.peak_bytes - s.dataset_bytes : 0;
     if (s.done)
         accuracy_over_seeds(&s, row, self->seeds);
@@ -228,12 +232,18 @@ static summary summarize_alone(const comparison *self, const combination *row)
     return s;
 }
 
+const char *comparison_base_name(const comparison *self)
+{
+    return self->federation ? "f32" : "fp32";
+}
+
 const combination *comparison_base(const comparison *self, const combination *row)
 {
     const combination *found = NULL;
     for (size_t i = 0; i < self->row_count && !found; i++) {
         const combination *other = &self->rows[i];
-        if (!strcmp(other->precision, "fp32") && other->model == row->model && other->device == row->device)
+        if (!strcmp(other->precision, comparison_base_name(self)) && other->model == row->model &&
+            other->device == row->device)
             found = other;
     }
     return found;

@@ -3,6 +3,7 @@
 #ifndef BINADE_APPS_RESULTS_H
 #define BINADE_APPS_RESULTS_H
 
+#include "federated.h"
 #include "interval.h"
 #include "measures.h"
 #include "rounding.h"
@@ -73,6 +74,7 @@ typedef struct run_result {
     epoch_result *epochs; /* epoch_count of them */
     int64_t epoch_count;
     double seconds_before;          /* that it took before it was interrupted */
+    traffic sent;                   /* of a federation */
     double measures[MEASURE_COUNT]; /* NaN where unknown */
     reliability_bin bins[RELIABILITY_BINS];
     json_t *rounding; /* rounding.h; NULL where nothing was measured; owned */
@@ -86,6 +88,9 @@ typedef struct combination {
 
 typedef struct comparison {
     const bd_dataset *dataset;
+    /* NULL: every run trains by itself. Else clients do, and what is compared are wire formats, which stand in place of precisions;
+     * rounds in place of epochs. */
+    const federation *federation;
     char description[256]; /* of the training, for people */
     json_t *options;       /* the same for programs */
     const char *command;   /* the command line that made this */
@@ -94,7 +99,7 @@ typedef struct comparison {
     double length;           /* in epochs: less than `epochs` where steps are limited */
     bd_device_info *devices; /* those that are compared */
     size_t device_count;
-    const char **models, **precisions;
+    const char **models, **precisions; /* or wire formats */
     size_t model_count, precision_count;
     combination *rows; /* models outermost, then devices, then precisions */
     size_t row_count;
@@ -115,6 +120,8 @@ typedef struct summary {
     double speedup;                    /* step time of fp32 on the same device / this one's */
     double accuracy_change;            /* accuracy - that of fp32 on the same device */
     double memory_ratio;               /* training_bytes / that of fp32 on the same device */
+    traffic sent;                      /* of one run that is done */
+    double traffic_ratio;              /* bytes of the same messages in F32 / these */
     uint64_t planned_bytes, peak_bytes, dataset_bytes;
     uint64_t training_bytes;          /* peak_bytes without dataset_bytes, which hide what a precision saves */
     int64_t overflows;                /* of all seeds */
@@ -131,7 +138,9 @@ void comparison_finish(comparison *self);
 
 /* Takes what a run reports. What it had when it starts stays as far as it is behind the step that it starts from. */
 void run_record(run_result *run, const bd_train_event *event);
-/* The row that others of its model and device are compared with, fp32; NULL where the list has none. */
+/* What others are compared with: "fp32", or the wire format "f32". */
+const char *comparison_base_name(const comparison *self);
+/* That row of the same model and device; NULL where the list has none. */
 const combination *comparison_base(const comparison *self, const combination *row);
 
 summary summarize(const comparison *self, const combination *row);

@@ -57,6 +57,14 @@ static json_t *row_json(const comparison *self, const combination *row)
     json_object_set_new(object, "overflows", json_integer(s.overflows));
     json_object_set_new(object, "speedup_over_fp32", json_number(s.speedup));
     json_object_set_new(object, "limit", json_string(row->device->limit));
+    if (self->federation) {
+        json_object_set_new(object, "wire", json_text(row->precision));
+        json_object_set(object, "precision", json_object_get(self->options, "precision"));
+        json_object_set_new(object, "bytes_down", json_integer((json_int_t)s.sent.down));
+        json_object_set_new(object, "bytes_up", json_integer((json_int_t)s.sent.up));
+        json_object_set_new(object, "bytes_in_f32", json_integer((json_int_t)s.sent.single));
+        json_object_set_new(object, "traffic_ratio", json_number(s.traffic_ratio));
+    }
     add_measures(object, self, row, &s);
     if (s.reason)
         json_object_set_new(object, "reason", json_text(s.reason));

@@ -37,9 +37,8 @@ static void judge_row(FILE *file, const comparison *self, const combination *row
     app_print_text(file, row->precision);
     fprintf(file, " on %s: ", row->device->id);
     if (s.changes[0].count < 2) {
-        fputs(s.changes[0].count ? "one seed is done both in it and in fp32: nothing can be said.\n"
-                                 : "no seed is done both in it and in fp32.\n",
-              file);
+        fprintf(file, "%s seed is done both in it and in %s%s\n", s.changes[0].count ? "one" : "no",
+                comparison_base_name(self), s.changes[0].count ? ": nothing can be said." : ".");
         return;
     }
     for (int m = 0; m < MEASURE_QUALITIES; m++) {

@@ -7,6 +7,8 @@
 
 static bool same(const json_t *a, const json_t *b)
 {
+    if (!a && !b)
+        return true;
     char *x = json_dumps(a, JSON_STYLE | JSON_ENCODE_ANY | JSON_SORT_KEYS);
     char *y = json_dumps(b, JSON_STYLE | JSON_ENCODE_ANY | JSON_SORT_KEYS);
     const bool equal = x && y && !strcmp(x, y);
@@ -73,7 +75,7 @@ static bd_status check(const char *path, const json_t *was, const json_t *is, bd
 {
     static const char *const whole[] = { "format_version", "version", "data", "seeds", "seed", "ood" };
     static const char *const devices[] = { "id", "name", "driver", "limit" };
-    static const char *const rows[] = { "model", "device", "precision" };
+    static const char *const rows[] = { "model", "device", "precision", "wire" };
     bd_status status = check_object(path, "", was, is, whole, sizeof whole / sizeof *whole, error);
     if (!status)
         status = check_options(path, json_object_get(was, "options"), json_object_get(is, "options"), error);

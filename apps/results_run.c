@@ -36,7 +36,13 @@ static const number epoch_numbers[] = {
     { "test_loss", offsetof(epoch_result, test_loss), false },
     { "test_accuracy", offsetof(epoch_result, test_accuracy), false },
 };
+static const number traffic_numbers[] = {
+    { "bytes_down", offsetof(traffic, down), true },
+    { "bytes_up", offsetof(traffic, up), true },
+    { "bytes_in_f32", offsetof(traffic, single), true },
+};
 enum {
+    TRAFFIC_NUMBERS = sizeof traffic_numbers / sizeof *traffic_numbers,
     RESULT_NUMBERS = sizeof result_numbers / sizeof *result_numbers,
     EPOCH_NUMBERS = sizeof epoch_numbers / sizeof *epoch_numbers
 };
@@ -72,6 +78,8 @@ json_t *run_json(const run_result *run)
     if (run->state == RUN_DONE) {
         json_t *measures = json_object();
         add_numbers(object, &run->last, result_numbers, RESULT_NUMBERS);
+        if (run->sent.down)
+            add_numbers(object, &run->sent, traffic_numbers, TRAFFIC_NUMBERS);
         for (int m = 0; m < MEASURE_COUNT; m++)
             json_object_set_new(measures, measure_infos[m].key, json_number(run->measures[m]));
         json_object_set_new(object, "measures", measures);
@@ -133,6 +141,8 @@ static bool read_result(const json_t *object, run_result *run)
 {
     const json_t *measures = json_object_get(object, "measures");
     bool whole = read_numbers(object, &run->last, result_numbers, RESULT_NUMBERS);
+    if (json_object_get(object, traffic_numbers[0].key)) /* of a federation only */
+        whole &= read_numbers(object, &run->sent, traffic_numbers, TRAFFIC_NUMBERS);
     for (int m = 0; m < MEASURE_COUNT && whole; m++)
         whole = read_double(json_object_get(measures, measure_infos[m].key), &run->measures[m]);
     return whole && read_bins(json_object_get(object, "reliability"), run->bins);

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TEXT_COLUMNS = 3, COLUMNS = 11, CELL = 64 };
+enum { TEXT_COLUMNS = 3, COLUMNS = 11, WIRE_COLUMNS = 10, CELL = 64 };
 
 typedef struct line {
     char cells[COLUMNS][CELL];
@@ -15,6 +15,9 @@ typedef struct line {
 
 static const line titles = { { "model", "device", "precision", "test accuracy", "ECE", "OOD", "ms/step", "images/s",
                                "peak memory", "overflows", "speed-up" } };
+/* Of a federation: WIRE_COLUMNS. */
+static const line wire_titles = { { "model", "device", "wire", "test accuracy", "ECE", "OOD", "down", "up", "sent",
+                                    "less than f32" } };
 
 /* Columns that a cell takes on screen: the bytes that continue a UTF-8 character take none. */
 static int width(const char *text)
@@ -50,6 +53,13 @@ static void fill(line *out, const comparison *self, const combination *row)
         snprintf(out->cells[3], CELL, "%.2f%%", s.accuracy * 100);
     number(out->cells[4], "%.3f", s.measures[MEASURE_ECE].mean);
     number(out->cells[5], "%.3f", s.measures[MEASURE_OOD_AUROC].mean);
+    if (self->federation) {
+        app_bytes(out->cells[6], s.sent.down);
+        app_bytes(out->cells[7], s.sent.up);
+        app_bytes(out->cells[8], s.sent.down + s.sent.up);
+        number(out->cells[9], "%.2fx", s.traffic_ratio);
+        return;
+    }
     number(out->cells[6], "%.2f", s.step_ms);
     app_thousands(out->cells[7], s.images_per_second);
     app_bytes(out->cells[8], s.training_bytes);
@@ -57,11 +67,11 @@ static void fill(line *out, const comparison *self, const combination *row)
     number(out->cells[10], "%.2fx", s.speedup);
 }
 
-static void print_line(FILE *file, const line *text, const int widths[COLUMNS])
+static void print_line(FILE *file, const line *text, const int widths[COLUMNS], int columns)
 {
-    for (int i = 0; i < COLUMNS; i++) {
+    for (int i = 0; i < columns; i++) {
         int gap = widths[i] - width(text->cells[i]);
-        bool last = i == COLUMNS - 1;
+        bool last = i == columns - 1;
         if (i < TEXT_COLUMNS)
             fprintf(file, "%s%*s", text->cells[i], gap + 2, "");
         else
@@ -88,7 +98,7 @@ static void print_judgement(FILE *file, const comparison *self)
         return;
     comparison_judge(memory, self, NULL);
     if (!fclose(memory) && size)
-        fprintf(file, "\nAgainst fp32, by pairs of a seed, with 95%% intervals:\n%s", text);
+        fprintf(file, "\nAgainst %s, by pairs of a seed, with 95%% intervals:\n%s", comparison_base_name(self), text);
     free(text);
 }
 
@@ -100,7 +110,7 @@ void comparison_print(FILE *file, const comparison *self)
     line *lines = calloc(self->row_count + 1, sizeof(*lines));
     if (!lines)
         return; /* the files that are written next tell the same */
-    lines[0] = titles;
+    lines[0] = self->federation ? wire_titles : titles;
     int widths[COLUMNS] = { 0 };
     for (size_t i = 0; i <= self->row_count; i++) {
         if (i)
@@ -110,7 +120,7 @@ void comparison_print(FILE *file, const comparison *self)
                 widths[c] = width(lines[i].cells[c]);
     }
     for (size_t i = 0; i <= self->row_count; i++) {
-        print_line(file, &lines[i], widths);
+        print_line(file, &lines[i], widths, self->federation ? WIRE_COLUMNS : COLUMNS);
         if (i)
             print_failure(file, self, &self->rows[i - 1]);
     }

@@ -472,6 +472,50 @@ static bd_status run_epochs(run *r, bd_error *error)
     return status;
 }
 
+/* ---- steps without a run ---- */
+
+static bd_status enqueue_steps(bd_trainer *trainer, int64_t steps, bd_error *error)
+{
+    const int64_t first = trainer->state.control[BD_CONTROL_STEP];
+    const uint32_t zeros[3] = { 0 };
+    bd_status status = bd_store_write_part(trainer->store, "control", BD_CONTROL_POSITION * sizeof *zeros, zeros,
+                                           sizeof *zeros, NULL, error);
+    if (!status)
+        status = bd_store_write_part(trainer->store, "control", BD_CONTROL_LOSS_SUM * sizeof *zeros, zeros,
+                                     sizeof zeros, NULL, error);
+    for (int64_t done = 0; done < steps && !status;) {
+        int64_t ready = steps - done;
+        status = bd_trainer_prepare_rates(trainer, first + done, &ready, error);
+        if (!status)
+            status = bd_feed_prepare(trainer->train.feed, done * trainer->params.batch, &ready, error);
+        if (!status)
+            status = bd_program_run(trainer->train.program, (uint32_t)ready, error);
+        done += ready;
+    }
+    return status;
+}
+
+bd_status bd_trainer_take_steps(bd_trainer *trainer, const uint32_t *order, int64_t steps, bd_error *error)
+{
+    const int64_t chosen = steps * trainer->params.batch, count = trainer->train.shape.count;
+    bd_status status = bd_trainer_check_ready(trainer, error);
+    if (!status && (steps < 1 || steps > trainer->steps_per_epoch))
+        status = bd_fail(error, BD_ERROR_ARGUMENT, "%" PRId64 " steps: wanted 1 to %" PRId64 ", those of an epoch",
+                         steps, trainer->steps_per_epoch);
+    if (status)
+        return status;
+    for (int64_t i = 0; i < count; i++) /* what is behind the last batch may be sent to the device, and is not read */
+        trainer->order[i] = i < chosen ? order[i] : 0;
+    status = bd_feed_set_order(trainer->train.feed, trainer->order, error);
+    if (!status)
+        status = enqueue_steps(trainer, steps, error);
+    if (!status)
+        status = bd_trainer_read_control(trainer, error);
+    if (!status && trainer->state.control[BD_CONTROL_HALT])
+        status = bd_trainer_explain(trainer, error);
+    return bd_device_explain_loss(trainer->device->info.id, status, "in training", error);
+}
+
 bd_status bd_trainer_run(bd_trainer *trainer, bd_train_event *result, bd_error *error)
 {
     bd_status status = bd_trainer_check_ready(trainer, error);

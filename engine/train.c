@@ -369,6 +369,31 @@ static bd_status make_state(bd_trainer *trainer, bd_error *error)
     return bd_store_write(trainer->store, "control", trainer->state.control, sizeof trainer->state.control, error);
 }
 
+bd_status bd_trainer_restart(bd_trainer *trainer, uint64_t seed, int64_t step, bd_error *error)
+{
+    uint32_t *control = trainer->state.control;
+    bd_status status = bd_trainer_check_ready(trainer, error);
+    for (size_t i = 0; !status && i < bd_store_count(trainer->store); i++) {
+        const bd_store_entry *entry = bd_store_at(trainer->store, i);
+        if (entry->role != BD_ROLE_STATE || entry->is_part)
+            continue;
+        const uint64_t bytes = (uint64_t)bd_shape_elements(&entry->shape) * bd_format_size(entry->format);
+        void *zeros = calloc(1, bytes + 1);
+        status = zeros ? bd_store_write(trainer->store, entry->name, zeros, bytes, error)
+                       : bd_fail(error, BD_ERROR_MEMORY, "no memory to clear '%s'", entry->name);
+        free(zeros);
+    }
+    if (status)
+        return status;
+    start_control(&trainer->state, &trainer->params);
+    set_control(control, trainer);
+    control[BD_CONTROL_SEED_LOW] = (uint32_t)seed;
+    control[BD_CONTROL_SEED_HIGH] = (uint32_t)(seed >> 32);
+    control[BD_CONTROL_STEP] = (uint32_t)step;
+    control[BD_CONTROL_RATE_FIRST] = (uint32_t)trainer->rates_first; /* the table on the device stays */
+    return bd_store_write(trainer->store, "control", control, sizeof trainer->state.control, error);
+}
+
 static bd_status make_feeds(bd_trainer *trainer, bd_error *error)
 {
     const bd_dataset *data = trainer->params.dataset;

@@ -64,6 +64,22 @@ bd_status bd_trainer_run_once(bd_trainer *trainer, const bd_graph *graph, bd_err
  * is not finite; returns BD_ERROR_NUMERIC, or what kept it from finding out. The trainer cannot go on after it. */
 bd_status bd_trainer_explain(bd_trainer *trainer, bd_error *error);
 
+/* ---- a trainer that stands for many: each client of federated learning in turn ---- */
+
+/* The tensors of what a model has learned, parameters first, then running statistics; false beyond the last. */
+bool bd_trainer_weight(const bd_trainer *trainer, size_t index, const char **name, int64_t *elements);
+/* All of them, one behind the other: what the optimizer updates, master weights where the policy has them; and back, rounded to the
+ * trainer's formats, to nearest even. The device must be idle. */
+bd_status bd_trainer_read_weights(bd_trainer *trainer, float *values, bd_error *error);
+bd_status bd_trainer_write_weights(bd_trainer *trainer, const float *values, bd_error *error);
+
+/* All but weights and statistics as before a first step: optimizer state, loss scale, random numbers from `seed` on. The schedule
+ * stands at `step`. The device must be idle. */
+bd_status bd_trainer_restart(bd_trainer *trainer, uint64_t seed, int64_t step, bd_error *error);
+/* Takes `steps` steps, an epoch's at most, on the training examples order[0] to order[steps * batch - 1], and waits; the control block
+ * in trainer->state has their sums then. As bd_trainer_run on values that are not finite. */
+bd_status bd_trainer_take_steps(bd_trainer *trainer, const uint32_t *order, int64_t steps, bd_error *error);
+
 static inline float bd_control_float(const uint32_t *control, enum bd_control_word word)
 {
     union {

@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 BINADE, DEVICE = sys.argv[1], sys.argv[2:3]
-HOLD = ['R1', 'R7', 'R9', 'R10', 'R14', 'R20']
+HOLD = ['R1', 'R7', 'R9', 'R10', 'R14', 'R17', 'R20']
 CERTAIN = {'R6': r'1e-08: NaN in .*1e-07: NaN in ', 'R13': r'nu 3: [3-7]\..*nu 15: 0\.[45]'}
 
 

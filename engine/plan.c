@@ -41,7 +41,9 @@ static int64_t ceil_divide(int64_t a, int64_t b)
 
 uint32_t bd_kernel_width(const bd_plan *plan, const bd_kernel *kernel, const bd_target *target, int64_t side)
 {
-    if (target->is_cpu || side % BD_WIDTH)
+    if (target->is_cpu && !(target->vector_types && kernel->class == BD_KERNEL_COLUMNS))
+        return 1;
+    if (side % BD_WIDTH)
         return 1;
     for (int i = 0; i < kernel->operand_count; i++)
         if (plan->graph->nodes[kernel->operands[i].node].format == BD_F16 && !target->half.storage)

@@ -7,7 +7,8 @@
 #define SAMPLES 7
 #define WARM_STEPS 32
 #define WARM_SECONDS 1.0 /* the clocks of a GPU that idled may take this long to rise: an H100's do */
-#define RUN_SECONDS 0.1  /* work before a sample that keeps them up; a CPU's one step takes longer, and is not repeated */
+#define RUN_SECONDS                                                                                                    \
+    0.1 /* work before a sample that keeps them up; a CPU's one step takes longer, and is not repeated */
 
 static int by_size(const void *a, const void *b)
 {

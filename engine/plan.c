@@ -41,7 +41,9 @@ static int64_t ceil_divide(int64_t a, int64_t b)
 
 uint32_t bd_kernel_width(const bd_plan *plan, const bd_kernel *kernel, const bd_target *target, int64_t side)
 {
-    if (target->is_cpu && ((!target->vector_types && !target->texel_elements) || kernel->class != BD_KERNEL_COLUMNS))
+    const bool texels = target->texel_elements > 0;
+    if (target->is_cpu && !(kernel->class == BD_KERNEL_COLUMNS && (target->vector_types || texels)) &&
+        !(kernel->class == BD_KERNEL_POINTWISE && texels))
         return 1;
     if (side % BD_WIDTH)
         return 1;

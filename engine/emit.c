@@ -27,10 +27,10 @@ struct bd_emitter {
     const bd_kernel *kernel;
     bd_dialect dialect;
     bd_text text;
-    int depth;                    /* of open scopes */
-    bool loops;                   /* `text` is of a loop's turns; what does not change from turn to turn goes to `before` */
-    bool early;                   /* the two have changed places, so that it does */
-    int loop_depth;               /* of the loop's own scope: what stands in one inside may be under a condition */
+    int depth;      /* of open scopes */
+    bool loops;     /* `text` is of a loop's turns; what does not change from turn to turn goes to `before` */
+    bool early;     /* the two have changed places, so that it does */
+    int loop_depth; /* of the loop's own scope: what stands in one inside may be under a condition */
     const char *const *constants; /* in this loop */
     bd_text before;
     known *known;
@@ -183,8 +183,8 @@ static void change_places(bd_emitter *emitter)
 /* Goes before the loop for what is computed at that index, if it can stand there; to be undone by change_places. */
 static bool begin_early(bd_emitter *emitter, const char *index)
 {
-    const bool early = emitter->loops && !emitter->early && emitter->depth == emitter->loop_depth &&
-                       is_same_in_turns(emitter, index);
+    const bool early =
+        emitter->loops && !emitter->early && emitter->depth == emitter->loop_depth && is_same_in_turns(emitter, index);
     if (early)
         change_places(emitter);
     return early;
@@ -207,8 +207,8 @@ static void remember(bd_emitter *emitter, bd_tensor node, const char *expression
         emitter->failed = true;
         return;
     }
-    emitter->known[emitter->known_count++] = (known){ copy, node, name,
-                                                      emitter->early && emitter->depth == emitter->loop_depth };
+    emitter->known[emitter->known_count++] =
+        (known){ copy, node, name, emitter->early && emitter->depth == emitter->loop_depth };
 }
 
 static const char *recall(const bd_emitter *emitter, bd_tensor node, const char *expression)
@@ -486,9 +486,13 @@ static const char *load_wide(bd_emitter *emitter, bd_tensor node, const char *in
 {
     const char *lanes[BD_WIDTH], *own = NULL, *name = bd_emit_fresh(emitter, 'v');
     const uint32_t width = bd_emit_lanes(emitter, index, lanes);
-    bd_text_append(&emitter->text, "const BD_VALUE4 %s = BD_LOAD4_%s(%s%d, %s);\n", name,
-                   bd_format_name(emitter->plan->graph->nodes[node].format), wide_buffer(emitter),
-                   bd_kernel_operand(emitter->kernel, node), lanes[0]);
+    const int operand = bd_kernel_operand(emitter->kernel, node);
+    if (emitter->kernel->operands[operand].access == BD_ACCESS_TEXEL4)
+        bd_text_append(&emitter->text, "const BD_VALUE4 %s = BD_FETCH_FOUR(t%d, %s);\n", name, operand, lanes[0]);
+    else
+        bd_text_append(&emitter->text, "const BD_VALUE4 %s = BD_LOAD4_%s(%s%d, %s);\n", name,
+                       bd_format_name(emitter->plan->graph->nodes[node].format), wide_buffer(emitter), operand,
+                       lanes[0]);
     for (uint32_t i = 0; i < width; i++) {
         char part[24];
         snprintf(part, sizeof part, "%s.%c", name, "xyzw"[i]);
@@ -503,7 +507,8 @@ static const char *load(bd_emitter *emitter, bd_tensor node, const char *index)
 {
     int operand = bd_kernel_operand(emitter->kernel, node);
     const bd_operand *source = &emitter->kernel->operands[operand];
-    if (find_lane(emitter, index) && bd_is_wide(emitter->plan->graph, emitter->kernel, source))
+    if (find_lane(emitter, index) &&
+        (source->access == BD_ACCESS_TEXEL4 || bd_is_wide(emitter->plan->graph, emitter->kernel, source)))
         return load_wide(emitter, node, index);
     const char *name = bd_emit_fresh(emitter, 'v');
     if (source->access == BD_ACCESS_TEXEL1)
@@ -620,9 +625,8 @@ static const char *pad(bd_emitter *emitter, const bd_node *node, const char *ind
         names[i] = bd_emit_fresh(emitter, 'v');
         bd_text_append(&emitter->text, "BD_VALUE %s = 0.0f;\n", names[i]);
     }
-    bd_text_append(&emitter->text, "if (%s >= %lluu && %s < %lluu) {\n", at,
-                   (unsigned long long)node->attr.range.first, at,
-                   (unsigned long long)(node->attr.range.first + input->dim[axis]));
+    bd_text_append(&emitter->text, "if (%s >= %lluu && %s < %lluu) {\n", at, (unsigned long long)node->attr.range.first,
+                   at, (unsigned long long)(node->attr.range.first + input->dim[axis]));
     int mark = bd_emit_open(emitter);
     for (uint32_t i = 0; i < count; i++) {
         const char *inside = bd_emit_value(emitter, node->inputs[0], bd_emit_view(emitter, node, input, lanes[i]));
@@ -813,7 +817,8 @@ const char *bd_emit_nhwc(bd_emitter *emitter, const bd_shape *shape, const char 
 {
     const char *pixel = bd_emit_index(emitter, "(%s * %uu + BD_UINT(%s)) * %uu + BD_UINT(%s)", n,
                                       (unsigned)shape->dim[1], y, (unsigned)shape->dim[2], x);
-    return bd_emit_channel(emitter, bd_emit_index(emitter, "%s * %uu", pixel, (unsigned)shape->dim[3]), shape->dim[3], c);
+    return bd_emit_channel(emitter, bd_emit_index(emitter, "%s * %uu", pixel, (unsigned)shape->dim[3]), shape->dim[3],
+                           c);
 }
 
 void bd_emit_cover_loops(bd_emitter *emitter, const bd_window *window, const bd_shape *output, const char *y,

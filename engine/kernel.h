@@ -189,7 +189,8 @@ typedef struct bd_plan {
 
 void bd_target_default(bd_target *target);
 /* How many neighbours a work-item of the kernel computes, BD_WIDTH or 1, where they are `side` elements side by side. CPU drivers
- * put work-items side by side themselves, and what is gathered from everywhere gains nothing. */
+ * put work-items side by side themselves, with two exceptions. PoCL takes a group's columns one after the other, each with its whole loop of
+ * single numbers. And where texels are read, four cost as much as one. What is gathered from everywhere gains nothing. */
 uint32_t bd_kernel_width(const bd_plan *plan, const bd_kernel *kernel, const bd_target *target, int64_t side);
 /* A result is only written; a variable that is written may be read too. */
 bool bd_operand_is_read(const bd_graph *graph, const bd_kernel *kernel, const bd_operand *operand);

@@ -41,7 +41,11 @@ static int64_t ceil_divide(int64_t a, int64_t b)
 
 uint32_t bd_kernel_width(const bd_plan *plan, const bd_kernel *kernel, const bd_target *target, int64_t side)
 {
-    if (target->is_cpu || side % BD_WIDTH)
+    const bool texels = target->texel_elements > 0;
+    if (target->is_cpu && !(kernel->class == BD_KERNEL_COLUMNS && (target->vector_types || texels)) &&
+        !(kernel->class == BD_KERNEL_POINTWISE && texels))
+        return 1;
+    if (side % BD_WIDTH)
         return 1;
     for (int i = 0; i < kernel->operand_count; i++)
         if (plan->graph->nodes[kernel->operands[i].node].format == BD_F16 && !target->half.storage)
@@ -198,7 +202,10 @@ static void choose_accesses(const bd_plan *plan, bd_kernel *kernel, const bd_tar
         if (operand->access != BD_ACCESS_BUFFER || elements > target->texel_elements ||
             !has_texels(plan->graph->nodes[operand->node].format) || !bd_operand_is_read(plan->graph, kernel, operand))
             continue;
-        operand->access = BD_ACCESS_TEXEL1;
+        const bd_format format = plan->graph->nodes[operand->node].format;
+        const bool fours =
+            kernel->width == BD_WIDTH && elements % BD_WIDTH == 0 && (format == BD_F32 || format == BD_F16);
+        operand->access = fours ? BD_ACCESS_TEXEL4 : BD_ACCESS_TEXEL1;
         left--;
     }
 }

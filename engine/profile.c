@@ -7,6 +7,8 @@
 #define SAMPLES 7
 #define WARM_STEPS 32
 #define WARM_SECONDS 1.0 /* the clocks of a GPU that idled may take this long to rise: an H100's do */
+#define RUN_SECONDS                                                                                                    \
+    0.1 /* work before a sample that keeps them up; a CPU's one step takes longer, and is not repeated */
 
 static int by_size(const void *a, const void *b)
 {
@@ -14,18 +16,24 @@ static int by_size(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Some of the first steps, again and again: the control block, which says where in the data they are, is put back each time. */
-static bd_status warm_up(bd_trainer *trainer, uint32_t steps, bd_error *error)
+/* Some of the first steps, again and again: the control block, which says where in the data they are, is put back each time.
+ * *steps: in, how many there are; out, how many of them are a run of about RUN_SECONDS. */
+static bd_status warm_up(bd_trainer *trainer, uint32_t *steps, bd_error *error)
 {
     bd_program *program = trainer->train.program;
     bd_status status = BD_OK;
-    for (const double begun = bd_seconds(); !status && bd_seconds() - begun < WARM_SECONDS;) {
-        status = bd_program_run(program, steps, error);
+    const uint32_t most = *steps;
+    *steps = 1;
+    for (double begun = bd_seconds(), last = begun, now = begun; !status && now - begun < WARM_SECONDS; last = now) {
+        status = bd_program_run(program, *steps, error);
         if (!status)
             status = bd_program_finish(program, error);
         if (!status)
             status =
                 bd_store_write(trainer->store, "control", trainer->state.control, sizeof trainer->state.control, error);
+        now = bd_seconds();
+        if (2 * *steps <= most && 2 * (now - last) < RUN_SECONDS)
+            *steps *= 2;
     }
     return status;
 }
@@ -34,16 +42,18 @@ static bd_status warm_up(bd_trainer *trainer, uint32_t steps, bd_error *error)
 static bd_status take_samples(bd_trainer *trainer, uint64_t *samples, size_t count, bd_error *error)
 {
     bd_program *program = trainer->train.program;
-    int64_t steps = WARM_STEPS;
-    bd_status status = bd_feed_prepare(trainer->train.feed, trainer->state.control[BD_CONTROL_POSITION], &steps, error);
+    int64_t prepared = WARM_STEPS;
+    bd_status status =
+        bd_feed_prepare(trainer->train.feed, trainer->state.control[BD_CONTROL_POSITION], &prepared, error);
+    uint32_t steps = (uint32_t)prepared;
     if (!status)
-        status = warm_up(trainer, (uint32_t)steps, error);
+        status = warm_up(trainer, &steps, error);
     for (size_t s = 0; s < SAMPLES && !status; s++) {
         /* Work right before keeps the clocks up. */
         status =
             bd_store_write(trainer->store, "control", trainer->state.control, sizeof trainer->state.control, error);
         if (!status && steps > 1)
-            status = bd_program_run(program, (uint32_t)steps - 1, error);
+            status = bd_program_run(program, steps - 1, error);
         if (!status)
             status = bd_program_profile(program, samples + s * count, error);
     }

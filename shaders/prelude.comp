@@ -188,6 +188,7 @@ uint bd_encode2_f16(float x, float y)
 #define BD_FETCHU(texels, i) texelFetch(texels, int(i)).x
 #define BD_FETCH2(texels, i) texelFetch(texels, int((i) >> 1))[(i) & 1u] // of two to a texel
 #define BD_FETCH4(texels, i) texelFetch(texels, int((i) >> 2))[(i) & 3u] // of four
+#define BD_FETCH_FOUR(texels, i) texelFetch(texels, int((i) >> 2))
 
 // Stores take a float that was rounded to the format before.
 #define BD_STORE_f32(buffer, i, value) buffer[i] = (value)

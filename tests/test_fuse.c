@@ -465,6 +465,38 @@ START_TEST(plans_obey_small_limits)
 }
 END_TEST
 
+/* CPU drivers: PoCL takes four columns a work-item; where texels are read, columns and pointwise kernels fetch four numbers at once. */
+START_TEST(cpu_drivers_take_neighbours_where_that_is_faster)
+{
+    const bool texels = _i == 1;
+    bd_target target;
+    bd_target_default(&target);
+    target.is_cpu = true;
+    target.vector_types = !texels;
+    target.limits.compute_units = 2;
+    target.texel_elements = texels ? 1 << 27 : 0;
+    target.texel_bindings = texels ? 32 : 0;
+    setting s;
+    set_up(&s, mlp, "fp32", 28, 256);
+    bd_plan *plan = plan_for(&s, &target, true);
+    int columns = 0, pointwise = 0, fours = 0;
+    for (int k = 0; k < plan->kernel_count; k++) {
+        const bd_kernel *kernel = &plan->kernels[k];
+        const bool wide = kernel->width == BD_WIDTH;
+        columns += wide && kernel->class == BD_KERNEL_COLUMNS;
+        pointwise += wide && kernel->class == BD_KERNEL_POINTWISE;
+        ck_assert(!wide || kernel->class == BD_KERNEL_COLUMNS || kernel->class == BD_KERNEL_POINTWISE);
+        for (int i = 0; i < kernel->operand_count && wide; i++)
+            fours += kernel->operands[i].access == BD_ACCESS_TEXEL4;
+    }
+    ck_assert_int_gt(columns, 0);
+    ck_assert_int_eq(pointwise > 0, texels);
+    ck_assert_int_eq(fours > 0, texels);
+    bd_plan_destroy(&plan);
+    tear_down(&s);
+}
+END_TEST
+
 /* Each of 25 layers has three histories or two steps, whose reductions are alike: all in one kernel they would need more than 200 buffers. */
 START_TEST(scales_of_many_layers_need_few_buffers)
 {
@@ -495,6 +527,7 @@ int main(void)
     tcase_add_test(plans, matrix_units_share_long_sums);
     tcase_add_test(plans, plain_tiles_suit_the_result);
     tcase_add_loop_test(plans, plans_obey_small_limits, 0, 2);
+    tcase_add_loop_test(plans, cpu_drivers_take_neighbours_where_that_is_faster, 0, 2);
     tcase_add_loop_test(plans, scales_of_many_layers_need_few_buffers, 0, 2);
     tcase_add_test(plans, every_kernel_reads_only_what_is_written_before);
     suite_add_tcase(suite, plans);

@@ -23,6 +23,7 @@
 typedef struct session {
     training_options options;
     const char *limit, *ood_name;
+    float sharpness;
     int64_t seeds;
     bool resume;
     model *models;
@@ -171,10 +172,16 @@ static bd_status train_one(session *self, const combination *row, bd_error *erro
     self->run->state = RUN_GOING;
     if (!status)
         status = bd_trainer_run(self->trainer, NULL, error);
-    if (!status && !self->dataset->tokens) /* of a text there are loss and accuracy */
+    if (!status && self->sharpness > 0)
+        status = assess_sharpness(self->trainer, (double)self->sharpness, self->run, error);
+    if (!status && self->dataset->tokens) { /* that is all there is of a text */
+        self->run->measures[MEASURE_ACCURACY] = self->run->last.test_accuracy;
+        self->run->measures[MEASURE_NLL] = self->run->last.test_loss;
+    } else if (!status) {
         status = assess(self->trainer, self->dataset, &self->ood,
                         &(assess_base){ self->files.weights, self->files.logits, comparison_base(results, row) == row },
                         self->run, error);
+    }
     bd_trainer_destroy(&self->trainer);
     return status;
 }
@@ -288,6 +295,7 @@ static bd_status gather(session *self, bd_error *error)
     results->dataset = self->dataset;
     results->command = self->command;
     results->ood = self->ood.name;
+    results->sharpness = (double)self->sharpness;
     for (size_t i = 0; i < results->model_count; i++) { /* of windows of different lengths an epoch has different numbers */
         const int64_t steps = bd_dataset_train_examples(self->dataset, self->models[i].gpt.context) / o->batch;
         const double limit = (double)o->max_steps / (double)(steps ? steps : 1);
@@ -394,7 +402,7 @@ static const char examples[] =
 
 int command_compare(int argc, char **argv)
 {
-    enum { OWN_ROWS = 11 };
+    enum { OWN_ROWS = 12 };
     session self = { .seeds = 1, .ood_name = "noise" };
     training_options *o = &self.options;
     option_row rows[OWN_ROWS + TRAINING_ROWS] = {
@@ -408,6 +416,9 @@ int command_compare(int argc, char **argv)
                   "runs of each combination, seeds counted from --seed (1)"),
         OPTION("ood", TEXT, &self.ood_name, "SET",
                "what is out of distribution: " CORRUPTION_HELP ", or another data set of the same shape (noise:3)"),
+        OPTION_IN("sharpness", NUMBER, &self.sharpness, "EPSILON", 0, 1,
+                  "how much the loss can rise in a box of EPSILON around the weights, and the logits; takes as long as some steps "
+                  "(0: not measured)"),
         OPTION("output", TEXT, &o->output, "DIR", "folder of report.html and results.json (report)"),
         OPTION("resume", FLAG, &self.resume, NULL,
                "keep the runs that are done in DIR and go on, with the same options"),

@@ -1,6 +1,7 @@
 /* binade compare: every combination of models, devices, precisions and seeds, side by side. */
 #include "app.h"
 #include "assess.h"
+#include "compare.h"
 #include "compare_files.h"
 #include "corrupt.h"
 #include "data.h"
@@ -42,6 +43,8 @@ typedef struct session {
     bd_error save_error;
     progress progress;
     char label[256];
+    int64_t done; /* runs of this program, */
+    double began; /* and what was spent when they began */
 } session;
 
 /* ---- lists ---- */
@@ -186,14 +189,27 @@ static bd_status train_one(session *self, const combination *row, bd_error *erro
     return status;
 }
 
+/* "[3/20] mlp opencl:0 fp16", and, once a run has told, about how long all of them will take. */
+static void name_run(session *self, const combination *row, int64_t number)
+{
+    const int64_t total = (int64_t)self->results.row_count * self->results.seeds;
+    char rest[64] = "", duration[32];
+    tell_time(self);
+    if (self->done)
+        snprintf(rest, sizeof rest, ", about %s left",
+                 app_duration(duration, (self->results.seconds - self->began) / (double)self->done * (double)(total - number + 1)));
+    else
+        self->began = self->results.seconds;
+    snprintf(self->label, sizeof self->label, "[%lld/%lld%s] %s %s %s", (long long)number, (long long)total, rest, row->model,
+             row->device->id, row->precision);
+}
+
 /* One run, and the files brought up to date. Fails only when nothing more can be done; a run's own failure is a
  * result. */
 static bd_status run_one(session *self, combination *row, int64_t number, bd_error *error)
 {
     comparison *results = &self->results;
-    int64_t total = (int64_t)results->row_count * results->seeds;
-    snprintf(self->label, sizeof(self->label), "[%lld/%lld] %s %s %s", (long long)number, (long long)total, row->model,
-             row->device->id, row->precision);
+    name_run(self, row, number);
     bd_error reason = { 0 };
     bd_status status = train_one(self, row, &reason);
     progress_clear(&self->progress);
@@ -215,6 +231,7 @@ static bd_status run_one(session *self, combination *row, int64_t number, bd_err
     if (self->run->state == RUN_INTERRUPTED)
         return bd_fail(error, BD_ERROR_INTERRUPTED, "interrupted; what was done is in %s; go on with --resume",
                        self->files.results);
+    self->done++;
     if (self->run->state == RUN_DONE) /* what failed may have lost its device, and can go on elsewhen */
         compare_files_forget(&self->files, results, row, true);
     return BD_OK;
@@ -323,7 +340,8 @@ static bd_status resume(session *self, bd_error *error)
     return BD_OK;
 }
 
-static bd_status run(session *self, bool *all_done, bd_error *error)
+/* Ends with `end` in place of the table, where there is one. */
+static bd_status run(session *self, compare_end end, void *user, bool *all_done, bd_error *error)
 {
     bd_status status = gather(self, error);
     if (!status)
@@ -337,7 +355,10 @@ static bd_status run(session *self, bool *all_done, bd_error *error)
     if (status)
         return status;
     status = run_all(self, all_done, error);
-    if (self->options.json) {
+    if (end) {
+        if (!status)
+            end(user, &self->results);
+    } else if (self->options.json) {
         comparison_write_json(stdout, &self->results);
     } else {
         comparison_print(stdout, &self->results);
@@ -400,7 +421,7 @@ static const char examples[] =
     "In a list of precisions, settings such as scale=1024 belong to the precision before them.\n"
     "\n" MODEL_HELP "\n" PRECISION_HELP;
 
-int command_compare(int argc, char **argv)
+bd_status compare(int argc, char **argv, compare_end end, void *user, bool *all_done, bd_error *error)
 {
     enum { OWN_ROWS = 12 };
     session self = { .seeds = 1, .ood_name = "noise" };
@@ -439,19 +460,27 @@ int command_compare(int argc, char **argv)
         OWN_ROWS + TRAINING_ROWS,
         "0 done, 1 failed, or a combination did (its row says why), 2 wrong usage, 130 interrupted.\n"
     };
-    bool help = false, all_done = true;
-    bd_error error = { 0 };
+    bool help = false;
+    *all_done = true;
     self.command = command_line(argc, argv);
-    bd_status status = self.command ? options_parse(&table, argc, argv, &help, &error)
-                                    : bd_fail(&error, BD_ERROR_MEMORY, "no memory for the command line");
+    bd_status status = self.command ? options_parse(&table, argc, argv, &help, error)
+                                    : bd_fail(error, BD_ERROR_MEMORY, "no memory for the command line");
     if (!status && !help)
-        status = training_options_check(o, &table, &error);
+        status = training_options_check(o, &table, error);
     if (!status && !help) {
         progress_init(&self.progress, self.label, o->quiet);
-        status = run(&self, &all_done, &error);
+        status = run(&self, end, user, all_done, error);
     }
     finish(&self);
     options_finish(&table);
+    return status;
+}
+
+int command_compare(int argc, char **argv)
+{
+    bool all_done;
+    bd_error error = { 0 };
+    bd_status status = compare(argc, argv, NULL, NULL, &all_done, &error);
     if (status)
         return app_report(status, &error);
     return all_done ? APP_DONE : APP_FAILED;

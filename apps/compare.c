@@ -312,7 +312,7 @@ static bd_status gather(session *self, bd_error *error)
     results->dataset = self->dataset;
     results->command = self->command;
     results->ood = self->ood.name;
-    results->sharpness = (double)self->sharpness;
+    results->sharpness = self->sharpness;
     for (size_t i = 0; i < results->model_count; i++) { /* of windows of different lengths an epoch has different numbers */
         const int64_t steps = bd_dataset_train_examples(self->dataset, self->models[i].gpt.context) / o->batch;
         const double limit = (double)o->max_steps / (double)(steps ? steps : 1);

@@ -44,6 +44,9 @@ void finding_add(finding *f, const char *format, ...) BD_PRINTF(2, 3);
 /* "+0.12 (-0.03 to +0.27)" times `scale`; "unknown" where runs failed. */
 void finding_add_interval(finding *f, const interval *i, double scale, int digits);
 
+/* "5 seeds, 10 epochs" */
+void finding_add_size(finding *f, const comparison *found);
+
 /* reproduce_compare.c: claims that need many runs. Those that are done in the folder of `name` are kept, the others made by
  * `binade compare` with these arguments, which are parted by single spaces. */
 bd_status reproduce_compare(reproduction *self, const char *name, const char *data, int64_t seeds, const char *arguments,

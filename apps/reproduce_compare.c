@@ -26,6 +26,12 @@ void finding_add_interval(finding *f, const interval *i, double scale, int digit
         finding_add(f, "%+.*f (%+.*f to %+.*f)", digits, i->mean * scale, digits, i->low * scale, digits, i->high * scale);
 }
 
+void finding_add_size(finding *f, const comparison *found)
+{
+    finding_add(f, "%lld seed%s, %.3g epoch%s", (long long)found->seeds, found->seeds == 1 ? "" : "s", found->length,
+                found->length == 1 ? "" : "s");
+}
+
 bd_status reproduce_compare(reproduction *self, const char *name, const char *data, int64_t seeds, const char *arguments,
                             compare_end end, void *user, bd_error *error)
 {
@@ -95,7 +101,6 @@ void reproduce_judge_gaps(void *user, const comparison *found)
             if (!strcmp(self->bounds[b].precision, row->precision))
                 f->verdict = verdict_both(f->verdict, verdict_between(&gap, self->bounds[b].low, self->bounds[b].high));
     }
-    finding_add(f, " points from fp32, %lld seeds", (long long)found->seeds);
-    if (found->length > 0)
-        finding_add(f, ", %.3g epochs", found->length);
+    finding_add(f, " points from fp32, ");
+    finding_add_size(f, found);
 }

@@ -212,7 +212,8 @@ static void judge_bits(void *user, const comparison *found)
             f->verdict = verdict_both(f->verdict, first_is);
         }
     }
-    finding_add(f, "; changes from fp32, %lld seeds", (long long)found->seeds);
+    finding_add(f, "; changes from fp32, ");
+    finding_add_size(f, found);
 }
 
 bd_status reproduce_bits(reproduction *self, finding *f, bd_error *error)
@@ -271,7 +272,8 @@ static void judge_minima(void *user, const comparison *found)
         if (!(sharper.low > 0 || sharper.high < 0))
             f->verdict = VERDICT_OPEN;
     }
-    finding_add(f, "; %lld seeds, %.3g epochs", (long long)found->seeds, found->length);
+    finding_add(f, "; ");
+    finding_add_size(f, found);
 }
 
 bd_status reproduce_minima(reproduction *self, finding *f, bd_error *error)

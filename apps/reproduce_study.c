@@ -100,7 +100,8 @@ static void judge_speed(void *user, const comparison *found)
     finding_add_interval(f, &single, 1, 2);
     finding_add(f, " times as long as one of fp16, a step of mixed ");
     finding_add_interval(f, &mixed, 1, 2);
-    finding_add(f, " times: means of %zu networks, %lld seeds", found->model_count, (long long)found->seeds);
+    finding_add(f, " times: means of %zu networks, ", found->model_count);
+    finding_add_size(f, found);
 }
 
 bd_status reproduce_speed(reproduction *self, finding *f, bd_error *error)
@@ -132,7 +133,8 @@ static void judge_loss(void *user, const comparison *found)
     const interval loss = summarize(found, &found->rows[0]).measures[MEASURE_NLL];
     self->f->verdict = verdict_both(self->f->verdict, verdict_between(&loss, self->low, self->high));
     finding_add(self->f, "%s%s ", *self->f->result ? "; " : "", found->models[0]);
-    finding_add(self->f, "%.4f (%.4f to %.4f) nats, %lld seeds", loss.mean, loss.low, loss.high, (long long)found->seeds);
+    finding_add(self->f, "%.4f (%.4f to %.4f) nats, ", loss.mean, loss.low, loss.high);
+    finding_add_size(self->f, found);
 }
 
 bd_status reproduce_characters(reproduction *self, finding *f, bd_error *error)

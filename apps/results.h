@@ -90,7 +90,7 @@ typedef struct comparison {
     json_t *options;       /* the same for programs */
     const char *command;   /* the command line that made this */
     const char *ood;       /* the set of MEASURE_OOD_AUROC: "noise:3", or a data set's name */
-    double sharpness;      /* epsilon of the box; 0: not measured */
+    float sharpness;       /* epsilon of the box; 0: not measured */
     int64_t epochs, seeds;
     double length;           /* in epochs: less than `epochs` where steps are limited */
     bd_device_info *devices; /* those that are compared */

@@ -23,7 +23,8 @@ void finding_add_interval(finding *f, const interval *i, double scale, int digit
     else if (!isfinite(i->low))
         finding_add(f, "%+.*f (one seed)", digits, i->mean * scale);
     else
-        finding_add(f, "%+.*f (%+.*f to %+.*f)", digits, i->mean * scale, digits, i->low * scale, digits, i->high * scale);
+        finding_add(f, "%+.*f (%+.*f to %+.*f)", digits, i->mean * scale, digits, i->low * scale, digits,
+                    i->high * scale);
 }
 
 void finding_add_size(finding *f, const comparison *found)
@@ -32,8 +33,8 @@ void finding_add_size(finding *f, const comparison *found)
                 found->length == 1 ? "" : "s");
 }
 
-bd_status reproduce_compare(reproduction *self, const char *name, const char *data, int64_t seeds, const char *arguments,
-                            compare_end end, void *user, bd_error *error)
+bd_status reproduce_compare(reproduction *self, const char *name, const char *data, int64_t seeds,
+                            const char *arguments, compare_end end, void *user, bd_error *error)
 {
     enum { MOST_ARGUMENTS = 64 };
     char *argv[MOST_ARGUMENTS] = { "compare" }, *rest = NULL;
@@ -49,7 +50,8 @@ bd_status reproduce_compare(reproduction *self, const char *name, const char *da
                            : bd_fail(error, BD_ERROR_MEMORY, "no memory for the arguments of a comparison");
     if (!status) {
         progress_say(&self->progress, "%s: binade compare --data %s %s", name, data, line);
-        for (char *word = strtok_r(line, " ", &rest); word && argc < MOST_ARGUMENTS - 7; word = strtok_r(NULL, " ", &rest))
+        for (char *word = strtok_r(line, " ", &rest); word && argc < MOST_ARGUMENTS - 7;
+             word = strtok_r(NULL, " ", &rest))
             argv[argc++] = word;
         argv[argc++] = folder;
         argv[argc++] = set;

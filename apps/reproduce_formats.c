@@ -22,7 +22,8 @@ typedef struct underflows {
     size_t layers;
 } underflows;
 
-static bd_status measure_scale(reproduction *self, const char *weights, uint64_t seed, int i, underflows *u, bd_error *error)
+static bd_status measure_scale(reproduction *self, const char *weights, uint64_t seed, int i, underflows *u,
+                               bd_error *error)
 {
     const bd_format half = BD_F16;
     char policy[64];
@@ -103,7 +104,8 @@ bd_status reproduce_underflow(reproduction *self, finding *f, bd_error *error)
             }
             const interval share = interval_of(shares, UNDERFLOW_SEEDS);
             finding_add(f, "%s at 2^%d ", i ? "," : "", i * SCALE_BITS);
-            finding_add(f, "%.3g (%.3g to %.3g)%s", share.mean * 100, share.low * 100, share.high * 100, overflow ? " with overflow" : "");
+            finding_add(f, "%.3g (%.3g to %.3g)%s", share.mean * 100, share.low * 100, share.high * 100,
+                        overflow ? " with overflow" : "");
         }
     }
     finding_add(f, "; after %lld steps, %d seeds", (long long)self->steps, UNDERFLOW_SEEDS);
@@ -119,9 +121,10 @@ static const char *const modes[MODES] = { "nearest", "mask" };
 /* From BF16's 8 and 7 bits down: E8M7 to E8M3, then E7M7 to E5M7, of all operands of contractions. */
 static void bits_policy(char text[64], int row, const char *mode)
 {
-    const int exponent = row < MANTISSA_ROWS ? 8 : 7 - (row - MANTISSA_ROWS), mantissa = row < MANTISSA_ROWS ? 7 - row : 7;
-    snprintf(text, 64, "fp32,qw=e%dm%d:%s,qa=e%dm%d:%s,qg=e%dm%d:%s", exponent, mantissa, mode, exponent, mantissa, mode, exponent,
-             mantissa, mode);
+    const int exponent = row < MANTISSA_ROWS ? 8 : 7 - (row - MANTISSA_ROWS),
+              mantissa = row < MANTISSA_ROWS ? 7 - row : 7;
+    snprintf(text, 64, "fp32,qw=e%dm%d:%s,qa=e%dm%d:%s,qg=e%dm%d:%s", exponent, mantissa, mode, exponent, mantissa,
+             mode, exponent, mantissa, mode);
 }
 
 static const combination *row_of(const comparison *found, const char *precision)
@@ -173,7 +176,8 @@ static verdict judge_falls(const comparison *found, const combination *const row
     }
     const interval difference = interval_of(more, (size_t)found->seeds);
     if (lost_exponent || lost_mantissa) {
-        finding_add(f, "training fails with fewer bits of exponent in %d seeds, of mantissa in %d", lost_exponent, lost_mantissa);
+        finding_add(f, "training fails with fewer bits of exponent in %d seeds, of mantissa in %d", lost_exponent,
+                    lost_mantissa);
         return lost_mantissa ? VERDICT_FAILS : lost_exponent == found->seeds ? VERDICT_HOLDS : VERDICT_OPEN;
     }
     finding_add(f, "the worst bit of exponent costs more than the worst of mantissa by ");
@@ -206,8 +210,11 @@ static void judge_bits(void *user, const comparison *found)
             const int first = part ? MANTISSA_ROWS : 0, end = part ? BITS_ROWS : MANTISSA_ROWS;
             const int sharp = first_above(found, rows, MEASURE_LOGIT_SHARPNESS, first, end);
             const int lossy = first_above(found, rows, MEASURE_NLL, first, end);
-            const verdict first_is = sharp < lossy ? VERDICT_HOLDS : sharp < end || lossy < end ? VERDICT_FAILS : VERDICT_OPEN;
-            static const char *const words[] = { "rises before the loss", "is as the loss's, within noise", "does not rise before the loss" };
+            const verdict first_is = sharp < lossy                ? VERDICT_HOLDS
+                                     : sharp < end || lossy < end ? VERDICT_FAILS
+                                                                  : VERDICT_OPEN;
+            static const char *const words[] = { "rises before the loss", "is as the loss's, within noise",
+                                                 "does not rise before the loss" };
             finding_add(f, "; with bits of %s sharpness %s", part ? "exponent" : "mantissa", words[first_is]);
             f->verdict = verdict_both(f->verdict, first_is);
         }
@@ -278,6 +285,7 @@ static void judge_minima(void *user, const comparison *found)
 
 bd_status reproduce_minima(reproduction *self, finding *f, bd_error *error)
 {
-    return reproduce_compare(self, "R19", self->data, 5, "--model mlp " SHARPNESS " --precision fp32,fp8,int8-qat,int4-qat", judge_minima,
-                             f, error);
+    return reproduce_compare(self, "R19", self->data, 5,
+                             "--model mlp " SHARPNESS " --precision fp32,fp8,int8-qat,int4-qat", judge_minima, f,
+                             error);
 }

@@ -16,8 +16,8 @@ static bool has_data(const char *data, const char *what, finding *f)
     return false;
 }
 
-static bd_status judge(reproduction *self, const char *name, const char *data, int64_t seeds, const char *arguments,
-                       gap_judge *judge, bd_error *error)
+static bd_status compare_gaps(reproduction *self, const char *name, const char *data, int64_t seeds,
+                              const char *arguments, gap_judge *judge, bd_error *error)
 {
     judge->f->verdict = VERDICT_HOLDS;
     return reproduce_compare(self, name, data, seeds, arguments, reproduce_judge_gaps, judge, error);
@@ -26,8 +26,8 @@ static bd_status judge(reproduction *self, const char *name, const char *data, i
 bd_status reproduce_pure_half(reproduction *self, finding *f, bd_error *error)
 {
     static const gap_bound bounds[] = { { "fp16", -0.5, 0.5 }, { "mixed", -0.5, 0.5 } };
-    return judge(self, "R2", self->data, 5, "--model mlp,lenet --precision fp32,fp16,mixed", &(gap_judge){ bounds, 2, 0, 0, f },
-                 error);
+    return compare_gaps(self, "R2", self->data, 5, "--model mlp,lenet --precision fp32,fp16,mixed",
+                        &(gap_judge){ bounds, 2, 0, 0, f }, error);
 }
 
 static const char no_cifar[] = "needs CIFAR-10: --cifar10 FILE, a folder or an archive of its images";
@@ -37,7 +37,8 @@ bd_status reproduce_resnet(reproduction *self, finding *f, bd_error *error)
     static const gap_bound bounds[] = { { "fp16", -0.6, 0.6 }, { "mixed", -0.6, 0.6 } };
     if (!has_data(self->cifar, no_cifar, f))
         return BD_OK;
-    return judge(self, "R3", self->cifar, 3, "--model resnet32 " STUDY, &(gap_judge){ bounds, 2, 79.5, 82.5, f }, error);
+    return compare_gaps(self, "R3", self->cifar, 3, "--model resnet32 " STUDY, &(gap_judge){ bounds, 2, 79.5, 82.5, f },
+                        error);
 }
 
 bd_status reproduce_vit(reproduction *self, finding *f, bd_error *error)
@@ -45,28 +46,31 @@ bd_status reproduce_vit(reproduction *self, finding *f, bd_error *error)
     static const gap_bound bounds[] = { { "fp16", -0.8, 0.8 }, { "mixed", -0.8, 0.8 } };
     if (!has_data(self->cifar, no_cifar, f))
         return BD_OK;
-    return judge(self, "R4", self->cifar, 3, "--model vit8 --momentum 0 " STUDY, &(gap_judge){ bounds, 2, 0, 0, f }, error);
+    return compare_gaps(self, "R4", self->cifar, 3, "--model vit8 --momentum 0 " STUDY,
+                        &(gap_judge){ bounds, 2, 0, 0, f }, error);
 }
 
 bd_status reproduce_repairs(reproduction *self, finding *f, bd_error *error)
 {
     static const gap_bound bounds[] = { { "bf16", -100, -0.8 }, { "bf16-sr", -0.7, 0.7 }, { "bf16-kahan", -0.7, 0.7 } };
-    return judge(self, "R11", self->data, 5, "--model mlp --precision fp32,bf16,bf16-sr,bf16-kahan --lr 0.005 --epochs 10",
-                 &(gap_judge){ bounds, 3, 0, 0, f }, error);
+    return compare_gaps(self, "R11", self->data, 5,
+                        "--model mlp --precision fp32,bf16,bf16-sr,bf16-kahan --lr 0.005 --epochs 10",
+                        &(gap_judge){ bounds, 3, 0, 0, f }, error);
 }
 
 bd_status reproduce_fp8(reproduction *self, finding *f, bd_error *error)
 {
     static const gap_bound bounds[] = { { "fp8", -0.5, 0.5 } };
-    return judge(self, "R12", self->data, 5, "--model mlp --precision fp32,fp8", &(gap_judge){ bounds, 1, 0, 0, f }, error);
+    return compare_gaps(self, "R12", self->data, 5, "--model mlp --precision fp32,fp8",
+                        &(gap_judge){ bounds, 1, 0, 0, f }, error);
 }
 
 /* Four bits are told; there are no formats of three and two. */
 bd_status reproduce_learned(reproduction *self, finding *f, bd_error *error)
 {
     static const gap_bound bounds[] = { { "int8-qat", -0.5, 0.5 } };
-    return judge(self, "R15", self->data, 5, "--model mlp,lenet --precision fp32,int8-qat,int4-qat",
-                 &(gap_judge){ bounds, 1, 0, 0, f }, error);
+    return compare_gaps(self, "R15", self->data, 5, "--model mlp,lenet --precision fp32,int8-qat,int4-qat",
+                        &(gap_judge){ bounds, 1, 0, 0, f }, error);
 }
 
 /* ---- R5: steps ---- */
@@ -142,8 +146,8 @@ bd_status reproduce_characters(reproduction *self, finding *f, bd_error *error)
     if (!has_data(self->text, "needs a text, for the published numbers tinyshakespeare: --text FILE", f))
         return BD_OK;
     f->verdict = VERDICT_HOLDS;
-    bd_status status = reproduce_compare(self, "R18-nano", self->text, 3, "--model gpt-nano --precision fp32", judge_loss,
-                                         &(loss_judge){ 1.80, 1.95, f }, error);
+    bd_status status = reproduce_compare(self, "R18-nano", self->text, 3, "--model gpt-nano --precision fp32",
+                                         judge_loss, &(loss_judge){ 1.80, 1.95, f }, error);
     if (status)
         return status;
     if (bd_device_get_info(self->device)->type == BD_DEVICE_CPU) { /* some days */

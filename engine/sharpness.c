@@ -10,24 +10,29 @@
 enum { ASCENT_STEPS = 10 };
 static const double ascent_share = 2.5 / ASCENT_STEPS;
 
-/* "sharpness/...": the batch, its order, and a control block that stands at its beginning. */
+/* "sharpness/...": the batch, its order, and a control block that stands at its beginning. Examples are taken from all over the set,
+ * which may be sorted by class. */
 static bd_status write_batch(bd_store *store, const bd_train_params *params, bd_error *error)
 {
     const bd_dataset *data = params->dataset;
-    const int64_t rows = params->batch, window = params->context + 1;
-    const int64_t row_bytes = data->tokens ? window : data->height * data->width * data->channels;
+    const int64_t rows = params->batch;
+    const int64_t row_bytes = data->tokens ? params->context + 1 : data->height * data->width * data->channels;
+    const int64_t places = data->tokens ? data->train.count - params->context : data->train.count;
+    const int64_t stride = data->tokens ? 1 : row_bytes;
     uint32_t control[BD_CONTROL_BYTES / 4] = { 0 };
     control[BD_CONTROL_BATCH] = control[BD_CONTROL_COUNT] = (uint32_t)rows;
     control[BD_CONTROL_RATE_COUNT] = 1;
     bd_control_set_float(control, BD_CONTROL_SCALE, 1);
     uint32_t *order = malloc((size_t)rows * sizeof *order);
-    uint8_t *bytes = malloc((size_t)(rows * row_bytes));
-    bd_status status =
-        order && bytes ? BD_OK : bd_fail(error, BD_ERROR_MEMORY, "no memory for a batch of %lld", (long long)rows);
+    uint8_t *bytes = malloc((size_t)(rows * row_bytes)), *labels = malloc((size_t)rows);
+    bd_status status = order && bytes && labels
+                           ? BD_OK
+                           : bd_fail(error, BD_ERROR_MEMORY, "no memory for a batch of %lld", (long long)rows);
     for (int64_t i = 0; i < rows && !status; i++) {
-        const int64_t first = data->tokens ? (data->train.count - window) * i / rows : i * row_bytes;
+        const int64_t place = places * i / rows;
         order[i] = (uint32_t)i;
-        memcpy(bytes + i * row_bytes, data->train.images + first, (size_t)row_bytes);
+        labels[i] = data->tokens ? 0 : data->train.labels[place];
+        memcpy(bytes + i * row_bytes, data->train.images + place * stride, (size_t)row_bytes);
     }
     if (!status)
         status = bd_store_write(store, "sharpness/control", control, sizeof control, error);
@@ -37,9 +42,10 @@ static bd_status write_batch(bd_store *store, const bd_train_params *params, bd_
         status = bd_store_write(store, data->tokens ? "sharpness/tokens" : "sharpness/images", bytes,
                                 (uint64_t)(rows * row_bytes), error);
     if (!status && !data->tokens)
-        status = bd_store_write(store, "sharpness/labels", data->train.labels, (uint64_t)rows, error);
+        status = bd_store_write(store, "sharpness/labels", labels, (uint64_t)rows, error);
     free(order);
     free(bytes);
+    free(labels);
     return status;
 }
 
@@ -64,7 +70,8 @@ static bd_status copy_model(bd_store *from, bd_store *store, const bd_moved *mov
     for (size_t i = 0; i < bd_store_count(store) && !status; i++) {
         const bd_store_entry *entry = bd_store_at(store, i);
         if (bd_store_find(from, entry->name))
-            status = copy_values(from, entry->name, store, entry->name, (size_t)bd_shape_elements(&entry->shape), error);
+            status =
+                copy_values(from, entry->name, store, entry->name, (size_t)bd_shape_elements(&entry->shape), error);
     }
     for (int i = 0; i < count && !status; i++)
         status = copy_values(from, moved[i].name, store, moved[i].origin, (size_t)moved[i].elements, error);
@@ -132,6 +139,6 @@ bd_status bd_trainer_sharpness(bd_trainer *trainer, double epsilon, bd_sharpness
     bd_store_destroy(&store);
     free(moved);
     bd_graph_destroy(&graph);
-    return bd_device_explain_loss(trainer->device ? trainer->device->info.id : "the device", status, "while measuring sharpness",
-                                  error);
+    return bd_device_explain_loss(trainer->device ? trainer->device->info.id : "the device", status,
+                                  "while measuring sharpness", error);
 }

@@ -21,7 +21,13 @@ static bd_dataset *tiny_dataset(void)
     static const uint8_t images[EXAMPLES * PIXELS] = { 10, 200, 130, 90, 250, 30 }, labels[EXAMPLES] = { 0, 1, 1 };
     bd_dataset *data = calloc(1, sizeof *data);
     ck_assert_ptr_nonnull(data);
-    *data = (bd_dataset){ .name = "tiny", .height = 1, .width = PIXELS, .channels = 1, .classes = CLASSES, .mean = 0.5f, .deviation = 0.25f };
+    *data = (bd_dataset){ .name = "tiny",
+                          .height = 1,
+                          .width = PIXELS,
+                          .channels = 1,
+                          .classes = CLASSES,
+                          .mean = 0.5f,
+                          .deviation = 0.25f };
     data->train = (bd_examples){ EXAMPLES, malloc(sizeof images), malloc(sizeof labels) };
     ck_assert(data->train.images && data->train.labels);
     memcpy(data->train.images, images, sizeof images);
@@ -113,8 +119,10 @@ START_TEST(all_corners)
         /* Losses in F32, a few roundings each, times 100. */
         const double tolerance = 100 * 8 * 0x1p-24 * (1 + worst_of_weights(data, values, epsilons[i]));
         ck_assert_double_eq_tol(found.loss, loss, 8 * 0x1p-24);
-        ck_assert_double_eq_tol(found.weights, 100 * (worst_of_weights(data, values, epsilons[i]) - loss) / (1 + loss), tolerance);
-        ck_assert_double_eq_tol(found.logits, 100 * (worst_of_logits(data, values, epsilons[i]) - loss) / (1 + loss), tolerance);
+        ck_assert_double_eq_tol(found.weights, 100 * (worst_of_weights(data, values, epsilons[i]) - loss) / (1 + loss),
+                                tolerance);
+        ck_assert_double_eq_tol(found.logits, 100 * (worst_of_logits(data, values, epsilons[i]) - loss) / (1 + loss),
+                                tolerance);
         ck_assert_double_gt(found.weights, 0);
     }
     bd_trainer_destroy(&trainer);
@@ -147,7 +155,8 @@ START_TEST(changes_nothing)
         must(bd_trainer_predict(trainer, NULL, FIXTURE_TEST, after, &error), &error);
         ck_assert_mem_eq(before, after, sizeof before);
         ck_assert_mem_eq(&first, &again, sizeof first);
-        ck_assert_msg(first.weights > 0 && first.weights < wider.weights && first.logits > 0 && first.logits < wider.logits,
+        ck_assert_msg(first.weights > 0 && first.weights < wider.weights && first.logits > 0 &&
+                          first.logits < wider.logits,
                       "%s: %g %g, %g %g", policies[i], first.weights, wider.weights, first.logits, wider.logits);
         bd_trainer_destroy(&trainer);
     }

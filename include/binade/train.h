@@ -180,7 +180,7 @@ typedef struct bd_sharpness {
     double logits;  /* over the logits, as for language models (arXiv:2405.18710); exact */
 } bd_sharpness;
 
-/* On a fixed batch of training examples, as many as a step takes: the first images, or windows all over the text; as for a test, without
+/* On a fixed batch of training examples, as many as a step takes, from all over the set; as for a test, without
  * dropout. Weights are moved in F32, learned steps of operands stay; activations and the operands of the forward pass are those of the policy, and
  * the gradient goes straight through their rounding. Has memory of its own on the device, and leaves the trainer as it was. What is
  * not finite comes out as NaN. */

@@ -189,17 +189,17 @@ static bd_status train_one(session *self, const combination *row, bd_error *erro
     return status;
 }
 
-/* "[3/20] mlp opencl:0 fp16", and, once a run has told, about how long all of them will take. */
+/* "[3/20] mlp opencl:0 fp16", and on a terminal, once a run has told, about how long the rest will take. */
 static void name_run(session *self, const combination *row, int64_t number)
 {
     const int64_t total = (int64_t)self->results.row_count * self->results.seeds;
     char rest[64] = "", duration[32];
     tell_time(self);
-    if (self->done)
+    if (!self->done)
+        self->began = self->results.seconds;
+    else if (self->progress.terminal)
         snprintf(rest, sizeof rest, ", about %s left",
                  app_duration(duration, (self->results.seconds - self->began) / (double)self->done * (double)(total - number + 1)));
-    else
-        self->began = self->results.seconds;
     snprintf(self->label, sizeof self->label, "[%lld/%lld%s] %s %s %s", (long long)number, (long long)total, rest, row->model,
              row->device->id, row->precision);
 }

@@ -72,14 +72,37 @@ static bd_status measure_underflows(reproduction *self, uint64_t seed, underflow
     return status;
 }
 
-/* Whether the share falls from scale to scale, or stays at 0, until one overflows; in every layer. */
+/* Whether the share falls from scale to scale until one overflows, in every layer, or stays where it is least: at what the weights
+ * and activations lose, which no scale changes. */
 static bool falls(const underflows *u)
 {
     bool fell = true;
-    for (int i = 1; i < SCALES && !u->overflow[i]; i++)
-        for (size_t l = 0; l < u->layers; l++)
-            fell &= u->share[i][l] < u->share[i - 1][l] || u->share[i - 1][l] == 0;
+    for (size_t l = 0; l < u->layers; l++) {
+        double least = INFINITY;
+        for (int i = 0; i < SCALES; i++)
+            least = fmin(least, u->share[i][l]);
+        for (int i = 1; i < SCALES && !u->overflow[i]; i++)
+            fell &= u->share[i][l] < u->share[i - 1][l] || u->share[i][l] == least;
+    }
     return fell;
+}
+
+/* With the interval of the first scale, which is the published one, and the means of the others. */
+static void tell_layer(const underflows *u, size_t layer, finding *f)
+{
+    for (int i = 0; i < SCALES; i++) {
+        double shares[UNDERFLOW_SEEDS];
+        bool overflow = false;
+        for (int s = 0; s < UNDERFLOW_SEEDS; s++) {
+            shares[s] = 100 * u[s].share[i][layer];
+            overflow |= u[s].overflow[i];
+        }
+        const interval share = interval_of(shares, UNDERFLOW_SEEDS);
+        finding_add(f, "%s%.2g", i ? ", " : " ", share.mean);
+        if (i == 0)
+            finding_add(f, " (%.2g to %.2g)", share.low, share.high);
+        finding_add(f, "%s", overflow ? " with overflow" : "");
+    }
 }
 
 bd_status reproduce_underflow(reproduction *self, finding *f, bd_error *error)
@@ -94,19 +117,8 @@ bd_status reproduce_underflow(reproduction *self, finding *f, bd_error *error)
         if (!falls(&u[s]))
             f->verdict = VERDICT_FAILS;
     for (size_t l = 0; !status && l < u->layers; l++) {
-        finding_add(f, "%s%s:", l ? "; " : "percent that become 0 in FP16, ", u->names[l]);
-        for (int i = 0; i < SCALES; i++) {
-            double shares[UNDERFLOW_SEEDS];
-            bool overflow = false;
-            for (int s = 0; s < UNDERFLOW_SEEDS; s++) {
-                shares[s] = u[s].share[i][l];
-                overflow |= u[s].overflow[i];
-            }
-            const interval share = interval_of(shares, UNDERFLOW_SEEDS);
-            finding_add(f, "%s at 2^%d ", i ? "," : "", i * SCALE_BITS);
-            finding_add(f, "%.3g (%.3g to %.3g)%s", share.mean * 100, share.low * 100, share.high * 100,
-                        overflow ? " with overflow" : "");
-        }
+        finding_add(f, "%s%s", l ? "; " : "percent that become 0 at scales of 1, 2^4, ... 2^28: ", u->names[l]);
+        tell_layer(u, l, f);
     }
     finding_add(f, "; after %lld steps, %d seeds", (long long)self->steps, UNDERFLOW_SEEDS);
     free(u);

@@ -12,7 +12,7 @@ typedef enum verdict { VERDICT_HOLDS, VERDICT_OPEN, VERDICT_FAILS, VERDICT_NOT_R
 
 typedef struct finding {
     verdict verdict;
-    char result[2048]; /* with numbers; a sentence or two; of VERDICT_NOT_RUN what is missing */
+    char result[4096]; /* with numbers; a sentence or two; of VERDICT_NOT_RUN what is missing */
 } finding;
 
 typedef struct reproduction {

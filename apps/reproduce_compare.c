@@ -64,7 +64,7 @@ bd_status reproduce_compare(reproduction *self, const char *name, const char *da
             argv[argc++] = "--quiet";
         status = compare(argc, argv, end, user, &all_done, error);
     }
-    if (!all_done)
+    if (!status && !all_done)
         progress_say(&self->progress, "%s: a run failed; %s/%s/report.html tells why", name, self->output, name);
     free(line);
     free(folder);

@@ -212,7 +212,9 @@ int command_reproduce(int argc, char **argv)
         OPTION("device", TEXT, &self.device, "DEVICE",
                "id, backend or part of a name, as `binade devices` tells them (the first)"),
         LIMIT_ROW(&self.work.limit),
-        OPTION_IN("steps", INTEGER, &self.work.steps, "N", 1, 1e6, "of the trainings of R1, R7 and R8; R6 takes three times as many (60); of comparisons at most, for a look (as the claim says)"),
+        OPTION_IN("steps", INTEGER, &self.work.steps, "N", 1, 1e6,
+                  "of the trainings of R1, R7 and R8; R6 takes three times as many (60); of comparisons at most, for a look (as "
+                  "the claim says)"),
         OPTION_IN("seeds", INTEGER, &self.work.seeds, "N", 0, MOST_SEEDS, "of comparisons (0: as the claim says)"),
         OPTION("json", FLAG, &self.json, NULL, "print one JSON document at the end"),
         OPTION("quiet", FLAG, &self.quiet, NULL, "no progress, only the findings"),

@@ -79,8 +79,8 @@ json_t *comparison_json(const comparison *self)
         json_text(d->name), "height", (json_int_t)d->height, "width", (json_int_t)d->width, "channels",
         (json_int_t)d->channels, "classes", (json_int_t)d->classes, "train_images", (json_int_t)d->train.count,
         "test_images", (json_int_t)d->test.count, "seeds", (json_int_t)self->seeds, "seed",
-        (json_int_t)self->rows[0].runs[0].seed, "ood", json_text(self->ood), "sharpness_epsilon", json_float(self->sharpness), "options", self->options, "devices",
-        devices, "rows", rows);
+        (json_int_t)self->rows[0].runs[0].seed, "ood", json_text(self->ood), "sharpness_epsilon",
+        json_float(self->sharpness), "options", self->options, "devices", devices, "rows", rows);
 }
 
 void comparison_write_json(FILE *file, const void *user)

@@ -163,6 +163,15 @@ static bd_status measure_ood(bd_trainer *trainer, const ood_set *ood, const pred
     return status;
 }
 
+bd_status assess_sharpness(bd_trainer *trainer, double epsilon, run_result *run, bd_error *error)
+{
+    bd_sharpness found;
+    bd_status status = bd_trainer_sharpness(trainer, epsilon, &found, error);
+    run->measures[MEASURE_SHARPNESS] = found.weights;
+    run->measures[MEASURE_LOGIT_SHARPNESS] = found.logits;
+    return status;
+}
+
 bd_status assess(bd_trainer *trainer, const bd_dataset *dataset, const ood_set *ood, const assess_base *base,
                  run_result *run, bd_error *error)
 {

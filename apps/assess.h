@@ -26,7 +26,10 @@ typedef struct assess_base {
     bool is_this; /* it is the run that is assessed, which writes its logits */
 } assess_base;
 
-/* Fills the run's measures and bins; leaves them unknown if the data set has no test images, and delta and Gamma if the base has no
+/* Fills the two measures of sharpness, in a box of `epsilon`. */
+bd_status assess_sharpness(bd_trainer *trainer, double epsilon, run_result *run, bd_error *error);
+
+/* Fills the run's other measures and bins; leaves them unknown if the data set has no test images, and delta and Gamma if the base has no
  * logits, as one that is not done. The trainer's weights are the base's after it, rounded. */
 bd_status assess(bd_trainer *trainer, const bd_dataset *dataset, const ood_set *ood, const assess_base *base,
                  run_result *run, bd_error *error);

@@ -1,6 +1,7 @@
 /* binade compare: every combination of models, devices, precisions and seeds, side by side. */
 #include "app.h"
 #include "assess.h"
+#include "compare.h"
 #include "compare_files.h"
 #include "corrupt.h"
 #include "data.h"
@@ -24,6 +25,7 @@
 typedef struct session {
     training_options options;
     const char *limit, *ood_name, *wire_names;
+    float sharpness;
     int64_t seeds;
     bool resume;
     federation federation; /* no clients: there is none */
@@ -45,6 +47,8 @@ typedef struct session {
     bd_error save_error;
     progress progress;
     char label[256];
+    int64_t done; /* runs of this program, */
+    double began; /* and what was spent when they began */
 } session;
 
 /* ---- lists ---- */
@@ -191,13 +195,34 @@ static bd_status train_one(session *self, const combination *row, bd_error *erro
     if (!status)
         status = together ? federation_run(together, &self->wires[column], self->trainer, &self->run->sent, NULL, error)
                           : bd_trainer_run(self->trainer, NULL, error);
-    if (!status && !self->dataset->tokens) /* of a text there are loss and accuracy */
+    if (!status && self->sharpness > 0)
+        status = assess_sharpness(self->trainer, (double)self->sharpness, self->run, error);
+    if (!status && self->dataset->tokens) { /* that is all there is of a text */
+        self->run->measures[MEASURE_ACCURACY] = self->run->last.test_accuracy;
+        self->run->measures[MEASURE_NLL] = self->run->last.test_loss;
+    } else if (!status) {
         status = assess(self->trainer, self->dataset, &self->ood,
                         &(assess_base){ together ? NULL : self->files.weights, self->files.logits,
                                         comparison_base(results, row) == row },
                         self->run, error);
+    }
     bd_trainer_destroy(&self->trainer);
     return status;
+}
+
+/* "[3/20] mlp opencl:0 fp16", and on a terminal, once a run has told, about how long the rest will take. */
+static void name_run(session *self, const combination *row, int64_t number)
+{
+    const int64_t total = (int64_t)self->results.row_count * self->results.seeds;
+    char rest[64] = "", duration[32];
+    tell_time(self);
+    if (!self->done)
+        self->began = self->results.seconds;
+    else if (self->progress.terminal)
+        snprintf(rest, sizeof rest, ", about %s left",
+                 app_duration(duration, (self->results.seconds - self->began) / (double)self->done * (double)(total - number + 1)));
+    snprintf(self->label, sizeof self->label, "[%lld/%lld%s] %s %s %s", (long long)number, (long long)total, rest, row->model,
+             row->device->id, row->precision);
 }
 
 /* One run, and the files brought up to date. Fails only when nothing more can be done; a run's own failure is a
@@ -205,9 +230,7 @@ static bd_status train_one(session *self, const combination *row, bd_error *erro
 static bd_status run_one(session *self, combination *row, int64_t number, bd_error *error)
 {
     comparison *results = &self->results;
-    int64_t total = (int64_t)results->row_count * results->seeds;
-    snprintf(self->label, sizeof(self->label), "[%lld/%lld] %s %s %s", (long long)number, (long long)total, row->model,
-             row->device->id, row->precision);
+    name_run(self, row, number);
     bd_error reason = { 0 };
     bd_status status = train_one(self, row, &reason);
     progress_clear(&self->progress);
@@ -229,6 +252,7 @@ static bd_status run_one(session *self, combination *row, int64_t number, bd_err
     if (self->run->state == RUN_INTERRUPTED)
         return bd_fail(error, BD_ERROR_INTERRUPTED, "interrupted; what was done is in %s; go on with --resume",
                        self->files.results);
+    self->done++;
     if (self->run->state == RUN_DONE) /* what failed may have lost its device, and can go on elsewhen */
         compare_files_forget(&self->files, results, row, true);
     return BD_OK;
@@ -362,6 +386,7 @@ static bd_status gather(session *self, bd_error *error)
     results->dataset = self->dataset;
     results->command = self->command;
     results->ood = self->ood.name;
+    results->sharpness = self->sharpness;
     measure_length(self);
     if (self->federation.clients && (status = describe_federation(self, error)))
         return status;
@@ -385,7 +410,8 @@ static bd_status resume(session *self, bd_error *error)
     return BD_OK;
 }
 
-static bd_status run(session *self, bool *all_done, bd_error *error)
+/* Ends with `end` in place of the table, where there is one. */
+static bd_status run(session *self, compare_end end, void *user, bool *all_done, bd_error *error)
 {
     bd_status status = gather(self, error);
     if (!status)
@@ -399,7 +425,10 @@ static bd_status run(session *self, bool *all_done, bd_error *error)
     if (status)
         return status;
     status = run_all(self, all_done, error);
-    if (self->options.json) {
+    if (end) {
+        if (!status)
+            end(user, &self->results);
+    } else if (self->options.json) {
         comparison_write_json(stdout, &self->results);
     } else {
         comparison_print(stdout, &self->results);
@@ -480,14 +509,16 @@ static bd_status check_options(session *self, const option_table *table, bd_erro
         if (is_federated && options_given(table, single[i]))
             return bd_fail(error, BD_ERROR_ARGUMENT, "--%s: with --federated, --rounds and --local-steps say how long",
                            single[i]);
+    if (is_federated && options_given(table, "measure"))
+        return bd_fail(error, BD_ERROR_ARGUMENT, "--measure: the steps of clients are not measured");
     if (is_federated && !options_given(table, "precision"))
         self->options.precision = "fp32";
     return training_options_check(&self->options, table, error);
 }
 
-int command_compare(int argc, char **argv)
+bd_status compare(int argc, char **argv, compare_end end, void *user, bool *all_done, bd_error *error)
 {
-    enum { OWN_ROWS = 16 };
+    enum { OWN_ROWS = 17 };
     session self = {
         .seeds = 1, .ood_name = "noise", .wire_names = "f32,f8e4m3:stochastic", .federation.rounds = DEFAULT_ROUNDS
     };
@@ -512,6 +543,9 @@ int command_compare(int argc, char **argv)
                   "federated: steps of a client in a round (0: a pass over its images)"),
         OPTION_IN("alpha", NUMBER, &self.federation.alpha, "X", 0.01, 1e6,
                   "federated: classes are dealt out by a Dirichlet distribution; small: clients differ (all alike)"),
+        OPTION_IN("sharpness", NUMBER, &self.sharpness, "EPSILON", 0, 1,
+                  "how much the loss can rise in a box of EPSILON around the weights, and the logits; takes as long as some steps "
+                  "(0: not measured)"),
         OPTION("output", TEXT, &o->output, "DIR", "folder of report.html and results.json (report)"),
         OPTION("resume", FLAG, &self.resume, NULL,
                "keep the runs that are done in DIR and go on, with the same options"),
@@ -532,19 +566,27 @@ int command_compare(int argc, char **argv)
         OWN_ROWS + TRAINING_ROWS,
         "0 done, 1 failed, or a combination did (its row says why), 2 wrong usage, 130 interrupted.\n"
     };
-    bool help = false, all_done = true;
-    bd_error error = { 0 };
+    bool help = false;
+    *all_done = true;
     self.command = command_line(argc, argv);
-    bd_status status = self.command ? options_parse(&table, argc, argv, &help, &error)
-                                    : bd_fail(&error, BD_ERROR_MEMORY, "no memory for the command line");
+    bd_status status = self.command ? options_parse(&table, argc, argv, &help, error)
+                                    : bd_fail(error, BD_ERROR_MEMORY, "no memory for the command line");
     if (!status && !help)
-        status = check_options(&self, &table, &error);
+        status = check_options(&self, &table, error);
     if (!status && !help) {
         progress_init(&self.progress, self.label, o->quiet);
-        status = run(&self, &all_done, &error);
+        status = run(&self, end, user, all_done, error);
     }
     finish(&self);
     options_finish(&table);
+    return status;
+}
+
+int command_compare(int argc, char **argv)
+{
+    bool all_done;
+    bd_error error = { 0 };
+    bd_status status = compare(argc, argv, NULL, NULL, &all_done, &error);
     if (status)
         return app_report(status, &error);
     return all_done ? APP_DONE : APP_FAILED;

@@ -62,6 +62,7 @@ bd_status federation_prepare(federation *self, bd_train_params *params, bd_error
         return bd_fail(error, BD_ERROR_ARGUMENT, "%" PRId64 " rounds of %" PRId64 " steps: wanted at most 2^32 steps",
                        self->rounds, self->local_steps);
     params->epochs = 0;
+    params->measure_steps = 0; /* what is told of rounding is of one run's steps, and these are many clients' */
     return BD_OK;
 }
 

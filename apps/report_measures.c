@@ -79,8 +79,10 @@ static void qualities(FILE *file, const comparison *self, const char *model)
     html_print(file, "<small>%sout of distribution: %s</small></h3>\n",
                self->seeds > 1 ? "means with 95% intervals over the seeds; " : "", self->ood);
     head(file, self);
-    fputs("<th>accuracy</th><th>NLL</th><th>Brier score</th><th>ECE</th><th>OOD AUROC</th></tr></thead><tbody>\n",
-          file);
+    fputs("<th>accuracy</th>", file);
+    for (int m = MEASURE_NLL; m < comparison_qualities(self); m++)
+        html_print(file, "<th>%s</th>", measure_infos[m].title);
+    fputs("</tr></thead><tbody>\n", file);
     for (size_t i = 0; i < self->row_count; i++) {
         const combination *row = &self->rows[i];
         const summary s = summarize(self, row);
@@ -88,7 +90,7 @@ static void qualities(FILE *file, const comparison *self, const char *model)
             continue;
         names(file, self, row);
         cell(file, "accuracy", &s.measures[MEASURE_ACCURACY], 100, 2, "%");
-        for (int m = MEASURE_NLL; m < MEASURE_QUALITIES; m++)
+        for (int m = MEASURE_NLL; m < comparison_qualities(self); m++)
             cell(file, measure_infos[m].title, &s.measures[m], 1, 4, "");
         fputs("</tr>\n", file);
     }

@@ -46,7 +46,7 @@ bd_status reproduce_federated(reproduction *self, finding *f, bd_error *error)
     double accuracy[WIRES][SEEDS];
     traffic sent = { 0 };
     bd_status status =
-        self->dataset ? BD_OK : data_open(&self->progress, "fashion-mnist", BD_TOKENS_NONE, &self->dataset, error);
+        self->dataset ? BD_OK : data_open(&self->progress, self->data, BD_TOKENS_NONE, &self->dataset, error);
     for (int i = 0; i < WIRES * SEEDS && !status; i++) {
         const int which = i / SEEDS, seed = i % SEEDS;
         wire w;

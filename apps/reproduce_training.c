@@ -3,26 +3,17 @@
 #include "data.h"
 #include "engine/trainer.h"
 #include "measures.h"
-#include "models/models.h"
 #include "reproduce.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-typedef struct training {
-    model model;
-    bd_train_params params;
-    bd_trainer *trainer;
-    bd_train_event end;
-} training;
-
-/* The usual parameters, with the claim's number of steps; what is special the caller changes before train(). */
-static bd_status prepare(reproduction *self, training *t, const char *policy, bd_error *error)
+bd_status reproduce_prepare(reproduction *self, training *t, const char *policy, bd_error *error)
 {
     *t = (training){ .trainer = NULL };
     bd_status status = self->dataset ? BD_OK
-                                     : data_open(&self->progress, "fashion-mnist", BD_TOKENS_NONE, &self->dataset, error);
+                                     : data_open(&self->progress, self->data, BD_TOKENS_NONE, &self->dataset, error);
     if (!status)
         status = model_parse("mlp", &t->model, error);
     if (!status)
@@ -38,11 +29,25 @@ static bd_status prepare(reproduction *self, training *t, const char *policy, bd
     return status ? status : bd_precision_parse(policy, &t->params.precision, error);
 }
 
-static bd_status train(reproduction *self, training *t, bd_error *error)
+bd_status reproduce_train(reproduction *self, training *t, bd_error *error)
 {
     bd_status status = app_interrupted() ? bd_fail(error, BD_ERROR_INTERRUPTED, "interrupted")
                                          : bd_trainer_create(self->device, &t->params, &t->trainer, error);
     return status ? status : bd_trainer_run(t->trainer, &t->end, error);
+}
+
+char *reproduce_temporary(bd_error *error)
+{
+    const char *folder = getenv("TMPDIR");
+    char *path = app_format("%s/binade-weights-XXXXXX", folder && *folder ? folder : "/tmp");
+    const int file = path ? mkstemp(path) : -1;
+    if (file >= 0) {
+        close(file);
+        return path;
+    }
+    bd_fail(error, BD_ERROR_FILE, "cannot make a temporary file in %s", folder && *folder ? folder : "/tmp");
+    free(path);
+    return NULL;
 }
 
 /* In percent. */
@@ -56,7 +61,7 @@ static double accuracy_of(const training *t)
 static bd_status train_adam(reproduction *self, const char *policy, float epsilon, bool in_root, int64_t steps, int seed,
                             training *t, bd_error *error)
 {
-    bd_status status = prepare(self, t, policy, error);
+    bd_status status = reproduce_prepare(self, t, policy, error);
     t->params.optimizer.kind = BD_OPTIMIZER_ADAM;
     t->params.optimizer.rate = 0.001f;
     t->params.optimizer.epsilon = epsilon;
@@ -64,7 +69,7 @@ static bd_status train_adam(reproduction *self, const char *policy, float epsilo
     t->params.max_steps = steps;
     t->params.seed = 1 + (uint64_t)seed;
     if (!status)
-        status = train(self, t, error);
+        status = reproduce_train(self, t, error);
     bd_trainer_destroy(&t->trainer);
     return status;
 }
@@ -132,9 +137,9 @@ bd_status reproduce_scaling(reproduction *self, finding *f, bd_error *error)
     bd_status status = BD_OK;
     for (int i = 0; i < RUNS && !status; i++) {
         progress_count(&self->progress, "R7", i, RUNS, "runs");
-        status = prepare(self, &t, policies[i], error);
+        status = reproduce_prepare(self, &t, policies[i], error);
         if (!status)
-            status = train(self, &t, error);
+            status = reproduce_train(self, &t, error);
         accuracy[i] = accuracy_of(&t);
         loss[i] = t.end.test_loss;
         bd_trainer_destroy(&t.trainer);
@@ -207,9 +212,9 @@ static bd_status measure_formats(reproduction *self, const char *weights, const 
     for (int n = 0; n < FORMATS && !status; n++) {
         training t;
         progress_count(&self->progress, "R1", n + 1, FORMATS + 1, "formats");
-        status = prepare(self, &t, formats[n].policy, error);
+        status = reproduce_prepare(self, &t, formats[n].policy, error);
         if (!status && t.params.precision.operands == BD_OPERANDS_DELAYED) /* a scale comes from the steps before */
-            status = train(self, &t, error);
+            status = reproduce_train(self, &t, error);
         else if (!status)
             status = bd_trainer_create(self->device, &t.params, &t.trainer, error);
         if (!status)
@@ -235,21 +240,15 @@ static bd_status measure_formats(reproduction *self, const char *weights, const 
 
 bd_status reproduce_delta(reproduction *self, finding *f, bd_error *error)
 {
-    const char *folder = getenv("TMPDIR");
-    char *path = app_format("%s/binade-weights-XXXXXX", folder && *folder ? folder : "/tmp");
-    const int file = path ? mkstemp(path) : -1;
-    if (file < 0) {
-        bd_fail(error, BD_ERROR_FILE, "cannot make a temporary file in %s", folder && *folder ? folder : "/tmp");
-        free(path);
+    char *path = reproduce_temporary(error);
+    if (!path)
         return BD_ERROR_FILE;
-    }
-    close(file);
     training t;
     answers base = { 0 };
     progress_count(&self->progress, "R1", 0, 6, "formats");
-    bd_status status = prepare(self, &t, "fp32", error);
+    bd_status status = reproduce_prepare(self, &t, "fp32", error);
     if (!status)
-        status = train(self, &t, error);
+        status = reproduce_train(self, &t, error);
     if (!status)
         status = bd_trainer_save(t.trainer, path, error);
     if (!status)
@@ -293,7 +292,7 @@ bd_status reproduce_bytes(reproduction *self, finding *f, bd_error *error)
     f->verdict = VERDICT_HOLDS;
     for (int i = 0; i < POLICIES && !status; i++) {
         training t;
-        status = prepare(self, &t, policies[i].policy, error);
+        status = reproduce_prepare(self, &t, policies[i].policy, error);
         t.params.optimizer.kind = BD_OPTIMIZER_ADAM;
         if (!status)
             status = bd_trainer_create(self->device, &t.params, &t.trainer, error);

@@ -9,6 +9,8 @@ const measure_info measure_infos[MEASURE_COUNT] = {
     [MEASURE_BRIER] = { "brier", "Brier score", FOLD_MEAN },
     [MEASURE_ECE] = { "ece", "ECE", FOLD_MEAN },
     [MEASURE_OOD_AUROC] = { "ood_auroc", "OOD AUROC", FOLD_MEAN },
+    [MEASURE_SHARPNESS] = { "sharpness", "sharpness", FOLD_MEAN },
+    [MEASURE_LOGIT_SHARPNESS] = { "logit_sharpness", "logits' sharpness", FOLD_MEAN },
 #define AGREEMENT(FIRST, PREFIX)                                                                                       \
     [FIRST] = { PREFIX "delta_mean", "mean delta", FOLD_MEAN },                                                        \
     [FIRST + MEASURE_DELTA_MOST - MEASURE_DELTA_MEAN] = { PREFIX "delta_max", "largest delta", FOLD_MOST },            \
@@ -235,6 +237,11 @@ static summary summarize_alone(const comparison *self, const combination *row)
 const char *comparison_base_name(const comparison *self)
 {
     return self->federation ? "f32" : "fp32";
+}
+
+int comparison_qualities(const comparison *self)
+{
+    return self->sharpness > 0 ? MEASURE_QUALITIES : MEASURE_SHARPNESS;
 }
 
 const combination *comparison_base(const comparison *self, const combination *row)

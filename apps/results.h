@@ -40,6 +40,8 @@ typedef enum measure {
     MEASURE_BRIER,
     MEASURE_ECE,
     MEASURE_OOD_AUROC,
+    MEASURE_SHARPNESS, /* these two only where they were asked for */
+    MEASURE_LOGIT_SHARPNESS,
     MEASURE_QUALITIES, /* those above judge a model by itself; those from here compare it with the FP32 run of its seed */
     MEASURE_DELTA_MEAN = MEASURE_QUALITIES,
     MEASURE_DELTA_MOST,
@@ -95,6 +97,7 @@ typedef struct comparison {
     json_t *options;       /* the same for programs */
     const char *command;   /* the command line that made this */
     const char *ood;       /* the set of MEASURE_OOD_AUROC: "noise:3", or a data set's name */
+    float sharpness;       /* epsilon of the box; 0: not measured */
     int64_t epochs, seeds;
     double length;           /* in epochs: less than `epochs` where steps are limited */
     bd_device_info *devices; /* those that are compared */
@@ -138,6 +141,8 @@ void comparison_finish(comparison *self);
 
 /* Takes what a run reports. What it had when it starts stays as far as it is behind the step that it starts from. */
 void run_record(run_result *run, const bd_train_event *event);
+/* Those of MEASURE_QUALITIES that were asked for: the first so many. */
+int comparison_qualities(const comparison *self);
 /* What others are compared with: "fp32", or the wire format "f32". */
 const char *comparison_base_name(const comparison *self);
 /* That row of the same model and device; NULL where the list has none. */

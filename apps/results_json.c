@@ -30,7 +30,7 @@ static void add_measures(json_t *object, const comparison *self, const combinati
     json_object_set_new(object, "measures", measures);
     json_object_set_new(object, "reliability", bins_to_json(s->bins));
     const combination *base = comparison_base(self, row);
-    for (int m = 0; base && base != row && m < MEASURE_QUALITIES; m++)
+    for (int m = 0; base && base != row && m < comparison_qualities(self); m++)
         json_object_set_new(changes, measure_infos[m].key, change_json(&s->changes[m]));
     if (base && base != row)
         json_object_set(object, "difference_from_fp32", changes);
@@ -81,14 +81,14 @@ json_t *comparison_json(const comparison *self)
         json_array_append_new(rows, row_json(self, &self->rows[i]));
     const bd_dataset *d = self->dataset;
     return json_pack(
-        "{s:i, s:s, s:s, s:o, s:b, s:f, s:{s:o, s:I, s:I, s:I, s:I, s:I, s:I}, s:I, s:I, s:o, s:O, s:o, s:o}",
+        "{s:i, s:s, s:s, s:o, s:b, s:f, s:{s:o, s:I, s:I, s:I, s:I, s:I, s:I}, s:I, s:I, s:o, s:o, s:O, s:o, s:o}",
         "format_version", APP_FORMAT_VERSION, "version", BD_VERSION, "started", self->started, "command",
         json_text(self->command), "finished", self->finished, "seconds", self->seconds, "data", "name",
         json_text(d->name), "height", (json_int_t)d->height, "width", (json_int_t)d->width, "channels",
         (json_int_t)d->channels, "classes", (json_int_t)d->classes, "train_images", (json_int_t)d->train.count,
         "test_images", (json_int_t)d->test.count, "seeds", (json_int_t)self->seeds, "seed",
-        (json_int_t)self->rows[0].runs[0].seed, "ood", json_text(self->ood), "options", self->options, "devices",
-        devices, "rows", rows);
+        (json_int_t)self->rows[0].runs[0].seed, "ood", json_text(self->ood), "sharpness_epsilon",
+        json_float(self->sharpness), "options", self->options, "devices", devices, "rows", rows);
 }
 
 void comparison_write_json(FILE *file, const void *user)

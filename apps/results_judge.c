@@ -14,12 +14,12 @@ static void print_change(FILE *file, const interval *i, measure which)
 }
 
 /* "; NLL and ECE within noise" */
-static void list_names(FILE *file, const bool *wanted, const char *end)
+static void list_names(FILE *file, const bool *wanted, int qualities, const char *end)
 {
     int count = 0, done = 0;
-    for (int m = 1; m < MEASURE_QUALITIES; m++)
+    for (int m = 1; m < qualities; m++)
         count += wanted[m];
-    for (int m = 1; m < MEASURE_QUALITIES; m++) {
+    for (int m = 1; m < qualities; m++) {
         if (!wanted[m])
             continue;
         fprintf(file, "%s%s", !done ? "; " : done + 1 < count ? ", " : " and ", measure_infos[m].title);
@@ -33,6 +33,7 @@ static void list_names(FILE *file, const bool *wanted, const char *end)
 static void judge_row(FILE *file, const comparison *self, const combination *row, bool numbers)
 {
     const summary s = summarize(self, row);
+    const int qualities = comparison_qualities(self);
     bool within[MEASURE_QUALITIES], beyond[MEASURE_QUALITIES], unknown[MEASURE_QUALITIES];
     app_print_text(file, row->precision);
     fprintf(file, " on %s: ", row->device->id);
@@ -41,7 +42,7 @@ static void judge_row(FILE *file, const comparison *self, const combination *row
                 comparison_base_name(self), s.changes[0].count ? ": nothing can be said." : ".");
         return;
     }
-    for (int m = 0; m < MEASURE_QUALITIES; m++) {
+    for (int m = 0; m < qualities; m++) {
         unknown[m] = !isfinite(s.changes[m].low);
         within[m] = interval_has_zero(&s.changes[m]);
         beyond[m] = !unknown[m] && !within[m];
@@ -53,7 +54,7 @@ static void judge_row(FILE *file, const comparison *self, const combination *row
         print_change(file, &s.changes[MEASURE_ACCURACY], MEASURE_ACCURACY);
         fputs(within[MEASURE_ACCURACY] ? ", within noise" : ", more than noise", file);
     }
-    for (int m = 1; numbers && m < MEASURE_QUALITIES; m++) {
+    for (int m = 1; numbers && m < qualities; m++) {
         if (!beyond[m])
             continue;
         fprintf(file, "; %s ", measure_infos[m].title);
@@ -61,9 +62,9 @@ static void judge_row(FILE *file, const comparison *self, const combination *row
         fputs(", more than noise", file);
     }
     if (!numbers)
-        list_names(file, beyond, " more than noise");
-    list_names(file, within, " within noise");
-    list_names(file, unknown, " unknown");
+        list_names(file, beyond, qualities, " more than noise");
+    list_names(file, within, qualities, " within noise");
+    list_names(file, unknown, qualities, " unknown");
     fputs(".\n", file);
 }
 

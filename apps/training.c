@@ -205,14 +205,14 @@ void training_params(const training_options *options, bd_train_params *params)
 
 json_t *training_json(const training_options *o)
 {
-    json_t *object = json_pack("{s:I, s:I, s:I, s:s, s:o, s:o, s:s, s:o, s:s, s:I, s:s, s:s, s:b, s:b, s:s}", "batch",
-                               (json_int_t)o->batch, "epochs", (json_int_t)o->epochs, "max_steps",
-                               (json_int_t)o->max_steps, "optimizer", optimizer_names[o->optimizer], "learning_rate",
-                               json_float(o->rate), "weight_decay", json_float(o->weight_decay), "decay",
-                               decay_names[o->decay], "clip_norm", json_float(o->clip), "schedule",
-                               schedule_names[o->schedule], "warmup_steps", (json_int_t)o->warmup, "gemm",
-                               gemm_names[o->gemm], "tune", tuning_names[o->tuning], "fusion", !o->no_fusion, "augment",
-                               o->augment, "on_nan", on_nan_names[o->on_nan]);
+    json_t *object =
+        json_pack("{s:I, s:I, s:I, s:s, s:o, s:o, s:s, s:o, s:s, s:I, s:s, s:s, s:b, s:b, s:s, s:I}", "batch",
+                  (json_int_t)o->batch, "epochs", (json_int_t)o->epochs, "max_steps", (json_int_t)o->max_steps,
+                  "optimizer", optimizer_names[o->optimizer], "learning_rate", json_float(o->rate), "weight_decay",
+                  json_float(o->weight_decay), "decay", decay_names[o->decay], "clip_norm", json_float(o->clip),
+                  "schedule", schedule_names[o->schedule], "warmup_steps", (json_int_t)o->warmup, "gemm",
+                  gemm_names[o->gemm], "tune", tuning_names[o->tuning], "fusion", !o->no_fusion, "augment", o->augment,
+                  "on_nan", on_nan_names[o->on_nan], "measure_steps", (json_int_t)o->measure);
     if (o->optimizer == BD_OPTIMIZER_SGD) {
         json_object_set_new(object, "momentum", json_float(o->momentum));
         json_object_set_new(object, "nesterov", json_boolean(o->nesterov));

@@ -1,9 +1,7 @@
 /* A graph that looks into a step, run once in the training program's place: a search for what is not finite, a calibration. */
 #include "trainer.h"
 
-/* Fused, since few kernels are compiled faster than many; but a kernel that fills many variables may need more buffers than the
- * device allows. Tuning would take longer than the one step. */
-static bd_status make_plan(const bd_trainer *trainer, const bd_graph *graph, bd_plan **plan, bd_error *error)
+bd_status bd_trainer_plan_once(const bd_trainer *trainer, const bd_graph *graph, bd_plan **plan, bd_error *error)
 {
     bd_compile_options options = { trainer->params.no_fusion, (bd_gemm)trainer->params.gemm, BD_TUNING_OFF };
     bd_status status = bd_plan_create(graph, &trainer->target, &options, plan, error);
@@ -18,7 +16,7 @@ bd_status bd_trainer_run_once(bd_trainer *trainer, const bd_graph *graph, bd_err
     bd_plan *plan = NULL;
     bd_program *program = NULL;
     int64_t steps = 1;
-    bd_status status = make_plan(trainer, graph, &plan, error);
+    bd_status status = bd_trainer_plan_once(trainer, graph, &plan, error);
     if (status)
         return status;
     /* It takes the arena over, of which it may need more. */

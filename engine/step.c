@@ -11,7 +11,7 @@
 typedef struct forward {
     bd_tensor control, rates;
     bd_tensor logits;          /* [batch, classes], or of a text [batch, context, classes] */
-    bd_tensor losses, correct; /* [batch], or of a text [batch, context] */
+    bd_tensor losses, correct, wanted; /* [batch], or of a text [batch, context] */
 } forward;
 
 /* Pixels of the padded crop: He et al., arXiv:1512.03385, section 4.2. */
@@ -93,6 +93,7 @@ static forward append_forward(bd_graph *graph, const bd_train_params *params, co
                       logits == BD_NONE ? "no tensor" : bd_shape_text(&shape, text, sizeof text),
                       bd_shape_text(&expected, right, sizeof right));
     bd_set_role(graph, BD_ROLE_ACTIVATION);
+    f.wanted = e.wanted;
     f.losses = bd_cross_entropy(graph, logits, e.wanted);
     bd_set_role(graph, BD_ROLE_FIXED);
     f.correct = bd_equal(graph, bd_argmax(graph, logits, expected.rank - 1), e.wanted);
@@ -445,6 +446,113 @@ bd_status bd_step_calibration(const bd_train_params *params, const bd_step_sourc
     if (status) {
         free(*probes);
         *probes = NULL;
+        bd_graph_destroy(graph);
+    }
+    return status;
+}
+
+/* ---- sharpness ---- */
+
+/* The largest |d| that a box of epsilon allows each of x's values. */
+static bd_tensor box_around(bd_graph *graph, bd_tensor x, double epsilon)
+{
+    bd_tensor size = bd_add(graph, bd_abs(graph, x), broadcast_constant(graph, 1, x));
+    return bd_mul(graph, size, broadcast_constant(graph, epsilon, x));
+}
+
+/* Cross entropy grows with every logit but the label's, with which it falls: its maximum over a box is in that corner. */
+static bd_tensor worst_logits(bd_graph *graph, bd_tensor logits, bd_tensor wanted, double epsilon)
+{
+    bd_tensor z = bd_cast(graph, logits, BD_ROLE_FIXED);
+    const bd_shape shape = bd_tensor_shape(graph, z);
+    bd_shape column = bd_tensor_shape(graph, wanted);
+    column.dim[column.rank++] = 1;
+    bd_tensor label = bd_broadcast(graph, bd_reshape(graph, wanted, column), shape);
+    bd_tensor right = bd_equal(graph, bd_iota(graph, shape, shape.rank - 1), label), box = box_around(graph, z, epsilon);
+    return bd_add(graph, z, bd_select(graph, right, bd_neg(graph, box), box));
+}
+
+static bd_tensor mean_of_batch(bd_graph *graph, bd_tensor losses, int64_t rows)
+{
+    bd_tensor sum = total(graph, losses);
+    return bd_reshape(graph, bd_mul(graph, sum, broadcast_constant(graph, 1 / (double)rows, sum)), BD_SHAPE(1));
+}
+
+/* Up along the gradient's signs, which is where the linear part of the loss grows most, and back into the box. */
+static void climb(bd_graph *graph, bd_tensor weight, bd_tensor gradient, const bd_moved *moved, double epsilon, double share)
+{
+    const bd_shape shape = bd_tensor_shape(graph, weight);
+    bd_tensor origin = fixed_variable(graph, "", moved->origin, BD_F32, shape), box = box_around(graph, origin, epsilon);
+    bd_tensor move = bd_mul(graph, bd_mul(graph, box, broadcast_constant(graph, share, box)), bd_sign(graph, gradient));
+    bd_tensor next = bd_max(graph, bd_add(graph, weight, move), bd_sub(graph, origin, box));
+    bd_assign(graph, weight, bd_min(graph, next, bd_add(graph, origin, box)));
+}
+
+/* Weights between two values of their format are not of it, and small changes of a loss must be seen. */
+static void widen(bd_precision *precision)
+{
+    static const bd_role roles[] = { BD_ROLE_WEIGHT, BD_ROLE_GRADIENT, BD_ROLE_STATISTIC, BD_ROLE_GRADIENT_OPERAND };
+    for (size_t i = 0; i < sizeof roles / sizeof *roles; i++) {
+        precision->format[roles[i]] = BD_F32;
+        for (size_t o = 0; o < precision->override_count; o++)
+            precision->overrides[o].set[roles[i]] = false;
+    }
+}
+
+/* Every weight but the learned steps of operands, scalars, in which a box of this size would be another format. */
+static bool is_moved(const bd_node *node)
+{
+    return node->op == BD_OP_VARIABLE && node->role == BD_ROLE_WEIGHT && node->shape.rank > 0;
+}
+
+bd_status bd_step_sharpness(const bd_train_params *params, int64_t rows, double epsilon, double share, bd_graph **graph,
+                            bd_moved **moved, int *count, bd_error *error)
+{
+    bd_train_params own = *params;
+    own.batch = rows;
+    widen(&own.precision);
+    *count = 0;
+    *moved = NULL;
+    bd_status status = bd_graph_create(graph, error);
+    if (status)
+        return status;
+    bd_graph *g = *graph;
+    forward f = append_forward(g, &own, &(bd_step_source){ rows, rows, 1 }, "sharpness/", "sharpness/", false);
+    const bd_tensor end = g->node_count;
+    bd_tensor *weights = malloc(((size_t)end + 1) * sizeof *weights);
+    bd_tensor *gradients = malloc(((size_t)end + 1) * sizeof *gradients);
+    *moved = calloc((size_t)end + 1, sizeof **moved);
+    if (!weights || !gradients || !*moved)
+        bd_graph_fail(g, BD_ERROR_MEMORY, "no memory for an ascent over %d nodes", (int)end);
+    for (bd_tensor t = 0; t < end && g->status == BD_OK; t++) {
+        if (!is_moved(bd_node_at(g, t)))
+            continue;
+        const bd_shape shape = bd_tensor_shape(g, t);
+        bd_moved *m = &(*moved)[*count];
+        *m = (bd_moved){ bd_node_at(g, t)->attr.variable.name, "", bd_shape_elements(&shape) };
+        snprintf(m->origin, sizeof m->origin, "sharpness/origin/%d", *count);
+        weights[(*count)++] = t;
+    }
+    if (g->status == BD_OK) {
+        bd_set_role(g, BD_ROLE_FIXED);
+        const bd_tensor parts[] = {
+            mean_of_batch(g, f.losses, rows),
+            mean_of_batch(g, bd_cross_entropy(g, worst_logits(g, f.logits, f.wanted, epsilon), f.wanted), rows),
+        };
+        bd_set_role(g, BD_ROLE_FIXED);
+        bd_assign(g, fixed_variable(g, "", "sharpness/losses", BD_F32, BD_SHAPE(2)), bd_concat(g, parts, 2, 0));
+        bd_gradient(g, f.losses, broadcast_constant(g, 1 / (double)rows, f.losses), weights, *count, gradients, NULL);
+        bd_set_role(g, BD_ROLE_FIXED);
+        for (int i = 0; i < *count && g->status == BD_OK; i++)
+            if (gradients[i] != BD_NONE)
+                climb(g, weights[i], gradients[i], &(*moved)[i], epsilon, share);
+    }
+    status = bd_graph_apply_precision(g, &own.precision, error);
+    free(weights);
+    free(gradients);
+    if (status) {
+        free(*moved);
+        *moved = NULL;
         bd_graph_destroy(graph);
     }
     return status;

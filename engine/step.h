@@ -61,4 +61,18 @@ bd_status bd_step_calibration(const bd_train_params *params, const bd_step_sourc
                               int format_count, bd_graph **graph, bd_calibration **probes, int *count,
                               bd_error *error);
 
+/* A weight that an ascent moves: what the model has, "sharpness/origin/I" where it began, F32 both. `name` is the graph's. */
+typedef struct bd_moved {
+    const char *name;
+    char origin[32];
+    int64_t elements;
+} bd_moved;
+
+/* A step up the loss in the box |d| <= epsilon (|w| + 1) around weights w: see bd_trainer_sharpness. Takes `rows` examples of the variables
+ * "sharpness/images" and "sharpness/labels", or "sharpness/tokens", in the order of "sharpness/order"; fills "sharpness/losses": the mean
+ * loss before the step, and the largest that logits in a box of their own can have; then moves the weights by `share` of the box at most. In inference mode,
+ * in the policy's formats but for weights, gradients and statistics, which are F32. `moved` is malloc'ed, the caller frees. */
+bd_status bd_step_sharpness(const bd_train_params *params, int64_t rows, double epsilon, double share, bd_graph **graph,
+                            bd_moved **moved, int *count, bd_error *error);
+
 #endif

@@ -1,6 +1,6 @@
 /* The inside of a trainer, for the files that share it: train.c makes it, run.c runs it, predict.c asks it, train_plan.c tells what it
  * will do, search.c finds out why it failed, calibrate.c what formats
- * would cost. */
+ * would cost, sharpness.c how sharp the minimum is. */
 #ifndef BINADE_ENGINE_TRAINER_H
 #define BINADE_ENGINE_TRAINER_H
 
@@ -55,6 +55,10 @@ bd_status bd_trainer_read_control(bd_trainer *trainer, bd_error *error);
 
 /* BD_OK if the trainer can compute: it has a device, and no run of it ended in a value that is not finite. */
 bd_status bd_trainer_check_ready(const bd_trainer *trainer, bd_error *error);
+
+/* The plan of a graph that runs a few times. Fused, since few kernels are compiled faster than many; but a kernel that fills many
+ * variables may need more buffers than the device allows, and then unfused. Tuning would take longer than the steps. */
+bd_status bd_trainer_plan_once(const bd_trainer *trainer, const bd_graph *graph, bd_plan **plan, bd_error *error);
 
 /* Runs a graph once on the batch that the control block points at, in place of the trainer's own programs, which are gone then:
  * `failed` is set. Its variables are the store's. */

@@ -137,6 +137,42 @@ def test_compare_rounding(place):
     assert all(step % rounding['stride'] == 0 for step in steps)
 
 
+def test_compare_sharpness(place):
+    """Two measures that are there where they were asked for, of an image's model and of a text's; another box is another comparison."""
+    tiny = place.tiny('--precision', 'fp32,fp16', '--seeds', '2', '--epochs', '1', '--sharpness', '0.001', command='compare')
+    out, _ = run(*tiny)
+    results = json.loads((place.output / 'results.json').read_text())
+    assert results['sharpness_epsilon'] == 0.001 and 'sharpness' in out
+    for row in results['rows']:
+        assert all(row['measures'][name]['low'] < row['measures'][name]['mean'] for name in ('sharpness', 'logit_sharpness'))
+        assert all(run_['measures']['sharpness'] > 0 < run_['measures']['logit_sharpness'] for run_ in row['runs'])
+    assert {'sharpness', 'logit_sharpness'} < results['rows'][1]['difference_from_fp32'].keys()
+    assert 'logits' in ''.join(check_report(place.output / 'report.html').text)
+    _, err = run(*tiny[:-1], '0.002', '--resume', status=2)
+    one_line_error(err, 'sharpness_epsilon', '0.001', '0.002')
+    run(*tiny[:-2], '--precision', 'fp32')
+    run_ = json.loads((place.output / 'results.json').read_text())['rows'][0]['runs'][0]
+    assert run_['measures']['sharpness'] is None and 'logits' not in ''.join(check_report(place.output / 'report.html').text)
+
+
+def test_reproduce(place):
+    """A claim that needs many runs: a form of it with two steps. What is done is kept; what data are missing is said."""
+    claim = ['reproduce', 'R3', 'R12', '--data', place.data, '--device', 'reference', '--steps', '2', '--seeds', '2', '--json',
+             '--output', place.output]
+    out, err = run(*claim)
+    missing, found = json.loads(out)['claims']
+    assert missing['name'] == 'R3' and missing['verdict'] == 'not run here' and '--cifar10' in missing['missing']
+    assert found['verdict'] in ('holds', 'fails', 'not decided'), found
+    assert re.search(r'^fp32 \S+%; fp8 \S+ \(\S+ to \S+\) points from fp32, 2 seeds, 1 epoch$', found['result']), found['result']
+    assert found['command'].startswith('binade reproduce R12 --device reference --data ') and '--seeds 2' in found['command']
+    assert 'binade compare' in err and (place.output / 'R12' / 'report.html').exists()
+    again, err = run(*claim)
+    assert again == out and 'epoch' not in err
+    _, err = run(*claim[:-4], '1', '--json', '--output', place.output, status=2)
+    assert 'seeds' in err and '--resume' in err
+    assert not json.loads(run('reproduce', '--quick', 'R2', 'R12', '--device', 'reference', '--json')[0])['claims']
+
+
 def test_compare_ood(place):
     """Another data set is out of distribution too; it must have the same shape."""
     other, larger = place.path / 'other', place.path / 'larger'

@@ -88,6 +88,25 @@ START_TEST(learns)
 }
 END_TEST
 
+/* Logits that are all 0 rise by epsilon where they are wrong and fall by it where not: from ln(17) to ln(1 + 16 exp(2 epsilon)). */
+START_TEST(sharpness_of_windows)
+{
+    const double epsilon = 0.01, tokens = (double)dataset->classes, loss = log(tokens);
+    bd_train_params params = params_for(policies[_i], 1);
+    bd_trainer *trainer;
+    bd_sharpness found;
+    bd_error error = { 0 };
+    must(bd_trainer_create(device, &params, &trainer, &error), &error);
+    must(bd_trainer_sharpness(trainer, epsilon, &found, &error), &error);
+    /* The first weights are so small that logits are less than 0.1 from 0, and their boxes 0.1 wider. */
+    const double flat = 100 * (log(1 + (tokens - 1) * exp(2 * epsilon)) - loss) / (1 + loss);
+    ck_assert_double_eq_tol(found.loss, loss, 0.1);
+    ck_assert_msg(found.logits > 0.9 * flat && found.logits < 1.2 * flat, "%g, flat %g", found.logits, flat);
+    ck_assert_msg(found.weights > 0, "%g", found.weights);
+    bd_trainer_destroy(&trainer);
+}
+END_TEST
+
 static bool stop_after(void *user)
 {
     int *left = user;
@@ -302,6 +321,7 @@ int main(int argc, char **argv)
     tcase_set_timeout(tests, 600);
     tcase_add_checked_fixture(tests, begin, end);
     tcase_add_loop_test(tests, learns, 0, POLICIES);
+    tcase_add_loop_test(tests, sharpness_of_windows, 0, POLICIES);
     tcase_add_loop_test(tests, resumed_runs_are_as_if_never_stopped, 0, POLICIES);
     tcase_add_loop_test(tests, writes_what_it_learnt, 0, POLICIES);
     tcase_add_test(tests, decay_can_be_for_matrices);

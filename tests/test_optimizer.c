@@ -68,7 +68,7 @@ static void setup(harness *h, const bd_optimizer *optimizer, const char *policy,
     bd_optimizer_pack(h->graph, &h->layout, gradients, &pack);
     bd_tensor nonfinite = bd_optimizer_nonfinite(h->graph, &h->layout, &pack);
     bd_tensor step = bd_control_step(h->graph, control, table, one, one, nonfinite);
-    bd_optimizer_append(h->graph, &h->layout, optimizer, &pack, step);
+    bd_optimizer_append(h->graph, &h->layout, optimizer, &pack, step, &(bd_update){ 0 });
     must(bd_graph_apply_precision(h->graph, &precision, &error), &error);
 
     ck_assert_int_lt(h->graph->node_count, 256);

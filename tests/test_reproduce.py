@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 BINADE, DEVICE = sys.argv[1], sys.argv[2:3]
-HOLD = ['R1', 'R7', 'R9', 'R10', 'R14', 'R17', 'R20']
+HOLD = ['R1', 'R7', 'R9', 'R10', 'R14', 'R20']
 CERTAIN = {'R6': r'1e-08: NaN in .*1e-07: NaN in ', 'R13': r'nu 3: [3-7]\..*nu 15: 0\.[45]'}
 
 
@@ -28,7 +28,6 @@ for name in sorted([*HOLD, *CERTAIN], key=lambda text: int(text[1:])):
     print(f"{'ok    ' if good else 'FAILED'}  {name} {claim['verdict']}: {claim['result']}")
 assert sorted(found) == sorted([*HOLD, *CERTAIN]), sorted(found)
 assert reproduce('--quick', 'R2', 'R14').keys() == {'R14'}
-every = reproduce('R2', 'R19')
-assert [claim['verdict'] for claim in every.values()] == ['not run here'] * 2 and every['R2']['see'].startswith('binade compare')
+assert [claim['verdict'] for claim in reproduce('R3', 'R18').values()] == ['not run here'] * 2, 'no data were named'
 print(f'{len(HOLD) + len(CERTAIN) - failed} passed, {failed} failed')
 sys.exit(failed > 0)

@@ -217,6 +217,20 @@ typedef struct bd_layer_cost {
 BD_API bd_status bd_trainer_calibrate(bd_trainer *trainer, const bd_format *formats, int format_count,
                                       bd_layer_cost **layers, size_t *count, bd_error *error);
 
+/* How fast the loss can rise near a trained model: 100 (max f - f) / (1 + f) over a box |d_i| <= epsilon (|v_i| + 1) around values v
+ * (epsilon-sharpness: Keskar et al., arXiv:1609.04836, section 2.2.2, with A the identity). */
+typedef struct bd_sharpness {
+    double loss;    /* f: the mean loss of the batch */
+    double weights; /* over the weights: the most that ten steps of projected gradient ascent find, so a lower bound */
+    double logits;  /* over the logits, as for language models (arXiv:2405.18710); exact */
+} bd_sharpness;
+
+/* On a fixed batch of training examples, as many as a step takes, from all over the set; as for a test, without
+ * dropout. Weights are moved in F32, learned steps of operands stay; activations and the operands of the forward pass are those of the policy, and
+ * the gradient goes straight through their rounding. Has memory of its own on the device, and leaves the trainer as it was. What is
+ * not finite comes out as NaN. */
+BD_API bd_status bd_trainer_sharpness(bd_trainer *trainer, double epsilon, bd_sharpness *sharpness, bd_error *error);
+
 /* What a step will be, with no device needed: prints to `print` line by line, or fills `event`'s planned fields. */
 BD_API bd_status bd_trainer_plan(bd_trainer *trainer, bd_train_event *event,
                                  void (*print)(void *user, const char *line), void *user, bd_error *error);

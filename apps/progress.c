@@ -135,6 +135,8 @@ static void say_epoch(progress *self, const bd_train_event *e)
 
 void progress_event(progress *self, const bd_train_event *event)
 {
+    if (event->kind == BD_TRAIN_START && event->unmeasured)
+        progress_say(self, "too little device memory to measure what rounding does: nothing is told of it");
     if (event->kind == BD_TRAIN_PROGRESS && self->terminal)
         draw_step(self, event);
     if (event->kind == BD_TRAIN_EPOCH)

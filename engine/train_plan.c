@@ -20,6 +20,8 @@ void bd_trainer_describe(const bd_trainer *trainer, bd_train_event *event)
     event->planned_device_bytes = trainer->planned_bytes;
     event->peak_device_bytes = trainer->peak_bytes;
     event->dataset_bytes = trainer->dataset_bytes;
+    event->unmeasured = trainer->params.measure_steps > 0 && trainer->params.measure_steps <= trainer->steps &&
+                        !trainer->measured.plan && !trainer->measured.program;
 }
 
 typedef struct printer {

@@ -1,6 +1,8 @@
 /* What a run tells of rounding while it trains. */
 #include "test_train.h"
 
+#include "../backends/backend.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -145,6 +147,29 @@ START_TEST(losses_are_found_where_they_are)
 }
 END_TEST
 
+/* Between what a run needs and what it needs to be measured. */
+START_TEST(too_little_memory_leaves_a_run_unmeasured)
+{
+    bd_train_event plans[2] = { 0 };
+    record r = { 0 };
+    bd_train_params params = params_of("fp32", 2, &r);
+    for (int unmeasured = 0; unmeasured < 2; unmeasured++) {
+        bd_trainer *trainer;
+        bd_error error = { 0 };
+        if (unmeasured)
+            device->target.limits.memory_bytes = plans[0].planned_device_bytes + plans[0].dataset_bytes - 1;
+        params.dataset_device_bytes = (int64_t)plans[0].dataset_bytes;
+        must(bd_trainer_create(device, &params, &trainer, &error), &error);
+        must(bd_trainer_plan(trainer, &plans[unmeasured], NULL, NULL, &error), &error);
+        ck_assert_int_eq(plans[unmeasured].unmeasured, unmeasured);
+        must(bd_trainer_run(trainer, NULL, &error), &error);
+        bd_trainer_destroy(&trainer);
+        ck_assert_int_eq(r.events, STEPS / 2); /* those of the first run */
+    }
+    ck_assert_uint_lt(plans[1].planned_device_bytes, plans[0].planned_device_bytes);
+}
+END_TEST
+
 void add_rounding_tests(TCase *tests)
 {
     /* Drivers take their time to compile: there FP16 and FP8 must do. */
@@ -154,4 +179,5 @@ void add_rounding_tests(TCase *tests)
         tcase_add_loop_test(tests, measuring_changes_no_weight, 6, 7);
     tcase_add_test(tests, updates_are_what_the_weights_change_by);
     tcase_add_test(tests, losses_are_found_where_they_are);
+    tcase_add_test(tests, too_little_memory_leaves_a_run_unmeasured);
 }

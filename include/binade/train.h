@@ -110,6 +110,7 @@ typedef struct bd_train_event {
     /* Planned without the data set; peak is what this trainer allocated on the device, the data set included. */
     uint64_t planned_device_bytes, peak_device_bytes, dataset_bytes;
     const char *checkpoint;             /* path of the last one written, or NULL */
+    bool unmeasured;        /* the device has no memory for the program that measures, so nothing is */
     const bd_measurement *measurements; /* MEASURED, in the order of the model; else NULL */
     size_t measurement_count;
 } bd_train_event;

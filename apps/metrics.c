@@ -28,6 +28,7 @@ void event_add_plan(json_t *object, const bd_train_event *e)
     set_whole(object, "dispatches_per_step", (uint64_t)e->dispatches_per_step);
     set_whole(object, "planned_device_bytes", e->planned_device_bytes);
     set_whole(object, "dataset_bytes", e->dataset_bytes);
+    set_whole(object, "measuring_bytes", e->measuring_bytes);
     set_whole(object, "flops_per_step", e->flops_per_step);
     set_whole(object, "bytes_per_step", e->bytes_per_step);
 }

@@ -377,8 +377,10 @@ static bd_status compile_measured(bd_trainer *trainer, bd_error *error)
     if (!trainer->measurements)
         return bd_fail(error, BD_ERROR_MEMORY, "no memory for %d measurements", trainer->points.count);
     bd_tune(trainer->device, stage->plan, trainer->params.on_tune, trainer->params.user);
-    return bd_program_create(trainer->store, &stage->plan, trainer->params.seed, report_compile, &trainer->params,
-                             &stage->program, error);
+    bd_status status = bd_program_create(trainer->store, &stage->plan, trainer->params.seed, report_compile,
+                                         &trainer->params, &stage->program, error);
+    bd_trainer_measure(trainer);
+    return status;
 }
 
 /* Does one step and tells what was measured in it. Nothing is in flight before and after. */

@@ -161,23 +161,31 @@ static void add_variables(const bd_plan *plan, const bd_plan *other, uint64_t *t
 /* Sums up what will be allocated, and refuses what the device cannot hold. */
 static bd_status check_memory(bd_trainer *trainer, bd_error *error)
 {
-    const bd_plan *const plans[] = { trainer->train.plan, trainer->test.plan, trainer->measured.plan };
+    const bd_plan *const plans[] = { trainer->train.plan, trainer->test.plan }, *const measured = trainer->measured.plan;
     const bd_limits *limits = &trainer->target.limits;
     const char *where = trainer->device ? trainer->device->info.id : "the device";
     uint64_t packs = 0, variables = 0, largest = trainer->arena_bytes = 0;
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 2; i++) {
         if (!plans[i])
             continue;
         trainer->arena_bytes = larger(trainer->arena_bytes, plans[i]->arena_bytes);
         packs += plans[i]->pack_bytes;
         add_variables(plans[i], i ? plans[0] : NULL, &variables, &largest);
     }
-    largest = larger(largest, trainer->arena_bytes);
     trainer->planned_bytes = trainer->arena_bytes + packs + variables;
+    trainer->measuring_arena_bytes = trainer->measuring_bytes = 0;
+    if (measured) {
+        const uint64_t arena = larger(trainer->arena_bytes, measured->arena_bytes);
+        trainer->measuring_bytes = measured->pack_bytes;
+        add_variables(measured, plans[0], &trainer->measuring_bytes, &largest);
+        trainer->measuring_arena_bytes = arena - trainer->arena_bytes;
+        trainer->arena_bytes = arena;
+    }
+    largest = larger(largest, trainer->arena_bytes);
     trainer->dataset_bytes = bd_feed_bytes(&trainer->train.shape) + bd_feed_bytes(&trainer->test.shape);
 
     const double mib = 1 << 20;
-    uint64_t needed = trainer->planned_bytes + trainer->dataset_bytes;
+    uint64_t needed = trainer->planned_bytes + trainer->measuring_arena_bytes + trainer->measuring_bytes + trainer->dataset_bytes;
     if (limits->memory_bytes && needed > limits->memory_bytes)
         return bd_fail(
             error, BD_ERROR_MEMORY,

@@ -18,7 +18,9 @@ void bd_trainer_describe(const bd_trainer *trainer, bd_train_event *event)
     event->flops_per_step = plan->flops;
     event->bytes_per_step = plan->bytes;
     event->planned_device_bytes = trainer->planned_bytes;
-    event->peak_device_bytes = trainer->peak_bytes;
+    const uint64_t measuring = trainer->measuring_arena_bytes + (trainer->measured.program ? trainer->measuring_bytes : 0);
+    event->measuring_bytes = trainer->measuring_arena_bytes + trainer->measuring_bytes;
+    event->peak_device_bytes = trainer->peak_bytes > measuring ? trainer->peak_bytes - measuring : 0;
     event->dataset_bytes = trainer->dataset_bytes;
     event->unmeasured = trainer->params.measure_steps > 0 && trainer->params.measure_steps <= trainer->steps &&
                         !trainer->measured.plan && !trainer->measured.program;
@@ -177,7 +179,7 @@ bd_status bd_trainer_plan(bd_trainer *trainer, bd_train_event *event, void (*pri
         print_kernels("evaluation of a batch", bd_stage_plan(&trainer->test), &out);
     print_data("training set", &trainer->train.shape, &out);
     print_data("test set", &trainer->test.shape, &out);
-    print_line(&out, "planned: %" PRIu64 " bytes, and %" PRIu64 " bytes of data", trainer->planned_bytes,
-               trainer->dataset_bytes);
+    print_line(&out, "planned: %" PRIu64 " bytes, %" PRIu64 " bytes of data, and %" PRIu64 " to measure what rounding does",
+               trainer->planned_bytes, trainer->dataset_bytes, trainer->measuring_arena_bytes + trainer->measuring_bytes);
     return BD_OK;
 }

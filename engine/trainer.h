@@ -32,7 +32,8 @@ struct bd_trainer {
     bd_run_state state; /* as the host knows it; exact while the device is idle */
     int64_t steps_per_epoch, steps;
     int64_t rates_first; /* the step that the table of rates on the device begins with; -1: nothing is in it */
-    uint64_t arena_bytes, planned_bytes, dataset_bytes;
+    uint64_t arena_bytes, planned_bytes, dataset_bytes; /* the arena that is reserved; planned is without measuring */
+    uint64_t measuring_arena_bytes, measuring_bytes;    /* what measuring adds: to the arena, and with its program */
     uint64_t base_bytes, peak_bytes; /* allocated on the device before this trainer, and at most by it */
     bool saved;                      /* a checkpoint was written to params.checkpoint */
     bool failed;                     /* a value was not finite: the programs are gone */

@@ -157,16 +157,21 @@ START_TEST(too_little_memory_leaves_a_run_unmeasured)
         bd_trainer *trainer;
         bd_error error = { 0 };
         if (unmeasured)
-            device->target.limits.memory_bytes = plans[0].planned_device_bytes + plans[0].dataset_bytes - 1;
+            device->target.limits.memory_bytes =
+                plans[0].planned_device_bytes + plans[0].measuring_bytes + plans[0].dataset_bytes - 1;
         params.dataset_device_bytes = (int64_t)plans[0].dataset_bytes;
         must(bd_trainer_create(device, &params, &trainer, &error), &error);
         must(bd_trainer_plan(trainer, &plans[unmeasured], NULL, NULL, &error), &error);
         ck_assert_int_eq(plans[unmeasured].unmeasured, unmeasured);
-        must(bd_trainer_run(trainer, NULL, &error), &error);
+        bd_train_event done;
+        must(bd_trainer_run(trainer, &done, &error), &error);
         bd_trainer_destroy(&trainer);
         ck_assert_int_eq(r.events, STEPS / 2); /* those of the first run */
+        const double planned = (double)(done.planned_device_bytes + done.dataset_bytes);
+        ck_assert_double_le(fabs((double)done.peak_device_bytes - planned), 0.01 * planned); /* measured or not */
     }
-    ck_assert_uint_lt(plans[1].planned_device_bytes, plans[0].planned_device_bytes);
+    ck_assert_uint_eq(plans[1].planned_device_bytes, plans[0].planned_device_bytes);
+    ck_assert(plans[0].measuring_bytes > 0 && plans[1].measuring_bytes == 0);
 }
 END_TEST
 

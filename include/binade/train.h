@@ -107,8 +107,9 @@ typedef struct bd_train_event {
     int64_t nan_steps;
     int64_t dispatches_per_step;
     uint64_t flops_per_step, bytes_per_step;
-    /* Planned without the data set; peak is what this trainer allocated on the device, the data set included. */
-    uint64_t planned_device_bytes, peak_device_bytes, dataset_bytes;
+    /* Planned without the data set; peak is what this trainer allocated on the device, the data set included; both without
+     * measuring_bytes, which a trainer that measures takes beside them. */
+    uint64_t planned_device_bytes, peak_device_bytes, dataset_bytes, measuring_bytes;
     const char *checkpoint;             /* path of the last one written, or NULL */
     bool unmeasured;        /* the device has no memory for the program that measures, so nothing is */
     const bd_measurement *measurements; /* MEASURED, in the order of the model; else NULL */

@@ -287,7 +287,8 @@ static bool reads_reduction(const bd_fuser *f, int kernel, bd_tensor node)
     return false;
 }
 
-/* Each element is a sum over many that are stored. */
+/* Each element is a sum over many that are stored. Not for the loop of another kernel: lavapipe ends the loops of an invocation after 65,535
+ * rounds in all. */
 static bool is_long_sum(const bd_fuser *f, bd_tensor node)
 {
     return f->graph->nodes[node].op == BD_OP_DEPTHWISE_WEIGHT || f->graph->nodes[node].op == BD_OP_TALLY;

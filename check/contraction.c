@@ -161,4 +161,7 @@ void test_convolutions(session *s)
     /* many pixels: the weight's gradient is cut into parts */
     static const convolution long_sum = { 8, 28, 28, 1, 6, { { 5, 5 }, { 1, 1 }, { { 2, 2 }, { 2, 2 } } } };
     convolve(s, fp32, &long_sum);
+    /* and more than a loop of lavapipe's takes, by more tiles than a CPU has cores */
+    static const convolution longest_sum = { 66, 32, 32, 16, 64, { { 3, 3 }, { 1, 1 }, { { 1, 1 }, { 1, 1 } } } };
+    convolve(s, fp32, &longest_sum);
 }

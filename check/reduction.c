@@ -150,6 +150,8 @@ void test_reductions(session *s)
         reduce(s, each[f], BD_SHAPE(100003), 0, 1, "all");
         reduce(s, each[f], BD_SHAPE(20011, 6), 0, 1, "columns");
         reduce(s, each[f], BD_SHAPE(2, 30011), 1, 1, "rows");
+        if (f == 0) /* longer than lavapipe's loops, and as wide as to keep a CPU busy without being cut */
+            reduce(s, each[f], BD_SHAPE(66000, 129), 0, 1, "columns");
         for (int axis = 0; axis < 2; axis++) {
             fours(s, each[f], 37, 36, axis);
             fours(s, each[f], 263, 132, axis);

@@ -140,6 +140,10 @@ typedef struct bd_joined_matrices {
     bool tensors;   /* matrices are loaded by the layout of what lies in memory */
 } bd_joined_matrices;
 
+/* Terms that a loop of a kernel sums on a CPU driver, at most: lavapipe ends the loops of an invocation after 65,535 rounds in all, and
+ * says nothing. GPUs share a sum among lanes, and cut it into shorter parts anyway. */
+enum { BD_LONGEST_CPU_SUM = 32768 };
+
 typedef enum bd_gemm { BD_GEMM_AUTO, BD_GEMM_OWN, BD_GEMM_LIBRARY } bd_gemm;
 
 /* What the tuner measures: a few candidates a contraction for some seconds, nothing, or every candidate of every one. */

@@ -30,6 +30,14 @@ static int64_t even_chunks(int64_t length, int64_t chunks)
     return (length + chunk - 1) / chunk;
 }
 
+/* Into how many parts a reduction must be cut at least: lanes share a row, but a column is one loop. */
+static int64_t least_chunks(const bd_target *target, const bd_extent *extent)
+{
+    if (!target->is_cpu || extent->inner == 1 || extent->length <= BD_LONGEST_CPU_SUM)
+        return 1;
+    return (extent->length + BD_LONGEST_CPU_SUM - 1) / BD_LONGEST_CPU_SUM;
+}
+
 /* How many parts a sum of `length` terms is cut into when its `results` are independent work already. */
 static int64_t sum_chunks(const bd_target *target, const bd_extent *extent)
 {
@@ -41,13 +49,17 @@ static int64_t sum_chunks(const bd_target *target, const bd_extent *extent)
     const int64_t shortest = is_cpu ? 16384 : 4096; /* additions a part is worth its second pass */
     const int64_t side = is_cpu ? 32 : 32 * BD_WIDTH; /* columns of a group */
     int64_t wanted = is_cpu ? 2 * units : 4 * units;
+    const int64_t least = least_chunks(target, extent);
     int64_t groups = extent->inner == 1 ? results : extent->outer * ((extent->inner + side - 1) / side);
-    if (groups >= wanted || results == 0)
+    if (results == 0)
         return 1;
+    if (groups >= wanted)
+        return least;
     int64_t work = extent->inner == 1 ? extent->length : extent->length * smaller(extent->inner, side);
     if (extent->length < 1024) /* a group's lanes sum that in a few additions each */
         return 1;
     int64_t chunks = smaller((wanted + groups - 1) / groups, work / shortest);
+    chunks = chunks > least ? chunks : least;
     if (chunks <= 1)
         return 1;
     chunks = smaller(chunks, extent->length);
@@ -131,18 +143,19 @@ static void copy_chunked(rewriter *r, bd_tensor old, int64_t chunks)
     const bd_node *node = &r->from->nodes[old];
     const bd_shape partial = { 2, { chunks, bd_shape_elements(&node->shape) } };
     const bool moment = node->op == BD_OP_MEAN || node->op == BD_OP_DEVIATIONS;
+    const bool maximum = node->op == BD_OP_MAXIMUM;
     const int inputs = node->op == BD_OP_DEVIATIONS ? 2 : 1;
     bd_tensor parts[2], whole, result;
     bd_node *copy = append_copy(r, old, &partial, &parts[inputs - 1]);
     if (!copy)
         return;
     copy->chunks = chunks;
-    copy->format = moment ? BD_F32 : node->accumulator;
+    copy->format = moment ? BD_F32 : maximum ? node->format : node->accumulator;
     copy->rule = (bd_rounding_rule){ BD_ROUND_NEAREST, false };
     if (inputs == 2 && (parts[0] = partial_means(r, parts[1])) == BD_NONE)
         return;
     const bd_shape flat = { 1, { partial.dim[1] } };
-    copy = bd_graph_append(r->to, moment ? node->op : BD_OP_SUM, flat, parts, inputs, &whole);
+    copy = bd_graph_append(r->to, moment || maximum ? node->op : BD_OP_SUM, flat, parts, inputs, &whole);
     if (!copy)
         return;
     copy->attr.reduce.first = 0;
@@ -281,6 +294,9 @@ static bd_status copy_nodes(rewriter *r, const bool *live, const bd_compile_opti
         if (node->chunks <= 1 && (node->op == BD_OP_SUM || node->op == BD_OP_MEAN || node->op == BD_OP_DEVIATIONS)) {
             bd_extent extent = bd_reduction_extent(r->from, t);
             chunks = sum_chunks(r->target, &extent);
+        } else if (node->chunks <= 1 && node->op == BD_OP_MAXIMUM) {
+            bd_extent extent = bd_reduction_extent(r->from, t);
+            chunks = least_chunks(r->target, &extent);
         } else if (node->chunks <= 1 && class == BD_CLASS_CONTRACTION) {
             chunks = bd_contraction_chunks(r->from, t, r->target, options);
         }

@@ -2,9 +2,10 @@
 #include "tally.h"
 
 #include "build.h"
+#include "kernel.h"
 
 /* So long a part is walked by one work-item a column; so many parts occupy a large GPU. */
-enum { ELEMENTS_OF_A_PART = 1024, MOST_PARTS = 1024 };
+enum { ELEMENTS_OF_A_PART = 1024, MOST_PARTS = 1024, LONGEST_PART = BD_LONGEST_CPU_SUM };
 
 bd_tensor bd_tally(bd_graph *graph, bd_tensor before, bd_tensor after)
 {
@@ -16,6 +17,8 @@ bd_tensor bd_tally(bd_graph *graph, bd_tensor before, bd_tensor after)
         return bd_op_fail(graph, op, "shapes %s and %s differ", BD_SHAPE_TEXT(&shape), BD_SHAPE_TEXT(&other));
     int64_t parts = (bd_shape_elements(&shape) + ELEMENTS_OF_A_PART - 1) / ELEMENTS_OF_A_PART;
     parts = parts < 1 ? 1 : parts > MOST_PARTS ? MOST_PARTS : parts;
+    if (bd_shape_elements(&shape) / parts > LONGEST_PART)
+        parts = (bd_shape_elements(&shape) + LONGEST_PART - 1) / LONGEST_PART;
     bd_tensor result;
     bd_append2(graph, op, BD_SHAPE(parts, BD_TALLY_COLUMNS), before, after, &result);
     return result;

@@ -333,7 +333,8 @@ int64_t bd_contraction_chunks(const bd_graph *graph, bd_tensor tensor, const bd_
     else
         tile.m = tile.n = 32;
     const int64_t groups = ceil_divide(c.m, tile.m) * ceil_divide(c.n, tile.n) * c.batch, wanted = 4 * units;
-    const int64_t chunks = groups >= wanted ? 1 : larger(smaller(ceil_divide(wanted, groups), c.k / 512), 1);
+    int64_t chunks = groups >= wanted ? 1 : larger(smaller(ceil_divide(wanted, groups), c.k / 512), 1);
+    chunks = larger(chunks, ceil_divide(c.k, BD_LONGEST_CPU_SUM));
     return chunks > 1 ? ceil_divide(c.k, bd_chunk_length(c.k, chunks)) : 1;
 }
 

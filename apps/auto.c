@@ -22,6 +22,7 @@ typedef struct limits {
 typedef struct chooser {
     bd_device *device;
     const bd_train_params *params;
+    bd_dataset dataset; /* the training part of params' one: trainers read it as long as they are */
     progress *progress;
     bd_layer_cost *layers;
     size_t count;
@@ -42,10 +43,7 @@ static bd_status train_some(const chooser *self, const bd_precision *policy, int
                             bd_train_event *result, bd_error *error)
 {
     bd_train_params params = *self->params;
-    bd_dataset dataset = *params.dataset;
-    if (!dataset.tokens) /* a text needs its validation part */
-        dataset.test.count = 0;
-    params.dataset = &dataset;
+    params.dataset = &self->dataset;
     params.precision = *policy;
     params.max_steps = steps;
     params.on_event = NULL;
@@ -300,7 +298,9 @@ static void tell(const chooser *self)
 bd_status auto_choose(bd_device *device, const bd_train_params *params, const auto_request *request, bool print,
                       progress *shown, bd_precision *policy, json_t **document, bd_error *error)
 {
-    chooser self = { .device = device, .params = params, .progress = shown };
+    chooser self = { .device = device, .params = params, .dataset = *params->dataset, .progress = shown };
+    if (!self.dataset.tokens) /* a text needs its validation part */
+        self.dataset.test.count = 0;
     limits unused;
     *document = NULL;
     bd_status status = request->budget ? parse_budget(request->budget, &unused, error) : BD_OK;

@@ -283,6 +283,18 @@ bd_tensor bd_graph_find_variable(const bd_graph *graph, const char *name)
     return BD_NONE;
 }
 
+bd_tensor bd_graph_again(bd_graph *graph, bd_tensor tensor, const bd_tensor *inputs)
+{
+    if (graph->status != BD_OK)
+        return BD_NONE;
+    const bd_node like = *bd_node_at(graph, tensor);
+    bd_tensor result;
+    bd_node *node = bd_graph_append(graph, like.op, like.shape, inputs, like.input_count, &result);
+    if (node)
+        node->attr = like.attr;
+    return result;
+}
+
 void bd_graph_mark_live(const bd_graph *graph, bool *live)
 {
     memset(live, 0, (size_t)graph->node_count * sizeof *live);

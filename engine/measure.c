@@ -52,14 +52,7 @@ static void add_point(bd_graph *graph, bd_measure_points *points, bd_tensor node
 /* The node once more, its result in F32. */
 static bd_tensor unrounded(bd_graph *graph, bd_tensor tensor)
 {
-    if (graph->status != BD_OK)
-        return BD_NONE;
-    const bd_node like = *bd_node_at(graph, tensor);
-    bd_tensor result;
-    bd_node *node = bd_graph_append(graph, like.op, like.shape, like.inputs, like.input_count, &result);
-    if (node)
-        node->attr = like.attr;
-    return result;
+    return graph->status == BD_OK ? bd_graph_again(graph, tensor, bd_node_at(graph, tensor)->inputs) : BD_NONE;
 }
 
 static bool is_operand(const bd_node *node)

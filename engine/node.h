@@ -205,6 +205,8 @@ static inline bool bd_draws(const bd_node *node)
  * NULL after a (sticky) error. The pointer is good until the next append. */
 bd_node *bd_graph_append(bd_graph *graph, bd_op op, bd_shape shape, const bd_tensor *inputs, int input_count,
                          bd_tensor *tensor);
+/* The operation of `tensor` (no variable, no pack) once more, of these operands, as many as it has, with the current layer and role. */
+bd_tensor bd_graph_again(bd_graph *graph, bd_tensor tensor, const bd_tensor *inputs);
 /* Records the first error. Returns BD_NONE. */
 bd_tensor bd_graph_fail(bd_graph *graph, bd_status status, const char *format, ...) BD_PRINTF(3, 4);
 bool bd_shape_equal(const bd_shape *a, const bd_shape *b);

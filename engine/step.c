@@ -371,19 +371,6 @@ static bd_tensor rounded_to(bd_graph *graph, bd_tensor x, bd_format format)
     return rounded;
 }
 
-/* The contraction of other operands. */
-static bd_tensor contract_again(bd_graph *graph, bd_tensor contraction, bd_tensor a, bd_tensor b)
-{
-    if (graph->status != BD_OK)
-        return BD_NONE;
-    const bd_node like = *bd_node_at(graph, contraction);
-    bd_tensor result;
-    bd_node *node = bd_graph_append(graph, like.op, like.shape, (const bd_tensor[]){ a, b }, 2, &result);
-    if (node)
-        node->attr = like.attr;
-    return result;
-}
-
 /* Assigns the variable of the probe: see BD_CALIBRATED. */
 static void add_calibration(bd_graph *graph, bd_tensor node, const bd_format *formats, int count, bd_calibration *probe)
 {
@@ -396,7 +383,7 @@ static void add_calibration(bd_graph *graph, bd_tensor node, const bd_format *fo
         const bd_shape shape = bd_tensor_shape(graph, x[i]);
         probe->elements[i] = bd_shape_elements(&shape);
     }
-    parts[filled++] = sum_of_squares(graph, contract_again(graph, node, bd_abs(graph, x[0]), bd_abs(graph, x[1])));
+    parts[filled++] = sum_of_squares(graph, bd_graph_again(graph, node, (const bd_tensor[]){ bd_abs(graph, x[0]), bd_abs(graph, x[1]) }));
     for (int i = 0; i < 2; i++) {
         parts[filled++] = sum_of_squares(graph, x[i]);
         parts[filled++] = count_zeros(graph, x[i]);
@@ -404,7 +391,7 @@ static void add_calibration(bd_graph *graph, bd_tensor node, const bd_format *fo
     for (int f = 0; f < count; f++) {
         for (int i = 0; i < 2; i++)
             rounded[i] = rounded_to(graph, x[i], formats[f]);
-        bd_tensor again = contract_again(graph, node, rounded[0], rounded[1]);
+        bd_tensor again = bd_graph_again(graph, node, rounded);
         parts[filled++] = sum_of_squares(graph, bd_sub(graph, again, node));
         for (int i = 0; i < 2; i++) {
             parts[filled++] = sum_of_squares(graph, bd_sub(graph, rounded[i], x[i]));

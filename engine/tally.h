@@ -4,7 +4,7 @@
 
 #include "node.h"
 
-/* bd_tally of both preludes has these numbers too. */
+/* The functions bd_tally_... of both preludes have these numbers too. */
 enum bd_tally_column {
     /* Columns 0 to BD_TALLY_BINS - 1: values by their exponent, those of [2^e, 2^(e + 1)) in column e - BD_TALLY_FIRST; the first
      * has all smaller ones but 0 too, the last all larger ones but infinity. */

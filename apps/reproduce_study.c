@@ -65,11 +65,13 @@ bd_status reproduce_fp8(reproduction *self, finding *f, bd_error *error)
                         &(gap_judge){ bounds, 1, 0, 0, f }, error);
 }
 
-/* Four bits are told; there are no formats of three and two. */
+/* Fewer bits than eight are told, not judged. */
 bd_status reproduce_learned(reproduction *self, finding *f, bd_error *error)
 {
     static const gap_bound bounds[] = { { "int8-qat", -0.5, 0.5 } };
-    return compare_gaps(self, "R15", self->data, 5, "--model mlp,lenet --precision fp32,int8-qat,int4-qat",
+    return compare_gaps(self, "R15", self->data, 5,
+                        "--model mlp,lenet --precision fp32,int8-qat,int4-qat,"
+                        "int4-qat,qw=int3,qa=int3,int4-qat,qw=int2,qa=int2",
                         &(gap_judge){ bounds, 1, 0, 0, f }, error);
 }
 

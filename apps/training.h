@@ -31,7 +31,7 @@ enum { TRAINING_ROWS = 27 };
     "  int8-qat, int4-qat   contractions of whole numbers whose step is learned (LSQ)\n"                               \
     "  w=f16,g=f32,...      role by role, also after one of these names: w weights, a activations, g gradients,\n"     \
     "                       stat softmax and losses, acc sums, master, state, qw qa qg operands of contractions;\n"    \
-    "                       formats f32 f16 bf16 f8e4m3 f8e5m2 eXmY, of operands with a scale int8 int4;\n"            \
+    "                       formats f32 f16 bf16 f8e4m3 f8e5m2 eXmY, of operands with a scale int8 to int2;\n"         \
     "                       w=e5m2:stochastic, :zero, :mask;\n"                                                        \
     "                       `;LAYER:w=f32` for one layer\n"                                                            \
     "  kahan=on, round=stochastic, overflow=saturate, scale=dynamic\n"                                                 \

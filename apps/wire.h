@@ -17,7 +17,7 @@ typedef struct wire {
 /* What --wire takes, for help texts. */
 #define WIRE_HELP                                                                                                      \
     "Wire formats:\n"                                                                                                  \
-    "  f32, f16, bf16, f8e4m3, f8e5m2, eXmY, int8, int4\n"                                                             \
+    "  f32, f16, bf16, f8e4m3, f8e5m2, eXmY, int8, int4, int3, int2\n"                                                 \
     "  f8e4m3:stochastic    rounded so that the mean is the value; else :nearest, :zero, :mask\n"                      \
     "  f16:scale=max        each tensor scaled by its largest magnitude, as all formats of less than 16 bits are\n"
 

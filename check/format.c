@@ -37,8 +37,9 @@ static void load_every_pattern(session *s, bd_format format, int64_t count)
     const size_t size = bd_format_size(format);
     double *values = test_allocate(count, sizeof *values);
     for (int64_t i = 0; i < count; i++) {
-        /* int4 is a whole number in a byte */
-        const uint16_t bits = (uint16_t)(format == BD_I4 ? (uint8_t)(i % patterns - 8) : i % patterns);
+        /* int4 to int2 are whole numbers in a byte */
+        const bool whole = bd_format_describe(format).kind == BD_KIND_SIGNED;
+        const uint16_t bits = (uint16_t)(whole ? (uint8_t)(i % patterns - patterns / 2) : i % patterns);
         const uint8_t byte = (uint8_t)bits;
         bd_format_decode(format, size == 1 ? (const void *)&byte : &bits, &values[i], 1);
     }
@@ -187,7 +188,7 @@ void test_formats(session *s)
     static const int others[][2] = { { 2, 0 }, { 2, 1 }, { 2, 13 }, { 3, 2 }, { 5, 0 },
                                      { 6, 9 }, { 7, 8 }, { 8, 0 },  { 8, 4 } };
     static const int wide[][2] = { { 8, 10 }, { 8, 22 }, { 2, 23 }, { 7, 23 }, { 5, 12 } };
-    static const bd_format named[] = { BD_F16, BD_BF16, BD_F8E4M3, BD_F8E5M2, BD_I8, BD_I4 };
+    static const bd_format named[] = { BD_F16, BD_BF16, BD_F8E4M3, BD_F8E5M2, BD_I8, BD_I4, BD_I3, BD_I2 };
     for (size_t i = 0; i < sizeof named / sizeof *named; i++)
         convert(s, named[i], true);
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)

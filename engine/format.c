@@ -18,7 +18,8 @@ static const row named[BD_FORMAT_COUNT] = {
     [BD_U8] = { "u8", BD_KIND_UNSIGNED, 8, 0, 0, false },     [BD_U32] = { "u32", BD_KIND_UNSIGNED, 32, 0, 0, false },
     [BD_BF16] = { "bf16", BD_KIND_FLOAT, 16, 8, 7, true },    [BD_F8E4M3] = { "f8e4m3", BD_KIND_FLOAT, 8, 4, 3, false },
     [BD_F8E5M2] = { "f8e5m2", BD_KIND_FLOAT, 8, 5, 2, true }, [BD_I8] = { "int8", BD_KIND_SIGNED, 8, 0, 0, false },
-    [BD_I4] = { "int4", BD_KIND_SIGNED, 4, 0, 0, false },
+    [BD_I4] = { "int4", BD_KIND_SIGNED, 4, 0, 0, false },     [BD_I3] = { "int3", BD_KIND_SIGNED, 3, 0, 0, false },
+    [BD_I2] = { "int2", BD_KIND_SIGNED, 2, 0, 0, false },
 };
 
 enum { LEAST_EXPONENT_BITS = 2, MOST_EXPONENT_BITS = 8, MANTISSAS = 24 };

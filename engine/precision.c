@@ -56,7 +56,7 @@ enum { PRESET_COUNT = sizeof presets / sizeof *presets };
 #define KNOWN_SETTINGS                                                                                                 \
     KNOWN_LAYER_SETTINGS ", round, overflow, kahan, operands, history, ends, scale, growth, backoff, interval"
 #define KNOWN_FORMATS "f32, f16, bf16, f8e4m3, f8e5m2, and e2m0 to e8m23"
-#define KNOWN_OPERAND_FORMATS "int8, int4, " KNOWN_FORMATS
+#define KNOWN_OPERAND_FORMATS "int8, int4, int3, int2, " KNOWN_FORMATS
 #define KNOWN_MODES "nearest, zero, mask, stochastic"
 
 const char *bd_role_name(bd_role role)

@@ -58,7 +58,9 @@ bd_safe_type bd_safe_type_of(bd_format format)
     case BD_F8E4M3: return BD_SAFE_F8_E4M3;
     case BD_F8E5M2: return BD_SAFE_F8_E5M2;
     case BD_I8:
-    case BD_I4: return BD_SAFE_I8;
+    case BD_I4:
+    case BD_I3:
+    case BD_I2: return BD_SAFE_I8;
     default: break;
     }
     const size_t size = bd_format_size(format);

@@ -96,8 +96,9 @@ START_TEST(names_and_sizes)
     static const struct {
         const char *name;
         size_t size;
-    } expected[BD_FORMAT_COUNT] = { { "f32", 4 },    { "f16", 2 },    { "u8", 1 },   { "u32", 4 }, { "bf16", 2 },
-                                    { "f8e4m3", 1 }, { "f8e5m2", 1 }, { "int8", 1 }, { "int4", 1 } };
+    } expected[BD_FORMAT_COUNT] = { { "f32", 4 },  { "f16", 2 },    { "u8", 1 },     { "u32", 4 },
+                                    { "bf16", 2 }, { "f8e4m3", 1 }, { "f8e5m2", 1 }, { "int8", 1 },
+                                    { "int4", 1 }, { "int3", 1 },   { "int2", 1 } };
     for (int i = 0; i < BD_FORMAT_COUNT; i++) {
         bd_format found = BD_FORMAT_COUNT;
         ck_assert_str_eq(bd_format_name((bd_format)i), expected[i].name);
@@ -123,6 +124,8 @@ START_TEST(storage_round_trips_unaligned)
         [BD_F8E5M2] = { 57344, -0x1p-16, 0.875, -1 },
         [BD_I8] = { -128, -1, 0, 127 },
         [BD_I4] = { -8, -1, 0, 7 },
+        [BD_I3] = { -4, -1, 0, 3 },
+        [BD_I2] = { -2, -1, 0, 1 },
     };
     for (int i = 0; i < BD_FORMAT_COUNT; i++) {
         unsigned char storage[4 * 4 + 1];

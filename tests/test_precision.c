@@ -189,7 +189,7 @@ static const struct {
     { "fp8,history=131072", "character 13:", "wrong history '131072'" },
     { "qw=int8", "'qw=int8'", "whole numbers of qw need a scale; add operands=learned or operands=delayed" },
     { "qg=int8,operands=learned", "'qg=", "whole numbers of qg need a scale; add operands=delayed" },
-    { "operands=learned,ends=int7", "character 23:", "unknown format 'int7'; known: int8, int4, f32" },
+    { "operands=learned,ends=int7", "character 23:", "unknown format 'int7'; known: int8, int4, int3, int2, f32" },
     { "fp16;fc1:qa=int4", "fc1", "whole numbers of qa need a scale" },
     { "round=up", "character 7:", "unknown rounding 'up'; known: nearest" },
     { "overflow=nan", "character 10:", "unknown overflow 'nan'; known: inf, saturate" },

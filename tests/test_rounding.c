@@ -226,8 +226,8 @@ END_TEST
 
 START_TEST(whole_numbers)
 {
-    static const bd_format formats[] = { BD_I8, BD_I4 };
-    static const int most[] = { 127, 7 };
+    static const bd_format formats[] = { BD_I8, BD_I4, BD_I3, BD_I2 };
+    static const int most[] = { 127, 7, 3, 1 };
     const bd_format format = formats[_i];
     const bd_rounding_rule nearest = { 0 }, zero = { BD_ROUND_ZERO, false }, chance = { BD_ROUND_STOCHASTIC, false };
     ck_assert_uint_eq(bd_format_size(format), 1);
@@ -309,7 +309,8 @@ START_TEST(what_holds_what)
         for (int w = 0; w < BD_FORMAT_END && info.bits <= 10; w++) {
             bool all = true;
             for (uint32_t bits = 0; bits < 1u << info.bits; bits++) {
-                const uint32_t code = narrow == BD_I4 ? (uint32_t)(uint8_t)((int)bits - 8) : bits;
+                const uint32_t code =
+                    info.kind == BD_KIND_SIGNED ? (uint32_t)(uint8_t)((int)bits - (1 << info.bits) / 2) : bits;
                 const double value = value_of(narrow, code), kept = bd_round((bd_format)w, value);
                 all &= isnan(value) ? isnan(kept) : value == kept;
             }
@@ -331,7 +332,7 @@ int main(void)
     tcase_add_test(tests, every_pattern_decodes_by_definition);
     tcase_add_test(tests, every_midpoint_rounds_by_definition);
     tcase_add_test(tests, wide_formats_round_by_definition);
-    tcase_add_loop_test(tests, whole_numbers, 0, 2);
+    tcase_add_loop_test(tests, whole_numbers, 0, 4);
     tcase_add_test(tests, stochastic_rounding_has_no_bias);
     tcase_add_test(tests, names);
     tcase_add_test(tests, what_holds_what);

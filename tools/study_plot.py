@@ -69,6 +69,8 @@ def difference_table(groups):
 
 
 def time_table(groups):
+    """Of the runs that had the GPU to themselves: the others' times are null."""
+    groups = {key: [run for run in runs if run["step_ms"] is not None] for key, runs in groups.items()}
     rows, ratios = [], []
     for model, (name, _, seconds) in PUBLISHED.items():
         ms = {p: statistics.mean(run["step_ms"] for run in groups[model, p]) for p in PRECISIONS}

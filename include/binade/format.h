@@ -24,6 +24,8 @@ typedef enum bd_format {
     BD_F8E5M2, /* the same with a wider exponent, like IEEE: the upper half of a binary16 */
     BD_I8,     /* whole numbers from -128 to 127; a scale beside them gives them meaning */
     BD_I4,     /* whole numbers from -8 to 7, a byte each */
+    BD_I3,     /* from -4 to 3, a byte each */
+    BD_I2,     /* from -2 to 1, a byte each */
     BD_FORMAT_COUNT,
     BD_FORMAT_END = BD_FORMAT_COUNT + 7 * 24
 } bd_format;
@@ -56,7 +58,7 @@ BD_API bd_format_info bd_format_describe(bd_format format);
 /* Bytes of one element. */
 BD_API size_t bd_format_size(bd_format format);
 
-/* "f32", "f16", "u8", "u32", "bf16", "f8e4m3", "f8e5m2", "int8", "int4", "e3m2". */
+/* "f32", "f16", "u8", "u32", "bf16", "f8e4m3", "f8e5m2", "int8" to "int2", "e3m2". */
 BD_API const char *bd_format_name(bd_format format);
 
 /* Finds a format by its name; false if there is none. What has a name of its own is also found as eXmY: "e5m10" is f16, "e8m7"

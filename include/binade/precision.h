@@ -69,7 +69,7 @@ typedef struct bd_precision {
 /* Parses a policy: a preset (bd_precision_presets) or a preset or nothing followed by settings,
  *     [preset,]role=format[:rounding],...[;layer:role=format[:rounding],...]
  * roles w a g stat acc master state qw qa qg; formats f32 f16 bf16 f8e4m3 f8e5m2 and eXmY, of sums (acc) f32 and f16, of operands
- * that are scaled (qw qa qg) also int8 and int4; roundings nearest zero mask stochastic. Also round=ROUNDING of all roles,
+ * that are scaled (qw qa qg) also int8, int4, int3 and int2; roundings nearest zero mask stochastic. Also round=ROUNDING of all roles,
  * overflow=inf|saturate, kahan=on|off, operands=plain|delayed|learned, history=STEPS, ends=FORMAT,
  * scale=none|dynamic|NUMBER, growth=, backoff=, interval=.
  * Roles left open are fp32's, and rounded to nearest. BD_ERROR_ARGUMENT names the position and lists what is known. */

@@ -60,6 +60,17 @@ static bool is_operand(const bd_node *node)
     return node->op == BD_OP_CAST && node->role >= BD_ROLE_WEIGHT_OPERAND && node->role <= BD_ROLE_GRADIENT_OPERAND;
 }
 
+/* Rectified values take all the whole numbers of a format, and are rounded from below 0 on: what is measured is not so shifted. */
+static void take_back_shift(bd_graph *graph, bd_tensor *before, bd_tensor *after)
+{
+    const bd_node *shifted = bd_node_at(graph, *before);
+    const bd_tensor distance = shifted->op == BD_OP_SUB ? shifted->inputs[1] : BD_NONE;
+    if (distance == BD_NONE || bd_node_at(graph, distance)->op != BD_OP_CONSTANT)
+        return;
+    *before = shifted->inputs[0];
+    *after = bd_add(graph, *after, distance);
+}
+
 static bool is_product(const bd_node *node)
 {
     return bd_op_get_info(node->op)->class == BD_CLASS_CONTRACTION || node->op == BD_OP_DEPTHWISE ||
@@ -162,12 +173,14 @@ bd_status bd_measure_append(bd_graph *graph, bd_tensor forward_end, const bd_lay
             continue;
         const bd_measured what = kind_of(node, t < forward_end);
         const bd_format format = node->format;
-        bd_tensor before = t;
-        if (is_operand(node))
+        bd_tensor before = t, after = t;
+        if (is_operand(node)) {
             before = node->inputs[0];
-        else if (format != BD_F32)
+            take_back_shift(graph, &before, &after);
+        } else if (format != BD_F32) {
             before = unrounded(graph, t);
-        add_point(graph, points, t, what, format, before, t);
+        }
+        add_point(graph, points, t, what, format, before, after);
     }
     add_updates(graph, layout, updates, points);
     bd_tensor base =

@@ -148,6 +148,29 @@ START_TEST(losses_are_found_where_they_are)
 END_TEST
 
 /* Between what a run needs and what it needs to be measured. */
+/* Learned steps begin where the mean magnitude is sqrt(127) / 2 = 5.6 or sqrt(255) / 2 = 8 of them, so that few of an operand's whole
+ * numbers are above 64; and what a ReLU made 0 is 0, though it is stored as -128. */
+START_TEST(whole_numbers_are_measured_as_what_they_mean)
+{
+    record r = { 0 };
+    bd_train_params params = params_of("int8-qat", 1, &r);
+    bd_trainer *trainer;
+    bd_error error = { 0 };
+    must(bd_trainer_create(device, &params, &trainer, &error), &error);
+    must(bd_trainer_run(trainer, NULL, &error), &error);
+    bd_trainer_destroy(&trainer);
+    const bd_measurement *operands = find(&r, "fc2", BD_MEASURED_OPERAND);
+    double large = 0, all = 0;
+    for (int i = 0; i < BD_EXPONENT_BINS; i++) {
+        all += operands->exponents[i];
+        large += i + BD_LEAST_EXPONENT >= 6 ? operands->exponents[i] : 0;
+    }
+    ck_assert_double_le(operands->largest, 255);
+    ck_assert_double_lt(large, 0.1 * operands->elements);
+    ck_assert_double_lt(all, 0.9 * operands->elements);
+}
+END_TEST
+
 START_TEST(too_little_memory_leaves_a_run_unmeasured)
 {
     bd_train_event plans[2] = { 0 };
@@ -184,5 +207,6 @@ void add_rounding_tests(TCase *tests)
         tcase_add_loop_test(tests, measuring_changes_no_weight, 6, 7);
     tcase_add_test(tests, updates_are_what_the_weights_change_by);
     tcase_add_test(tests, losses_are_found_where_they_are);
+    tcase_add_test(tests, whole_numbers_are_measured_as_what_they_mean);
     tcase_add_test(tests, too_little_memory_leaves_a_run_unmeasured);
 }

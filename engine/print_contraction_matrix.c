@@ -10,7 +10,7 @@ int bd_print_binding(const bd_kernel *kernel, int number)
     return binding;
 }
 
-/* Pieces of eight halves are loaded at once where they lie side by side in a buffer, aligned, and are all padding or none:
+/* Pieces of eight are loaded at once where they lie side by side in a buffer, in the units' format, aligned, and are all padding or none:
  * `inner` elements follow each other, and of k each part has whole pieces. */
 static void print_pieces(bd_printer *printer, char operand, bd_tensor input, int64_t inner, bool along_k)
 {
@@ -21,7 +21,8 @@ static void print_pieces(bd_printer *printer, char operand, bd_tensor input, int
     const int64_t chunk = bd_chunk_length(c.k, chunks);
     input = bd_stored_operand(graph, input);
     const int number = bd_kernel_operand(kernel, input);
-    const bool wide = number >= 0 && kernel->operands[number].parts == 1 && graph->nodes[input].format == BD_F16 &&
+    const bd_format units = bd_matrix_format(graph, kernel->anchor, printer->target);
+    const bool wide = number >= 0 && kernel->operands[number].parts == 1 && graph->nodes[input].format == units &&
                       kernel->operands[number].access == BD_ACCESS_BUFFER && printer->target->half.storage &&
                       inner % 8 == 0 && (!along_k || chunks == 1 || chunk % 8 == 0);
     bd_text_append(&printer->macros, "#define %c_WIDE %d\n", operand, wide);
@@ -94,8 +95,10 @@ void bd_print_contraction_matrix(bd_printer *printer)
         print_fragments(printer);
     const bool matmul = node->op == BD_OP_MATMUL;
     const bool a_inner_k = bd_inner_is_k(node, 0), b_inner_k = bd_inner_is_k(node, 1);
-    bd_text_append(&printer->macros, "#define WARPGROUP %d\n#define STAGES %uu\n#define CACHED %d\n",
-                   tile->kind == BD_TILE_WARPGROUP, bd_matrix_stages(tile), !matmul);
+    const bd_format units = bd_matrix_format(graph, printer->kernel->anchor, printer->target);
+    bd_text_append(&printer->macros,
+                   "#define WARPGROUP %d\n#define STAGES %uu\n#define CACHED %d\n#define MATRIX_BF16 %d\n",
+                   tile->kind == BD_TILE_WARPGROUP, bd_matrix_stages(tile), !matmul, units == BD_BF16);
     if (tile->kind == BD_TILE_WARPGROUP)
         print_multiply_group(&printer->macros, tile->n, !a_inner_k, !b_inner_k);
     print_pieces(printer, 'A', node->inputs[0], a->dim[a->rank - 1], a_inner_k);

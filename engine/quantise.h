@@ -11,4 +11,10 @@ bd_tensor bd_quantise_variable(bd_graph *graph, bd_role role, const char *what, 
  * the first batch puts it. Of activations that cannot be negative the format's numbers are those from 0 on. */
 bd_tensor bd_quantise_learned(bd_graph *graph, bd_tensor x, bd_role role, bd_format format);
 
+/* Of an operand that bd_quantise made of codes times one scale, in a graph that has its formats: both; others leave them as they are. */
+void bd_quantised_parts(const bd_graph *graph, bd_tensor operand, bd_tensor *codes, bd_tensor *scale);
+
+/* A format that holds all values of a tensor: its own, but bytes for what bd_quantise made of whole numbers from 0 on. */
+bd_format bd_quantised_format(const bd_graph *graph, bd_tensor tensor);
+
 #endif

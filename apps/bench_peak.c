@@ -244,7 +244,7 @@ static bool possible(const bench *self, const peak *p, bench_row *row)
                       opencl ? "cl_khr_integer_dot_product" : "VK_KHR_shader_integer_dot_product");
         break;
     case MATRIX_BF16:
-        if (units[0] && !bf16) {
+        if (units[0] && !target->matrix.bf16) {
             bench_set(row, BENCH_UNSUPPORTED,
                       "the kernel in GLSL needs GL_EXT_bfloat16 (glslang 15.3), which Binade does not use yet");
             break;

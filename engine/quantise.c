@@ -96,6 +96,37 @@ bd_tensor bd_quantise(bd_graph *graph, bd_tensor x, bd_role role)
     return bd_cast(graph, x, role);
 }
 
+void bd_quantised_parts(const bd_graph *graph, bd_tensor operand, bd_tensor *codes, bd_tensor *scale)
+{
+    const bd_node *node = bd_node_at(graph, operand);
+    if (node->op != BD_OP_MUL || !node->recompute || node->format != BD_F32)
+        return;
+    const bd_node *factor = bd_node_at(graph, node->inputs[1]);
+    if (factor->op != BD_OP_BROADCAST || bd_shape_elements(&bd_node_at(graph, factor->inputs[0])->shape) != 1)
+        return;
+    *codes = node->inputs[0];
+    *scale = factor->inputs[0];
+}
+
+bd_tensor bd_quantised_whole(const bd_graph *graph, bd_tensor codes, double *zero)
+{
+    const bd_node *node = bd_node_at(graph, codes);
+    if (node->op != BD_OP_ADD || !node->recompute || node->format != BD_F32)
+        return codes;
+    const bd_node *shift = bd_node_at(graph, node->inputs[1]);
+    const bd_format_info info = bd_format_describe(bd_node_at(graph, node->inputs[0])->format);
+    if (info.kind != BD_KIND_SIGNED || shift->op != BD_OP_CONSTANT || shift->attr.constant != info.largest + 1)
+        return codes;
+    *zero = shift->attr.constant;
+    return node->inputs[0];
+}
+
+bd_format bd_quantised_format(const bd_graph *graph, bd_tensor tensor)
+{
+    double zero;
+    return bd_quantised_whole(graph, tensor, &zero) == tensor ? bd_node_at(graph, tensor)->format : BD_U8;
+}
+
 bd_tensor bd_quantise_operand(bd_graph *graph, bd_tensor x)
 {
     bd_tensor base = x;

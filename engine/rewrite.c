@@ -1,5 +1,6 @@
 #include "rewrite.h"
 #include "emit.h"
+#include "quantise.h"
 #include "tile.h"
 
 #include <stdlib.h>
@@ -137,41 +138,90 @@ static bd_tensor partial_means(rewriter *r, bd_tensor deviations)
     return means;
 }
 
-/* node = sum over chunks of (chunked node), or what else puts the parts together: both are appended. */
-static void copy_chunked(rewriter *r, bd_tensor old, int64_t chunks)
+/* Makes of the node just appended as `part`, the copy of `old`, one that sums in parts, and appends what puts them together: the sum over
+ * chunks, or what else it takes. */
+static bd_tensor cut(rewriter *r, bd_tensor old, bd_tensor part, int64_t chunks)
 {
-    const bd_node *node = &r->from->nodes[old];
-    const bd_shape partial = { 2, { chunks, bd_shape_elements(&node->shape) } };
-    const bool moment = node->op == BD_OP_MEAN || node->op == BD_OP_DEVIATIONS;
-    const bool maximum = node->op == BD_OP_MAXIMUM;
-    const int inputs = node->op == BD_OP_DEVIATIONS ? 2 : 1;
+    bd_node *copy = &r->to->nodes[part];
+    const bd_node node = *copy;
+    const bd_shape partial = { 2, { chunks, bd_shape_elements(&node.shape) } };
+    const bool moment = node.op == BD_OP_MEAN || node.op == BD_OP_DEVIATIONS;
+    const bool maximum = node.op == BD_OP_MAXIMUM;
+    const int inputs = node.op == BD_OP_DEVIATIONS ? 2 : 1;
     bd_tensor parts[2], whole, result;
-    bd_node *copy = append_copy(r, old, &partial, &parts[inputs - 1]);
-    if (!copy)
-        return;
+    parts[inputs - 1] = part;
+    copy->shape = partial;
     copy->chunks = chunks;
-    copy->format = moment ? BD_F32 : maximum ? node->format : node->accumulator;
+    copy->format = moment ? BD_F32 : maximum ? node.format : node.accumulator;
     copy->rule = (bd_rounding_rule){ BD_ROUND_NEAREST, false };
     if (inputs == 2 && (parts[0] = partial_means(r, parts[1])) == BD_NONE)
-        return;
+        return BD_NONE;
     const bd_shape flat = { 1, { partial.dim[1] } };
-    copy = bd_graph_append(r->to, moment || maximum ? node->op : BD_OP_SUM, flat, parts, inputs, &whole);
+    copy = bd_graph_append(r->to, moment || maximum ? node.op : BD_OP_SUM, flat, parts, inputs, &whole);
     if (!copy)
-        return;
+        return BD_NONE;
     copy->attr.reduce.first = 0;
     copy->attr.reduce.count = 1;
     if (moment) {
         copy->attr.reduce.total = bd_reduction_extent(r->from, old).length;
         copy->attr.reduce.members = (copy->attr.reduce.total + chunks - 1) / chunks;
     }
-    copy->format = node->format, copy->accumulator = node->accumulator, copy->role = node->role;
-    copy->rule = node->rule, copy->draw = node->draw;
-    copy->layer = node->layer;
-    copy = bd_graph_append(r->to, BD_OP_RESHAPE, node->shape, &whole, 1, &result);
+    copy->format = node.format, copy->accumulator = node.accumulator, copy->role = node.role;
+    copy->rule = node.rule, copy->draw = node.draw;
+    copy->layer = node.layer;
+    copy = bd_graph_append(r->to, BD_OP_RESHAPE, node.shape, &whole, 1, &result);
+    if (!copy)
+        return BD_NONE;
+    copy->format = node.format, copy->accumulator = node.accumulator, copy->role = node.role;
+    copy->layer = node.layer;
+    return result;
+}
+
+/* A quantised operand is codes times a scale (quantise.c). Matrix units multiply codes where halves hold them all, and so their
+ * products; the scales then go to the sum. False where there is no such operand, or the units cannot do the product. */
+static bool take_codes(rewriter *r, bd_tensor contraction, bd_tensor scales[2])
+{
+    bd_node *node = &r->to->nodes[contraction];
+    const bd_tensor inputs[] = { node->inputs[0], node->inputs[1] };
+    for (int side = 0; side < 2; side++) {
+        scales[side] = BD_NONE;
+        bd_quantised_parts(r->to, inputs[side], &node->inputs[side], &scales[side]);
+    }
+    const bool scaled = scales[0] != BD_NONE || scales[1] != BD_NONE;
+    if (scaled && bd_matrix_format(r->to, contraction, r->target) == BD_F16)
+        return true;
+    for (int side = 0; side < 2; side++)
+        node->inputs[side] = inputs[side];
+    return false;
+}
+
+static void copy_contraction(rewriter *r, bd_tensor old, const bd_compile_options *options)
+{
+    const bd_node *node = &r->from->nodes[old];
+    bd_tensor result, scales[2];
+    bd_node *copy = append_copy(r, old, &node->shape, &result);
     if (!copy)
         return;
-    copy->format = node->format, copy->accumulator = node->accumulator, copy->role = node->role;
-    copy->layer = node->layer;
+    const bool coded = node->chunks <= 1 && take_codes(r, result, scales);
+    if (coded) {
+        copy->format = BD_F32;
+        copy->rule = (bd_rounding_rule){ BD_ROUND_NEAREST, false };
+    }
+    const int64_t chunks = node->chunks <= 1 ? bd_contraction_chunks(r->to, result, r->target, options) : 1;
+    if (chunks > 1)
+        result = cut(r, old, result, chunks);
+    for (int side = 0; coded && side < 2 && result != BD_NONE; side++) {
+        if (scales[side] == BD_NONE)
+            continue;
+        const bd_tensor factors[] = { result, bd_broadcast(r->to, scales[side], node->shape) };
+        copy = bd_graph_append(r->to, BD_OP_MUL, node->shape, factors, 2, &result);
+        if (!copy)
+            return;
+        const bool last = side == 1 || scales[1] == BD_NONE;
+        copy->format = last ? node->format : BD_F32;
+        copy->rule = last ? node->rule : (bd_rounding_rule){ BD_ROUND_NEAREST, false };
+        copy->draw = node->draw, copy->role = node->role, copy->layer = node->layer;
+    }
     r->mapped[old] = result;
 }
 
@@ -291,21 +341,21 @@ static bd_status copy_nodes(rewriter *r, const bool *live, const bd_compile_opti
             copy_composed(r, t);
             continue;
         }
+        if (class == BD_CLASS_CONTRACTION) {
+            copy_contraction(r, t, options);
+            continue;
+        }
         if (node->chunks <= 1 && (node->op == BD_OP_SUM || node->op == BD_OP_MEAN || node->op == BD_OP_DEVIATIONS)) {
             bd_extent extent = bd_reduction_extent(r->from, t);
             chunks = sum_chunks(r->target, &extent);
         } else if (node->chunks <= 1 && node->op == BD_OP_MAXIMUM) {
             bd_extent extent = bd_reduction_extent(r->from, t);
             chunks = least_chunks(r->target, &extent);
-        } else if (node->chunks <= 1 && class == BD_CLASS_CONTRACTION) {
-            chunks = bd_contraction_chunks(r->from, t, r->target, options);
-        }
-        if (chunks > 1) {
-            copy_chunked(r, t, chunks);
-            continue;
         }
         if (!append_copy(r, t, &node->shape, &r->mapped[t]))
             break;
+        if (chunks > 1)
+            r->mapped[t] = cut(r, t, r->mapped[t], chunks);
         if (node->op == BD_OP_PACK) {
             bd_tensor pack = r->mapped[t];
             for (int i = 0; i < node->input_count && r->to->status == BD_OK; i++) {

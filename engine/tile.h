@@ -44,13 +44,16 @@ enum {
 };
 int bd_group_tiles(const bd_graph *graph, bd_tensor node, const bd_kernel *kernel, const bd_target *target,
                    bd_tile tiles[BD_GROUP_TILES]);
+/* In which format the device's matrix units multiply this contraction's operands, all of whose values are values of it: BD_F16 or
+ * BD_BF16; BD_F32 where they cannot. Products of either are exact in F32, so that nothing is rounded but the sum. */
+bd_format bd_matrix_format(const bd_graph *graph, bd_tensor contraction, const bd_target *target);
 /* Those by matrix units, the best guess first; 0 where the device's matrix units cannot do this contraction. */
 int bd_matrix_tiles(const bd_graph *graph, bd_tensor node, const bd_kernel *kernel, const bd_target *target,
                     bd_tile tiles[BD_MATRIX_TILES]);
-/* Whether tiles of BD_TILE_MATRIX2 load a contraction's operand A (`side` 0) or B (1) as it lies in memory: halves in one buffer,
- * [batch][outer][inner], that nothing was fused to. Else it comes through panels in shared memory. */
-bool bd_matrix_lies_in_rows(const bd_graph *graph, bd_tensor contraction, const bd_kernel *kernel, const bd_target *target,
-                            int side);
+/* Whether tiles of BD_TILE_MATRIX2 load a contraction's operand A (`side` 0) or B (1) as it lies in memory: numbers of
+ * bd_matrix_format in one buffer, [batch][outer][inner], that nothing was fused to. Else it comes through panels in shared memory. */
+bool bd_matrix_lies_in_rows(const bd_graph *graph, bd_tensor contraction, const bd_kernel *kernel,
+                            const bd_target *target, int side);
 /* BD_TILE_MATRIX, BD_TILE_WARPGROUP or BD_TILE_MATRIX2. */
 bool bd_tile_uses_matrix_units(const bd_tile *tile);
 /* Into how many parts the sum is cut so that matrix units have enough to do, with a tile that suits the size of the result. */

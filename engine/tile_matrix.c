@@ -1,5 +1,7 @@
-/* Tiles for matrix units, BD_TILE_MATRIX, BD_TILE_WARPGROUP and BD_TILE_MATRIX2: contractions of halves that are summed in F32. */
+/* Tiles for matrix units, BD_TILE_MATRIX, BD_TILE_WARPGROUP and BD_TILE_MATRIX2: contractions that are summed in F32, of operands in
+ * every format that is part of F16 or BF16. */
 #include "emit.h"
+#include "quantise.h"
 #include "tile.h"
 
 #include <stdlib.h>
@@ -17,6 +19,25 @@ static int64_t ceil_divide(int64_t a, int64_t b)
 bool bd_tile_uses_matrix_units(const bd_tile *tile)
 {
     return tile->kind == BD_TILE_MATRIX || tile->kind == BD_TILE_WARPGROUP || tile->kind == BD_TILE_MATRIX2;
+}
+
+/* Whether all values of the format are halves, and become them unharmed. Conversions may drop subnormal halves. */
+static bool are_halves(bd_format format, const bd_target *target)
+{
+    const bd_format_info info = bd_format_describe(format);
+    const bool subnormal = info.kind == BD_KIND_FLOAT && info.least < bd_format_describe(BD_F16).least_normal;
+    return format == BD_F16 || (bd_format_holds(BD_F16, format) && (!subnormal || target->half.subnormals));
+}
+
+bd_format bd_matrix_format(const bd_graph *graph, bd_tensor contraction, const bd_target *target)
+{
+    const bd_node *node = &graph->nodes[contraction];
+    const bd_format a = bd_quantised_format(graph, node->inputs[0]), b = bd_quantised_format(graph, node->inputs[1]);
+    if (target->matrix.m == 0 || node->accumulator != BD_F32)
+        return BD_F32;
+    if (are_halves(a, target) && are_halves(b, target))
+        return BD_F16;
+    return target->matrix.bf16 && bd_format_holds(BD_BF16, a) && bd_format_holds(BD_BF16, b) ? BD_BF16 : BD_F32;
 }
 
 /* wgmma has a panel multiplied, one that may still be, and at least one on its way; a fourth where the processor still takes two
@@ -55,8 +76,8 @@ static int64_t smaller(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-bool bd_matrix_lies_in_rows(const bd_graph *graph, bd_tensor contraction, const bd_kernel *kernel, const bd_target *target,
-                            int side)
+bool bd_matrix_lies_in_rows(const bd_graph *graph, bd_tensor contraction, const bd_kernel *kernel,
+                            const bd_target *target, int side)
 {
     const bd_node *node = &graph->nodes[contraction];
     const bd_window *w = &node->attr.window;
@@ -65,7 +86,7 @@ bool bd_matrix_lies_in_rows(const bd_graph *graph, bd_tensor contraction, const 
     /* A window of one tap at every pixel reads its operands as they lie. */
     const bool one_tap = node->op != BD_OP_MATMUL && w->size[0] * w->size[1] == 1 && w->stride[0] * w->stride[1] == 1 &&
                          !w->pad[0][0] && !w->pad[0][1] && !w->pad[1][0] && !w->pad[1][1];
-    return target->joined.tensors && graph->nodes[input].format == BD_F16 &&
+    return target->joined.tensors && graph->nodes[input].format == bd_matrix_format(graph, contraction, target) &&
            (!kernel || bd_kernel_operand(kernel, input) >= 0) &&
            (!target->limits.max_binding_bytes || bytes <= target->limits.max_binding_bytes) &&
            (node->op == BD_OP_MATMUL || one_tap || (side == 1 && node->op != BD_OP_CONV2D_DATA));
@@ -206,8 +227,7 @@ int bd_matrix_tiles(const bd_graph *graph, bd_tensor tensor, const bd_kernel *ke
 {
     const bd_node *node = &graph->nodes[tensor];
     const bd_contraction c = bd_contraction_of(graph, tensor);
-    if (target->matrix.m == 0 || node->accumulator != BD_F32 || graph->nodes[node->inputs[0]].format != BD_F16 ||
-        graph->nodes[node->inputs[1]].format != BD_F16 || c.batch <= 0 || c.m <= 0 || c.n <= 0 || c.k <= 0)
+    if (bd_matrix_format(graph, tensor, target) == BD_F32 || c.batch <= 0 || c.m <= 0 || c.n <= 0 || c.k <= 0)
         return 0;
     const bool allowed[] = {
         [BD_TILE_MATRIX] = bd_variant_allowed(target, node, BD_VARIANT_MATRIX),

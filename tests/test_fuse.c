@@ -312,7 +312,8 @@ static bd_target tensor_cores(void)
     bd_target_default(&target);
     target.nvidia = target.vector_types = true;
     target.limits.max_workgroup_items = target.limits.max_workgroup_size[0] = 1024;
-    target.matrix = (bd_matrix_units){ 16, 16, 16, 32, 98304, 196608 };
+    target.half.subnormals = true;
+    target.matrix = (bd_matrix_units){ 16, 16, 16, 32, 98304, 196608, .bf16 = true, .e4m3 = true };
     return target;
 }
 
@@ -393,6 +394,81 @@ START_TEST(matrix_units_share_long_sums)
         bd_plan_destroy(&plan);
         bd_graph_destroy(&graph);
     }
+}
+END_TEST
+
+/* The format in which matrix units multiply operands of two formats. */
+static bd_format matrix_format(const bd_target *target, bd_format a, bd_format b)
+{
+    const bd_init zero = { BD_INIT_CONSTANT, 0 };
+    bd_graph *graph;
+    bd_error error;
+    ck_assert_int_eq(bd_graph_create(&graph, &error), BD_OK);
+    const bd_tensor left = bd_variable(graph, "/a", BD_ROLE_FIXED, a, BD_SHAPE(16, 16), zero);
+    const bd_tensor right = bd_variable(graph, "/b", BD_ROLE_FIXED, b, BD_SHAPE(16, 16), zero);
+    const bd_format format = bd_matrix_format(graph, bd_matmul(graph, left, right, false, false), target);
+    bd_graph_destroy(&graph);
+    return format;
+}
+
+/* Halves where they hold both operands' values, BF16 where those do and the device has it, else none. */
+START_TEST(matrix_units_multiply_what_they_hold)
+{
+    const bd_format e3m2 = bd_format_exmy(3, 2), e6m5 = bd_format_exmy(6, 5), e5m11 = bd_format_exmy(5, 11),
+                    tf32 = bd_format_exmy(8, 10);
+    const struct {
+        bd_format a, b, expected;
+    } rows[] = {
+        { BD_F16, BD_F16, BD_F16 },      { BD_F8E4M3, BD_F8E5M2, BD_F16 }, { BD_I8, BD_I4, BD_F16 },
+        { BD_U8, BD_F16, BD_F16 },       { e3m2, BD_F8E5M2, BD_F16 },      { BD_BF16, BD_BF16, BD_BF16 },
+        { BD_BF16, BD_F8E5M2, BD_BF16 }, { e6m5, BD_I8, BD_BF16 },         { BD_F16, BD_BF16, BD_F32 },
+        { e6m5, BD_F16, BD_F32 },        { e5m11, BD_F16, BD_F32 },        { tf32, tf32, BD_F32 },
+        { BD_F32, BD_F16, BD_F32 },
+    };
+    bd_target target = tensor_cores();
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        target.matrix.bf16 = true;
+        ck_assert_int_eq(matrix_format(&target, rows[i].a, rows[i].b), rows[i].expected);
+        ck_assert_int_eq(matrix_format(&target, rows[i].b, rows[i].a), rows[i].expected);
+        target.matrix.bf16 = false;
+        ck_assert_int_eq(matrix_format(&target, rows[i].a, rows[i].b), rows[i].expected == BD_F16 ? BD_F16 : BD_F32);
+    }
+    /* Of conversions that drop subnormal halves only what has none comes through. */
+    target.half.subnormals = false, target.matrix.bf16 = true;
+    ck_assert_int_eq(matrix_format(&target, BD_F16, BD_F16), BD_F16);
+    ck_assert_int_eq(matrix_format(&target, BD_F8E4M3, BD_F8E4M3), BD_F16);
+    ck_assert_int_eq(matrix_format(&target, BD_F8E4M3, BD_F8E5M2), BD_BF16);
+}
+END_TEST
+
+/* Quantised operands are codes times a scale: matrix units take the codes. Of learned steps the gradients are F32, and so are the
+ * products with them; ReLU's results are whole numbers from 0 to 255. */
+START_TEST(matrix_units_multiply_codes)
+{
+    static const struct {
+        const char *policy;
+        int products;
+    } rows[] = { { "fp8,history=4", 8 },
+                 { "int8-qat", 3 },
+                 { "qw=e4m3,qa=e4m3,qg=e5m2", 8 },
+                 { "qw=bf16,qa=bf16,qg=bf16,operands=delayed", 0 } };
+    const bd_target target = tensor_cores();
+    setting s;
+    set_up(&s, mlp, rows[_i].policy, 28, 32);
+    bd_plan *plan = plan_for(&s, &target, true);
+    int products = 0;
+    for (bd_tensor t = 0; t < plan->graph->node_count; t++)
+        products += plan->graph->nodes[t].op == BD_OP_MATMUL && bd_matrix_format(plan->graph, t, &target) == BD_F16;
+    ck_assert_int_eq(products, rows[_i].products);
+    /* Codes are stored, and not rounded again by each tile that loads them. */
+    for (int k = 0; k < plan->kernel_count; k++) {
+        const bd_kernel *kernel = &plan->kernels[k];
+        for (int i = 0; i < kernel->node_count && kernel->class == BD_KERNEL_CONTRACTION; i++)
+            ck_assert(kernel->spaces[i] != BD_SPACE_OPERAND ||
+                      bd_matrix_format(plan->graph, kernel->anchor, &target) == BD_F32);
+    }
+    bd_plan_destroy(&plan);
+    tear_down(&s);
 }
 END_TEST
 
@@ -525,6 +601,8 @@ int main(void)
     tcase_add_test(plans, tensors_alive_together_never_overlap);
     tcase_add_test(plans, a_product_by_warpgroups_is_covered);
     tcase_add_test(plans, matrix_units_share_long_sums);
+    tcase_add_test(plans, matrix_units_multiply_what_they_hold);
+    tcase_add_loop_test(plans, matrix_units_multiply_codes, 0, 4);
     tcase_add_test(plans, plain_tiles_suit_the_result);
     tcase_add_loop_test(plans, plans_obey_small_limits, 0, 2);
     tcase_add_loop_test(plans, cpu_drivers_take_neighbours_where_that_is_faster, 0, 2);

@@ -313,7 +313,7 @@ static bd_target tensor_cores(void)
     target.nvidia = target.vector_types = true;
     target.limits.max_workgroup_items = target.limits.max_workgroup_size[0] = 1024;
     target.half.subnormals = true;
-    target.matrix = (bd_matrix_units){ 16, 16, 16, 32, 98304, 196608, true };
+    target.matrix = (bd_matrix_units){ 16, 16, 16, 32, 98304, 196608, .bf16 = true, .e4m3 = true };
     return target;
 }
 

@@ -140,6 +140,7 @@ typedef struct bd_joined_matrices {
     uint32_t most, shared_bytes;
     bool workgroup; /* a matrix may be spread over several subgroups */
     bool tensors;   /* matrices are loaded by the layout of what lies in memory */
+    bool bf16;      /* of BF16 too */
 } bd_joined_matrices;
 
 /* Terms that a loop of a kernel sums on a CPU driver, at most: lavapipe ends the loops of an invocation after 65,535 rounds in all, and

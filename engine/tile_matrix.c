@@ -227,12 +227,14 @@ int bd_matrix_tiles(const bd_graph *graph, bd_tensor tensor, const bd_kernel *ke
 {
     const bd_node *node = &graph->nodes[tensor];
     const bd_contraction c = bd_contraction_of(graph, tensor);
-    if (bd_matrix_format(graph, tensor, target) == BD_F32 || c.batch <= 0 || c.m <= 0 || c.n <= 0 || c.k <= 0)
+    const bd_format format = bd_matrix_format(graph, tensor, target);
+    if (format == BD_F32 || c.batch <= 0 || c.m <= 0 || c.n <= 0 || c.k <= 0)
         return 0;
     const bool allowed[] = {
         [BD_TILE_MATRIX] = bd_variant_allowed(target, node, BD_VARIANT_MATRIX),
         [BD_TILE_WARPGROUP] = bd_variant_allowed(target, node, BD_VARIANT_WARPGROUP),
-        [BD_TILE_MATRIX2] = bd_variant_allowed(target, node, BD_VARIANT_MATRIX2) && may_store_twice(graph, kernel),
+        [BD_TILE_MATRIX2] = bd_variant_allowed(target, node, BD_VARIANT_MATRIX2) && may_store_twice(graph, kernel) &&
+                            (format == BD_F16 || target->joined.bf16),
     };
     int count = 0;
     double costs[BD_MATRIX_TILES];

@@ -1,5 +1,5 @@
-// Contraction by matrix units, of operands that halves hold: a work-group computes TILE_M x TILE_N elements of C through panels of
-// TILE_K steps in shared memory, a subgroup WARP_M x WARP_N of them in cooperative matrices. Panels lie in pieces of eight halves, in
+// Contraction by matrix units, of operands that halves or BF16 hold: a work-group computes TILE_M x TILE_N elements of C through panels
+// of TILE_K steps in shared memory, a subgroup WARP_M x WARP_N of them in cooperative matrices. Panels lie in pieces of eight numbers, in
 // the order in which their operand lies in memory, and the next one is loaded while this one is multiplied. The sums go back through
 // shared memory, since which invocation holds which is the driver's secret.
 #ifndef TILE_M // so that the skeleton compiles alone
@@ -100,8 +100,8 @@ void main()
             LOAD_PANELS(first + TILE_K)
         }
         [[unroll]] for (uint k = 0u; k < TILE_K; k += MATRIX_K) {
-            coopmat<float16_t, gl_ScopeSubgroup, MATRIX_M, MATRIX_K, gl_MatrixUseA> a[ROWS];
-            coopmat<float16_t, gl_ScopeSubgroup, MATRIX_K, MATRIX_N, gl_MatrixUseB> b[FRAGMENTS_N];
+            coopmat<MATRIX_TYPE, gl_ScopeSubgroup, MATRIX_M, MATRIX_K, gl_MatrixUseA> a[ROWS];
+            coopmat<MATRIX_TYPE, gl_ScopeSubgroup, MATRIX_K, MATRIX_N, gl_MatrixUseB> b[FRAGMENTS_N];
             [[unroll]] for (int r = 0; r < ROWS; r++) {
                 const uint m = warp_m + uint(r) * MATRIX_M;
 #if A_INNER_K

@@ -1,5 +1,5 @@
-// Contraction by matrix units whose matrices are as large as a work-group's tile (VK_NV_cooperative_matrix2), of operands that halves
-// hold: the driver spreads TILE_M x TILE_N sums over the work-group, or over the subgroup that is all of it (SCOPE). An operand that
+// Contraction by matrix units whose matrices are as large as a work-group's tile (VK_NV_cooperative_matrix2), of operands that halves or
+// BF16 hold: the driver spreads TILE_M x TILE_N sums over the work-group, or over the subgroup that is all of it (SCOPE). An operand that
 // lies in memory as it is used is loaded by its layout there, others come through panels. Each invocation stores the sums that it holds.
 #ifndef TILE_M // so that the skeleton compiles alone
 #define BATCH 1u
@@ -121,8 +121,8 @@ void main()
     barrier();
 #endif
     for (uint first = begin; first < last; first += TILE_K) {
-        coopmat<float16_t, SCOPE, TILE_M, TILE_K, gl_MatrixUseA> a;
-        coopmat<float16_t, SCOPE, TILE_K, TILE_N, gl_MatrixUseB> b;
+        coopmat<MATRIX_TYPE, SCOPE, TILE_M, TILE_K, gl_MatrixUseA> a;
+        coopmat<MATRIX_TYPE, SCOPE, TILE_K, TILE_N, gl_MatrixUseB> b;
 #if !A_TENSOR || !B_TENSOR
         if (first + TILE_K < last) {
             LOAD_PANELS(first + TILE_K)

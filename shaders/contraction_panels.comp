@@ -1,7 +1,7 @@
 // What the contractions by matrix units share: how their operands come through panels in shared memory. A panel holds TILE_K steps
-// of an operand in pieces of eight halves, in the order in which the operand lies in memory; the next one is loaded while one is
-// multiplied. Where an operand's bytes stand for halves (A_CODES, B_CODES), eight of them are loaded, and become halves when they are
-// stored. ITEMS invocations take part, `panels` is an array of pieces. An operand of which matrices are loaded as they are (A_TENSOR,
+// of an operand in pieces of eight halves or BF16, in the order in which the operand lies in memory; the next one is loaded while
+// one is multiplied. Where an operand's bytes stand for halves (A_CODES, B_CODES), eight of them are loaded, and become halves when they
+// are stored. ITEMS invocations take part, `panels` is an array of pieces. An operand of which matrices are loaded as they are (A_TENSOR,
 // B_TENSOR) has no panel.
 #define CEIL(a, b) (((a) + (b) - 1u) / (b))
 #define TILES_M CEIL(M, TILE_M)
@@ -30,9 +30,20 @@
 #define LOADS_A CEIL(A_LINES * A_PIECES, ITEMS)
 #define LOADS_B CEIL(B_LINES * B_PIECES, ITEMS)
 
+// Matrices of uint16_t become matrices of BF16 (backends/vulkan/spirv.c), whose bits are a float's upper ones.
+#if MATRIX_BF16
+#define MATRIX_TYPE uint16_t
+#else
+#define MATRIX_TYPE float16_t
+#endif
+
 uint pack(const float low, const float high)
 {
+#if MATRIX_BF16
+    return (floatBitsToUint(low) >> 16u) | (floatBitsToUint(high) & 0xffff0000u);
+#else
     return bd_encode_f16(low) | (bd_encode_f16(high) << 16u);
+#endif
 }
 
 #if A_CODES || B_CODES

@@ -35,6 +35,7 @@ def devices():
 MATRICES = {
     "contraction_matrix.comp": (1, (13, 0)),
     "contraction_matrix2.comp": (2, (15, 1)),
+    "probe_matrix.comp": (2, (15, 1)),
 }
 
 
@@ -61,11 +62,11 @@ def main(validator, stamp, prelude, *skeletons):
     version = version_of(validator)
     for path in (prelude, *skeletons):
         matrix, needed = MATRICES.get(os.path.basename(path), (0, (0, 0)))
-        for device in devices():
+        for device, bf16 in itertools.product(devices(), (0, 1) if matrix else (0,)):
             if matrix and not (version >= needed and device["BD_FLOAT16"] and device["BD_HALF_STORAGE"]):
                 continue
             settings = "".join(f"#define {name} {value}\n" for name, value in device.items())
-            settings += f"#define BD_MATRIX {matrix}\n"
+            settings += f"#define BD_MATRIX {matrix}\n#define MATRIX_BF16 {bf16}\n"
             # #line makes the messages' line numbers those of the skeleton.
             body = "void main() {}\n" if path == prelude else "#line 1\n" + read(path)
             text = "#version 450\n" + settings + "#line 1\n" + read(prelude) + body

@@ -1,4 +1,5 @@
 /* Opening a device: a logical device with one compute queue and the features that the kernels can use. */
+#include "bfloat16.h"
 #include "vulkan.h"
 
 #include "../../engine/cache.h"
@@ -12,6 +13,7 @@ typedef struct matrix_features {
     VkPhysicalDeviceSubgroupSizeControlFeatures subgroups;
 #ifdef VK_KHR_cooperative_matrix
     VkPhysicalDeviceCooperativeMatrixFeaturesKHR matrix;
+    VkPhysicalDeviceShaderBfloat16FeaturesKHR bf16;
 #endif
 #ifdef VK_NV_cooperative_matrix2
     VkPhysicalDeviceCooperativeMatrix2FeaturesNV joined;
@@ -41,6 +43,15 @@ static void *chain_matrix_features(const bd_vk_abilities *abilities, matrix_feat
         .cooperativeMatrix = VK_TRUE,
     };
     next = &features->matrix;
+    if (abilities->matrix.bf16) {
+        features->bf16 = (VkPhysicalDeviceShaderBfloat16FeaturesKHR){
+            .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_BFLOAT16_FEATURES_KHR,
+            .pNext = next,
+            .shaderBFloat16Type = VK_TRUE,
+            .shaderBFloat16CooperativeMatrix = VK_TRUE,
+        };
+        next = &features->bf16;
+    }
 #else
     next = &features->subgroups;
 #endif
@@ -86,12 +97,14 @@ static bd_status create_logical(bd_vk_device *device, const bd_vk_abilities *abi
         .pNext = chain,
         .storageBuffer16BitAccess = abilities->storage16,
     };
+    const VkPhysicalDeviceFeatures core = { .shaderInt16 = abilities->matrix.bf16 };
     VkDeviceCreateInfo info = { .sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
                                 .pNext = &storage,
                                 .queueCreateInfoCount = 1,
                                 .pQueueCreateInfos = &queue,
                                 .enabledExtensionCount = abilities->extension_count,
-                                .ppEnabledExtensionNames = abilities->extensions };
+                                .ppEnabledExtensionNames = abilities->extensions,
+                                .pEnabledFeatures = &core };
     VkResult code = vkCreateDevice(device->physical, &info, NULL, &device->handle);
     if (code != VK_SUCCESS)
         return bd_vk_fail(error, code, "create a device");
@@ -134,10 +147,10 @@ static bd_status open_device(bd_vk_device *device, size_t index, bd_error *error
     if (status == BD_OK) {
         bd_vk_memory_init(device);
         device->texels = device->base.info.type == BD_DEVICE_CPU && bd_vk_physical_has_texels(device->physical);
-        status = bd_vk_probe(device, error);
         device->base.target.matrix = abilities.matrix;
         device->base.target.joined = abilities.joined;
         device->subgroups_vary = abilities.subgroups_vary;
+        status = bd_vk_probe(device, error);
     }
     return status;
 }

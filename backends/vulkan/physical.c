@@ -1,4 +1,5 @@
 /* Physical devices: which there are, and what their drivers say of them. */
+#include "bfloat16.h"
 #include "vulkan.h"
 
 #include <stdio.h>
@@ -142,20 +143,26 @@ static uint32_t compute_units(VkPhysicalDevice physical, const VkPhysicalDeviceP
 }
 
 #ifdef VK_KHR_cooperative_matrix
+/* Every shape by which the device multiplies; NULL if there is none. The caller frees. */
+static VkCooperativeMatrixPropertiesKHR *matrix_shapes(VkPhysicalDevice physical, uint32_t *count)
+{
+    *count = 0;
+    if (!vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR ||
+        vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR(physical, count, NULL) != VK_SUCCESS || *count == 0)
+        return NULL;
+    VkCooperativeMatrixPropertiesKHR *shapes = calloc(*count, sizeof *shapes);
+    for (uint32_t i = 0; i < *count && shapes; i++)
+        shapes[i].sType = VK_STRUCTURE_TYPE_COOPERATIVE_MATRIX_PROPERTIES_KHR;
+    if (!shapes || vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR(physical, count, shapes) < VK_SUCCESS)
+        *count = 0;
+    return shapes;
+}
+
 /* The largest shape by which a subgroup multiplies halves, FP32 sums preferred; false if there is none. */
 static bool best_matrix_shape(VkPhysicalDevice physical, VkCooperativeMatrixPropertiesKHR *best)
 {
-    uint32_t count = 0;
-    if (!vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR ||
-        vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR(physical, &count, NULL) != VK_SUCCESS || count == 0)
-        return false;
-    VkCooperativeMatrixPropertiesKHR *shapes = calloc(count, sizeof *shapes);
-    if (!shapes)
-        return false;
-    for (uint32_t i = 0; i < count; i++)
-        shapes[i].sType = VK_STRUCTURE_TYPE_COOPERATIVE_MATRIX_PROPERTIES_KHR;
-    if (vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR(physical, &count, shapes) < VK_SUCCESS)
-        count = 0;
+    uint32_t count;
+    VkCooperativeMatrixPropertiesKHR *shapes = matrix_shapes(physical, &count);
     bool found = false;
     for (uint32_t i = 0; i < count; i++) {
         const VkCooperativeMatrixPropertiesKHR *shape = &shapes[i];
@@ -173,6 +180,40 @@ static bool best_matrix_shape(VkPhysicalDevice physical, VkCooperativeMatrixProp
     }
     free(shapes);
     return found;
+}
+
+/* Whether it multiplies BF16 by the shape in which it multiplies halves. */
+static bool has_bf16_shape(VkPhysicalDevice physical, const VkCooperativeMatrixPropertiesKHR *halves)
+{
+    uint32_t count;
+    VkCooperativeMatrixPropertiesKHR *shapes = matrix_shapes(physical, &count);
+    bool found = false;
+    for (uint32_t i = 0; i < count; i++)
+        found |= shapes[i].AType == VK_COMPONENT_TYPE_BFLOAT16_KHR &&
+                 shapes[i].BType == VK_COMPONENT_TYPE_BFLOAT16_KHR && shapes[i].CType == halves->CType &&
+                 shapes[i].ResultType == halves->ResultType && shapes[i].scope == halves->scope &&
+                 shapes[i].MSize == halves->MSize && shapes[i].NSize == halves->NSize &&
+                 shapes[i].KSize == halves->KSize;
+    free(shapes);
+    return found;
+}
+
+/* Matrices of BF16 begin as matrices of 16-bit whole numbers (spirv.c), which is a feature of its own. */
+static bool find_bf16(VkPhysicalDevice physical, const extension_list *extensions,
+                      const VkCooperativeMatrixPropertiesKHR *halves, bd_vk_abilities *abilities)
+{
+    VkPhysicalDeviceShaderBfloat16FeaturesKHR bf16 = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_BFLOAT16_FEATURES_KHR
+    };
+    VkPhysicalDeviceFeatures2 features = { .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &bf16 };
+    if (!has(extensions, VK_KHR_SHADER_BFLOAT16_EXTENSION_NAME))
+        return false;
+    vkGetPhysicalDeviceFeatures2(physical, &features);
+    if (!bf16.shaderBFloat16Type || !bf16.shaderBFloat16CooperativeMatrix || !features.features.shaderInt16 ||
+        !has_bf16_shape(physical, halves))
+        return false;
+    abilities->extensions[abilities->extension_count++] = VK_KHR_SHADER_BFLOAT16_EXTENSION_NAME;
+    return true;
 }
 
 /* "16x16x16 f16 -> f32" */
@@ -216,7 +257,8 @@ static void find_matrix_units(VkPhysicalDevice physical, const VkPhysicalDeviceP
                                            .n = shape.NSize,
                                            .k = shape.KSize,
                                            .lanes = subgroup_size,
-                                           .shared_bytes = properties->limits.maxComputeSharedMemorySize };
+                                           .shared_bytes = properties->limits.maxComputeSharedMemorySize,
+                                           .bf16 = find_bf16(physical, extensions, &shape, abilities) };
 }
 #else
 static void describe_matrix_shape(VkPhysicalDevice physical, char *text, size_t size)
@@ -238,32 +280,51 @@ static void find_matrix_units(VkPhysicalDevice physical, const VkPhysicalDeviceP
 #endif
 
 #ifdef VK_NV_cooperative_matrix2
-/* In steps of what matrices of halves with sums in FP32 may grow, for each size of a work-group; of a subgroup where they cannot be
- * spread over more. */
-static void find_grains(VkPhysicalDevice physical, bd_vk_abilities *abilities)
+/* In steps of what matrices of `element` with sums in FP32 may grow, for each size of a work-group; of a subgroup where they cannot
+ * be spread over more. Returns how many there are, at most BD_MATRIX_GRAINS. */
+static uint32_t find_grains(VkPhysicalDevice physical, const bd_vk_abilities *abilities, VkComponentTypeKHR element,
+                            bd_matrix_grain grains[BD_MATRIX_GRAINS])
 {
-    uint32_t count = 0;
+    uint32_t count = 0, found = 0;
     if (!vkGetPhysicalDeviceCooperativeMatrixFlexibleDimensionsPropertiesNV ||
         vkGetPhysicalDeviceCooperativeMatrixFlexibleDimensionsPropertiesNV(physical, &count, NULL) != VK_SUCCESS ||
         count == 0)
-        return;
+        return 0;
     VkCooperativeMatrixFlexibleDimensionsPropertiesNV *all = calloc(count, sizeof *all);
     if (!all)
-        return;
+        return 0;
     for (uint32_t i = 0; i < count; i++)
         all[i].sType = VK_STRUCTURE_TYPE_COOPERATIVE_MATRIX_FLEXIBLE_DIMENSIONS_PROPERTIES_NV;
     if (vkGetPhysicalDeviceCooperativeMatrixFlexibleDimensionsPropertiesNV(physical, &count, all) < VK_SUCCESS)
         count = 0;
-    bd_joined_matrices *joined = &abilities->joined;
-    const VkScopeKHR scope = joined->workgroup ? VK_SCOPE_WORKGROUP_KHR : VK_SCOPE_SUBGROUP_KHR;
-    for (uint32_t i = 0; i < count && joined->grain_count < BD_MATRIX_GRAINS; i++)
-        if (all[i].AType == VK_COMPONENT_TYPE_FLOAT16_KHR && all[i].BType == VK_COMPONENT_TYPE_FLOAT16_KHR &&
-            all[i].CType == VK_COMPONENT_TYPE_FLOAT32_KHR && all[i].ResultType == VK_COMPONENT_TYPE_FLOAT32_KHR &&
-            all[i].scope == scope && !all[i].saturatingAccumulation)
-            joined->grains[joined->grain_count++] =
-                (bd_matrix_grain){ joined->workgroup ? all[i].workgroupInvocations : abilities->matrix.lanes,
-                                   all[i].MGranularity, all[i].NGranularity, all[i].KGranularity };
+    const bool workgroup = abilities->joined.workgroup;
+    const VkScopeKHR scope = workgroup ? VK_SCOPE_WORKGROUP_KHR : VK_SCOPE_SUBGROUP_KHR;
+    for (uint32_t i = 0; i < count && found < BD_MATRIX_GRAINS; i++)
+        if (all[i].AType == element && all[i].BType == element && all[i].CType == VK_COMPONENT_TYPE_FLOAT32_KHR &&
+            all[i].ResultType == VK_COMPONENT_TYPE_FLOAT32_KHR && all[i].scope == scope &&
+            !all[i].saturatingAccumulation)
+            grains[found++] = (bd_matrix_grain){ workgroup ? all[i].workgroupInvocations : abilities->matrix.lanes,
+                                                 all[i].MGranularity, all[i].NGranularity, all[i].KGranularity };
     free(all);
+    return found;
+}
+
+/* Whether matrices of BF16 may have every size that those of halves may have. */
+static bool find_bf16_grains(VkPhysicalDevice physical, const bd_vk_abilities *abilities)
+{
+    const bd_joined_matrices *joined = &abilities->joined;
+    bd_matrix_grain grains[BD_MATRIX_GRAINS];
+    const uint32_t count = find_grains(physical, abilities, VK_COMPONENT_TYPE_BFLOAT16_KHR, grains);
+    bool all = joined->grain_count > 0;
+    for (uint32_t i = 0; i < joined->grain_count; i++) {
+        const bd_matrix_grain *halves = &joined->grains[i];
+        bool one = false;
+        for (uint32_t j = 0; j < count; j++)
+            one |= grains[j].items == halves->items && halves->m % grains[j].m == 0 && halves->n % grains[j].n == 0 &&
+                   halves->k % grains[j].k == 0;
+        all &= one;
+    }
+    return all;
 }
 
 /* Matrices as large as a tile, where there are matrix units. */
@@ -292,7 +353,9 @@ static void find_joined_matrices(VkPhysicalDevice physical, const extension_list
         .workgroup = joined.cooperativeMatrixWorkgroupScope,
         .tensors = joined.cooperativeMatrixTensorAddressing,
     };
-    find_grains(physical, abilities);
+    abilities->joined.grain_count =
+        find_grains(physical, abilities, VK_COMPONENT_TYPE_FLOAT16_KHR, abilities->joined.grains);
+    abilities->joined.bf16 = abilities->matrix.bf16 && find_bf16_grains(physical, abilities);
     if (abilities->joined.grain_count)
         abilities->extensions[abilities->extension_count++] = VK_NV_COOPERATIVE_MATRIX_2_EXTENSION_NAME;
 }

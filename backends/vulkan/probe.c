@@ -9,6 +9,7 @@
 #include "../../engine/text.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,7 +22,8 @@
 #define PAIRS (SPECIALS * SPECIALS + 64u * 1024u)
 
 typedef struct probe_result {
-    uint8_t conversion_exact, arithmetic_exact, subnormals, subnormals_f32, texels_exact, half_round, reserved[2];
+    uint8_t conversion_exact, arithmetic_exact, subnormals, subnormals_f32, texels_exact, half_round;
+    uint8_t bf16, bf16_joined; /* matrices of it */
     uint32_t rounding;
 } probe_result;
 
@@ -150,21 +152,13 @@ static char *source_of(const bd_vk_device *device, bool arithmetic, int round, c
     return text.data;
 }
 
-typedef struct probe_buffer {
-    void *data; /* on the host: written before, read after */
-    uint64_t size;
-    bool written;
-    bd_access access;
-    bd_format format;
-} probe_buffer;
-
 #define MOST_BUFFERS 9
 
-static bd_status run(bd_vk_device *device, const char *source, uint32_t groups, const probe_buffer *data, int count,
-                     bd_error *error)
+bd_status bd_vk_probe_run(bd_vk_device *device, const char *source, bd_tile_kind kind, uint32_t groups,
+                          const bd_vk_probe_buffer *data, int count, bd_error *error)
 {
     bd_device *base = &device->base;
-    bd_kernel kernel = { .name = "probe", .groups = { groups, 1, 1 } };
+    bd_kernel kernel = { .name = "probe", .groups = { groups, 1, 1 }, .tile = { .kind = kind } };
     bd_binding bindings[MOST_BUFFERS] = { 0 };
     bd_dispatch dispatch = { .kernel = &kernel, .source = source, .bindings = bindings, .binding_count = count };
     bd_program_desc desc = { .dispatches = &dispatch, .dispatch_count = 1 };
@@ -190,6 +184,12 @@ static bd_status run(bd_vk_device *device, const char *source, uint32_t groups, 
     for (int i = 0; i < count; i++)
         bd_vk_buffer_destroy(base, bindings[i].buffer);
     return status;
+}
+
+static bd_status run(bd_vk_device *device, const char *source, uint32_t groups, const bd_vk_probe_buffer *data,
+                     int count, bd_error *error)
+{
+    return bd_vk_probe_run(device, source, BD_TILE_GROUP, groups, data, count, error);
 }
 
 /* ---- the probes ---- */
@@ -218,7 +218,7 @@ static bd_status probe_conversion(bd_vk_device *device, const char *source, prob
         status = bd_fail(error, BD_ERROR_MEMORY, "no memory for a probe");
     for (uint32_t h = 0; h < HALVES && status == BD_OK; h++)
         halves[h] = (uint16_t)h;
-    probe_buffer buffers[] = {
+    bd_vk_probe_buffer buffers[] = {
         { .data = samples, .size = SAMPLES * sizeof *samples },
         { .data = stored, .size = SAMPLES * sizeof *stored, .written = true },
         { .data = halves, .size = HALVES * sizeof *halves },
@@ -258,7 +258,7 @@ static bd_status probe_round(bd_vk_device *device, int method, probe_result *res
 {
     uint32_t *samples = make_samples(), *rounded = calloc(SAMPLES, sizeof *rounded);
     char *source = source_of(device, false, method, round_text);
-    probe_buffer buffers[] = {
+    bd_vk_probe_buffer buffers[] = {
         { .data = samples, .size = SAMPLES * sizeof *samples },
         { .data = rounded, .size = SAMPLES * sizeof *rounded, .written = true },
     };
@@ -289,8 +289,8 @@ static bd_status probe_arithmetic(bd_vk_device *device, const char *source, prob
         pairs[2 * i] = half_value(special ? specials[a / 2] | (a % 2) << 15 : words[0] & 0xffffu);
         pairs[2 * i + 1] = half_value(special ? specials[b / 2] | (b % 2) << 15 : words[1] & 0xffffu);
     }
-    probe_buffer buffers[] = { { .data = pairs, .size = 2 * PAIRS * sizeof *pairs },
-                               { .data = results, .size = 3 * PAIRS * sizeof *results, .written = true } };
+    bd_vk_probe_buffer buffers[] = { { .data = pairs, .size = 2 * PAIRS * sizeof *pairs },
+                                     { .data = results, .size = 3 * PAIRS * sizeof *results, .written = true } };
     if (status == BD_OK)
         status = run(device, source, PAIRS / GROUP_SIZE, buffers, 2, error);
     if (status == BD_OK) {
@@ -313,7 +313,7 @@ static bd_status probe_arithmetic(bd_vk_device *device, const char *source, prob
 static bd_status probe_subnormals(bd_vk_device *device, const char *source, probe_result *result, bd_error *error)
 {
     float values[3] = { 0x1p-140f, 0x1p-141f, 0 };
-    probe_buffer buffer = { .data = values, .size = sizeof values, .written = true };
+    bd_vk_probe_buffer buffer = { .data = values, .size = sizeof values, .written = true };
     bd_status status = run(device, source, 1, &buffer, 1, error);
     result->subnormals_f32 = values[2] == 0x1.8p-140f;
     return status;
@@ -329,7 +329,7 @@ static bd_status probe_texels(bd_vk_device *device, const char *source, probe_re
         halves[h] = (uint16_t)h;
         words[h] = h << 16 | (h * 40503u & 0xffffu); /* every sign and exponent; some low bits */
     }
-    probe_buffer buffers[] = {
+    bd_vk_probe_buffer buffers[] = {
         { .data = results, .size = 8 * HALVES * sizeof *results, .written = true },
         { .data = halves, .size = HALVES * sizeof *halves, .access = BD_ACCESS_TEXEL1, .format = BD_F16 },
         { .data = halves, .size = HALVES * sizeof *halves, .access = BD_ACCESS_TEXEL2, .format = BD_F16 },
@@ -359,7 +359,9 @@ static bd_status probe_texels(bd_vk_device *device, const char *source, probe_re
     return status;
 }
 
-static bd_status probe_all(bd_vk_device *device, char *const sources[4], probe_result *result, bd_error *error)
+enum { SOURCES = 6 };
+
+static bd_status probe_all(bd_vk_device *device, char *const sources[SOURCES], probe_result *result, bd_error *error)
 {
     *result = (probe_result){ .half_round = ROUND_BY_ARITHMETIC };
     bd_status status = probe_conversion(device, sources[0], result, error);
@@ -373,6 +375,10 @@ static bd_status probe_all(bd_vk_device *device, char *const sources[4], probe_r
         status = probe_arithmetic(device, sources[2], result, error);
     if (status == BD_OK && device->texels)
         status = probe_texels(device, sources[3], result, error);
+    if (status == BD_OK && device->base.target.matrix.bf16)
+        result->bf16 = bd_vk_probe_matrix(device, sources[4], false);
+    if (status == BD_OK && device->base.target.joined.bf16)
+        result->bf16_joined = bd_vk_probe_matrix(device, sources[5], true);
     return status;
 }
 
@@ -388,20 +394,33 @@ static bd_status set_round(bd_vk_device *device, int method, bd_error *error)
     return BD_OK;
 }
 
+static void describe_bf16(bd_vk_device *device)
+{
+    const bd_target *target = &device->base.target;
+    char *text = device->base.info.matrix_units;
+    const size_t used = strlen(text), size = sizeof device->base.info.matrix_units;
+    if (target->matrix.bf16)
+        snprintf(text + used, size - used, ", bf16 -> f32%s",
+                 target->joined.grain_count && !target->joined.bf16 ? " by the first" : "");
+}
+
 bd_status bd_vk_probe(bd_vk_device *device, bd_error *error)
 {
     bd_device_info *info = &device->base.info;
-    char *sources[4] = { source_of(device, false, ROUND_BY_ARITHMETIC, conversion_text),
-                         source_of(device, false, ROUND_BY_ARITHMETIC, subnormal_text),
-                         source_of(device, true, ROUND_BY_ARITHMETIC, arithmetic_text),
-                         source_of(device, false, ROUND_BY_ARITHMETIC, texel_text) };
+    char *sources[SOURCES] = { source_of(device, false, ROUND_BY_ARITHMETIC, conversion_text),
+                               source_of(device, false, ROUND_BY_ARITHMETIC, subnormal_text),
+                               source_of(device, true, ROUND_BY_ARITHMETIC, arithmetic_text),
+                               source_of(device, false, ROUND_BY_ARITHMETIC, texel_text),
+                               bd_vk_probe_matrix_source(device, false),
+                               bd_vk_probe_matrix_source(device, true) };
     bd_status status = BD_OK;
-    if (!sources[0] || !sources[1] || !sources[2] || !sources[3])
-        status = bd_fail(error, BD_ERROR_MEMORY, "no memory for a probe");
+    for (int i = 0; i < SOURCES; i++)
+        if (!sources[i])
+            status = bd_fail(error, BD_ERROR_MEMORY, "no memory for a probe");
     probe_result result;
     if (status == BD_OK) {
-        const char *parts[] = { info->name, info->driver, device->preamble, round_text,
-                                sources[0], sources[1],   sources[2],       sources[3] };
+        const char *parts[] = { info->name, info->driver, device->preamble, round_text, sources[0],
+                                sources[1], sources[2],   sources[3],       sources[4], sources[5] };
         bd_cache_key key = bd_cache_hash(parts, sizeof parts / sizeof *parts);
         void *stored = NULL;
         size_t size = 0;
@@ -414,7 +433,7 @@ bd_status bd_vk_probe(bd_vk_device *device, bd_error *error)
         }
         free(stored);
     }
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < SOURCES; i++)
         free(sources[i]);
     if (status == BD_OK)
         status = set_round(device, result.half_round, error);
@@ -426,6 +445,9 @@ bd_status bd_vk_probe(bd_vk_device *device, bd_error *error)
     info->half.subnormals_f32 = result.subnormals_f32;
     info->half.rounding = (bd_rounding)result.rounding;
     device->texels &= result.texels_exact;
+    device->base.target.matrix.bf16 &= result.bf16;
+    device->base.target.joined.bf16 &= result.bf16_joined;
+    describe_bf16(device);
     device->bytes_peak = device->bytes_now; /* the probes' own buffers are not the caller's */
     return BD_OK;
 }

@@ -4,7 +4,8 @@
  *     physical.c  what there is, and what it can do  pipeline.c  layouts, pipelines and their cache on disk
  *     device.c    opening and closing                hazard.c    where a barrier is needed
  *     queue.c     submissions and events             program.c   recorded dispatches
- *     probe.c     kernels that find out the truth    backend.c   the vtable (stub.c where not built in)
+ *     probe*.c    kernels that find out the truth    backend.c   the vtable (stub.c where not built in)
+ *     spirv.c     what SPIR-V has and glslang not
  * Vulkan 1.1 suffices. Instance-level functions are volk's; device-level ones come from each device's own table. */
 #ifndef BINADE_BACKENDS_VULKAN_H
 #define BINADE_BACKENDS_VULKAN_H
@@ -202,6 +203,9 @@ void bd_vk_memory_finish(bd_vk_device *device);
  * `name` is for the message. */
 bd_status bd_vk_spirv(bd_vk_device *device, const char *name, const char *source, bool matrices, uint32_t **words,
                       size_t *bytes, bd_error *error);
+/* Makes cooperative matrices of 16-bit whole numbers without sign matrices of BF16, in place of *words, which is freed; a module
+ * without such matrices stays as it is. BD_ERROR_DEVICE if the words are no SPIR-V module, BD_ERROR_MEMORY: nothing changed. */
+bd_status bd_vk_spirv_bf16(uint32_t **words, size_t *bytes, bd_error *error);
 /* What goes before every kernel: what `abilities` has of halves, and which behaviour of floats is asked for. The caller
  * frees it. NULL if memory ran out. */
 char *bd_vk_preamble(const bd_vk_abilities *abilities);
@@ -260,5 +264,25 @@ bd_status bd_vk_program_profile(bd_device *device, bd_backend_program *program, 
 
 /* Fills the probed fields of the device's info from kernels that run now or ran before (the cache knows). */
 bd_status bd_vk_probe(bd_vk_device *device, bd_error *error);
+
+/* A buffer of a probe's kernel, in binding order. */
+typedef struct bd_vk_probe_buffer {
+    void *data; /* on the host: written before, read after */
+    uint64_t size;
+    bool written;
+    bd_access access;
+    bd_format format; /* of texels */
+} bd_vk_probe_buffer;
+
+/* Runs a kernel once. `kind` says whether it has cooperative matrices. */
+bd_status bd_vk_probe_run(bd_vk_device *device, const char *source, bd_tile_kind kind, uint32_t groups,
+                          const bd_vk_probe_buffer *data, int count, bd_error *error);
+
+/* ---- probe_matrix.c ---- */
+
+/* The kernel that multiplies matrices of BF16, a subgroup's or joined ones. The caller frees; NULL if memory ran out. */
+char *bd_vk_probe_matrix_source(const bd_vk_device *device, bool joined);
+/* Runs it: whether all of its products are right, exactly. */
+bool bd_vk_probe_matrix(bd_vk_device *device, const char *source, bool joined);
 
 #endif

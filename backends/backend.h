@@ -22,7 +22,7 @@ typedef struct bd_binding {
 /* One kernel launch of a step. */
 typedef struct bd_dispatch {
     const bd_kernel *kernel;
-    const char *source; /* complete text in the backend's dialect; NULL for BD_DIALECT_NONE and for BD_KERNEL_LIBRARY */
+    const char *source; /* complete text, of bd_kernel_dialect; NULL for BD_DIALECT_NONE and for BD_KERNEL_LIBRARY */
     const bd_binding *bindings;
     int binding_count;
 } bd_dispatch;

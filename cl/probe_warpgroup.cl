@@ -1,4 +1,5 @@
-/* Finds out, when a device is opened, whether wgmma computes rightly as contraction_matrix.cl uses it (backends/opencl/probe_matrix.c):
+/* Finds out, when a device is opened, whether wgmma computes rightly as contraction_matrix.cl uses it (probe_matrix.c of OpenCL,
+ * launch_probe.c of Vulkan):
  * C = A B, 64x16 by 16x16, once with both operands in lines along k, once in lines across it. `in` is A[64][16], then B[16][16], as
  * halves or BF16; `out` both results. */
 #ifndef MATRIX_BF16 /* so that it compiles alone */
@@ -8,6 +9,12 @@
 #define FORMATS "bf16.bf16"
 #else
 #define FORMATS "f16.f16"
+#endif
+#ifndef PANEL_BYTES
+#define PANEL_BYTES 196608 /* of local memory, which the device must have for a tile */
+#endif
+#ifndef OFFSETS
+#define OFFSETS /* arguments that Vulkan's launches have */
 #endif
 #define COUNT 128u
 #define LOCAL(pointer) ((uint)(size_t)(pointer))
@@ -33,9 +40,10 @@ static inline void store(__global float *out, const uint item, const float *c)
         out[(item / 32u * 16u + item % 32u / 4u + (j / 2u & 1u) * 8u) * 16u + j / 4u * 8u + item % 4u * 2u + j % 2u] = c[j];
 }
 
-__kernel __attribute__((reqd_work_group_size(COUNT, 1, 1))) void binade(__global const ushort *in, __global float *out)
+__kernel __attribute__((reqd_work_group_size(COUNT, 1, 1))) void binade(__global const ushort *in, __global float *out OFFSETS)
 {
-    __local __attribute__((aligned(1024))) ushort a[64 * 64], b[16 * 64];
+    __local __attribute__((aligned(1024))) ushort panels[PANEL_BYTES / 2];
+    __local ushort *a = panels, *b = panels + PANEL_BYTES / 2 - 16 * 64;
     const uint item = (uint)get_local_id(0);
     float c[8] = { 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f };
     for (uint i = item; i < 64u * 16u; i += COUNT) {

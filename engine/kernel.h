@@ -216,9 +216,12 @@ typedef enum bd_dialect {
     BD_DIALECT_GLSL,
 } bd_dialect;
 
-/* The complete source of a kernel: prelude, skeleton and generated parts. In OpenCL C the function is `binade`, buffers
+/* The dialect of a kernel's source for a backend of this dialect: wgmma's kernels are OpenCL C for Vulkan, too, which launches their PTX. */
+bd_dialect bd_kernel_dialect(const bd_kernel *kernel, bd_dialect backend);
+
+/* The complete source of a kernel, `dialect` being the backend's: prelude, skeleton and generated parts. In OpenCL C the function is `binade`, buffers
  * are arguments 0, 1, ... in operand order, and then come as many ulongs: the element of its buffer in which each operand
- * begins. In GLSL they are set 0, bindings 0, 1, ...; entry point main. Equal kernels give equal text. The caller frees. */
+ * begins; an operand is never in parts. In GLSL they are set 0, bindings 0, 1, ...; entry point main. Equal kernels give equal text. The caller frees. */
 bd_status bd_kernel_source(const bd_plan *plan, const bd_kernel *kernel, const bd_target *target, bd_dialect dialect,
                            char **source, bd_error *error);
 

@@ -53,8 +53,8 @@ static void group_size(bd_printer *printer)
 void bd_print_pointwise(bd_printer *printer)
 {
     const bd_kernel *kernel = printer->kernel;
-    const bool whole = kernel->groups[1] == 1 &&
-                       (int64_t)kernel->groups[0] * kernel->local[0] * kernel->width == kernel->elements;
+    const bool whole =
+        kernel->groups[1] == 1 && (int64_t)kernel->groups[0] * kernel->local[0] * kernel->width == kernel->elements;
     printer->skeleton = "pointwise";
     bd_text_append(&printer->macros, "#define BD_ELEMENTS %lluu\n#define BD_WHOLE %d\n#define BD_WIDTH %uu\n",
                    (unsigned long long)kernel->elements, whole, kernel->width);
@@ -255,10 +255,9 @@ static void append_skeleton(bd_text *source, const char *skeleton, const bd_text
     bd_text_append_raw(source, at, strlen(at));
 }
 
-bd_status bd_kernel_source(const bd_plan *plan, const bd_kernel *kernel, const bd_target *target, bd_dialect dialect,
-                           char **source, bd_error *error)
+static bd_status print(const bd_plan *plan, const bd_kernel *kernel, const bd_target *target, bd_dialect dialect,
+                       char **source, bd_error *error)
 {
-    *source = NULL;
     bd_printer printer = { .plan = plan, .kernel = kernel, .target = target, .dialect = dialect };
     bd_text text = { 0 }, declarations = { 0 };
     printer.emitter = bd_emitter_create(plan, kernel, dialect);
@@ -317,5 +316,33 @@ bd_status bd_kernel_source(const bd_plan *plan, const bd_kernel *kernel, const b
         *source = text.data;
     else
         bd_text_finish(&text);
+    return status;
+}
+
+bd_dialect bd_kernel_dialect(const bd_kernel *kernel, bd_dialect backend)
+{
+    const bool warpgroup = kernel->class == BD_KERNEL_CONTRACTION && kernel->tile.kind == BD_TILE_WARPGROUP;
+    return warpgroup && backend == BD_DIALECT_GLSL ? BD_DIALECT_OPENCL : backend;
+}
+
+bd_status bd_kernel_source(const bd_plan *plan, const bd_kernel *kernel, const bd_target *target, bd_dialect dialect,
+                           char **source, bd_error *error)
+{
+    *source = NULL;
+    if (bd_kernel_dialect(kernel, dialect) == dialect)
+        return print(plan, kernel, target, dialect, source, error);
+    /* As for NVIDIA's OpenCL, which sees whole buffers. */
+    bd_target nvidia = *target;
+    bd_kernel whole = *kernel;
+    const size_t bytes = (size_t)kernel->operand_count * sizeof *whole.operands;
+    nvidia.nvidia = true;
+    whole.operands = malloc(bytes + 1);
+    if (!whole.operands)
+        return bd_fail(error, BD_ERROR_MEMORY, "out of memory for kernel source");
+    memcpy(whole.operands, kernel->operands, bytes);
+    for (int i = 0; i < whole.operand_count; i++)
+        whole.operands[i].parts = 1;
+    bd_status status = print(plan, &whole, &nvidia, bd_kernel_dialect(kernel, dialect), source, error);
+    free(whole.operands);
     return status;
 }

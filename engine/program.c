@@ -73,22 +73,26 @@ static bd_status prepare(bd_program *program, bd_dispatch *dispatches, bd_bindin
         }
     for (int k = 0; k < plan->kernel_count && status == BD_OK; k++) {
         const bd_kernel *kernel = &plan->kernels[k];
+        const bd_dialect dialect = bd_kernel_dialect(kernel, device->backend->dialect);
         size_t count = 0;
         for (int i = 0; i < kernel->operand_count; i++)
             count += kernel->operands[i].parts + (kernel->operands[i].access != BD_ACCESS_BUFFER);
         bd_binding *bindings = calloc(count + 1, sizeof *bindings);
         if (!bindings)
             return bd_fail(error, BD_ERROR_MEMORY, "out of memory for a program");
-        dispatches[k] = (bd_dispatch){ kernel, NULL, bindings, (int)count };
+        dispatches[k] = (bd_dispatch){ kernel, NULL, bindings, 0 };
         int bound = 0;
         for (int i = 0; i < kernel->operand_count && status == BD_OK; i++) {
-            const bd_operand *operand = &kernel->operands[i];
+            bd_operand operand = kernel->operands[i];
             bd_binding whole;
-            status = bind(program, operand->node, &whole, error);
+            if (dialect == BD_DIALECT_OPENCL)
+                operand.parts = 1;
+            status = bind(program, operand.node, &whole, error);
             if (status == BD_OK)
-                bound += bind_parts(operand, &whole, plan->graph->nodes[operand->node].format, &bindings[bound]);
+                bound += bind_parts(&operand, &whole, plan->graph->nodes[operand.node].format, &bindings[bound]);
         }
-        if (status == BD_OK && device->backend->dialect != BD_DIALECT_NONE && kernel->class != BD_KERNEL_LIBRARY) {
+        dispatches[k].binding_count = bound;
+        if (status == BD_OK && dialect != BD_DIALECT_NONE && kernel->class != BD_KERNEL_LIBRARY) {
             char *source;
             status = bd_kernel_source(plan, kernel, &device->target, device->backend->dialect, &source, error);
             dispatches[k].source = source;

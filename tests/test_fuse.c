@@ -371,6 +371,34 @@ START_TEST(a_product_by_warpgroups_is_covered)
 }
 END_TEST
 
+/* Vulkan launches what OpenCL compiles; it sees the buffers whole, however many bindings a shader would need. */
+START_TEST(a_product_by_warpgroups_is_the_same_for_vulkan)
+{
+    const bd_target nvidia = tensor_cores();
+    bd_target vulkan = nvidia;
+    vulkan.nvidia = vulkan.vector_types = false;
+    bd_graph *graph;
+    bd_error error;
+    char *opencl, *source;
+    ck_assert_int_eq(bd_graph_create(&graph, &error), BD_OK);
+    bd_plan *plan = plan_contraction(graph, &nvidia, false);
+    bd_kernel kernel = *contraction_of(plan);
+    kernel.tile = (bd_tile){ .kind = BD_TILE_WARPGROUP, .m = 128, .n = 64, .k = 64, .item_m = 16, .item_n = 64 };
+    ck_assert_int_eq(bd_kernel_dialect(&kernel, BD_DIALECT_GLSL), BD_DIALECT_OPENCL);
+    ck_assert_int_eq(bd_kernel_source(plan, &kernel, &nvidia, BD_DIALECT_OPENCL, &opencl, &error), BD_OK);
+    kernel.operands[0].parts = 2;
+    ck_assert_int_eq(bd_kernel_source(plan, &kernel, &vulkan, BD_DIALECT_GLSL, &source, &error), BD_OK);
+    ck_assert_str_eq(source, opencl);
+    ck_assert_uint_eq(kernel.operands[0].parts, 2);
+    free(source);
+    free(opencl);
+    kernel.tile.kind = BD_TILE_MATRIX;
+    ck_assert_int_eq(bd_kernel_dialect(&kernel, BD_DIALECT_GLSL), BD_DIALECT_GLSL);
+    bd_plan_destroy(&plan);
+    bd_graph_destroy(&graph);
+}
+END_TEST
+
 /* A long sum with few results is cut into parts, each of whole panels and none empty; a convolution, whose parts would not know their
  * pixels, is not. */
 START_TEST(matrix_units_share_long_sums)
@@ -600,6 +628,7 @@ int main(void)
     tcase_add_test(plans, pure_fp16_needs_at_most_055_of_fp32);
     tcase_add_test(plans, tensors_alive_together_never_overlap);
     tcase_add_test(plans, a_product_by_warpgroups_is_covered);
+    tcase_add_test(plans, a_product_by_warpgroups_is_the_same_for_vulkan);
     tcase_add_test(plans, matrix_units_share_long_sums);
     tcase_add_test(plans, matrix_units_multiply_what_they_hold);
     tcase_add_loop_test(plans, matrix_units_multiply_codes, 0, 4);

@@ -1,6 +1,8 @@
 /* Kernel source to cl_program: compiled once, then loaded from the disk cache. */
 #include "opencl.h"
 
+#include "../nvidia/ptx.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -66,34 +68,43 @@ static cl_program create_from_binary(opencl_device *device, void *binary, size_t
     return program;
 }
 
-/* NVIDIA's binary is PTX: if anything in it is covered, the program is replaced by one with everything uncovered. */
-static cl_int uncover(opencl_device *device, const char *options, cl_program *program)
+/* Creates and builds a program from source. */
+static bd_status build_source(opencl_device *device, const char *source, const char *options, const char *what,
+                              cl_program *program, bd_error *error)
 {
-    static const char cover[] = "//+", target[] = ".target sm_90";
+    cl_int code;
+    *program = clCreateProgramWithSource(device->context, 1, &source, NULL, &code);
+    if (code != CL_SUCCESS)
+        return opencl_fail(error, code, what);
+    code = clBuildProgram(*program, 1, &device->id, options, NULL, NULL);
+    if (code == CL_SUCCESS)
+        return BD_OK;
+    const bd_status status = build_failure(device, *program, code, what, error);
+    clReleaseProgram(*program);
+    return status;
+}
+
+/* NVIDIA's binary is PTX: if anything in it is covered, the program is replaced by one with everything uncovered. */
+static bd_status uncover(opencl_device *device, const char *options, const char *what, cl_program *program,
+                         bd_error *error)
+{
     size_t size;
     char *ptx = read_binary(*program, &size);
-    if (!ptx || !strstr(ptx, cover)) {
+    if (!ptx || !bd_ptx_is_covered(ptx)) {
         free(ptx);
-        return CL_SUCCESS;
+        return BD_OK;
     }
-    for (char *at = ptx; (at = strstr(at, cover));)
-        memset(at, ' ', sizeof cover - 1);
-    cl_program uncovered = NULL;
-    const char *after = strstr(ptx, target);
-    char *newer = after ? malloc(size + 2) : NULL;
-    if (newer) {
-        after += sizeof target - 1;
-        const int length =
-            snprintf(newer, size + 2, "%.*s%s%s", (int)(after - ptx), ptx, *after == 'a' ? "" : "a", after);
-        uncovered = create_from_binary(device, newer, (size_t)length + 1);
-    }
+    char *newer = bd_ptx_uncover(ptx);
+    cl_program uncovered = newer ? create_from_binary(device, newer, strlen(newer) + 1) : NULL;
     free(ptx);
     free(newer);
-    if (!uncovered)
-        return CL_INVALID_BINARY;
-    clReleaseProgram(*program);
-    *program = uncovered;
-    return clBuildProgram(uncovered, 1, &device->id, options, NULL, NULL);
+    cl_int code = CL_INVALID_BINARY;
+    if (uncovered) {
+        clReleaseProgram(*program);
+        *program = uncovered;
+        code = clBuildProgram(uncovered, 1, &device->id, options, NULL, NULL);
+    }
+    return code == CL_SUCCESS ? BD_OK : build_failure(device, *program, code, what, error);
 }
 
 static cl_program load_binary(opencl_device *device, bd_cache_key key, const char *options)
@@ -120,19 +131,35 @@ bd_status opencl_build(opencl_device *device, const char *source, const char *ex
     *program = load_binary(device, key, options);
     if (*program)
         return BD_OK;
-    cl_int code;
-    cl_program built = clCreateProgramWithSource(device->context, 1, &source, NULL, &code);
-    if (code != CL_SUCCESS)
-        return opencl_fail(error, code, what);
-    code = clBuildProgram(built, 1, &device->id, options, NULL, NULL);
-    if (code == CL_SUCCESS && device->nvidia)
-        code = uncover(device, options, &built);
-    if (code != CL_SUCCESS) {
-        bd_status status = build_failure(device, built, code, what, error);
+    cl_program built;
+    bd_status status = build_source(device, source, options, what, &built, error);
+    if (status != BD_OK)
+        return status;
+    if (device->nvidia)
+        status = uncover(device, options, what, &built, error);
+    if (status != BD_OK) {
         clReleaseProgram(built);
         return status;
     }
     store_binary(device, key, built);
     *program = built;
     return BD_OK;
+}
+
+bd_status opencl_ptx(opencl_device *device, const char *source, const char *what, char **ptx, bd_error *error)
+{
+    cl_program program;
+    *ptx = NULL;
+    bd_status status = build_source(device, source, device->options, what, &program, error);
+    if (status != BD_OK)
+        return status;
+    size_t size;
+    char *binary = read_binary(program, &size);
+    clReleaseProgram(program);
+    *ptx = binary && bd_ptx_is_covered(binary) ? bd_ptx_uncover(binary) : binary;
+    if (*ptx != binary)
+        free(binary);
+    return *ptx
+               ? BD_OK
+               : bd_fail(error, BD_ERROR_UNSUPPORTED, "kernel %s: %s gives no PTX of it", what, device->base.info.name);
 }

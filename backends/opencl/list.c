@@ -13,6 +13,7 @@
 #define MAX_BINDINGS 64
 /* NVIDIA's limit in the second and third dimension; other drivers have none below size_t. */
 #define MAX_GROUPS_YZ 65535
+#define VENDOR_NVIDIA 0x10de
 
 typedef struct found_device {
     cl_platform_id platform;
@@ -62,6 +63,11 @@ bool opencl_has_extension(cl_device_id id, const char *extension)
             found = (at == all || at[-1] == ' ') && (at[length] == ' ' || at[length] == '\0');
     free(all);
     return found;
+}
+
+bool opencl_is_nvidia(cl_device_id id)
+{
+    return get_uint(id, CL_DEVICE_VENDOR_ID) == VENDOR_NVIDIA;
 }
 
 /* OpenCL 1.2 or later, full profile, little endian, ready, with a compiler. */

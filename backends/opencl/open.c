@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define VENDOR_NVIDIA 0x10de
-
 /* All that a compiled kernel may depend on: the platform's version names its compiler. */
 static void fill_identity(cl_platform_id platform, opencl_device *device)
 {
@@ -50,9 +48,7 @@ bd_status opencl_open(size_t index, bd_cache *cache, bd_device **opened, bd_erro
         status = opencl_fail(error, code, device->base.info.name);
         goto failed;
     }
-    cl_uint vendor = 0;
-    clGetDeviceInfo(device->id, CL_DEVICE_VENDOR_ID, sizeof vendor, &vendor, NULL);
-    device->nvidia = vendor == VENDOR_NVIDIA;
+    device->nvidia = opencl_is_nvidia(device->id);
     fill_identity(platform, device);
     fill_options(device);
     status = opencl_probe(device, error);

@@ -49,6 +49,7 @@ bd_status opencl_list(bd_device_info **infos, size_t *count, bd_error *error);
 bd_status opencl_find(size_t index, cl_platform_id *platform, cl_device_id *id, bd_device_info *info, bd_error *error);
 /* Is `extension` in CL_DEVICE_EXTENSIONS? (The macros of OpenCL C cannot be trusted: facts of oclgrind.) */
 bool opencl_has_extension(cl_device_id id, const char *extension);
+bool opencl_is_nvidia(cl_device_id id);
 
 /* ---- open.c ---- */
 bd_status opencl_open(size_t index, bd_cache *cache, bd_device **device, bd_error *error);
@@ -73,6 +74,8 @@ void opencl_probe_matrix(opencl_device *device, bd_matrix_units *found);
  * then built for sm_90a. `what` names the kernel in the message. The caller releases the program. */
 bd_status opencl_build(opencl_device *device, const char *source, const char *extra, const char *what,
                        cl_program *program, bd_error *error);
+/* NVIDIA's devices: the PTX of `source`, uncovered. The caller frees. */
+bd_status opencl_ptx(opencl_device *device, const char *source, const char *what, char **ptx, bd_error *error);
 
 /* ---- buffer.c ---- */
 bd_status opencl_buffer_create(bd_device *device, uint64_t size, bd_buffer **buffer, bd_error *error);

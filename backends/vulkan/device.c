@@ -97,9 +97,14 @@ static bd_status create_logical(bd_vk_device *device, const bd_vk_abilities *abi
         .pNext = chain,
         .storageBuffer16BitAccess = abilities->storage16,
     };
+    VkPhysicalDeviceBufferDeviceAddressFeatures addresses = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_BUFFER_DEVICE_ADDRESS_FEATURES,
+        .pNext = &storage,
+        .bufferDeviceAddress = VK_TRUE,
+    };
     const VkPhysicalDeviceFeatures core = { .shaderInt16 = abilities->matrix.bf16 };
     VkDeviceCreateInfo info = { .sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
-                                .pNext = &storage,
+                                .pNext = abilities->launches ? (void *)&addresses : &storage,
                                 .queueCreateInfoCount = 1,
                                 .pQueueCreateInfos = &queue,
                                 .enabledExtensionCount = abilities->extension_count,
@@ -150,6 +155,7 @@ static bd_status open_device(bd_vk_device *device, size_t index, bd_error *error
         device->base.target.matrix = abilities.matrix;
         device->base.target.joined = abilities.joined;
         device->subgroups_vary = abilities.subgroups_vary;
+        device->launches = abilities.launches;
         status = bd_vk_probe(device, error);
     }
     return status;
@@ -172,6 +178,11 @@ bd_status bd_vk_open(size_t index, bd_cache *cache, bd_device **result, bd_error
     target->limits = device->base.info.limits;
     target->half = device->base.info.half;
     target->is_cpu = device->base.info.type == BD_DEVICE_CPU;
+    status = bd_vk_launch_probe(device, error);
+    if (status != BD_OK) {
+        bd_vk_close(&device->base);
+        return status;
+    }
     if (device->texels) {
         const VkPhysicalDeviceLimits *limits = &device->properties.limits;
         target->texel_elements = limits->maxTexelBufferElements;
@@ -186,6 +197,7 @@ bd_status bd_vk_open(size_t index, bd_cache *cache, bd_device **result, bd_error
 void bd_vk_close(bd_device *base)
 {
     bd_vk_device *device = bd_vk_device_of(base);
+    bd_vk_launch_close(device);
     if (device->handle) {
         device->vk.vkDeviceWaitIdle(device->handle); /* a lost device comes back at once */
         bd_vk_memory_finish(device);

@@ -60,7 +60,10 @@ static VkResult allocate(bd_vk_device *device, uint64_t size, VkBufferUsageFlags
     VkMemoryRequirements needs;
     device->vk.vkGetBufferMemoryRequirements(device->handle, result->buffer, &needs);
     uint32_t type = memory_type(device, needs.memoryTypeBits, required, preferred);
+    const VkMemoryAllocateFlagsInfo addressed = { .sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_FLAGS_INFO,
+                                                  .flags = VK_MEMORY_ALLOCATE_DEVICE_ADDRESS_BIT };
     VkMemoryAllocateInfo memory = { .sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO,
+                                    .pNext = usage & VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT ? &addressed : NULL,
                                     .allocationSize = needs.size,
                                     .memoryTypeIndex = type };
     code = type == UINT32_MAX ? VK_ERROR_FEATURE_NOT_PRESENT
@@ -94,6 +97,8 @@ bd_status bd_vk_buffer_create(bd_device *base, uint64_t size, bd_buffer **result
         VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT;
     if (device->texels)
         usage |= VK_BUFFER_USAGE_UNIFORM_TEXEL_BUFFER_BIT;
+    if (device->launches)
+        usage |= VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT;
     allocation memory;
     VkResult code =
         allocate(device, buffer->capacity, usage, VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT | (device->unified ? MAPPED : 0),
@@ -111,6 +116,10 @@ bd_status bd_vk_buffer_create(bd_device *base, uint64_t size, bd_buffer **result
     buffer->memory = memory.memory;
     buffer->mapped = memory.mapped;
     buffer->allocated = memory.bytes;
+    if (device->launches)
+        buffer->address = device->vk.vkGetBufferDeviceAddress(
+            device->handle, &(VkBufferDeviceAddressInfo){ .sType = VK_STRUCTURE_TYPE_BUFFER_DEVICE_ADDRESS_INFO,
+                                                          .buffer = buffer->handle });
     device->bytes_now += buffer->allocated;
     if (device->bytes_now > device->bytes_peak)
         device->bytes_peak = device->bytes_now;

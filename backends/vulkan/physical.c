@@ -417,6 +417,22 @@ static void find_integer_dot(VkPhysicalDevice physical, uint32_t version, const 
         enable(abilities, version, VK_API_VERSION_1_3, VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME);
 }
 
+/* Whether kernels in PTX can be launched, with buffers' addresses as arguments. */
+static void find_launches(VkPhysicalDevice physical, uint32_t version, const extension_list *extensions,
+                          bd_vk_abilities *abilities)
+{
+    VkPhysicalDeviceBufferDeviceAddressFeatures addresses = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_BUFFER_DEVICE_ADDRESS_FEATURES
+    };
+    VkPhysicalDeviceFeatures2 features = { .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &addresses };
+    if (version < VK_API_VERSION_1_2 || !has(extensions, VK_NVX_BINARY_IMPORT_EXTENSION_NAME))
+        return;
+    vkGetPhysicalDeviceFeatures2(physical, &features);
+    abilities->launches = addresses.bufferDeviceAddress;
+    if (abilities->launches)
+        abilities->extensions[abilities->extension_count++] = VK_NVX_BINARY_IMPORT_EXTENSION_NAME;
+}
+
 static void find_abilities(VkPhysicalDevice physical, uint32_t version, const extension_list *extensions,
                            bd_vk_abilities *abilities)
 {
@@ -557,6 +573,7 @@ bd_status bd_vk_physical_describe(VkPhysicalDevice physical, size_t index, bd_de
         find_integer_dot(physical, properties.apiVersion, &extensions, abilities);
         find_matrix_units(physical, &properties, &extensions, info->limits.subgroup_size, abilities);
         find_joined_matrices(physical, &extensions, abilities);
+        find_launches(physical, properties.apiVersion, &extensions, abilities);
         info->half.storage = abilities->storage16;
         info->half.arithmetic = abilities->float16;
     }

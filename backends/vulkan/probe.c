@@ -153,12 +153,15 @@ static char *source_of(const bd_vk_device *device, bool arithmetic, int round, c
 }
 
 #define MOST_BUFFERS 9
+#define PROBE_ITEMS 128 /* of a launch; shaders say it themselves */
 
 bd_status bd_vk_probe_run(bd_vk_device *device, const char *source, bd_tile_kind kind, uint32_t groups,
                           const bd_vk_probe_buffer *data, int count, bd_error *error)
 {
     bd_device *base = &device->base;
-    bd_kernel kernel = { .name = "probe", .groups = { groups, 1, 1 }, .tile = { .kind = kind } };
+    bd_kernel kernel = {
+        .name = "probe", .local = { PROBE_ITEMS, 1, 1 }, .groups = { groups, 1, 1 }, .tile = { .kind = kind }
+    };
     bd_binding bindings[MOST_BUFFERS] = { 0 };
     bd_dispatch dispatch = { .kernel = &kernel, .source = source, .bindings = bindings, .binding_count = count };
     bd_program_desc desc = { .dispatches = &dispatch, .dispatch_count = 1 };

@@ -13,6 +13,7 @@
 typedef struct unique_pipeline {
     XXH128_hash_t source; /* which declares the bindings */
     VkPipeline handle;
+    bd_vk_function function; /* instead of it, where kernels are launched */
 } unique_pipeline;
 
 typedef struct recorded {
@@ -20,7 +21,8 @@ typedef struct recorded {
     VkPipelineLayout layout;
     VkDescriptorSet set;
     uint32_t groups[3];
-    bool barrier; /* before it */
+    bool barrier;        /* before it */
+    bd_vk_launch launch; /* in place of the dispatch */
 } recorded;
 
 struct bd_backend_program {
@@ -28,6 +30,7 @@ struct bd_backend_program {
     int pipeline_count;
     recorded *dispatches;
     int dispatch_count;
+    bool launches; /* some of them */
     VkDescriptorPool pool;
     VkBufferView *views; /* of the bindings that are read as texels */
     uint32_t view_count;
@@ -36,17 +39,12 @@ struct bd_backend_program {
     uint64_t serial; /* of the last submission */
 };
 
-static void compute_barrier(bd_vk_device *device, VkCommandBuffer commands)
-{
-    VkMemoryBarrier barrier = { .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
-                                .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT,
-                                .dstAccessMask = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT };
-    device->vk.vkCmdPipelineBarrier(commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT,
-                                    VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, 0, 1, &barrier, 0, NULL, 0, NULL);
-}
-
 static void record_dispatch(bd_vk_device *device, VkCommandBuffer commands, const recorded *dispatch)
 {
+    if (dispatch->launch.function) {
+        bd_vk_launch_record(device, commands, &dispatch->launch);
+        return;
+    }
     device->vk.vkCmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, dispatch->pipeline);
     device->vk.vkCmdBindDescriptorSets(commands, VK_PIPELINE_BIND_POINT_COMPUTE, dispatch->layout, 0, 1, &dispatch->set,
                                        0, NULL);
@@ -70,7 +68,7 @@ static bd_status record(bd_vk_device *device, bd_backend_program *program, bd_er
     if (code == VK_SUCCESS) {
         for (int i = 0; i < program->dispatch_count; i++) {
             if (program->dispatches[i].barrier)
-                compute_barrier(device, program->commands);
+                bd_vk_kernel_barrier(device, program->commands, program->launches);
             record_dispatch(device, program->commands, &program->dispatches[i]);
         }
         bd_vk_final_barrier(device, program->commands, device->unified);
@@ -94,6 +92,9 @@ static bd_status make_pipeline(void *user, int64_t number, bd_error *error)
     const int first = m->first[number];
     const bd_dispatch *dispatch = &m->desc->dispatches[first];
     const bd_tile_kind kind = dispatch->kernel->tile.kind;
+    if (kind == BD_TILE_WARPGROUP)
+        return bd_vk_function_create(m->device, dispatch->kernel->name, dispatch->source,
+                                     &m->program->pipelines[number].function, error);
     const bool matrices = kind == BD_TILE_MATRIX || kind == BD_TILE_MATRIX2;
     return bd_vk_pipeline_create(m->device, dispatch->kernel->name, dispatch->source, &m->layouts[first],
                                  matrices ? m->device->base.target.matrix.lanes : 0,
@@ -252,7 +253,12 @@ bd_status bd_vk_program_create(bd_device *base, const bd_program_desc *desc, bd_
         memcpy(entry->groups, dispatch->kernel->groups, sizeof entry->groups);
         entry->pipeline = program->pipelines[pipelines[i]].handle;
         entry->layout = layouts[i].pipeline;
-        status = create_set(device, program, dispatch, &layouts[i], &entry->set, error);
+        const bd_vk_function *function = &program->pipelines[pipelines[i]].function;
+        if (function->handle)
+            status = bd_vk_launch_init(function, dispatch, &entry->launch, error);
+        else
+            status = create_set(device, program, dispatch, &layouts[i], &entry->set, error);
+        program->launches |= function->handle != VK_NULL_HANDLE;
         if (status == BD_OK &&
             !bd_vk_hazards_add(&hazards, dispatch->bindings, dispatch->binding_count, &entry->barrier))
             status = bd_fail(error, BD_ERROR_MEMORY, "no memory for a program of %d kernels", desc->dispatch_count);
@@ -287,8 +293,12 @@ void bd_vk_program_destroy(bd_device *base, bd_backend_program *program)
     device->vk.vkDestroyDescriptorPool(device->handle, program->pool, NULL);
     for (uint32_t i = 0; i < program->view_count; i++)
         device->vk.vkDestroyBufferView(device->handle, program->views[i], NULL);
-    for (int i = 0; i < program->pipeline_count; i++)
+    for (int i = 0; i < program->dispatch_count; i++)
+        bd_vk_launch_finish(&program->dispatches[i].launch);
+    for (int i = 0; i < program->pipeline_count; i++) {
         device->vk.vkDestroyPipeline(device->handle, program->pipelines[i].handle, NULL);
+        bd_vk_function_destroy(device, &program->pipelines[i].function);
+    }
     free(program->views);
     free(program->pipelines);
     free(program->dispatches);
@@ -326,7 +336,7 @@ static bd_status record_profile(bd_vk_device *device, bd_backend_program *progra
         device->vk.vkCmdWriteTimestamp(commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, program->queries, 0);
         for (int i = 0; i < program->dispatch_count; i++) {
             record_dispatch(device, commands, &program->dispatches[i]);
-            compute_barrier(device, commands); /* so that times do not overlap */
+            bd_vk_kernel_barrier(device, commands, program->launches); /* so that times do not overlap */
             device->vk.vkCmdWriteTimestamp(commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, program->queries,
                                            (uint32_t)i + 1);
         }

@@ -5,7 +5,7 @@
  *     device.c    opening and closing                hazard.c    where a barrier is needed
  *     queue.c     submissions and events             program.c   recorded dispatches
  *     probe*.c    kernels that find out the truth    backend.c   the vtable (stub.c where not built in)
- *     spirv.c     what SPIR-V has and glslang not
+ *     spirv.c     what SPIR-V has and glslang not    launch*.c   NVIDIA: kernels in PTX
  * Vulkan 1.1 suffices. Instance-level functions are volk's; device-level ones come from each device's own table. */
 #ifndef BINADE_BACKENDS_VULKAN_H
 #define BINADE_BACKENDS_VULKAN_H
@@ -49,6 +49,7 @@ typedef struct bd_vk_abilities {
     bd_joined_matrices joined;     /* and those as large as a tile */
     bool subgroups_vary;           /* from pipeline to pipeline, unless asked for */
     bool memory_model_device;      /* the memory model that they need has a device scope */
+    bool launches;                 /* of kernels in PTX */
     const char *extensions[8];     /* to enable for these */
     uint32_t extension_count;
 } bd_vk_abilities;
@@ -105,10 +106,12 @@ typedef struct bd_vk_device {
     struct VolkDeviceTable vk;
     VkPhysicalDeviceProperties properties;
     VkPhysicalDeviceMemoryProperties memory;
-    bool unified;        /* buffers are mapped, the host reads and writes them in place */
-    bool subgroups_vary; /* from pipeline to pipeline, unless asked for */
-    bool texels;         /* kernels may read buffers as texels; asked for on CPU drivers only */
-    char *preamble;      /* goes before every kernel; see bd_vk_preamble */
+    bool unified;                     /* buffers are mapped, the host reads and writes them in place */
+    bool subgroups_vary;              /* from pipeline to pipeline, unless asked for */
+    bool texels;                      /* kernels may read buffers as texels; asked for on CPU drivers only */
+    bool launches;                    /* kernels in PTX may be launched, and buffers have addresses */
+    char *preamble;                   /* goes before every kernel; see bd_vk_preamble */
+    struct bd_ptx_compiler *compiler; /* launch.c; NULL until first used */
 
     /* queue.c */
     VkQueue queue;
@@ -158,6 +161,8 @@ bd_status bd_vk_commands_submit(bd_vk_device *device, VkCommandBuffer commands, 
 /* Submits command buffers that stay the caller's until the serial is completed. */
 bd_status bd_vk_submit(bd_vk_device *device, const VkCommandBuffer *commands, uint32_t count, uint64_t *serial,
                        bd_error *error);
+/* Orders the kernels before it and after it; `launches`: some of them are launched, which only the stage of all commands covers. */
+void bd_vk_kernel_barrier(bd_vk_device *device, VkCommandBuffer commands, bool launches);
 /* The rule that orders everything: every submission ends with this barrier, so whatever follows may use its results. */
 void bd_vk_final_barrier(bd_vk_device *device, VkCommandBuffer commands, bool for_host);
 /* Notes which submissions have ended. */
@@ -170,10 +175,11 @@ bd_status bd_vk_finish(bd_device *device, bd_error *error);
 struct bd_buffer {
     VkBuffer handle;
     VkDeviceMemory memory;
-    uint64_t size;      /* as asked for */
-    uint64_t capacity;  /* of the VkBuffer: a multiple of 16, so that bytes and halves can be read by the word */
-    uint64_t allocated; /* what the memory takes */
-    void *mapped;       /* if the device is unified, else NULL */
+    uint64_t size;           /* as asked for */
+    uint64_t capacity;       /* of the VkBuffer: a multiple of 16, so that bytes and halves can be read by the word */
+    uint64_t allocated;      /* what the memory takes */
+    void *mapped;            /* if the device is unified, else NULL */
+    VkDeviceAddress address; /* if the device launches, else 0 */
 };
 
 struct bd_event {
@@ -232,6 +238,40 @@ void bd_vk_pipeline_save(bd_vk_device *device);
 void *bd_vk_pipeline_blob(const bd_vk_device *device, const void *data, size_t size, size_t *blob_size);
 /* What lies behind the header; NULL if it is damaged, or of another device or driver. */
 const void *bd_vk_pipeline_blob_data(const bd_vk_device *device, const void *blob, size_t blob_size, size_t *size);
+
+/* ---- launch.c: kernels in OpenCL C, compiled to PTX by NVIDIA's OpenCL driver and launched by VK_NVX_binary_import ---- */
+
+typedef struct bd_vk_function {
+    VkCuModuleNVX module;
+    VkCuFunctionNVX handle;
+    uint32_t shared_bytes; /* given at launch */
+} bd_vk_function;
+
+/* One launch, as often as it is recorded. */
+typedef struct bd_vk_launch {
+    VkCuFunctionNVX function; /* the program's; VK_NULL_HANDLE: none */
+    uint32_t groups[3], local[3], shared_bytes;
+    uint64_t *values;      /* addresses of the buffers, then the first elements; owned */
+    const void **pointers; /* to each of them; owned */
+    size_t count;
+} bd_vk_launch;
+
+/* Compiles OpenCL C, or finds its PTX in the cache. May be called by several threads at once. */
+bd_status bd_vk_function_create(bd_vk_device *device, const char *name, const char *source, bd_vk_function *function,
+                                bd_error *error);
+void bd_vk_function_destroy(bd_vk_device *device, bd_vk_function *function);
+bd_status bd_vk_launch_init(const bd_vk_function *function, const bd_dispatch *dispatch, bd_vk_launch *launch,
+                            bd_error *error);
+void bd_vk_launch_record(bd_vk_device *device, VkCommandBuffer commands, const bd_vk_launch *launch);
+void bd_vk_launch_finish(bd_vk_launch *launch);
+/* Lets the compiler go. */
+void bd_vk_launch_close(bd_vk_device *device);
+
+/* ---- launch_probe.c ---- */
+
+/* Finds out whether wgmma can be launched and computes rightly (the cache remembers), and if so tells the target and the info. What kept
+ * it from that is told on stderr if BINADE_VULKAN_MESSAGES=1; it is an error only where the device is lost or the host has no memory. */
+bd_status bd_vk_launch_probe(bd_vk_device *device, bd_error *error);
 
 /* ---- hazard.c ---- */
 

@@ -1,4 +1,5 @@
 /* Attention, its rows' sums and its gradient. */
+#include "../engine/tile.h"
 #include "case.h"
 
 #include <math.h>
@@ -17,30 +18,37 @@ static double gamma_of(double terms, bd_format accumulator)
 }
 
 /* What the results may be off by before their last rounding, absolutely, where no score is larger than `most` and no value and no
- * number of dy than 1. Products of a sum may be rounded on their own, hence twice the terms. */
+ * number of dy than 1. Products of a sum may be rounded on their own, hence twice the terms.
+ *
+ * Matrix units (`matrix`) multiply weights and the scores' gradients that were rounded to the operands' format, which makes of x one
+ * that is off by x times its unit roundoff, or by half its least value where x is below the normal ones. Forward the weights are
+ * relative to the row's largest; their sum is 1 at least, so that a value of at most 1 is off by the roundoff and t times the other.
+ * Backward a row's weights sum to 1 and their gradients, before the keys and 1 / sqrt(d), to 2 d at most. The exponentials are powers
+ * of 2, whose arguments have two roundings more, of the factor log2(e) and of the product with it. */
 typedef struct attention_errors {
     double result, sum, query, key, value;
 } attention_errors;
 
-static attention_errors errors_of(format_set f, const attention_shape *s)
+static attention_errors errors_of(format_set f, const attention_shape *s, bool matrix)
 {
     const double u = format_roundoff(BD_F32), out = format_roundoff(f.value), t = (double)s->tokens,
                  d = (double)s->depth;
+    const double operand = matrix ? out : 0, least = matrix ? format_least(f.value) / 2 : 0, roundings = matrix ? 4 : 2;
     const double score = (gamma_of(2 * d, f.accumulator) + 4 * u) * s->most;
     /* An exponential is off by 3 units in the last place, 2 u each, and its argument by a rounding of at most twice the largest
      * score; each block may take the sums so far by another one. */
-    const double power = 6 * u + 2 * s->most * u;
+    const double power = 6 * u + roundings * s->most * u;
     const double total = expm1(2 * score) + (t + 1) * (2 * power + u) + gamma_of(t, BD_F32);
     const double sums = gamma_of(3 * t, f.accumulator);
     attention_errors e;
-    e.result = (1 + expm1(2 * score) + power) * (1 + total) * (1 + 3 * u) * (1 + sums) - 1;
+    e.result = (1 + expm1(2 * score) + power) * (1 + total) * (1 + 3 * u) * (1 + sums) * (1 + operand + t * least) - 1;
     e.sum = score + total + 6 * u * (1 + log(t)) + u * (s->most + log(t));
     /* Backward: from the sums as they are stored, on both sides, and results as they are stored. */
     const double stored_sum = e.sum + 2 * format_roundoff(f.accumulator) * (s->most + log(t) + e.sum);
-    const double weight = expm1(score + stored_sum + 2 * u * (2 * s->most + log(t))) + 6 * u;
+    const double weight = expm1(score + stored_sum + roundings * u * (2 * s->most + log(t))) + 6 * u;
     const double mean = d * (e.result + 2 * out) + gamma_of(2 * d, BD_F32) * d;
     const double slope = 2 * d * (weight + 4 * u) + (1 + weight) * (mean + gamma_of(2 * d, f.accumulator) * d);
-    const double row = slope + sums * (2 * d + slope);
+    const double row = slope + (sums + operand * (1 + sums)) * (2 * d + slope) + t * least;
     /* The weights of a row sum to 1; of a key's column each is at most e^(2 most) over what the row sees. */
     double column = 0;
     for (int64_t i = 0; i < s->tokens; i++)
@@ -48,7 +56,7 @@ static attention_errors errors_of(format_set f, const attention_shape *s)
     const double largest = sqrt(s->most / sqrt(d)); /* of queries and keys */
     e.query = row * largest / sqrt(d) * (1 + 8 * u);
     e.key = e.query * column;
-    e.value = (weight + sums * (1 + weight)) * column;
+    e.value = (weight + (sums + operand * (1 + sums)) * (1 + weight)) * column + t * least;
     return e;
 }
 
@@ -80,7 +88,8 @@ static void attention(session *s, format_set f, attention_shape shape)
                     (long long)shape.tokens, (long long)shape.heads, (long long)shape.depth,
                     shape.causal ? " causal" : "", shape.most))
         return;
-    const attention_errors errors = errors_of(f, &shape);
+    const bool matrix = bd_attention_by_matrix_units(&s->device->target, f.value, f.accumulator, shape.depth);
+    const attention_errors errors = errors_of(f, &shape, matrix);
     const int64_t width = shape.heads * shape.depth;
     bd_tensor qkv = make_qkv(&c, &shape), y = bd_self_attention(c.graph, qkv, shape.heads, shape.causal),
               gradient = BD_NONE;
@@ -102,14 +111,15 @@ static void not_a_number(session *s, format_set f)
     test_case c;
     if (!case_begin(&c, s, f, "a NaN"))
         return;
-    enum { COUNT = 2 * 9 * 3 * 2 * 4 };
+    enum { DEPTH = 8, COUNT = 2 * 9 * 3 * 2 * DEPTH };
     double values[COUNT];
     for (int i = 0; i < COUNT; i++)
         values[i] = case_random(&c, 100, i);
-    values[(3 * 3 + 1) * 2 * 4 + 5] = NAN; /* the first sequence's fourth token, a key of its second head */
-    bd_tensor qkv = case_input_values(&c, f.value, BD_SHAPE(2, 9, 24), values);
-    const attention_shape shape = { 2, 9, 2, 4, true, 2 };
-    case_output(&c, bd_self_attention(c.graph, qkv, 2, true), off_by(errors_of(f, &shape).result, f.value));
+    values[(3 * 3 + 1) * 2 * DEPTH + DEPTH + 1] = NAN; /* the first sequence's fourth token, a key of its second head */
+    bd_tensor qkv = case_input_values(&c, f.value, BD_SHAPE(2, 9, 3 * 2 * DEPTH), values);
+    const attention_shape shape = { 2, 9, 2, DEPTH, true, 3 }; /* scores to 8 / sqrt(8) */
+    const bool matrix = bd_attention_by_matrix_units(&s->device->target, f.value, f.accumulator, DEPTH);
+    case_output(&c, bd_self_attention(c.graph, qkv, 2, true), off_by(errors_of(f, &shape, matrix).result, f.value));
     case_run(&c);
 }
 
@@ -129,4 +139,8 @@ void test_attention(session *s)
         not_a_number(s, each[f]);
     }
     attention(s, fp16, (attention_shape){ 1, 256, 2, 64, true, 4 }); /* a language model's */
+    attention(
+        s, fp16,
+        (attention_shape){ 3, 100, 3, 16, true, 2 }); /* blocks that are not full, pieces of which heads have few */
+    attention(s, fp16, (attention_shape){ 1, 130, 1, 24, false, 2 });
 }

@@ -398,7 +398,8 @@ static void note_variants(test_case *c, const bd_plan *plan)
 {
     for (int k = 0; k < plan->kernel_count && c->variant_count < MAX_OUTPUTS; k++) {
         const bd_kernel *kernel = &plan->kernels[k];
-        if (kernel->class != BD_KERNEL_CONTRACTION && kernel->class != BD_KERNEL_LIBRARY)
+        if (kernel->class != BD_KERNEL_CONTRACTION && kernel->class != BD_KERNEL_LIBRARY &&
+            !(kernel->class == BD_KERNEL_ATTENTION && bd_tile_uses_matrix_units(&kernel->tile)))
             continue;
         const bd_node *node = &plan->graph->nodes[kernel->anchor];
         c->variants[c->variant_count++] =

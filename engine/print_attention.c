@@ -1,13 +1,15 @@
-/* Configures attention: cl/attention.cl and shaders/attention.comp. */
+/* Configures attention: cl/attention.cl and shaders/attention.comp, and by matrix units cl/attention_matrix.cl. */
 #include "print.h"
 #include "tile.h"
 
 #include <math.h>
 
-/* The function behind the macro STORE_NAME(x, value), which rounds and stores element x of a result; or nothing, where nobody
- * wants it. */
-static void print_result(bd_printer *printer, const char *name, bd_op op)
+/* The function behind the macro STORE_NAME(x, value), which rounds and stores element x of a result, or if `four` behind
+ * STORE_NAME4(x, value), which does four from x on; or nothing, where nobody wants it. */
+static void print_result(bd_printer *printer, const char *name, bd_op op, bool four)
 {
+    static const char *const values[BD_WIDTH] = { "result0", "result1", "result2", "result3" };
+    const char *index = four ? "first" : "x"; /* that the first of four has neighbours stays known */
     const bool opencl = printer->dialect == BD_DIALECT_OPENCL;
     const bd_kernel *kernel = printer->kernel;
     const bd_graph *graph = printer->plan->graph;
@@ -17,22 +19,58 @@ static void print_result(bd_printer *printer, const char *name, bd_op op)
         if (graph->nodes[kernel->nodes[i]].op == op && bd_kernel_operand(kernel, kernel->nodes[i]) >= 0)
             result = kernel->nodes[i];
     if (result == BD_NONE) {
-        bd_text_append(&printer->macros, "#define STORE_%s(x, value)\n", name);
+        bd_text_append(&printer->macros, "#define STORE_%s%s(x, value)\n", name, four ? "4" : "");
         return;
     }
     bd_text_append(&printer->macros,
-                   opencl ? "#define STORE_%s(x, value) store_%s(BD_BUFFERS, x, value)\n"
-                          : "#define STORE_%s(x, value) store_%s(x, value)\n",
-                   name, name);
+                   opencl ? "#define STORE_%s%s(x, value) store_%s(BD_BUFFERS, x, value)\n"
+                          : "#define STORE_%s%s(x, value) store_%s(x, value)\n",
+                   name, four ? "4" : "", name);
     bd_text_append(bd_emitter_text(emitter),
-                   opencl ? "static inline void store_%s(BD_ARGUMENTS, const uint x, const float value)\n{\n"
-                          : "void store_%s(const uint x, const float value)\n{\n",
-                   name);
-    bd_text_append(bd_emitter_text(emitter), "BD_VALUE result = value;\n");
-    bd_emit_round(emitter, &graph->nodes[result], "x", "result");
-    bd_emit_know(emitter, result, "x", "result");
-    bd_emit_store(emitter, result, "x");
+                   opencl ? "static inline void store_%s(BD_ARGUMENTS, const uint %s, const %s value)\n{\n"
+                          : "void store_%s(const uint %s, const %s value)\n{\n",
+                   name, index, four ? opencl ? "float4" : "vec4" : "float");
+    const char *lanes[BD_WIDTH] = { index };
+    uint32_t count = 1;
+    if (four) {
+        bd_emit_lane(emitter, index, 0);
+        count = bd_emit_lanes(emitter, index, lanes);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        bd_text_append(bd_emitter_text(emitter), four ? "BD_VALUE %s = value.%c;\n" : "BD_VALUE %s = value;\n",
+                       values[i], "xyzw"[i]);
+        bd_emit_round(emitter, &graph->nodes[result], lanes[i], values[i]);
+        bd_emit_know(emitter, result, lanes[i], values[i]);
+    }
+    bd_emit_store(emitter, result, index);
     bd_text_append(bd_emitter_text(emitter), "}\n");
+}
+
+/* Of cl/attention_matrix.cl: the numbers of an operand as they are stored. */
+static void print_bits(bd_printer *printer, const char *name, bd_tensor input)
+{
+    const bd_tensor stored = bd_stored_operand(printer->plan->graph, input);
+    bd_text_append(&printer->macros, "#define %s_BITS b%d\n", name, bd_kernel_operand(printer->kernel, stored));
+}
+
+static void print_matrix(bd_printer *printer, const bd_node *node)
+{
+    const bd_graph *graph = printer->plan->graph;
+    const bd_tile *tile = &printer->kernel->tile;
+    printer->skeleton = "attention_matrix";
+    bd_text_append(&printer->macros, "#define WARPS %uu\n#define PANEL %uu\n#define MATRIX_BF16 %d\n",
+                   tile->m / tile->item_m, tile->n,
+                   graph->nodes[bd_stored_operand(graph, node->inputs[0])].format == BD_BF16);
+    print_bits(printer, "QKV", node->inputs[0]);
+    if (node->op == BD_OP_ATTENTION_GRAD) {
+        print_bits(printer, "Y", node->inputs[1]);
+        bd_print_value(printer, "SUM", node->inputs[2]);
+        print_bits(printer, "DY", node->inputs[3]);
+        print_result(printer, "DQKV", BD_OP_ATTENTION_GRAD, true);
+    } else {
+        print_result(printer, "Y", BD_OP_ATTENTION, true);
+        print_result(printer, "SUM", BD_OP_ATTENTION_SUM, false);
+    }
 }
 
 void bd_print_attention(bd_printer *printer)
@@ -47,9 +85,13 @@ void bd_print_attention(bd_printer *printer)
     bd_text_append(macros, "#define SEQUENCES %lluu\n#define TOKENS %lluu\n#define HEADS %lluu\n#define DEPTH %lluu\n",
                    (unsigned long long)qkv->dim[0], (unsigned long long)qkv->dim[1],
                    (unsigned long long)node->attr.attention.heads, (unsigned long long)depth);
-    bd_text_append(macros, "#define CAUSAL %d\n#define BACKWARD %d\n#define WHOLE %d\n#define SCALE %.9ef\n",
-                   node->attr.attention.causal, node->op == BD_OP_ATTENTION_GRAD, bd_attention_whole(graph, kernel),
-                   1 / sqrt((double)depth));
+    bd_text_append(macros, "#define CAUSAL %d\n#define BACKWARD %d\n#define SCALE %.9ef\n", node->attr.attention.causal,
+                   node->op == BD_OP_ATTENTION_GRAD, 1 / sqrt((double)depth));
+    if (bd_tile_uses_matrix_units(&kernel->tile)) {
+        print_matrix(printer, node);
+        return;
+    }
+    bd_text_append(macros, "#define WHOLE %d\n", bd_attention_whole(graph, kernel));
     bd_text_append(macros, "#define LANES %uu\n#define ITEM %uu\n", kernel->tile.m / kernel->tile.item_m,
                    kernel->tile.item_m);
     bd_text_append(macros, "#define ACCUMULATE(sum, a, b) %s\n#define ROUND_SUM(x) %s\n",
@@ -63,9 +105,9 @@ void bd_print_attention(bd_printer *printer)
         bd_print_value(printer, "Y", node->inputs[1]);
         bd_print_value(printer, "SUM", node->inputs[2]);
         bd_print_value(printer, "DY", node->inputs[3]);
-        print_result(printer, "DQKV", BD_OP_ATTENTION_GRAD);
+        print_result(printer, "DQKV", BD_OP_ATTENTION_GRAD, false);
     } else {
-        print_result(printer, "Y", BD_OP_ATTENTION);
-        print_result(printer, "SUM", BD_OP_ATTENTION_SUM);
+        print_result(printer, "Y", BD_OP_ATTENTION, false);
+        print_result(printer, "SUM", BD_OP_ATTENTION_SUM, false);
     }
 }

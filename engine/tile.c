@@ -197,6 +197,8 @@ bd_variant bd_variant_of(const bd_kernel *kernel)
     };
     if (kernel->class == BD_KERNEL_LIBRARY)
         return BD_VARIANT_LIBRARY;
+    if (kernel->class == BD_KERNEL_ATTENTION)
+        return BD_VARIANT_ATTENTION_MATRIX;
     for (int i = 0; kernel->tile.kind == BD_TILE_GROUP && i < BD_PLAIN_TILES; i++)
         if (plain_all[i].m == kernel->tile.m && plain_all[i].n == kernel->tile.n &&
             plain_all[i].slices == kernel->tile.slices)

@@ -26,7 +26,7 @@ void bd_spread_groups(const bd_target *target, bd_kernel *kernel, uint64_t group
 bool bd_simd_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *target);
 /* "group-64x32", "vector-conv", "simd", "library". Never NULL. */
 const char *bd_variant_name(bd_variant variant);
-/* Of a kernel of BD_KERNEL_CONTRACTION or BD_KERNEL_LIBRARY. */
+/* Of a kernel of BD_KERNEL_CONTRACTION or BD_KERNEL_LIBRARY, or of BD_KERNEL_ATTENTION by matrix units. */
 bd_variant bd_variant_of(const bd_kernel *kernel);
 /* By what `binade check` tells contractions apart: halves from all else, which is handled as F32 is. */
 static inline bd_format bd_variant_format(bd_format format)
@@ -71,9 +71,11 @@ bool bd_contraction_launch(const bd_plan *plan, bd_kernel *kernel, const bd_targ
 
 /* The products of attention: two forward, of which the rows' sums alone take one; five backward, which makes the scores again. */
 uint64_t bd_attention_flops(const bd_graph *graph, bd_tensor node);
+/* May matrix units do attention over heads of `depth` numbers, with operands and sums of these formats? */
+bool bd_attention_by_matrix_units(const bd_target *target, bd_format operands, bd_format sums, int64_t depth);
 /* Does one block of a kernel of BD_KERNEL_ATTENTION hold all tokens? */
 bool bd_attention_whole(const bd_graph *graph, const bd_kernel *kernel);
-/* Chooses the tile and the launch of such a kernel. */
+/* Chooses the tile, BD_TILE_GROUP or BD_TILE_MATRIX, and the launch of such a kernel. */
 void bd_attention_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *target);
 
 #endif

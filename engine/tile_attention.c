@@ -1,4 +1,5 @@
-/* How attention is cut into blocks: cl/attention.cl and shaders/attention.comp. */
+/* How attention is cut into blocks: cl/attention.cl and shaders/attention.comp, and by matrix units cl/attention_matrix.cl. */
+#include "emit.h"
 #include "tile.h"
 
 /* Tokens of a block, and of them those that a work-item has; the largest first, the last for any device. */
@@ -33,6 +34,71 @@ bool bd_attention_whole(const bd_graph *graph, const bd_kernel *kernel)
     return graph->nodes[graph->nodes[kernel->anchor].inputs[0]].shape.dim[1] <= kernel->tile.m;
 }
 
+/* ---- by matrix units ---- */
+
+/* Rows of a subgroup, subgroups of a group, and the depth for which a subgroup's registers are enough. */
+enum { MATRIX_ROWS = 16, MATRIX_WARPS = 4, MATRIX_DEPTH = 128 };
+
+bool bd_attention_by_matrix_units(const bd_target *target, bd_format operands, bd_format sums, int64_t depth)
+{
+    const bd_matrix_units *units = &target->matrix;
+    return target->nvidia && units->m == 16 && units->n == 16 && units->k == 16 && target->half.storage &&
+           (operands == BD_F16 || (operands == BD_BF16 && units->bf16)) && sums == BD_F32 && depth % 8 == 0 &&
+           depth <= MATRIX_DEPTH &&
+           !(target->avoid[bd_variant_format(operands)][sums] >> BD_VARIANT_ATTENTION_MATRIX & 1);
+}
+
+/* Matrix units read what lies in one buffer as it is. */
+static bool is_stored(const bd_graph *graph, const bd_kernel *kernel, bd_tensor input, bd_format format)
+{
+    const bd_tensor stored = bd_stored_operand(graph, input);
+    const int number = bd_kernel_operand(kernel, stored);
+    return number >= 0 && graph->nodes[stored].format == format && kernel->operands[number].parts == 1 &&
+           kernel->operands[number].access == BD_ACCESS_BUFFER;
+}
+
+/* Stages of panels of keys and values, or of queries, dY and Y; and of the latter two numbers a token. */
+static uint64_t matrix_bytes(const bd_node *node, int64_t depth, uint32_t panel)
+{
+    const uint64_t line = ((uint64_t)depth + 15) / 16 * 32 + 16, stages = node->shape.dim[1] > panel ? 2 : 1;
+    return panel * (is_backward(node) ? 3 * line * stages + 2 * sizeof(float) : 2 * line * stages);
+}
+
+static bool matrix_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *target)
+{
+    const bd_graph *graph = plan->graph;
+    const bd_node *node = &graph->nodes[kernel->anchor];
+    const bd_shape *qkv = &graph->nodes[node->inputs[0]].shape;
+    const bd_format format = graph->nodes[bd_stored_operand(graph, node->inputs[0])].format;
+    const int64_t depth = depth_of(graph, node), tokens = qkv->dim[1];
+    if (!bd_attention_by_matrix_units(target, format, node->accumulator, depth) || node->op == BD_OP_ATTENTION_SUM)
+        return false;
+    for (int i = 0; i < node->input_count; i++)
+        if (i != 2 && !is_stored(graph, kernel, node->inputs[i], format)) /* the sums are F32 */
+            return false;
+    uint32_t warps = MATRIX_WARPS;
+    while (warps > 1 && warps / 2 * MATRIX_ROWS >= tokens)
+        warps /= 2;
+    const uint32_t block = warps * MATRIX_ROWS, items = warps * target->matrix.lanes;
+    uint32_t panel = block; /* of deep heads a half, so that two groups fit a processor */
+    if (depth > 64 && panel > 32)
+        panel = 32;
+    while (panel > MATRIX_ROWS && matrix_bytes(node, depth, panel) > target->matrix.shared_bytes)
+        panel /= 2;
+    if (matrix_bytes(node, depth, panel) > target->matrix.shared_bytes || items > target->limits.max_workgroup_items ||
+        items > target->limits.max_workgroup_size[0])
+        return false;
+    kernel->tile = (bd_tile){ .kind = BD_TILE_MATRIX, .m = block, .n = panel, .item_m = MATRIX_ROWS, .item_n = panel };
+    kernel->local[0] = items;
+    kernel->width = BD_WIDTH; /* as results are stored */
+    const uint64_t heads = (uint64_t)qkv->dim[0] * (uint64_t)node->attr.attention.heads;
+    const uint64_t groups = heads * (((uint64_t)tokens + block - 1) / block);
+    bd_spread_groups(target, kernel, is_backward(node) ? 2 * groups : groups);
+    return true;
+}
+
+/* ---- without them ---- */
+
 /* What the skeleton declares. */
 static uint64_t local_bytes(const bd_node *node, int64_t depth, uint32_t lanes, uint32_t item)
 {
@@ -48,6 +114,8 @@ void bd_attention_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target
     const bd_shape *qkv = &graph->nodes[node->inputs[0]].shape;
     const bd_limits *limits = &target->limits;
     const uint64_t tokens = (uint64_t)qkv->dim[1];
+    if (matrix_launch(plan, kernel, target))
+        return;
     int chosen = BLOCKS - 1;
     for (int i = BLOCKS - 2; i >= 0; i--) {
         const uint32_t lanes = blocks[i].lanes, item = blocks[i].item, items = lanes * lanes;

@@ -1,4 +1,4 @@
-/* Names of the variants of contractions, and which of them a device may use. */
+/* Names of the variants of contractions and of attention, and which of them a device may use. */
 #include "tile.h"
 
 const char *bd_variant_name(bd_variant variant)
@@ -20,6 +20,7 @@ const char *bd_variant_name(bd_variant variant)
         "matrix",
         "warpgroup",
         "matrix2",
+        "attention-matrix",
         "library",
     };
     return names[variant];

@@ -1,6 +1,7 @@
 /* kernels [MODE] [OPTION]...: every kernel of a device against the reference.
  * Exit status: 0 all passed, 1 something failed, 2 usage, 77 no such device. */
 #include "kernels.h"
+#include "../engine/tile.h"
 
 #include <popt.h>
 #include <stdio.h>
@@ -66,6 +67,18 @@ static bool run_groups(session *s, bool backward, bool verbose)
     return failed == 0;
 }
 
+/* Takes the variant of this name from the device; false if there is none. */
+static bool avoid_variant(bd_device *device, const char *name)
+{
+    bd_variant v = 0;
+    while (v < BD_VARIANT_COUNT && strcmp(name, bd_variant_name(v)) != 0)
+        v++;
+    for (int f = 0; f < BD_FORMAT_COUNT && v < BD_VARIANT_COUNT; f++)
+        for (int a = 0; a < BD_FORMAT_COUNT; a++)
+            device->target.avoid[f][a] |= 1u << v;
+    return v < BD_VARIANT_COUNT;
+}
+
 static bool has_tiles(const session *s)
 {
     const bd_target *target = &s->device->target;
@@ -76,7 +89,7 @@ static bool has_tiles(const session *s)
 
 int main(int argc, const char **argv)
 {
-    char *device = NULL, *filter = NULL, *limit = NULL, *tile = NULL;
+    char *device = NULL, *filter = NULL, *limit = NULL, *tile = NULL, *avoid = NULL;
     long long seed = 1;
     int no_fusion = 0, verbose = 0, as_gpu = 0;
     const struct poptOption options[] = {
@@ -91,6 +104,8 @@ int main(int argc, const char **argv)
           "a "
           "subgroup's",
           "KIND:MxNxK:MxN" },
+        { "avoid", 'a', POPT_ARG_STRING, &avoid, 0,
+          "a variant that is not to be used, as `binade check` names it: attention-matrix", "VARIANT" },
         { "as-gpu", 0, POPT_ARG_NONE, &as_gpu, 0, "give a CPU driver the kernels of a GPU", NULL },
         { "verbose", 'v', POPT_ARG_NONE, &verbose, 0, "a line a case", NULL },
         POPT_AUTOHELP POPT_TABLEEND,
@@ -120,6 +135,11 @@ int main(int argc, const char **argv)
         fprintf(stderr, "kernels: no tile '%s'; wanted one such as matrix2:128x256x64:64x64\n", tile);
         exit_status = EXIT_USAGE;
         bd_device_close(&s.device);
+    } else if (avoid && !avoid_variant(s.device, avoid)) {
+        fprintf(stderr, "kernels: no variant '%s'; there are attention-matrix, matrix, group-64x64 and others\n",
+                avoid);
+        exit_status = EXIT_USAGE;
+        bd_device_close(&s.device);
     } else {
         s.info = bd_device_get_info(s.device);
         if (as_gpu) {
@@ -147,5 +167,6 @@ int main(int argc, const char **argv)
     free(filter);
     free(limit);
     free(tile);
+    free(avoid);
     return exit_status;
 }

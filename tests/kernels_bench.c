@@ -117,6 +117,36 @@ static bd_tensor bench_pool(bd_graph *g, const int64_t *size)
     return bd_max_pool(g, source(g, "/x", BD_SHAPE(size[0], size[1], size[1], size[2])), window);
 }
 
+/* Sequences, tokens, heads, numbers of a head. */
+static bd_tensor bench_attention(bd_graph *g, const int64_t *size)
+{
+    return bd_self_attention(g, source(g, "/qkv", BD_SHAPE(size[0], size[1], 3 * size[2] * size[3])), size[2], false);
+}
+
+static bd_tensor bench_attention_causal(bd_graph *g, const int64_t *size)
+{
+    return bd_self_attention(g, source(g, "/qkv", BD_SHAPE(size[0], size[1], 3 * size[2] * size[3])), size[2], true);
+}
+
+static bd_tensor attention_grad(bd_graph *g, const int64_t *size, bool causal)
+{
+    const bd_shape result = BD_SHAPE(size[0], size[1], size[2] * size[3]);
+    const bd_tensor qkv = source(g, "/qkv", BD_SHAPE(size[0], size[1], 3 * size[2] * size[3]));
+    const bd_tensor sum = bd_variable(g, "/sum", BD_ROLE_FIXED, BD_F32, BD_SHAPE(size[0], size[2], size[1]),
+                                      (bd_init){ BD_INIT_CONSTANT, (float)log((double)size[1]) });
+    return bd_attention_grad(g, qkv, source(g, "/y", result), sum, source(g, "/dy", result), size[2], causal);
+}
+
+static bd_tensor bench_attention_grad(bd_graph *g, const int64_t *size)
+{
+    return attention_grad(g, size, false);
+}
+
+static bd_tensor bench_attention_grad_causal(bd_graph *g, const int64_t *size)
+{
+    return attention_grad(g, size, true);
+}
+
 static const struct {
     const char *name;
     bd_tile_kind kind;
@@ -147,7 +177,9 @@ static void print_tiles(const bd_plan *plan)
 {
     for (int k = 0; k < plan->kernel_count; k++) {
         const bd_tile *t = &plan->kernels[k].tile;
-        for (int i = 0; i < TILE_KINDS && plan->kernels[k].class == BD_KERNEL_CONTRACTION; i++)
+        const bool tiled =
+            plan->kernels[k].class == BD_KERNEL_CONTRACTION || plan->kernels[k].class == BD_KERNEL_ATTENTION;
+        for (int i = 0; i < TILE_KINDS && tiled; i++)
             if (tile_kinds[i].kind == t->kind)
                 printf(" %s:%ux%ux%u:%ux%u", tile_kinds[i].name, t->m, t->n, t->k, t->item_m, t->item_n);
     }
@@ -223,6 +255,12 @@ bool run_benchmarks(session *s)
         { "conv 3x3 data, 256x32x32x16", bench_conv_data, { 256, 32, 16, 16 }, true },
         { "conv 3x3 weight, 256x32x32x16", bench_conv_weight, { 256, 32, 16, 16 }, true },
         { "max pool 64x32x32x32", bench_pool, { 64, 32, 32 }, false },
+        { "attention 4x64, 2x32", bench_attention, { 4, 64, 2, 32 }, false },
+        { "attention 4x64, 2x32 backward", bench_attention_grad, { 4, 64, 2, 32 }, false },
+        { "attention of ViT, 256x25, 4x64", bench_attention, { 256, 25, 4, 64 }, true },
+        { "attention of ViT, backward", bench_attention_grad, { 256, 25, 4, 64 }, true },
+        { "attention of GPT, 64x256, 6x64", bench_attention_causal, { 64, 256, 6, 64 }, true },
+        { "attention of GPT, backward", bench_attention_grad_causal, { 64, 256, 6, 64 }, true },
     };
     static const char *const policies[] = { "fp32", "fp16", "fp16-strict" };
     bool good = true;

@@ -80,7 +80,8 @@ typedef struct setting {
     bd_layout layout;
 } setting;
 
-static void set_up(setting *s, bd_model_function model, const char *precision, int64_t side, int64_t batch)
+static void set_up_with(setting *s, bd_model_function model, const void *user, const char *precision, int64_t side,
+                        int64_t batch)
 {
     bd_error error;
     memset(s, 0, sizeof *s);
@@ -90,12 +91,18 @@ static void set_up(setting *s, bd_model_function model, const char *precision, i
     s->dataset.train.count = s->dataset.test.count = 4 * batch;
     bd_train_params_init(&s->params);
     s->params.model = model;
+    s->params.model_user = user;
     s->params.model_name = "model";
     s->params.dataset = &s->dataset;
     s->params.batch = batch;
     ck_assert_msg(bd_precision_parse(precision, &s->params.precision, &error) == BD_OK, "%s", error.message);
     const bd_step_source source = { 4 * batch, 4 * batch, 16 };
     ck_assert_msg(bd_step_training(&s->params, &source, &s->graph, &s->layout, &error) == BD_OK, "%s", error.message);
+}
+
+static void set_up(setting *s, bd_model_function model, const char *precision, int64_t side, int64_t batch)
+{
+    set_up_with(s, model, NULL, precision, side, batch);
 }
 
 static void tear_down(setting *s)
@@ -500,6 +507,54 @@ START_TEST(matrix_units_multiply_codes)
 }
 END_TEST
 
+/* A row of an image is a token. */
+static bd_tensor attentive(bd_graph *graph, bd_tensor x, int64_t classes, bool training, const void *user)
+{
+    const bd_shape shape = bd_tensor_shape(graph, x);
+    (void)training;
+    x = bd_reshape(graph, x, BD_SHAPE(shape.dim[0], shape.dim[1], shape.dim[2] * shape.dim[3]));
+    x = bd_attention(graph, x, 2, *(const int64_t *)user, true, "attention");
+    return bd_linear(graph, bd_flatten(graph, x), classes, true, "fc");
+}
+
+/* Forward and backward, where operands are 16-bit numbers in whole pieces, sums F32 and nothing was found wrong with it. */
+START_TEST(attention_takes_matrix_units)
+{
+    static const struct {
+        const char *policy;
+        int64_t depth;
+        bool bf16, avoided;
+        int kernels;
+    } rows[] = {
+        { "fp16", 16, true, false, 2 },        { "mixed", 64, true, false, 2 }, { "bf16", 24, true, false, 2 },
+        { "bf16", 16, false, false, 0 },       { "fp16", 20, true, false, 0 },  { "fp32", 16, true, false, 0 },
+        { "fp16-strict", 16, true, false, 0 }, { "fp16", 16, true, true, 0 },   { "fp16", 136, true, false, 0 }
+    };
+    bd_target target = tensor_cores();
+    target.matrix.bf16 = rows[_i].bf16;
+    target.avoid[BD_F16][BD_F32] = rows[_i].avoided ? 1u << BD_VARIANT_ATTENTION_MATRIX : 0;
+    setting s;
+    set_up_with(&s, attentive, &rows[_i].depth, rows[_i].policy, 28, 8);
+    bd_plan *plan = plan_for(&s, &target, true);
+    int kernels = 0;
+    for (int k = 0; k < plan->kernel_count; k++) {
+        const bd_kernel *kernel = &plan->kernels[k];
+        if (kernel->class != BD_KERNEL_ATTENTION || kernel->tile.kind != BD_TILE_MATRIX)
+            continue;
+        bd_error error;
+        char *source;
+        kernels++;
+        ck_assert_uint_eq(kernel->local[0], kernel->tile.m / 16 * 32);
+        ck_assert_int_eq(bd_kernel_source(plan, kernel, &target, BD_DIALECT_OPENCL, &source, &error), BD_OK);
+        ck_assert_ptr_nonnull(strstr(source, "#define PANEL 32u"));
+        free(source);
+    }
+    ck_assert_int_eq(kernels, rows[_i].kernels);
+    bd_plan_destroy(&plan);
+    tear_down(&s);
+}
+END_TEST
+
 /* The first tile of a 3x3 convolution of 256 square images in FP32, or of its weight gradient, and its parts, on 132 processors. */
 static bd_tile plain_tile(int64_t side, int64_t channels, bool weight, int64_t *parts)
 {
@@ -632,6 +687,7 @@ int main(void)
     tcase_add_test(plans, matrix_units_share_long_sums);
     tcase_add_test(plans, matrix_units_multiply_what_they_hold);
     tcase_add_loop_test(plans, matrix_units_multiply_codes, 0, 4);
+    tcase_add_loop_test(plans, attention_takes_matrix_units, 0, 9);
     tcase_add_test(plans, plain_tiles_suit_the_result);
     tcase_add_loop_test(plans, plans_obey_small_limits, 0, 2);
     tcase_add_loop_test(plans, cpu_drivers_take_neighbours_where_that_is_faster, 0, 2);

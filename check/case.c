@@ -222,6 +222,7 @@ static void force_tile(session *s, bd_plan *plan)
     const bd_target *target = &s->device->target;
     for (int k = 0; s->tile.m && k < plan->kernel_count; k++) {
         bd_kernel *kernel = &plan->kernels[k];
+        s->tile_count += kernel->class == BD_KERNEL_ATTENTION && same_tile(&kernel->tile, &s->tile);
         bd_tile tiles[BD_GROUP_TILES];
         const int count = kernel->class == BD_KERNEL_CONTRACTION && !target->is_cpu
                               ? bd_group_tiles(plan->graph, kernel->anchor, kernel, target, tiles)

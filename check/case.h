@@ -48,7 +48,7 @@ typedef struct session {
     bool no_fusion;
     bd_gemm gemm;
     bd_tile tile;     /* of every contraction that can have it; unless its m is 0 */
-    int tile_count;   /* contractions that had it */
+    int tile_count;   /* contractions that had it, and kernels of attention, which have it only by themselves */
     uint32_t repeats; /* more runs of each case, whose results must be the first one's, bit for bit */
     bool counting;    /* runs nothing, and counts the cases that would be run in `count` */
     int count;

@@ -1,4 +1,5 @@
-/* Configures attention: cl/attention.cl and shaders/attention.comp, and by matrix units cl/attention_matrix.cl. */
+/* Configures attention: cl/attention.cl and shaders/attention.comp, and by matrix units
+ * cl/attention_matrix.cl and shaders/attention_matrix.comp. */
 #include "print.h"
 #include "tile.h"
 
@@ -46,26 +47,45 @@ static void print_result(bd_printer *printer, const char *name, bd_op op, bool f
     bd_text_append(bd_emitter_text(emitter), "}\n");
 }
 
-/* Of cl/attention_matrix.cl: the numbers of an operand as they are stored. */
+/* The numbers of an operand as they are stored: NAME_BITS, a pointer to them; or in GLSL NAME_PIECE(x), eight from x on. */
 static void print_bits(bd_printer *printer, const char *name, bd_tensor input)
 {
     const bd_tensor stored = bd_stored_operand(printer->plan->graph, input);
-    bd_text_append(&printer->macros, "#define %s_BITS b%d\n", name, bd_kernel_operand(printer->kernel, stored));
+    const int number = bd_kernel_operand(printer->kernel, stored);
+    if (printer->dialect == BD_DIALECT_OPENCL)
+        bd_text_append(&printer->macros, "#define %s_BITS b%d\n", name, number);
+    else
+        bd_text_append(&printer->macros,
+                       "layout(set = 0, binding = %d) readonly buffer Pieces%s { uvec4 pieces_%s[]; };\n"
+                       "#define %s_PIECE(x) pieces_%s[(x) / 8u]\n",
+                       bd_print_binding(printer->kernel, number), name, name, name, name);
 }
 
 static void print_matrix(bd_printer *printer, const bd_node *node)
 {
     const bd_graph *graph = printer->plan->graph;
     const bd_tile *tile = &printer->kernel->tile;
+    const bd_matrix_units *units = &printer->target->matrix;
+    const bool opencl = printer->dialect == BD_DIALECT_OPENCL;
+    bd_text *macros = &printer->macros;
     printer->skeleton = "attention_matrix";
-    bd_text_append(&printer->macros, "#define WARPS %uu\n#define PANEL %uu\n#define MATRIX_BF16 %d\n",
-                   tile->m / tile->item_m, tile->n,
-                   graph->nodes[bd_stored_operand(graph, node->inputs[0])].format == BD_BF16);
+    bd_text_append(macros, "#define WARPS %uu\n#define PANEL %uu\n", tile->m / tile->item_m, tile->n);
+    if (opencl)
+        bd_text_append(macros, "#define MATRIX_BF16 %d\n",
+                       graph->nodes[bd_stored_operand(graph, node->inputs[0])].format == BD_BF16);
+    else
+        bd_text_append(macros, "#define LANES %uu\n#define MATRIX_M %uu\n#define MATRIX_N %uu\n#define MATRIX_K %uu\n",
+                       units->lanes, units->m, units->n, units->k);
     print_bits(printer, "QKV", node->inputs[0]);
     if (node->op == BD_OP_ATTENTION_GRAD) {
-        print_bits(printer, "Y", node->inputs[1]);
-        bd_print_value(printer, "SUM", node->inputs[2]);
         print_bits(printer, "DY", node->inputs[3]);
+        if (opencl) {
+            print_bits(printer, "Y", node->inputs[1]);
+        } else {
+            bd_print_fours(printer, "Y", node->inputs[1]);
+            bd_print_fours(printer, "DY", node->inputs[3]);
+        }
+        bd_print_value(printer, "SUM", node->inputs[2]);
         print_result(printer, "DQKV", BD_OP_ATTENTION_GRAD, true);
     } else {
         print_result(printer, "Y", BD_OP_ATTENTION, true);

@@ -1,4 +1,5 @@
-/* How attention is cut into blocks: cl/attention.cl and shaders/attention.comp, and by matrix units cl/attention_matrix.cl. */
+/* How attention is cut into blocks: cl/attention.cl and shaders/attention.comp, and by matrix units
+ * cl/attention_matrix.cl and shaders/attention_matrix.comp. */
 #include "emit.h"
 #include "tile.h"
 
@@ -42,9 +43,10 @@ enum { MATRIX_ROWS = 16, MATRIX_WARPS = 4, MATRIX_DEPTH = 128 };
 bool bd_attention_by_matrix_units(const bd_target *target, bd_format operands, bd_format sums, int64_t depth)
 {
     const bd_matrix_units *units = &target->matrix;
-    return target->nvidia && units->m == 16 && units->n == 16 && units->k == 16 && target->half.storage &&
-           (operands == BD_F16 || (operands == BD_BF16 && units->bf16)) && sums == BD_F32 && depth % 8 == 0 &&
-           depth <= MATRIX_DEPTH &&
+    const bool whole = units->m && MATRIX_ROWS % units->m == 0 && 16 % units->n == 0 && 16 % units->k == 0 &&
+                       units->n % 8 == 0 && units->k % 8 == 0 && units->lanes <= 64;
+    return whole && target->half.storage && sums == BD_F32 && depth % 8 == 0 && depth <= MATRIX_DEPTH &&
+           (operands == BD_F16 || (operands == BD_BF16 && units->bf16 && target->nvidia)) &&
            !(target->avoid[bd_variant_format(operands)][sums] >> BD_VARIANT_ATTENTION_MATRIX & 1);
 }
 
@@ -57,11 +59,47 @@ static bool is_stored(const bd_graph *graph, const bd_kernel *kernel, bd_tensor 
            kernel->operands[number].access == BD_ACCESS_BUFFER;
 }
 
-/* Stages of panels of keys and values, or of queries, dY and Y; and of the latter two numbers a token. */
-static uint64_t matrix_bytes(const bd_node *node, int64_t depth, uint32_t panel)
+/* What cl/attention_matrix.cl declares: stages of panels of keys and values, or of queries, dY and Y with two numbers a token. */
+static uint64_t nvidia_bytes(bool backward, uint64_t tokens, uint64_t line, uint64_t panel)
 {
-    const uint64_t line = ((uint64_t)depth + 15) / 16 * 32 + 16, stages = node->shape.dim[1] > panel ? 2 : 1;
-    return panel * (is_backward(node) ? 3 * line * stages + 2 * sizeof(float) : 2 * line * stages);
+    const uint64_t stages = tokens > panel ? 2 : 1;
+    return panel * (backward ? 3 * line * stages + 2 * sizeof(float) : 2 * line * stages);
+}
+
+/* What shaders/attention_matrix.comp declares: two tiles, or where a block waits to become matrices; of each subgroup scores and
+ * weights; numbers of a row or of a token. */
+static uint64_t portable_bytes(bool backward, uint64_t block, uint64_t line, uint64_t panel)
+{
+    const uint64_t kinds = backward ? 2 : 1, longer = panel > block ? panel : block;
+    return (2 * panel > block ? 2 * panel : block) * line +
+           block * kinds * ((panel + 4) * sizeof(float) + 2 * panel + 16) +
+           (backward ? 6 * longer : block) * sizeof(float);
+}
+
+/* The largest group, and then the longest panel, that local memory holds, but no group of subgroups without tokens. */
+static bool matrix_tile(const bd_node *node, int64_t tokens, int64_t depth, const bd_target *target, bd_tile *tile)
+{
+    const uint64_t line = ((uint64_t)depth + 15) / 16 * 32 + 16;
+    const bool backward = is_backward(node);
+    for (uint32_t warps = MATRIX_WARPS; warps > 0; warps /= 2) {
+        const uint32_t block = warps * MATRIX_ROWS, items = warps * target->matrix.lanes;
+        if ((warps > 1 && block / 2 >= tokens) || items > target->limits.max_workgroup_items ||
+            items > target->limits.max_workgroup_size[0])
+            continue;
+        /* Of deep heads a half, so that two groups fit a processor; scores in local memory are so long for all. */
+        uint32_t panel = target->nvidia && depth <= 64 ? block : block < 32 ? block : 32;
+        for (; panel >= MATRIX_ROWS; panel /= 2) {
+            const uint64_t bytes = target->nvidia ? nvidia_bytes(backward, (uint64_t)tokens, line, panel)
+                                                  : portable_bytes(backward, block, line, panel);
+            if (bytes > target->matrix.shared_bytes)
+                continue;
+            *tile = (bd_tile){
+                .kind = BD_TILE_MATRIX, .m = block, .n = panel, .k = 16, .item_m = MATRIX_ROWS, .item_n = panel
+            };
+            return true;
+        }
+    }
+    return false;
 }
 
 static bool matrix_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *target)
@@ -76,20 +114,10 @@ static bool matrix_launch(const bd_plan *plan, bd_kernel *kernel, const bd_targe
     for (int i = 0; i < node->input_count; i++)
         if (i != 2 && !is_stored(graph, kernel, node->inputs[i], format)) /* the sums are F32 */
             return false;
-    uint32_t warps = MATRIX_WARPS;
-    while (warps > 1 && warps / 2 * MATRIX_ROWS >= tokens)
-        warps /= 2;
-    const uint32_t block = warps * MATRIX_ROWS, items = warps * target->matrix.lanes;
-    uint32_t panel = block; /* of deep heads a half, so that two groups fit a processor */
-    if (depth > 64 && panel > 32)
-        panel = 32;
-    while (panel > MATRIX_ROWS && matrix_bytes(node, depth, panel) > target->matrix.shared_bytes)
-        panel /= 2;
-    if (matrix_bytes(node, depth, panel) > target->matrix.shared_bytes || items > target->limits.max_workgroup_items ||
-        items > target->limits.max_workgroup_size[0])
+    if (!matrix_tile(node, tokens, depth, target, &kernel->tile))
         return false;
-    kernel->tile = (bd_tile){ .kind = BD_TILE_MATRIX, .m = block, .n = panel, .item_m = MATRIX_ROWS, .item_n = panel };
-    kernel->local[0] = items;
+    const uint32_t block = kernel->tile.m;
+    kernel->local[0] = block / MATRIX_ROWS * target->matrix.lanes;
     kernel->width = BD_WIDTH; /* as results are stored */
     const uint64_t heads = (uint64_t)qkv->dim[0] * (uint64_t)node->attr.attention.heads;
     const uint64_t groups = heads * (((uint64_t)tokens + block - 1) / block);

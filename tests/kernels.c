@@ -156,7 +156,7 @@ int main(int argc, const char **argv)
             good = run_groups(&s, is_gradient, verbose != 0);
         exit_status = good ? EXIT_SUCCESS : EXIT_FAILURE;
         if (tile) {
-            printf("%d contractions with tile %s\n", s.tile_count, tile);
+            printf("%d kernels with tile %s\n", s.tile_count, tile);
             if (good && s.tile_count == 0) /* fine only where the device has no such tiles at all */
                 exit_status = s.tile.kind == BD_TILE_GROUP || has_tiles(&s) ? EXIT_FAILURE : EXIT_NO_DEVICE;
         }

@@ -33,6 +33,7 @@ def devices():
 
 # Skeletons with cooperative matrices: BD_MATRIX, and the first glslang that knows their extension.
 MATRICES = {
+    "attention_matrix.comp": (1, (13, 0)),
     "contraction_matrix.comp": (1, (13, 0)),
     "contraction_matrix2.comp": (2, (15, 1)),
     "probe_matrix.comp": (2, (15, 1)),

@@ -173,6 +173,7 @@ static inline void bd_store_half(__global uint *buffer, uint i, uint bits)
 #endif
 /* Four elements from i on, a multiple of 4: one aligned access, where halves are stored alone. */
 #define BD_VALUE4 float4
+#define BD_WORDS uint4
 #define BD_LOAD4_f32(buffer, i) (*(const __global float4 *)((buffer) + (i)))
 #if BD_NVIDIA /* one number: LLVM makes several loads of a vector whose elements are all that is used */
 #define BD_LOAD4_f16(buffer, i) bd_f16_value4(*(const __global ulong *)((buffer) + (i)))
@@ -558,12 +559,18 @@ static inline uint4 bd_philox(uint4 counter, uint2 key)
     }
     return (uint4)(x, y, z, w);
 }
+/* The bits of four elements, from 4 `block` on. */
+static inline uint4 bd_random_block(uint seed_low, uint seed_high, uint step, uint stream, uint block)
+{
+    return bd_philox((uint4)(block, stream, step, 0u), (uint2)(seed_low, seed_high));
+}
 static inline uint bd_random(uint seed_low, uint seed_high, uint step, uint stream, uint element)
 {
-    return bd_philox((uint4)(element, stream, step, 0u), (uint2)(seed_low, seed_high)).x;
+    const uint4 bits = bd_random_block(seed_low, seed_high, step, stream, element / 4u);
+    return (element & 2u) ? (element & 1u ? bits.w : bits.z) : (element & 1u ? bits.y : bits.x);
 }
 /* Uniform in [0, 1), 24 bits. */
-static inline float bd_uniform(uint seed_low, uint seed_high, uint step, uint stream, uint element)
+static inline float bd_uniform(uint bits)
 {
-    return (float)(bd_random(seed_low, seed_high, step, stream, element) >> 8) * 0x1p-24f;
+    return (float)(bits >> 8) * 0x1p-24f;
 }

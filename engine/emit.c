@@ -231,6 +231,11 @@ void bd_emit_know_index(bd_emitter *emitter, const char *expression, const char 
     remember(emitter, BD_NONE, expression, keep(emitter, name));
 }
 
+const char *bd_emit_known_index(const bd_emitter *emitter, const char *expression)
+{
+    return recall(emitter, BD_NONE, expression);
+}
+
 void bd_emit_know(bd_emitter *emitter, bd_tensor node, const char *index, const char *name)
 {
     remember(emitter, node, index, keep(emitter, name));
@@ -862,10 +867,8 @@ static const char *source(bd_emitter *emitter, const bd_node *node, const char *
     }
     case BD_OP_RANDOM: {
         name = bd_emit_fresh(emitter, 'v');
-        bd_text_append(text, "BD_VALUE %s = bd_uniform(%s, %s, %s, %uu, %s);\n", name,
-                       bd_emit_training_word(emitter, BD_CONTROL_SEED_LOW),
-                       bd_emit_training_word(emitter, BD_CONTROL_SEED_HIGH),
-                       bd_emit_training_word(emitter, BD_CONTROL_STEP), node->attr.stream, index);
+        const char *bits = bd_emit_random(emitter, node->attr.stream, false, index);
+        bd_text_append(text, "BD_VALUE %s = bd_uniform(%s);\n", name, bits);
         bd_emit_round(emitter, node, index, name);
         return name;
     }

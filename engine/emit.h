@@ -28,6 +28,8 @@ void bd_emit_end_loop(bd_emitter *emitter);
 
 /* Makes known that `expression` already has a name, as `i / 10u` is `row` in a row kernel. */
 void bd_emit_know_index(bd_emitter *emitter, const char *expression, const char *name);
+/* The name that it has; NULL where it has none. */
+const char *bd_emit_known_index(const bd_emitter *emitter, const char *expression);
 /* The name of an index expression, emitted if it is new. Valid until the emitter is destroyed. */
 const char *bd_emit_index(bd_emitter *emitter, const char *format, ...) BD_PRINTF(2, 3);
 /* The index in the input of a BROADCAST, RESHAPE, PERMUTE or SLICE node for an index in the node. */
@@ -47,6 +49,9 @@ const char *bd_emit_value(bd_emitter *emitter, bd_tensor node, const char *index
 /* Stores the value at `index`, and those of its neighbours (bd_emit_lane) in one access where that can be, into the node's operand
  * (for an ASSIGN: the variable's). */
 void bd_emit_store(bd_emitter *emitter, bd_tensor node, const char *index);
+/* Philox's bits for the element `index` of a stream in this step, or, `after_step`, behind the control block's update, where the next
+ * step's number stands. Elements 4 n to 4 n + 3 have the words of one block, which neighbours share. */
+const char *bd_emit_random(bd_emitter *emitter, uint32_t stream, bool after_step, const char *index);
 /* Rounds the variable `name`, the node's value at `index`, in place: "v = bd_round_f16(v);", or nothing for F32. */
 void bd_emit_round(bd_emitter *emitter, const bd_node *node, const char *index, const char *name);
 

@@ -27,16 +27,33 @@ static uint32_t beyond(const bd_format_info *info, bool saturate)
     return saturate ? float_bits(info->largest) : info->infinity ? 0x7f800000u : 0x7fc00000u;
 }
 
-/* Of the element `index` of the node in this step: the same on every device, wherever it is computed. A kernel behind the control
- * block's update finds the next step's number there. */
-static const char *random_bits(bd_emitter *emitter, const bd_node *node, const char *index)
+static void name_of_bits(char name[96], uint32_t stream, const char *index)
 {
+    snprintf(name, 96, "bits %u of %s", stream, index);
+}
+
+const char *bd_emit_random(bd_emitter *emitter, uint32_t stream, bool after_step, const char *index)
+{
+    const char *lanes[BD_WIDTH];
+    const bool block = bd_emit_lanes(emitter, index, lanes) == BD_WIDTH;
+    char expression[96], word[24];
+    name_of_bits(expression, stream, index);
+    const char *known = block ? bd_emit_known_index(emitter, expression) : NULL;
+    if (known)
+        return known;
     const char *name = bd_emit_fresh(emitter, 'q');
     bd_text_append(
-        bd_emitter_text(emitter), "const uint %s = bd_random(%s, %s, %s%s, %uu, %s);\n", name,
-        bd_emit_training_word(emitter, BD_CONTROL_SEED_LOW), bd_emit_training_word(emitter, BD_CONTROL_SEED_HIGH),
-        bd_emit_training_word(emitter, BD_CONTROL_STEP), bd_emit_after_step(emitter) ? " - 1u" : "", node->draw, index);
-    return name;
+        bd_emitter_text(emitter), "const %s %s = %s(%s, %s, %s%s, %uu, %s%s);\n", block ? "BD_WORDS" : "uint", name,
+        block ? "bd_random_block" : "bd_random", bd_emit_training_word(emitter, BD_CONTROL_SEED_LOW),
+        bd_emit_training_word(emitter, BD_CONTROL_SEED_HIGH), bd_emit_training_word(emitter, BD_CONTROL_STEP),
+        after_step ? " - 1u" : "", stream, lanes[0], block ? " / 4u" : "");
+    for (int i = 0; i < BD_WIDTH && block; i++) {
+        name_of_bits(expression, stream, lanes[i]);
+        snprintf(word, sizeof word, "%s.%c", name, "xyzw"[i]);
+        bd_emit_know_index(emitter, expression, word);
+        known = strcmp(lanes[i], index) ? known : bd_emit_known_index(emitter, expression);
+    }
+    return block ? known : name;
 }
 
 static void round_to(bd_emitter *emitter, bd_format format, bd_rounding_rule rule, const char *random, const char *name)
@@ -59,7 +76,10 @@ static void round_to(bd_emitter *emitter, bd_format format, bd_rounding_rule rul
 void bd_emit_round(bd_emitter *emitter, const bd_node *node, const char *index, const char *name)
 {
     round_to(emitter, node->format, node->rule,
-             node->rule.mode == BD_ROUND_STOCHASTIC ? random_bits(emitter, node, index) : "0u", name);
+             node->rule.mode == BD_ROUND_STOCHASTIC
+                 ? bd_emit_random(emitter, node->draw, bd_emit_after_step(emitter), index)
+                 : "0u",
+             name);
 }
 
 static bool has_own_type(bd_format format)

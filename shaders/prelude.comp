@@ -157,6 +157,7 @@ uint bd_encode_f16(float x)
 
 // Four elements from i on, a multiple of 4, of a buffer declared in fours.
 #define BD_VALUE4 precise vec4
+#define BD_WORDS uvec4
 #define BD_FOUR_f32 vec4
 #define BD_FOUR_f16 uvec2
 #define BD_LOAD4_f32(fours, i) fours[(i) / 4u]
@@ -680,13 +681,20 @@ uvec4 bd_philox(uvec2 key, uvec4 counter)
     return counter;
 }
 
+// The bits of four elements, from 4 `block` on.
+uvec4 bd_random_block(uint seed_low, uint seed_high, uint step, uint stream, uint block)
+{
+    return bd_philox(uvec2(seed_low, seed_high), uvec4(block, stream, step, 0u));
+}
+
 uint bd_random(uint seed_low, uint seed_high, uint step, uint stream, uint element)
 {
-    return bd_philox(uvec2(seed_low, seed_high), uvec4(element, stream, step, 0u)).x;
+    uvec4 bits = bd_random_block(seed_low, seed_high, step, stream, element / 4u);
+    return (element & 2u) != 0u ? ((element & 1u) != 0u ? bits.w : bits.z) : ((element & 1u) != 0u ? bits.y : bits.x);
 }
 
 // In [0, 1), a multiple of 2^-24.
-float bd_uniform(uint seed_low, uint seed_high, uint step, uint stream, uint element)
+float bd_uniform(uint bits)
 {
-    return float(bd_random(seed_low, seed_high, step, stream, element) >> 8) * 5.9604644775390625e-8f;
+    return float(bits >> 8) * 5.9604644775390625e-8f;
 }

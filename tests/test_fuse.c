@@ -517,6 +517,36 @@ static bd_tensor attentive(bd_graph *graph, bd_tensor x, int64_t classes, bool t
     return bd_linear(graph, bd_flatten(graph, x), classes, true, "fc");
 }
 
+static bd_tensor dropping(bd_graph *graph, bd_tensor x, int64_t classes, bool training, const void *user)
+{
+    (void)user;
+    x = bd_linear(graph, bd_flatten(graph, x), 64, true, "fc1");
+    return bd_linear(graph, bd_dropout(graph, x, 0.2, training), classes, true, "fc2");
+}
+
+/* Work-items that compute four neighbours draw for them once, forward and where the gradient draws again. */
+START_TEST(neighbours_share_random_numbers)
+{
+    const bd_target target = tensor_cores();
+    setting s;
+    set_up_with(&s, dropping, NULL, "mixed", 28, 32);
+    bd_plan *plan = plan_for(&s, &target, true);
+    int blocks = 0;
+    for (int k = 0; k < plan->kernel_count; k++) {
+        bd_error error;
+        char *source;
+        ck_assert_int_eq(bd_kernel_source(plan, &plan->kernels[k], &target, BD_DIALECT_OPENCL, &source, &error), BD_OK);
+        for (const char *at = source; (at = strstr(at, "const BD_WORDS ")); at++)
+            blocks++;
+        ck_assert_ptr_null(strstr(source, "= bd_random("));
+        free(source);
+    }
+    ck_assert_int_eq(blocks, 2);
+    bd_plan_destroy(&plan);
+    tear_down(&s);
+}
+END_TEST
+
 /* Forward and backward, where operands are 16-bit numbers in whole pieces, sums F32 and nothing was found wrong with it. */
 START_TEST(attention_takes_matrix_units)
 {
@@ -687,6 +717,7 @@ int main(void)
     tcase_add_test(plans, matrix_units_share_long_sums);
     tcase_add_test(plans, matrix_units_multiply_what_they_hold);
     tcase_add_loop_test(plans, matrix_units_multiply_codes, 0, 4);
+    tcase_add_test(plans, neighbours_share_random_numbers);
     tcase_add_loop_test(plans, attention_takes_matrix_units, 0, 9);
     tcase_add_test(plans, plain_tiles_suit_the_result);
     tcase_add_loop_test(plans, plans_obey_small_limits, 0, 2);

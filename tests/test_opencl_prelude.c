@@ -275,15 +275,16 @@ START_TEST(random_numbers_are_philox)
     static uint32_t words[4 * ITEMS];
     uint32_t seeds[4] = { 0x12345678, 0x9abcdef0, 7, 0xffffffff };
     open_device(_i);
-    run("out[i] = bd_uniform(in[0], in[1], in[2], in[3], (uint)i);\n", ITEMS, "uint", seeds, sizeof seeds, "float",
-        uniform, sizeof uniform);
+    run("out[i] = bd_uniform(bd_random(in[0], in[1], in[2], in[3], (uint)i));\n", ITEMS, "uint", seeds, sizeof seeds,
+        "float", uniform, sizeof uniform);
     run("vstore4(bd_philox((uint4)((uint)i, in[3], in[2], 0u), (uint2)(in[0], in[1])), i, out);\n", ITEMS, "uint",
         seeds, sizeof seeds, "uint", words, sizeof words);
     for (uint32_t i = 0; i < ITEMS; i++) {
         uint32_t expected[4];
         bd_philox((uint32_t[]){ seeds[0], seeds[1] }, (uint32_t[]){ i, seeds[3], seeds[2], 0 }, expected);
         ck_assert_int_eq(memcmp(expected, &words[4 * i], sizeof expected), 0);
-        ck_assert(uniform[i] == bd_philox_uniform(expected[0]));
+        for (uint32_t j = 0; j < 4 && 4 * i + j < ITEMS; j++)
+            ck_assert(uniform[4 * i + j] == bd_philox_uniform(expected[j]));
     }
     close_device();
 }

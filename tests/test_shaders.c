@@ -419,7 +419,7 @@ START_TEST(random_numbers_are_the_engines)
                                "layout(set = 0, binding = 1) buffer B1 { uvec4 b1[]; };\n"
                                "void main() {\n"
                                "    uint i = gl_GlobalInvocationID.x;\n"
-                               "    b0[i] = bd_uniform(0x12345678u, 0x9abcdef0u, 77u, 5u, i);\n"
+                               "    b0[i] = bd_uniform(bd_random(0x12345678u, 0x9abcdef0u, 77u, 5u, i));\n"
                                "    b1[i] = bd_philox(uvec2(i, 3u), uvec4(9u, i, 0xffffffffu, 1u));\n"
                                "}\n";
     enum { COUNT = 4096 };
@@ -437,8 +437,8 @@ START_TEST(random_numbers_are_the_engines)
         uint32_t expected[4];
         bd_philox((uint32_t[2]){ i, 3 }, (uint32_t[4]){ 9, i, 0xffffffff, 1 }, expected);
         ck_assert(memcmp(expected, words[i], sizeof expected) == 0);
-        bd_philox((uint32_t[2]){ 0x12345678, 0x9abcdef0 }, (uint32_t[4]){ i, 5, 77, 0 }, expected);
-        ck_assert(uniform[i] == bd_philox_uniform(expected[0]));
+        bd_philox((uint32_t[2]){ 0x12345678, 0x9abcdef0 }, (uint32_t[4]){ i / 4, 5, 77, 0 }, expected);
+        ck_assert(uniform[i] == bd_philox_uniform(expected[i % 4]));
     }
     backend->buffer_destroy(device, a);
     backend->buffer_destroy(device, b);

@@ -84,8 +84,8 @@ static bd_status round_result(const bd_evaluation *evaluation, const bd_node *no
     const uint32_t key[2] = { (uint32_t)control[BD_CONTROL_SEED_LOW], (uint32_t)control[BD_CONTROL_SEED_HIGH] };
     for (int64_t i = 0; i < count; i++) {
         if (draws)
-            bd_philox(key, (uint32_t[4]){ (uint32_t)i, node->draw, (uint32_t)control[BD_CONTROL_STEP], 0 }, word);
-        values[i] = bd_round_by(node->format, node->rule, word[0], values[i]);
+            bd_philox(key, (uint32_t[4]){ (uint32_t)(i / 4), node->draw, (uint32_t)control[BD_CONTROL_STEP], 0 }, word);
+        values[i] = bd_round_by(node->format, node->rule, word[i % 4], values[i]);
     }
     return BD_OK;
 }

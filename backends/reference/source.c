@@ -34,9 +34,9 @@ static bd_status random_numbers(const bd_evaluation *evaluation, const bd_node *
     uint32_t key[2] = { (uint32_t)control[BD_CONTROL_SEED_LOW], (uint32_t)control[BD_CONTROL_SEED_HIGH] };
     int64_t count = bd_shape_elements(&node->shape);
     for (int64_t i = 0; i < count; i++) {
-        uint32_t counter[4] = { (uint32_t)i, node->attr.stream, (uint32_t)control[BD_CONTROL_STEP], 0 }, word[4];
+        uint32_t counter[4] = { (uint32_t)(i / 4), node->attr.stream, (uint32_t)control[BD_CONTROL_STEP], 0 }, word[4];
         bd_philox(key, counter, word);
-        result[i] = bd_philox_uniform(word[0]);
+        result[i] = bd_philox_uniform(word[i % 4]);
     }
     return BD_OK;
 }

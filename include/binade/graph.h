@@ -69,7 +69,7 @@ BD_API bd_tensor bd_parameter(bd_graph *graph, const char *name, bd_shape shape,
 BD_API bd_tensor bd_constant(bd_graph *graph, bd_shape shape, double value);
 /* 0, 1, 2, ... along `axis`. */
 BD_API bd_tensor bd_iota(bd_graph *graph, bd_shape shape, int axis);
-/* Uniform numbers in [0, 1): Philox4x32-10 (Salmon et al., SC 2011) of (seed, step, a number of this node, element), so
+/* Uniform numbers in [0, 1): Philox4x32-10 (Salmon et al., SC 2011) of (seed, step, a number of this node, element / 4), the word element % 4, so
  * the same on every device and in every format wide enough for 24 bits. */
 BD_API bd_tensor bd_random(bd_graph *graph, bd_shape shape);
 

@@ -139,9 +139,11 @@ static bd_status create_matrix(peak *p, bd_error *error)
         for (uint32_t j = 0; j < p->n; j++)
             right[j * p->k + k] = encode(p, right_element(k, j));
     }
-    char defines[128];
-    snprintf(defines, sizeof defines, "#define BD_M %u\n#define BD_N %u\n#define BD_K %u\n#define BD_TYPE \"%s\"\n",
-             p->m, p->n, p->k, p->kind == MATRIX_BF16 ? "bf16" : "f16");
+    const bool bf16 = p->kind == MATRIX_BF16;
+    char defines[160];
+    snprintf(defines, sizeof defines,
+             "#define BD_M %u\n#define BD_N %u\n#define BD_K %u\n#define BD_TYPE \"%s\"\n#define BD_BF16 %d\n", p->m,
+             p->n, p->k, bf16 ? "bf16" : "f16", bf16);
     const uint32_t local = p->raw.device->info.limits.subgroup_size;
     p->items -= p->items % local;
     p->results = (int64_t)(p->items / local) * p->m * p->n;
@@ -244,9 +246,8 @@ static bool possible(const bench *self, const peak *p, bench_row *row)
                       opencl ? "cl_khr_integer_dot_product" : "VK_KHR_shader_integer_dot_product");
         break;
     case MATRIX_BF16:
-        if (units[0] && !bf16) {
-            bench_set(row, BENCH_UNSUPPORTED,
-                      "the kernel in GLSL needs GL_EXT_bfloat16 (glslang 15.3), which Binade does not use yet");
+        if (units[0] && !target->matrix.bf16) {
+            bench_set(row, BENCH_UNSUPPORTED, "the device reports no matrices of BF16, or computes them wrongly");
             break;
         }
         /* fall through */

@@ -544,6 +544,7 @@ const case_group case_groups[CASE_GROUPS] = {
     { "attention", test_attention, false },
     { "matmul", test_matmul, false },
     { "convolutions", test_convolutions, false },
+    { "operands", test_operands, false },
     { "pooling", test_pooling, false },
     { "depthwise", test_depthwise, false },
     { "sources", test_sources, false },

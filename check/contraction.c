@@ -2,6 +2,9 @@
  * order and format, so that a wrong index shows as a wrong bit, and on real ones within the bound of their sums. */
 #include "case.h"
 
+#include <math.h>
+#include <stdlib.h>
+
 /* ---- matrix products ---- */
 
 typedef struct product_shape {
@@ -126,6 +129,104 @@ static void convolve(session *s, format_set f, const convolution *v)
         case_output(&c, bd_conv2d_weight(c.graph, x, dy, *w, weight_shape), whole ? equal_value : sum_of(pixels, 0));
     }
     case_run(&c);
+}
+
+/* ---- operands of other formats, which matrix units multiply as what holds both (bd_matrix_format); results are F32 ---- */
+
+typedef struct format_pair {
+    bd_format a, b;
+} format_pair;
+
+/* An operand in which patterns of the format follow each other, all of them where it has 8 bits; what is not finite, or subnormal in
+ * FP32 too, is 0. */
+static bd_tensor patterns(test_case *c, bd_format format, bd_shape shape)
+{
+    const bd_format_info info = bd_format_describe(format);
+    const int64_t count = bd_shape_elements(&shape), all = (int64_t)1 << info.bits;
+    double *values = test_allocate(count, sizeof *values);
+    for (int64_t i = 0; i < count; i++) {
+        const uint16_t bits = (uint16_t)(format == BD_I4 ? i % 16 - 8 : i * (info.size == 1 ? 1 : 40503) % all);
+        const uint8_t byte = (uint8_t)bits;
+        bd_format_decode(format, info.size == 1 ? (const void *)&byte : &bits, &values[i], 1);
+        if (!isfinite(values[i]) || fabs(values[i]) < 0x1p-126)
+            values[i] = 0;
+    }
+    const bd_tensor tensor = case_input_values(c, format, shape, values);
+    free(values);
+    return tensor;
+}
+
+static bd_tensor identity(test_case *c, bd_format format, bd_shape shape)
+{
+    const int64_t count = bd_shape_elements(&shape);
+    double *values = test_allocate(count, sizeof *values);
+    for (int64_t i = 0; i < count; i++)
+        values[i] = i / shape.dim[1] == i % shape.dim[1];
+    const bd_tensor tensor = case_input_values(c, format, shape, values);
+    free(values);
+    return tensor;
+}
+
+/* Each operand's values must come through the identity as they are. */
+static void multiply_formats(session *s, format_pair f, product_shape p)
+{
+    test_case c;
+    if (!case_begin(&c, s, fp32, "%s by %s, %lldx%lldx%lld%s%s", bd_format_name(f.a), bd_format_name(f.b),
+                    (long long)p.m, (long long)p.n, (long long)p.k, p.transpose_a ? " a'" : "",
+                    p.transpose_b ? " b'" : ""))
+        return;
+    const bd_shape a_shape = p.transpose_a ? BD_SHAPE(p.k, p.m) : BD_SHAPE(p.m, p.k);
+    const bd_shape b_shape = p.transpose_b ? BD_SHAPE(p.n, p.k) : BD_SHAPE(p.k, p.n);
+    const struct {
+        bd_tensor a, b;
+        test_tolerance tolerance;
+    } products[] = {
+        { case_input(&c, f.a, a_shape, FILL_WHOLE), case_input(&c, f.b, b_shape, FILL_WHOLE), equal_value },
+        { case_input(&c, f.a, a_shape, FILL_UNIFORM), case_input(&c, f.b, b_shape, FILL_UNIFORM), sum_of(p.k, 0) },
+        { patterns(&c, f.a, a_shape), identity(&c, f.b, b_shape), equal_value },
+        { identity(&c, f.a, a_shape), patterns(&c, f.b, b_shape), equal_value },
+    };
+    for (size_t i = 0; i < sizeof products / sizeof *products; i++)
+        case_output(&c, bd_matmul(c.graph, products[i].a, products[i].b, p.transpose_a, p.transpose_b),
+                    products[i].tolerance);
+    case_run(&c);
+}
+
+static void convolve_formats(session *s, format_pair f, int64_t in, int64_t out)
+{
+    test_case c;
+    const bd_window window = { { 3, 3 }, { 1, 1 }, { { 1, 1 }, { 1, 1 } } };
+    if (!case_begin(&c, s, fp32, "%s by %s, 2x6x5x%lld to %lld", bd_format_name(f.a), bd_format_name(f.b),
+                    (long long)in, (long long)out))
+        return;
+    const bd_shape x_shape = BD_SHAPE(2, 6, 5, in), taps = BD_SHAPE(3, 3, in, out), y_shape = BD_SHAPE(2, 6, 5, out);
+    bd_tensor x = case_input(&c, f.a, x_shape, FILL_UNIFORM), weight = case_input(&c, f.b, taps, FILL_WHOLE);
+    bd_tensor dy = case_input(&c, f.a, y_shape, FILL_UNIFORM), other = case_input(&c, f.b, y_shape, FILL_WHOLE);
+    case_output(&c, bd_conv2d(c.graph, x, weight, window), sum_of(9 * in, 0));
+    case_output(&c, bd_conv2d_data(c.graph, dy, weight, window, x_shape), sum_of(9 * out, 0));
+    case_output(&c, bd_conv2d_weight(c.graph, x, other, window, taps), sum_of(60, 0));
+    case_run(&c);
+}
+
+void test_operands(session *s)
+{
+    const format_pair f8 = { BD_F8E4M3, BD_F8E5M2 }, bf16 = { BD_BF16, BD_BF16 }, whole = { BD_I8, BD_I4 };
+    const format_pair others[] = { whole,
+                                   { bd_format_exmy(3, 2), bd_format_exmy(4, 0) },
+                                   { BD_BF16, BD_F8E5M2 },
+                                   { bd_format_exmy(5, 8), bd_format_exmy(2, 5) } };
+    for (int t = 0; t < 4; t++)
+        multiply_formats(s, f8, (product_shape){ 1, 40, 72, 48, t & 1, t & 2 });
+    for (int t = 0; t < 4; t += 3)
+        multiply_formats(s, bf16, (product_shape){ 1, 40, 72, 48, t & 1, t & 2 });
+    multiply_formats(s, f8, (product_shape){ 1, 33, 35, 37, false, false });
+    multiply_formats(s, bf16, (product_shape){ 1, 33, 35, 37, false, false });
+    multiply_formats(s, f8, (product_shape){ 1, 16, 24, 4096, true, false });
+    for (int i = 0; i < 4; i++)
+        multiply_formats(s, others[i], (product_shape){ 1, 64, 64, 64, false, false });
+    convolve_formats(s, f8, 16, 24);
+    convolve_formats(s, bf16, 16, 24);
+    convolve_formats(s, whole, 16, 24);
 }
 
 void test_convolutions(session *s)

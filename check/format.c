@@ -181,6 +181,36 @@ static void operands(session *s, const char *policy)
     free(values);
 }
 
+/* Operands in whole numbers of learned steps: of any sign, and behind a ReLU. Values are such that none lies near a point where its
+ * whole number changes: with those from -11 to 11 the step begins at 0.98 to 1.02 of one, for the ReLU's at 0.35 to 0.37. */
+static void learned_operands(session *s, const char *policy)
+{
+    test_case c;
+    bd_precision precision;
+    bd_error error;
+    if (!case_begin(&c, s, fp32, "operands of %s", policy))
+        return;
+    if (bd_precision_parse(policy, &precision, &error) != BD_OK)
+        bd_graph_fail(c.graph, BD_ERROR_ARGUMENT, "%s", error.message);
+    c.graph->precision = c.operands = &precision;
+    const int64_t k = 40, count = 48 * k;
+    double *values = test_allocate(count, sizeof *values);
+    bd_tensor operand[2];
+    for (int i = 0; i < 2; i++) {
+        for (int64_t j = 0; j < count; j++)
+            values[j] = (double)(case_random_bits(&c, 30 + (uint32_t)i, j) % 23) - 11;
+        operand[i] = case_input_values(&c, BD_F32, i ? BD_SHAPE(k, 48) : BD_SHAPE(48, k), values);
+    }
+    /* gamma_k of the reference's sum and of the device's, of k products of at most 12 by 12; and not more than 16 roundings each before
+     * and after: the steps come of means of whole numbers. */
+    const test_tolerance sum = { .kind = TOLERANCE_NEAR,
+                                 .absolute = (2.0 * (double)k + 32) * 0x1p-24 * (double)k * 12 * 12 };
+    case_output(&c, bd_matmul(c.graph, operand[0], operand[1], false, false), sum);
+    case_output(&c, bd_matmul(c.graph, bd_relu(c.graph, operand[0]), operand[1], false, false), sum);
+    case_run(&c);
+    free(values);
+}
+
 /* Those with names, and of the others the edges of exponent and mantissa. */
 void test_formats(session *s)
 {
@@ -201,6 +231,7 @@ void test_formats(session *s)
     }
     operands(s, "tf32");
     operands(s, "fp8,history=2");
+    learned_operands(s, "int8-qat");
     compute(s, bd_format_exmy(8, 10));
     compute(s, bd_format_exmy(3, 2));
 }

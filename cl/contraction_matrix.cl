@@ -1,6 +1,8 @@
-/* Contraction of halves by NVIDIA's tensor cores, through inline PTX: a work-group computes TILE_M x TILE_N elements of C through
- * panels of TILE_K steps in local memory, and copies them ahead of the product. Panels lie in pieces of eight halves, in the
- * order in which their operand lies in memory, turned against bank conflicts. The products are done
+/* Contraction by NVIDIA's tensor cores, of operands that halves or BF16 (MATRIX_BF16) hold, through inline PTX: a work-group computes
+ * TILE_M x TILE_N elements of C through panels of TILE_K steps in local memory, and copies them ahead of the product. Panels lie in
+ * pieces of eight numbers of 16 bits, in the order in which their operand lies in memory, turned against bank conflicts. Where an
+ * operand's bytes stand for halves (A_CODES, B_CODES), eight of them are loaded while the panel before is multiplied, and become
+ * halves on their way to local memory. The products are done
  *  - by warps, each WARP_M x WARP_N elements, with mma.sync, from registers that ldmatrix fills;
  *  - or, if WARPGROUP, by groups of four warps, each 64 x TILE_N elements, with wgmma, from local memory (Hopper). What only sm_90a
  *    has stands behind "//+": the backend builds the kernel without it, and its PTX a second time with it.
@@ -23,6 +25,7 @@
 #define WARPGROUP 0
 #define STAGES 3
 #define CACHED 0
+#define MATRIX_BF16 0
 #define A_INNER_K 1
 #define A_OCTX(z, o) BD_UINT4(o * K, 0u, 0u, 0u)
 #define A_ICTX(i) BD_UINT4(i, 0u, 0u, 0u)
@@ -30,11 +33,16 @@
 #define A_INDEX(o, i) ((o).x + (i).x)
 #define A_GET(x) BD_LOAD_f16(b0, x)
 #define A_WIDE 1
+#define A_CODES 0
 #define A_PIECE(x) (b0 + (x))
 #define B_INNER_N 1
 #define B_INDEX(z, k, n) ((k) * N + (n))
 #define B_GET(x) BD_LOAD_f16(b0, x)
-#define B_WIDE 0
+#define B_WIDE 1
+#define B_CODES 1
+#define B_ZERO 0x80808080u
+#define B_HALVES(codes, pair) halves_of_whole(codes, pair, 0x64006400u)
+#define B_PIECE(x) (b0 + (x))
 #define STORE_WIDTH 1
 #define STORE_C(row, n, sum) b0[(row) * N + (n)] = (ushort)(sum)
 #endif
@@ -56,6 +64,9 @@
 #define PAIRS (WARP_N / 16u)
 #endif
 
+#define LOADING (A_CODES || B_CODES) /* turns that codes are on their way */
+#define DELAY (AHEAD + LOADING)
+
 /* A panel's lines, and the pieces of each. */
 #if A_INNER_K
 #define A_LINES TILE_M
@@ -72,9 +83,27 @@
 #define B_PIECES (TILE_K / 8u)
 #endif
 #define A_SIZE (A_LINES * A_PIECES)
-#define STAGE (A_SIZE + B_LINES * B_PIECES)
+#define B_SIZE (B_LINES * B_PIECES)
+#define STAGE (A_SIZE + B_SIZE)
 #define LOADS_A CEIL(A_SIZE, ITEMS)
-#define LOADS_B CEIL(B_LINES * B_PIECES, ITEMS)
+#define LOADS_B CEIL(B_SIZE, ITEMS)
+/* Where along k a piece lies in the panel from step `first` on; in B also its column. */
+#if A_INNER_K
+#define A_STEP(first, element) ((first) + (element) % A_PIECES * 8u)
+#define A_OUTER(i, k) row[i]
+#define A_INNER(i, k) A_ICTX(k)
+#else
+#define A_STEP(first, element) ((first) + (element) / A_PIECES)
+#define A_OUTER(i, k) A_OCTX(z, k)
+#define A_INNER(i, k) row[i]
+#endif
+#if B_INNER_N
+#define B_STEP(first, element) ((first) + (element) / B_PIECES)
+#define B_COLUMN(element) min(n0 + (element) % B_PIECES * 8u, N - 8u)
+#else
+#define B_STEP(first, element) ((first) + (element) % B_PIECES * 8u)
+#define B_COLUMN(element) min(n0 + (element) / B_PIECES, N - 1u)
+#endif
 /* Sixteen rows of each warp's sums, in fours. */
 #define SUMS (16u * WARP_N / 4u)
 #define SHARED (STAGES * STAGE > WARPS * SUMS ? STAGES * STAGE : WARPS * SUMS)
@@ -113,11 +142,68 @@
 #define LOAD4_TURNED(r0, r1, r2, r3, at)                                                    \
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"  \
                  : "=r"(r0), "=r"(r1), "=r"(r2), "=r"(r3) : "r"(at) : "memory")
+#if MATRIX_BF16
+#define FORMATS "bf16.bf16"
+#else
+#define FORMATS "f16.f16"
+#endif
 #define MULTIPLY(c, a, b0, b1)                                                                                        \
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "  \
-                 "{%0, %1, %2, %3};"                                                                                  \
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32." FORMATS ".f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "         \
+                 "{%8, %9}, {%0, %1, %2, %3};"                                                                        \
                  : "+f"((c)[0]), "+f"((c)[1]), "+f"((c)[2]), "+f"((c)[3])                                             \
                  : "r"((a)[0]), "r"((a)[1]), "r"((a)[2]), "r"((a)[3]), "r"(b0), "r"(b1))
+#endif
+
+/* A number of the units' format, which it is exactly. */
+#if MATRIX_BF16
+#define BITS(x) (as_uint(x) >> 16)
+#else
+#define BITS(x) (uint)bd_f16_bits(x)
+#endif
+
+#if A_CODES || B_CODES
+/* A pair of the four codes in a word: bytes 0 and 1, or 2 and 3, each the lower one of 16 bits, with a byte of `above` over it. */
+static inline uint pair_of(const uint codes, const uint pair, const uint above)
+{
+    uint result;
+    asm("prmt.b32 %0, %1, %2, %3;" : "=r"(result) : "r"(codes), "r"(above), "r"(pair ? 0x4342u : 0x4140u));
+    return result;
+}
+/* Whole numbers: 1024 + 128 + the number is a half whose last bits are the number's, but for the sign's. `zero` is what stands for 0
+ * there, twice. */
+static inline uint halves_of_whole(const uint codes, const uint pair, const uint zero)
+{
+    uint result;
+    asm("sub.rn.f16x2 %0, %1, %2;" : "=r"(result) : "r"(pair_of(codes ^ 0x80808080u, pair, 0x64646464u)), "r"(zero));
+    return result;
+}
+/* A float of up to 8 bits, 5 of them exponent: in a half's place its exponent counts from another power of two, by which `scale`
+ * (a half, twice) multiplies it, exactly. What is from `special` on is made infinite or NaN by the bits of `nonfinite`. */
+static inline uint halves_of_float(const uint codes, const uint pair, const uint exponent, const uint mantissa,
+                                   const uint scale, const uint special, const uint nonfinite)
+{
+    const uint size = exponent + mantissa, both = pair_of(codes, pair, 0u), magnitude = both & ((1u << size) - 1u) * 0x10001u;
+    const uint over = (magnitude + ((1u << size) - special) * 0x10001u) >> size & 0x10001u;
+    uint result;
+    asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(result) : "r"(magnitude << (10u - mantissa)), "r"(scale));
+    return result | over * nonfinite | (both << (15u - size) & 0x80008000u);
+}
+#define PIECE(halves, codes) \
+    (uint4)(halves((codes).x, 0u), halves((codes).x, 1u), halves((codes).y, 0u), halves((codes).y, 1u))
+/* E4M3, where PTX converts it (from compute capability 8.9 on). */
+static inline uint halves_of_f8e4m3(const uint codes, const uint pair)
+{
+    uint result;
+    asm("cvt.rn.f16x2.e4m3x2 %0, %1;" : "=r"(result) : "h"((ushort)(pair ? codes >> 16 : codes)));
+    return result;
+}
+/* E5M2 is the upper half of a half. */
+static inline uint halves_of_f8e5m2(const uint codes, const uint pair)
+{
+    uint result;
+    asm("prmt.b32 %0, %1, 0, %2;" : "=r"(result) : "r"(codes), "r"(pair ? 0x3424u : 0x1404u));
+    return result;
+}
 #endif
 
 //@body
@@ -133,14 +219,14 @@ static inline uint element_a(BD_ARGUMENTS, const uint z, const uint m, const uin
 #else
     const uint4 outer = A_OCTX(z, k), inner = A_ICTX(min(m, M - 1u));
 #endif
-    return A_VALID(outer, inner) ? (uint)bd_f16_bits(A_GET(A_INDEX(outer, inner))) : 0u;
+    return A_VALID(outer, inner) ? BITS(A_GET(A_INDEX(outer, inner))) : 0u;
 }
 #endif
 
 #if !B_WIDE
 static inline uint element_b(BD_ARGUMENTS, const uint z, const uint k, const uint n, const uint last)
 {
-    return k < last ? (uint)bd_f16_bits(B_GET(B_INDEX(z, k, min(n, N - 1u)))) : 0u;
+    return k < last ? BITS(B_GET(B_INDEX(z, k, min(n, N - 1u)))) : 0u;
 }
 #endif
 
@@ -180,31 +266,35 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void binade(BD_ARGUM
 #endif
 #endif
 
-    for (uint turn = 0u; turn < steps + AHEAD; turn++) {
-        /* Panel `turn` is loaded into the stage that the product has left, then panel turn - AHEAD is multiplied. */
-        if (turn >= AHEAD) {
+#if A_CODES
+    uint2 codes_a[LOADS_A];
+#endif
+#if B_CODES
+    uint2 codes_b[LOADS_B];
+#endif
+    for (uint turn = 0u; turn < steps + DELAY; turn++) {
+        /* The codes that were loaded, and copies, go to the stage that the product has left; the next codes are loaded; then the panel
+         * of DELAY turns before is multiplied. */
+        if (turn >= DELAY) {
             asm volatile("cp.async.wait_group %0;" : : "n"(AHEAD - 1) : "memory");
 #if WARPGROUP
             ASM_NEWER("fence.proxy.async.shared::cta;");
 #endif
             barrier(CLK_LOCAL_MEM_FENCE);
         }
-        if (turn < steps) {
-            const uint first = begin + turn * TILE_K;
-            __local uint4 *panel_a = panels + turn % STAGES * STAGE, *panel_b = panel_a + A_SIZE;
+        if (turn >= LOADING && turn < steps + LOADING) {
+            const uint first = begin + (turn - LOADING) * TILE_K;
+            __local uint4 *panel_a = panels + (turn - LOADING) % STAGES * STAGE, *panel_b = panel_a + A_SIZE;
 #pragma unroll
             for (uint i = 0u; i < LOADS_A; i++) {
                 const uint element = item + i * ITEMS, line = element / A_PIECES, q = element % A_PIECES;
-                if (element < A_SIZE) {
+                if (A_SIZE % ITEMS == 0u || element < A_SIZE) {
                     __local uint4 *place = panel_a + PLACE(line, q, A_PIECES);
-#if A_WIDE
-#if A_INNER_K
-                    const uint k = first + q * 8u;
-                    const uint4 outer = row[i], inner = A_ICTX(k);
-#else
-                    const uint k = first + line;
-                    const uint4 outer = A_OCTX(z, k), inner = row[i];
-#endif
+#if A_CODES
+                    *place = PIECE(A_HALVES, codes_a[i]);
+#elif A_WIDE
+                    const uint k = A_STEP(first, element);
+                    const uint4 outer = A_OUTER(i, k), inner = A_INNER(i, k);
                     const bool valid = k < last && A_VALID(outer, inner);
                     COPY(LOCAL(place), A_PIECE(valid ? A_INDEX(outer, inner) : 0u), valid ? 16u : 0u);
 #else
@@ -225,37 +315,53 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void binade(BD_ARGUM
 #pragma unroll
             for (uint i = 0u; i < LOADS_B; i++) {
                 const uint element = item + i * ITEMS, line = element / B_PIECES, q = element % B_PIECES;
-                if (element < B_LINES * B_PIECES) {
+                if (B_SIZE % ITEMS == 0u || element < B_SIZE) {
                     __local uint4 *place = panel_b + PLACE(line, q, B_PIECES);
-#if B_INNER_N
-                    const uint k = first + line, n = n0 + q * 8u;
-#else
-                    const uint k = first + q * 8u, n = n0 + line;
-#endif
-#if B_WIDE
+#if B_CODES
+                    *place = PIECE(B_HALVES, codes_b[i]);
+#elif B_WIDE
+                    const uint k = B_STEP(first, element);
                     const bool valid = k < last;
-                    const uint nearest = min(n, N - (B_INNER_N ? 8u : 1u));
-                    COPY(LOCAL(place), B_PIECE(valid ? B_INDEX(z, k, nearest) : 0u), valid ? 16u : 0u);
+                    COPY(LOCAL(place), B_PIECE(valid ? B_INDEX(z, k, B_COLUMN(element)) : 0u), valid ? 16u : 0u);
 #else
                     uint piece[4];
 #pragma unroll
                     for (uint u = 0u; u < 4u; u++)
 #if B_INNER_N
-                        piece[u] = element_b(BD_BUFFERS, z, k, n + 2u * u, last) |
-                                   element_b(BD_BUFFERS, z, k, n + 2u * u + 1u, last) << 16;
+                        piece[u] = element_b(BD_BUFFERS, z, first + line, n0 + q * 8u + 2u * u, last) |
+                                   element_b(BD_BUFFERS, z, first + line, n0 + q * 8u + 2u * u + 1u, last) << 16;
 #else
-                        piece[u] = element_b(BD_BUFFERS, z, k + 2u * u, n, last) |
-                                   element_b(BD_BUFFERS, z, k + 2u * u + 1u, n, last) << 16;
+                        piece[u] = element_b(BD_BUFFERS, z, first + q * 8u + 2u * u, n0 + line, last) |
+                                   element_b(BD_BUFFERS, z, first + q * 8u + 2u * u + 1u, n0 + line, last) << 16;
 #endif
                     *place = (uint4)(piece[0], piece[1], piece[2], piece[3]);
 #endif
                 }
             }
         }
+#if A_CODES
+        if (turn < steps)
+#pragma unroll
+            for (uint i = 0u; i < LOADS_A; i++) {
+                const uint element = item + i * ITEMS, k = A_STEP(begin + turn * TILE_K, element);
+                const uint4 outer = A_OUTER(i, k), inner = A_INNER(i, k);
+                const bool valid = (A_SIZE % ITEMS == 0u || element < A_SIZE) && k < last && A_VALID(outer, inner);
+                codes_a[i] = valid ? *(const __global uint2 *)A_PIECE(A_INDEX(outer, inner)) : (uint2)(A_ZERO);
+            }
+#endif
+#if B_CODES
+        if (turn < steps)
+#pragma unroll
+            for (uint i = 0u; i < LOADS_B; i++) {
+                const uint element = item + i * ITEMS, k = B_STEP(begin + turn * TILE_K, element);
+                const bool valid = (B_SIZE % ITEMS == 0u || element < B_SIZE) && k < last;
+                codes_b[i] = valid ? *(const __global uint2 *)B_PIECE(B_INDEX(z, k, B_COLUMN(element))) : (uint2)(B_ZERO);
+            }
+#endif
         asm volatile("cp.async.commit_group;" : : : "memory");
-        if (turn < AHEAD)
+        if (turn < DELAY)
             continue;
-        const uint stage = (turn - AHEAD) % STAGES;
+        const uint stage = (turn - DELAY) % STAGES;
         const uint panel_a = LOCAL(panels + stage * STAGE), panel_b = LOCAL(panels + stage * STAGE + A_SIZE);
 #if WARPGROUP
         ASM_NEWER("wgmma.fence.sync.aligned;");
@@ -272,7 +378,7 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void binade(BD_ARGUM
 #else
             const ulong b = MATRIX(panel_b + k * 2u, 1u, 64u, 1u);
 #endif
-            MULTIPLY_GROUP(sum, a, b, turn > AHEAD || k > 0u);
+            MULTIPLY_GROUP(sum, a, b, turn > DELAY || k > 0u);
         }
         ASM_NEWER("wgmma.commit_group.sync.aligned;");
         ASM_NEWER("wgmma.wait_group.sync.aligned 1;");

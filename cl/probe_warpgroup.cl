@@ -1,12 +1,20 @@
 /* Finds out, when a device is opened, whether wgmma computes rightly as contraction_matrix.cl uses it (probe_matrix.c of OpenCL,
  * launch_probe.c of Vulkan):
  * C = A B, 64x16 by 16x16, once with both operands in lines along k, once in lines across it. `in` is A[64][16], then B[16][16], as
- * halves; `out` both results. */
+ * halves or BF16; `out` both results. */
 #ifndef PANEL_BYTES
 #define PANEL_BYTES 196608 /* of local memory, which the device must have for a tile */
 #endif
 #ifndef OFFSETS
 #define OFFSETS /* arguments that Vulkan's launches have */
+#endif
+#ifndef MATRIX_BF16 /* so that it compiles alone */
+#define MATRIX_BF16 0
+#endif
+#if MATRIX_BF16
+#define FORMATS "bf16.bf16"
+#else
+#define FORMATS "f16.f16"
 #endif
 #define COUNT 128u
 #define LOCAL(pointer) ((uint)(size_t)(pointer))
@@ -17,8 +25,8 @@
     ASM_NEWER("fence.proxy.async.shared::cta;");                                                                             \
     barrier(CLK_LOCAL_MEM_FENCE);                                                                                            \
     ASM_NEWER("wgmma.fence.sync.aligned;");                                                                                  \
-    asm volatile("//+{ .reg .pred p; setp.ne.b32 p, %10, 0; wgmma.mma_async.sync.aligned.m64n16k16.f32.f16.f16 {%0, %1, %2, " \
-                 "%3, %4, %5, %6, %7}, %8, %9, p, 1, 1, " turned ", " turned "; }\n"                                         \
+    asm volatile("//+{ .reg .pred p; setp.ne.b32 p, %10, 0; wgmma.mma_async.sync.aligned.m64n16k16.f32." FORMATS " {%0, %1, " \
+                 "%2, %3, %4, %5, %6, %7}, %8, %9, p, 1, 1, " turned ", " turned "; }\n"                                         \
                  : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]), "+f"(c[4]), "+f"(c[5]), "+f"(c[6]), "+f"(c[7])            \
                  : "l"(a), "l"(b), "r"(0)                                                                                    \
                  : "memory");                                                                                                \

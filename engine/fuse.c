@@ -455,6 +455,14 @@ static void visit_settle(void *user, bd_tensor base)
     settle(user, base);
 }
 
+/* Values that are rounded by integer instructions, of an operand that matrix units load in eights once they are stored. */
+static bool is_rounded_for_units(const bd_fuser *f, int kernel, bd_tensor node)
+{
+    const bd_format format = f->graph->nodes[node].format;
+    return f->graph->nodes[node].op == BD_OP_CAST && format != BD_F32 && format != BD_F16 &&
+           bd_matrix_format(f->graph, f->plan->kernels[kernel].anchor, f->target) != BD_F32;
+}
+
 /* A floating elementwise node that nobody else reads becomes the contraction's prologue. A longer chain does not: a prologue is
  * evaluated again for every tile that an element is part of. */
 static void adopt_operand(bd_fuser *f, int kernel, bd_tensor node)
@@ -462,7 +470,7 @@ static void adopt_operand(bd_fuser *f, int kernel, bd_tensor node)
     if (!f->floating[node])
         return;
     if (bd_fuse_class(f, node) != BD_CLASS_ELEMENTWISE || f->consumers[node] != 1 ||
-        f->plan->kernels[kernel].class == BD_KERNEL_LIBRARY) {
+        f->plan->kernels[kernel].class == BD_KERNEL_LIBRARY || is_rounded_for_units(f, kernel, node)) {
         settle(f, node);
         return;
     }

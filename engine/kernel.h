@@ -125,6 +125,7 @@ typedef struct bd_storage {
 typedef struct bd_matrix_units {
     uint32_t m, n, k, lanes, shared_bytes, warpgroup_bytes;
     bool bf16; /* they multiply BF16 in the same way */
+    bool e4m3; /* PTX makes halves of F8E4M3 (from compute capability 8.9 on) */
 } bd_matrix_units;
 
 /* Matrix units that the driver joins to matrices as large as a tile (VK_NV_cooperative_matrix2): for a tile of `items` invocations its

@@ -1,6 +1,9 @@
 /* Configures the contractions by matrix units: contraction_matrix.cl, contraction_matrix.comp, contraction_matrix2.comp. */
 #include "print.h"
+#include "quantise.h"
 #include "tile.h"
+
+#include <math.h>
 
 int bd_print_binding(const bd_kernel *kernel, int number)
 {
@@ -10,8 +13,34 @@ int bd_print_binding(const bd_kernel *kernel, int number)
     return binding;
 }
 
-/* Pieces of eight are loaded at once where they lie side by side in a buffer, in the units' format, aligned, and are all padding or none:
- * `inner` elements follow each other, and of k each part has whole pieces. */
+/* Codes of a byte each that stand for halves: how they become those (contraction_matrix.cl), and the four codes of 0. `zero` is added to
+ * whole numbers. */
+static void print_codes(bd_text *macros, char operand, bd_format format, double zero, const bd_target *target)
+{
+    const bd_format_info info = bd_format_describe(format);
+    if (info.kind == BD_KIND_SIGNED) {
+        const uint32_t half = bd_f16_from_double(1024 + 128 - zero), byte = (uint8_t)(int8_t)-zero;
+        bd_text_append(macros,
+                       "#define %c_ZERO 0x%xu\n#define %c_HALVES(codes, pair) halves_of_whole(codes, pair, 0x%xu)\n",
+                       operand, byte * 0x01010101u, operand, half * 0x10001u);
+    } else if (format == BD_F8E5M2 || (format == BD_F8E4M3 && target->matrix.e4m3)) {
+        bd_text_append(macros, "#define %c_ZERO 0u\n#define %c_HALVES(codes, pair) halves_of_%s(codes, pair)\n",
+                       operand, operand, bd_format_name(format));
+    } else {
+        const uint32_t all = (1u << (info.exponent_bits + info.mantissa_bits)) - 1;
+        const bool last = !info.infinity && info.mantissa_bits > 0; /* only the last code is special */
+        const uint32_t special = last ? all : all + 1 - (1u << info.mantissa_bits);
+        bd_text_append(macros,
+                       "#define %c_ZERO 0u\n"
+                       "#define %c_HALVES(codes, pair) halves_of_float(codes, pair, %du, %du, 0x%xu, 0x%xu, 0x%xu)\n",
+                       operand, operand, info.exponent_bits, info.mantissa_bits,
+                       bd_f16_from_double(ldexp(1, 15 - info.bias)) * 0x10001u, special,
+                       info.infinity || last ? 0x7c00u : 0x7e00u);
+    }
+}
+
+/* Pieces of eight are loaded at once where they lie side by side in a buffer, in the units' format or as codes of a byte, aligned, and are
+ * all padding or none: `inner` elements follow each other, and of k each part has whole pieces. */
 static void print_pieces(bd_printer *printer, char operand, bd_tensor input, int64_t inner, bool along_k)
 {
     const bd_graph *graph = printer->plan->graph;
@@ -19,32 +48,40 @@ static void print_pieces(bd_printer *printer, char operand, bd_tensor input, int
     const bd_contraction c = bd_contraction_of(graph, kernel->anchor);
     const int64_t chunks = graph->nodes[kernel->anchor].chunks > 1 ? graph->nodes[kernel->anchor].chunks : 1;
     const int64_t chunk = bd_chunk_length(c.k, chunks);
+    double zero = 0;
+    input = bd_quantised_whole(graph, input, &zero);
     input = bd_stored_operand(graph, input);
     const int number = bd_kernel_operand(kernel, input);
-    const bd_format units = bd_matrix_format(graph, kernel->anchor, printer->target);
-    const bool wide = number >= 0 && kernel->operands[number].parts == 1 && graph->nodes[input].format == units &&
+    const bd_format units = bd_matrix_format(graph, kernel->anchor, printer->target),
+                    format = graph->nodes[input].format;
+    const bool codes = units == BD_F16 && format != BD_U8 && bd_format_size(format) == 1;
+    const bool wide = number >= 0 && kernel->operands[number].parts == 1 && (codes || (format == units && zero == 0)) &&
                       kernel->operands[number].access == BD_ACCESS_BUFFER && printer->target->half.storage &&
                       inner % 8 == 0 && (!along_k || chunks == 1 || chunk % 8 == 0);
-    bd_text_append(&printer->macros, "#define %c_WIDE %d\n", operand, wide);
+    bd_text_append(&printer->macros, "#define %c_WIDE %d\n#define %c_CODES %d\n", operand, wide, operand,
+                   wide && codes);
     if (!wide)
         return;
+    if (codes)
+        print_codes(&printer->macros, operand, format, zero, printer->target);
     if (printer->dialect == BD_DIALECT_OPENCL)
         bd_text_append(&printer->macros, "#define %c_PIECE(x) (b%d + (x))\n", operand, number);
     else
         bd_text_append(&printer->macros,
-                       "layout(set = 0, binding = %d) readonly buffer Pieces%c { uvec4 pieces_%c[]; };\n"
+                       "layout(set = 0, binding = %d) readonly buffer Pieces%c { %s pieces_%c[]; };\n"
                        "#define %c_PIECE(x) pieces_%c[(x) / 8u]\n",
-                       bd_print_binding(kernel, number), operand, operand, operand, operand);
+                       bd_print_binding(kernel, number), operand, codes ? "uvec2" : "uvec4", operand, operand, operand);
 }
 
 /* MULTIPLY_GROUP(c, a, b, keep): c = a b, plus c if `keep`, of 64 x n numbers of which each work-item has n / 2. */
-static void print_multiply_group(bd_text *macros, uint32_t n, bool a_turned, bool b_turned)
+static void print_multiply_group(bd_text *macros, bd_format format, uint32_t n, bool a_turned, bool b_turned)
 {
     const uint32_t count = n / 2;
+    const char *const name = bd_format_name(format);
     bd_text_append(macros,
                    "#define MULTIPLY_GROUP(c, a, b, keep) asm volatile(\"//+{ .reg .pred p; setp.ne.b32 p, %%%u, 0; "
-                   "wgmma.mma_async.sync.aligned.m64n%uk16.f32.f16.f16 {",
-                   count + 2, n);
+                   "wgmma.mma_async.sync.aligned.m64n%uk16.f32.%s.%s {",
+                   count + 2, n, name, name);
     for (uint32_t i = 0; i < count; i++)
         bd_text_append(macros, "%s%%%u", i ? ", " : "", i);
     bd_text_append(macros, "}, %%%u, %%%u, p, 1, 1, %d, %d; }\\n\" : ", count, count + 1, a_turned, b_turned);
@@ -100,7 +137,7 @@ void bd_print_contraction_matrix(bd_printer *printer)
                    "#define WARPGROUP %d\n#define STAGES %uu\n#define CACHED %d\n#define MATRIX_BF16 %d\n",
                    tile->kind == BD_TILE_WARPGROUP, bd_matrix_stages(tile), !matmul, units == BD_BF16);
     if (tile->kind == BD_TILE_WARPGROUP)
-        print_multiply_group(&printer->macros, tile->n, !a_inner_k, !b_inner_k);
+        print_multiply_group(&printer->macros, units, tile->n, !a_inner_k, !b_inner_k);
     print_pieces(printer, 'A', node->inputs[0], a->dim[a->rank - 1], a_inner_k);
     print_pieces(printer, 'B', node->inputs[1], b->dim[b->rank - 1], b_inner_k);
 }

@@ -108,16 +108,23 @@ void bd_quantised_parts(const bd_graph *graph, bd_tensor operand, bd_tensor *cod
     *scale = factor->inputs[0];
 }
 
-bd_format bd_quantised_format(const bd_graph *graph, bd_tensor tensor)
+bd_tensor bd_quantised_whole(const bd_graph *graph, bd_tensor codes, double *zero)
 {
-    const bd_node *node = bd_node_at(graph, tensor);
-    if (node->op != BD_OP_ADD || node->format != BD_F32)
-        return node->format;
+    const bd_node *node = bd_node_at(graph, codes);
+    if (node->op != BD_OP_ADD || !node->recompute || node->format != BD_F32)
+        return codes;
     const bd_node *shift = bd_node_at(graph, node->inputs[1]);
     const bd_format_info info = bd_format_describe(bd_node_at(graph, node->inputs[0])->format);
-    const bool bytes =
-        info.kind == BD_KIND_SIGNED && shift->op == BD_OP_CONSTANT && shift->attr.constant == info.largest + 1;
-    return bytes ? BD_U8 : node->format;
+    if (info.kind != BD_KIND_SIGNED || shift->op != BD_OP_CONSTANT || shift->attr.constant != info.largest + 1)
+        return codes;
+    *zero = shift->attr.constant;
+    return node->inputs[0];
+}
+
+bd_format bd_quantised_format(const bd_graph *graph, bd_tensor tensor)
+{
+    double zero;
+    return bd_quantised_whole(graph, tensor, &zero) == tensor ? bd_node_at(graph, tensor)->format : BD_U8;
 }
 
 bd_tensor bd_quantise_operand(bd_graph *graph, bd_tensor x)

@@ -14,7 +14,9 @@ bd_tensor bd_quantise_learned(bd_graph *graph, bd_tensor x, bd_role role, bd_for
 /* Of an operand that bd_quantise made of codes times one scale, in a graph that has its formats: both; others leave them as they are. */
 void bd_quantised_parts(const bd_graph *graph, bd_tensor operand, bd_tensor *codes, bd_tensor *scale);
 
-/* A format that holds all values of a tensor: its own, but bytes for what bd_quantise made of whole numbers from 0 on. */
+/* Of whole numbers that bd_quantise moved up to begin with 0: those before, and by how much. Others are left as they are. */
+bd_tensor bd_quantised_whole(const bd_graph *graph, bd_tensor codes, double *zero);
+/* A format that holds all values of a tensor: its own, but bytes for whole numbers so moved. */
 bd_format bd_quantised_format(const bd_graph *graph, bd_tensor tensor);
 
 #endif

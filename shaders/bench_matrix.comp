@@ -7,6 +7,7 @@
 #define BD_M 16
 #define BD_N 16
 #define BD_K 16
+#define BD_BF16 0
 #endif
 layout(local_size_x = BD_LOCAL_X) in;
 layout(std430, set = 0, binding = 0) readonly buffer Parameters { uint parameters[]; };
@@ -15,8 +16,14 @@ layout(std430, set = 0, binding = 1) writeonly buffer Results { float results[];
 #if defined GL_KHR_cooperative_matrix && BD_FLOAT16 // glslang 13
 #extension GL_KHR_cooperative_matrix : require
 #extension GL_KHR_memory_scope_semantics : require
-#define LEFT coopmat<float16_t, gl_ScopeSubgroup, BD_M, BD_K, gl_MatrixUseA>
-#define RIGHT coopmat<float16_t, gl_ScopeSubgroup, BD_K, BD_N, gl_MatrixUseB>
+#if BD_BF16
+#extension GL_EXT_shader_explicit_arithmetic_types_int16 : require
+#define ELEMENT uint16_t // see backends/vulkan/spirv.c
+#else
+#define ELEMENT float16_t
+#endif
+#define LEFT coopmat<ELEMENT, gl_ScopeSubgroup, BD_M, BD_K, gl_MatrixUseA>
+#define RIGHT coopmat<ELEMENT, gl_ScopeSubgroup, BD_K, BD_N, gl_MatrixUseB>
 #define SUM coopmat<float, gl_ScopeSubgroup, BD_M, BD_N, gl_MatrixUseAccumulator>
 
 #define STEP(a)                                                                                                        \

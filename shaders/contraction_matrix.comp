@@ -1,6 +1,6 @@
-// Contraction of halves or BF16 by matrix units: a work-group computes TILE_M x TILE_N elements of C through panels of TILE_K steps
-// in shared memory, a subgroup WARP_M x WARP_N of them in cooperative matrices. Panels lie in pieces of eight numbers, in the order
-// in which their operand lies in memory, and the next one is loaded while this one is multiplied. The sums go back through
+// Contraction by matrix units, of operands that halves or BF16 hold: a work-group computes TILE_M x TILE_N elements of C through panels
+// of TILE_K steps in shared memory, a subgroup WARP_M x WARP_N of them in cooperative matrices. Panels lie in pieces of eight numbers, in
+// the order in which their operand lies in memory, and the next one is loaded while this one is multiplied. The sums go back through
 // shared memory, since which invocation holds which is the driver's secret.
 #ifndef TILE_M // so that the skeleton compiles alone
 #define BATCH 1u
@@ -27,11 +27,13 @@
 #define A_GET(x) float(x)
 #define A_TENSOR 0
 #define A_WIDE 0
+#define A_CODES 0
 #define B_INNER_N 1
 #define B_INDEX(z, k, n) ((k) * N + (n))
 #define B_GET(x) float(x)
 #define B_TENSOR 0
 #define B_WIDE 0
+#define B_CODES 0
 #define STORE_WIDTH 1
 #define STORE_C(row, n, sum)
 #endif

@@ -1,6 +1,6 @@
-// Contraction of halves or BF16 by matrix units whose matrices are as large as a work-group's tile (VK_NV_cooperative_matrix2): the driver
-// spreads TILE_M x TILE_N sums over the work-group, or over the subgroup that is all of it (SCOPE). An operand that lies in memory
-// as it is used is loaded by its layout there, others come through panels. Each invocation stores the sums that it holds.
+// Contraction by matrix units whose matrices are as large as a work-group's tile (VK_NV_cooperative_matrix2), of operands that halves or
+// BF16 hold: the driver spreads TILE_M x TILE_N sums over the work-group, or over the subgroup that is all of it (SCOPE). An operand that
+// lies in memory as it is used is loaded by its layout there, others come through panels. Each invocation stores the sums that it holds.
 #ifndef TILE_M // so that the skeleton compiles alone
 #define BATCH 1u
 #define M 64u
@@ -21,10 +21,12 @@
 #define A_GET(x) float(x)
 #define A_TENSOR 0
 #define A_WIDE 0
+#define A_CODES 0
 #define B_INNER_N 1
 #define B_INDEX(z, k, n) ((k) * N + (n))
 #define B_GET(x) float(x)
 #define B_TENSOR 1
+#define B_CODES 0
 layout(set = 0, binding = 0) readonly buffer Buffer0 { float16_t b0[]; };
 #define B_BUFFER b0
 #define STORE_C(row, n, sum)

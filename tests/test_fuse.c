@@ -313,7 +313,7 @@ static bd_target tensor_cores(void)
     target.nvidia = target.vector_types = true;
     target.limits.max_workgroup_items = target.limits.max_workgroup_size[0] = 1024;
     target.half.subnormals = true;
-    target.matrix = (bd_matrix_units){ 16, 16, 16, 32, 98304, 196608, true };
+    target.matrix = (bd_matrix_units){ 16, 16, 16, 32, 98304, 196608, .bf16 = true, .e4m3 = true };
     return target;
 }
 
@@ -476,7 +476,10 @@ START_TEST(matrix_units_multiply_codes)
     static const struct {
         const char *policy;
         int products;
-    } rows[] = { { "fp8,history=4", 8 }, { "int8-qat", 3 }, { "qw=bf16,qa=bf16,qg=bf16,operands=delayed", 0 } };
+    } rows[] = { { "fp8,history=4", 8 },
+                 { "int8-qat", 3 },
+                 { "qw=e4m3,qa=e4m3,qg=e5m2", 8 },
+                 { "qw=bf16,qa=bf16,qg=bf16,operands=delayed", 0 } };
     const bd_target target = tensor_cores();
     setting s;
     set_up(&s, mlp, rows[_i].policy, 28, 32);
@@ -485,6 +488,13 @@ START_TEST(matrix_units_multiply_codes)
     for (bd_tensor t = 0; t < plan->graph->node_count; t++)
         products += plan->graph->nodes[t].op == BD_OP_MATMUL && bd_matrix_format(plan->graph, t, &target) == BD_F16;
     ck_assert_int_eq(products, rows[_i].products);
+    /* Codes are stored, and not rounded again by each tile that loads them. */
+    for (int k = 0; k < plan->kernel_count; k++) {
+        const bd_kernel *kernel = &plan->kernels[k];
+        for (int i = 0; i < kernel->node_count && kernel->class == BD_KERNEL_CONTRACTION; i++)
+            ck_assert(kernel->spaces[i] != BD_SPACE_OPERAND ||
+                      bd_matrix_format(plan->graph, kernel->anchor, &target) == BD_F32);
+    }
     bd_plan_destroy(&plan);
     tear_down(&s);
 }
@@ -621,7 +631,7 @@ int main(void)
     tcase_add_test(plans, a_product_by_warpgroups_is_the_same_for_vulkan);
     tcase_add_test(plans, matrix_units_share_long_sums);
     tcase_add_test(plans, matrix_units_multiply_what_they_hold);
-    tcase_add_loop_test(plans, matrix_units_multiply_codes, 0, 3);
+    tcase_add_loop_test(plans, matrix_units_multiply_codes, 0, 4);
     tcase_add_test(plans, plain_tiles_suit_the_result);
     tcase_add_loop_test(plans, plans_obey_small_limits, 0, 2);
     tcase_add_loop_test(plans, cpu_drivers_take_neighbours_where_that_is_faster, 0, 2);

@@ -351,7 +351,8 @@ bd_status opencl_probe(opencl_device *device, bd_error *error)
         strcat(device->options, " -DBD_ROUND_BY_STEPS=1");
     device->base.target.matrix = found.matrix;
     if (found.matrix.m)
-        snprintf(info->matrix_units, sizeof info->matrix_units, "tensor cores through inline PTX: mma.sync m16n8k16%s",
-                 found.matrix.warpgroup_bytes ? ", wgmma m64k16" : "");
+        snprintf(info->matrix_units, sizeof info->matrix_units,
+                 "tensor cores through inline PTX: mma.sync m16n8k16%s, f16%s -> f32",
+                 found.matrix.warpgroup_bytes ? ", wgmma m64k16" : "", found.matrix.bf16 ? " and bf16" : "");
     return BD_OK;
 }

@@ -4,69 +4,88 @@
 
 #include <binade/format.h>
 
+#include <math.h>
 #include <stdlib.h>
 
 /* Local memory of a tile for tensor cores. CL_DEVICE_LOCAL_MEM_SIZE says 49,152, but more builds and runs: 200,000 on an H100
  * (driver 580). Two work-groups of this share a processor there. */
 #define TENSOR_CORE_LOCAL "98304"
 
-static const char tensor_core_source[] =
-    "__kernel void binade(__global uint *b)\n"
-    "{\n"
-    "    __local uint panel[" TENSOR_CORE_LOCAL " / 4];\n"
-    "    float c0 = 0.0f, c1 = 0.0f, c2 = 0.0f, c3 = 0.0f;\n"
-    "    uint a0, a1, a2, a3, at = (uint)(size_t)panel;\n"
-    "    asm volatile(\"cp.async.cg.shared.global [%0], [%1], 16, %2;\" : : \"r\"(at), \"l\"(b), \"r\"(16) : "
-    "\"memory\");\n"
-    "    asm volatile(\"cp.async.wait_all;\" : : : \"memory\");\n"
-    "    barrier(CLK_LOCAL_MEM_FENCE);\n"
-    "    asm volatile(\"ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];\"\n"
-    "                 : \"=r\"(a0), \"=r\"(a1), \"=r\"(a2), \"=r\"(a3) : \"r\"(at) : \"memory\");\n"
-    "    asm volatile(\"mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 \"\n"
-    "                 \"{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};\"\n"
-    "                 : \"+f\"(c0), \"+f\"(c1), \"+f\"(c2), \"+f\"(c3)\n"
-    "                 : \"r\"(a0), \"r\"(a1), \"r\"(a2), \"r\"(a3), \"r\"(b[4]), \"r\"(b[5]));\n"
-    "    b[get_global_id(0)] = as_uint(c0 + c1 + c2 + c3);\n"
-    "}\n";
+enum { WARPGROUP_LOCAL = 196608 /* wgmma's tiles: one work-group a processor */, N = 16, K = 16, MOST_M = 64 };
 
-/* wgmma's tiles: one work-group a processor. */
-enum { WARPGROUP_LOCAL = 196608, M = 64, N = 16, K = 16 };
-
-/* Products of small whole numbers, exact in any order. */
-static bool warpgroups_right(opencl_device *device, cl_program program)
+/* Products of small whole numbers of the format, exact in any order: `count` results of m x 16, each C = A B. */
+static bool products_right(opencl_device *device, cl_program program, bd_format format, int m, int count)
 {
-    int a[M][K], b[K][N];
-    uint16_t in[M * K + K * N];
-    float out[2][M][N];
+    double a[MOST_M * K], b[K * N];
+    uint16_t in[MOST_M * K + K * N];
+    float out[2 * MOST_M * N];
     bd_error refusal;
-    for (int i = 0; i < M * K; ++i)
-        in[i] = bd_f16_from_double(a[i / K][i % K] = i * 7 % 11 - 5 + i % K);
+    for (int i = 0; i < m * K; ++i)
+        a[i] = i * 7 % 11 - 5 + i % K;
     for (int i = 0; i < K * N; ++i)
-        in[M * K + i] = bd_f16_from_double(b[i / N][i % N] = i * 5 % 13 - 6 - i % N);
-    if (opencl_probe_run(device, program, "binade", 128, in, sizeof in, out, sizeof out, &refusal) != BD_OK)
+        b[i] = i * 5 % 13 - 6 - i % N;
+    bd_format_encode(format, a, in, (size_t)(m * K));
+    bd_format_encode(format, b, in + m * K, K * N);
+    if (opencl_probe_run(device, program, "binade", m == MOST_M ? 128 : 32, in, (size_t)(m * K + K * N) * sizeof *in,
+                         out, (size_t)(count * m * N) * sizeof *out, &refusal) != BD_OK)
         return false;
-    for (int i = 0; i < 2 * M * N; ++i) {
-        int sum = 0;
+    for (int i = 0; i < count * m * N; ++i) {
+        double sum = 0;
         for (int k = 0; k < K; ++k)
-            sum += a[i / N % M][k] * b[k][i % N];
-        if (out[i / (M * N)][i / N % M][i % N] != (float)sum)
+            sum += a[i / N % m * K + k] * b[k * N + i % N];
+        if (out[i] != (float)sum)
             return false;
     }
     return true;
 }
 
-void opencl_probe_matrix(opencl_device *device, bd_matrix_units *found)
+/* Whether `name`, cl/probe_matrix.cl or cl/probe_warpgroup.cl, builds and multiplies numbers of the format. */
+static bool multiplies(opencl_device *device, const char *name, bd_format format, int m, int count)
 {
     cl_program program;
     bd_error refusal;
+    const char *const options = format == BD_BF16 ? "-DMATRIX_BF16=1 -DLOCAL_BYTES=" TENSOR_CORE_LOCAL
+                                                  : "-DMATRIX_BF16=0 -DLOCAL_BYTES=" TENSOR_CORE_LOCAL;
+    if (opencl_build(device, bd_embedded_text(name), options, name, &program, &refusal) != BD_OK)
+        return false;
+    const bool right = products_right(device, program, format, m, count);
+    clReleaseProgram(program);
+    return right;
+}
+
+/* Every code of F8E4M3. */
+static bool converts_e4m3(opencl_device *device)
+{
+    cl_program program;
+    bd_error refusal;
+    uint8_t codes[256];
+    uint16_t halves[256];
+    if (opencl_build(device, bd_embedded_text("cl/probe_codes.cl"), "", "conversions", &program, &refusal) != BD_OK)
+        return false;
+    for (int i = 0; i < 256; ++i)
+        codes[i] = (uint8_t)i;
+    bool right =
+        opencl_probe_run(device, program, "binade", 128, codes, sizeof codes, halves, sizeof halves, &refusal) == BD_OK;
+    for (int i = 0; right && i < 256; ++i) {
+        double value, half = bd_f16_to_double(halves[i]);
+        bd_format_decode(BD_F8E4M3, &codes[i], &value, 1);
+        right = isnan(value) ? isnan(half) : value == half && signbit(value) == signbit(half);
+    }
+    clReleaseProgram(program);
+    return right;
+}
+
+void opencl_probe_matrix(opencl_device *device, bd_matrix_units *found)
+{
+    static const char warps[] = "cl/probe_matrix.cl", warpgroups[] = "cl/probe_warpgroup.cl";
     *found = (bd_matrix_units){ 0 };
-    if (opencl_build(device, tensor_core_source, "", "tensor cores", &program, &refusal) != BD_OK)
+    if (!multiplies(device, warps, BD_F16, 16, 1))
         return;
-    clReleaseProgram(program);
-    *found = (bd_matrix_units){ .m = 16, .n = 16, .k = 16, .lanes = 32, .shared_bytes = atoi(TENSOR_CORE_LOCAL) };
-    if (opencl_build(device, bd_embedded_text("cl/probe_warpgroup.cl"), "", "warpgroups", &program, &refusal) != BD_OK)
-        return;
-    if (warpgroups_right(device, program))
+    *found = (bd_matrix_units){ .m = 16, .n = N, .k = K, .lanes = 32, .shared_bytes = atoi(TENSOR_CORE_LOCAL) };
+    found->bf16 = multiplies(device, warps, BD_BF16, 16, 1);
+    found->e4m3 = converts_e4m3(device);
+    /* Of wgmma BF16 is wanted too: what a product may be done by must not depend on its format. */
+    if (multiplies(device, warpgroups, BD_F16, MOST_M, 2) &&
+        (!found->bf16 || multiplies(device, warpgroups, BD_BF16, MOST_M, 2)))
         found->warpgroup_bytes = WARPGROUP_LOCAL;
-    clReleaseProgram(program);
 }

@@ -280,8 +280,8 @@ static void find_matrix_units(VkPhysicalDevice physical, const VkPhysicalDeviceP
 #endif
 
 #ifdef VK_NV_cooperative_matrix2
-/* In steps of what matrices of `element` with sums in FP32 may grow, for each size of a work-group; of a subgroup where they cannot be
- * spread over more. Returns how many there are, at most BD_MATRIX_GRAINS. */
+/* In steps of what matrices of `element` with sums in FP32 may grow, for each size of a work-group; of a subgroup where they cannot
+ * be spread over more. Returns how many there are, at most BD_MATRIX_GRAINS. */
 static uint32_t find_grains(VkPhysicalDevice physical, const bd_vk_abilities *abilities, VkComponentTypeKHR element,
                             bd_matrix_grain grains[BD_MATRIX_GRAINS])
 {
@@ -309,18 +309,22 @@ static uint32_t find_grains(VkPhysicalDevice physical, const bd_vk_abilities *ab
     return found;
 }
 
-/* Whether matrices of BF16 grow in the same steps as those of halves. */
+/* Whether matrices of BF16 may have every size that those of halves may have. */
 static bool find_bf16_grains(VkPhysicalDevice physical, const bd_vk_abilities *abilities)
 {
     const bd_joined_matrices *joined = &abilities->joined;
     bd_matrix_grain grains[BD_MATRIX_GRAINS];
-    const uint32_t count =
-        abilities->matrix.bf16 ? find_grains(physical, abilities, VK_COMPONENT_TYPE_BFLOAT16_KHR, grains) : 0;
-    uint32_t same = 0;
-    for (uint32_t i = 0; i < joined->grain_count; i++)
+    const uint32_t count = find_grains(physical, abilities, VK_COMPONENT_TYPE_BFLOAT16_KHR, grains);
+    bool all = joined->grain_count > 0;
+    for (uint32_t i = 0; i < joined->grain_count; i++) {
+        const bd_matrix_grain *halves = &joined->grains[i];
+        bool one = false;
         for (uint32_t j = 0; j < count; j++)
-            same += memcmp(&joined->grains[i], &grains[j], sizeof *grains) == 0;
-    return count > 0 && same == joined->grain_count;
+            one |= grains[j].items == halves->items && halves->m % grains[j].m == 0 && halves->n % grains[j].n == 0 &&
+                   halves->k % grains[j].k == 0;
+        all &= one;
+    }
+    return all;
 }
 
 /* Matrices as large as a tile, where there are matrix units. */
@@ -351,7 +355,7 @@ static void find_joined_matrices(VkPhysicalDevice physical, const extension_list
     };
     abilities->joined.grain_count =
         find_grains(physical, abilities, VK_COMPONENT_TYPE_FLOAT16_KHR, abilities->joined.grains);
-    abilities->joined.bf16 = find_bf16_grains(physical, abilities);
+    abilities->joined.bf16 = abilities->matrix.bf16 && find_bf16_grains(physical, abilities);
     if (abilities->joined.grain_count)
         abilities->extensions[abilities->extension_count++] = VK_NV_COOPERATIVE_MATRIX_2_EXTENSION_NAME;
 }

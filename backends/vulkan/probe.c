@@ -9,6 +9,7 @@
 #include "../../engine/text.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -396,6 +397,16 @@ static bd_status set_round(bd_vk_device *device, int method, bd_error *error)
     return BD_OK;
 }
 
+static void describe_bf16(bd_vk_device *device)
+{
+    const bd_target *target = &device->base.target;
+    char *text = device->base.info.matrix_units;
+    const size_t used = strlen(text), size = sizeof device->base.info.matrix_units;
+    if (target->matrix.bf16)
+        snprintf(text + used, size - used, ", bf16 -> f32%s",
+                 target->joined.grain_count && !target->joined.bf16 ? " by the first" : "");
+}
+
 bd_status bd_vk_probe(bd_vk_device *device, bd_error *error)
 {
     bd_device_info *info = &device->base.info;
@@ -439,6 +450,7 @@ bd_status bd_vk_probe(bd_vk_device *device, bd_error *error)
     device->texels &= result.texels_exact;
     device->base.target.matrix.bf16 &= result.bf16;
     device->base.target.joined.bf16 &= result.bf16_joined;
+    describe_bf16(device);
     device->bytes_peak = device->bytes_now; /* the probes' own buffers are not the caller's */
     return BD_OK;
 }

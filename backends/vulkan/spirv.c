@@ -64,7 +64,7 @@ static bool read_outline(const uint32_t *words, size_t count, outline *found)
         case OP_TYPE_INT:
             if (length != 4)
                 return false;
-            if (instruction[2] == 16 && instruction[3] == 0)
+            if (found->element == 0 && instruction[2] == 16 && instruction[3] == 0)
                 found->element = instruction[1];
             break;
         case OP_TYPE_COOPERATIVE_MATRIX:

@@ -1,0 +1,113 @@
+/* ptx_sources FOLDER: writes the OpenCL C of contractions by NVIDIA's tensor cores into the folder, a file each, for test_ptx.py to
+ * compile: every format that reaches them in another way, every turn of the operands, convolutions, and sizes that are not whole. */
+#include "engine/kernel.h"
+#include "engine/tile.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+typedef struct source_case {
+    const char *name;
+    bd_format a, b;
+    bd_op op;
+    bool transpose_a, transpose_b;
+    int64_t size; /* of every dimension that may be odd */
+} source_case;
+
+static bd_tensor contraction(bd_graph *graph, const source_case *c)
+{
+    const bd_init zero = { BD_INIT_CONSTANT, 0 };
+    const bd_window window = { { 3, 3 }, { 1, 1 }, { { 1, 1 }, { 1, 1 } } };
+    const bd_shape image = BD_SHAPE(4, 8, 8, c->size), taps = BD_SHAPE(3, 3, c->size, c->size);
+    const bool matmul = c->op == BD_OP_MATMUL;
+    const bd_shape square = BD_SHAPE(c->size, c->size);
+    const bd_tensor a = bd_variable(graph, "/a", BD_ROLE_FIXED, c->a, matmul ? square : image, zero);
+    const bd_tensor b = bd_variable(graph, "/b", BD_ROLE_FIXED, c->b,
+                                    matmul                         ? square
+                                    : c->op == BD_OP_CONV2D_WEIGHT ? image
+                                                                   : taps,
+                                    zero);
+    switch (c->op) {
+    case BD_OP_CONV2D: return bd_conv2d(graph, a, b, window);
+    case BD_OP_CONV2D_DATA: return bd_conv2d_data(graph, a, b, window, image);
+    case BD_OP_CONV2D_WEIGHT: return bd_conv2d_weight(graph, a, b, window, taps);
+    default: return bd_matmul(graph, a, b, c->transpose_a, c->transpose_b);
+    }
+}
+
+static bd_status write_source(const char *folder, const source_case *c, const bd_tile *tile, const bd_target *target)
+{
+    bd_graph *graph;
+    bd_plan *plan = NULL;
+    bd_error error;
+    char path[512], *source = NULL;
+    bd_status status = bd_graph_create(&graph, &error);
+    if (status != BD_OK)
+        return status;
+    bd_set_role(graph, BD_ROLE_FIXED);
+    const bd_tensor y = contraction(graph, c);
+    bd_assign(graph, bd_variable(graph, "/y", BD_ROLE_FIXED, BD_F32, bd_tensor_shape(graph, y), (bd_init){ 0 }), y);
+    status = bd_plan_create(graph, target, NULL, &plan, &error);
+    for (int k = 0; status == BD_OK && k < plan->kernel_count; k++) {
+        bd_kernel *kernel = &plan->kernels[k];
+        if (kernel->class != BD_KERNEL_CONTRACTION)
+            continue;
+        kernel->tile = *tile;
+        bd_group_launch(plan, kernel, target);
+        status = bd_kernel_source(plan, kernel, target, BD_DIALECT_OPENCL, &source, &error);
+    }
+    snprintf(path, sizeof path, "%s/%s-%s.cl", folder, c->name, tile->kind == BD_TILE_WARPGROUP ? "wgmma" : "mma");
+    FILE *file = source ? fopen(path, "w") : NULL;
+    if (!file || fputs(source, file) < 0 || fclose(file) != 0) {
+        fprintf(stderr, "ptx_sources: %s: %s\n", path, status == BD_OK ? "not written" : error.message);
+        status = BD_ERROR_FILE;
+    }
+    free(source);
+    bd_plan_destroy(&plan);
+    bd_graph_destroy(&graph);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    const bd_format e3m2 = bd_format_exmy(3, 2), e4m0 = bd_format_exmy(4, 0), e5m8 = bd_format_exmy(5, 8);
+    const source_case cases[] = {
+        { "f16", BD_F16, BD_F16, BD_OP_MATMUL, false, false, 512 },
+        { "bf16", BD_BF16, BD_BF16, BD_OP_MATMUL, false, false, 512 },
+        { "bf16-odd", BD_BF16, BD_BF16, BD_OP_MATMUL, false, false, 509 },
+        { "bf16-turned", BD_BF16, BD_BF16, BD_OP_MATMUL, true, true, 512 },
+        { "bf16-conv", BD_BF16, BD_BF16, BD_OP_CONV2D, false, false, 64 },
+        { "bf16-weight", BD_BF16, BD_BF16, BD_OP_CONV2D_WEIGHT, false, false, 64 },
+        { "bf16-e5m2", BD_BF16, BD_F8E5M2, BD_OP_MATMUL, false, true, 512 },
+        { "e4m3-e5m2", BD_F8E4M3, BD_F8E5M2, BD_OP_MATMUL, false, false, 512 },
+        { "e4m3-e5m2-odd", BD_F8E4M3, BD_F8E5M2, BD_OP_MATMUL, false, false, 509 },
+        { "e5m2-e4m3-turned", BD_F8E5M2, BD_F8E4M3, BD_OP_MATMUL, true, true, 512 },
+        { "e4m3-f16", BD_F8E4M3, BD_F16, BD_OP_MATMUL, false, true, 512 },
+        { "e4m3-conv", BD_F8E4M3, BD_F8E4M3, BD_OP_CONV2D, false, false, 64 },
+        { "e5m2-e4m3-data", BD_F8E5M2, BD_F8E4M3, BD_OP_CONV2D_DATA, false, false, 64 },
+        { "e4m3-e5m2-weight", BD_F8E4M3, BD_F8E5M2, BD_OP_CONV2D_WEIGHT, false, false, 64 },
+        { "int8", BD_I8, BD_I8, BD_OP_MATMUL, false, false, 512 },
+        { "int4-conv", BD_I4, BD_I4, BD_OP_CONV2D, false, false, 64 },
+        { "e3m2-e4m0", e3m2, e4m0, BD_OP_MATMUL, true, false, 512 },
+        { "e5m8", e5m8, e5m8, BD_OP_MATMUL, false, false, 512 },
+    };
+    const bd_tile tiles[] = {
+        { .kind = BD_TILE_MATRIX, .m = 128, .n = 64, .k = 32, .item_m = 32, .item_n = 32 },
+        { .kind = BD_TILE_WARPGROUP, .m = 128, .n = 128, .k = 64, .item_m = 16, .item_n = 128 },
+    };
+    bd_target target;
+    bd_target_default(&target);
+    target.nvidia = target.vector_types = target.half.subnormals = true;
+    target.limits.max_workgroup_items = target.limits.max_workgroup_size[0] = 1024;
+    target.limits.compute_units = 132;
+    target.matrix = (bd_matrix_units){ 16, 16, 16, 32, 98304, 196608, .bf16 = true, .e4m3 = true };
+    if (argc != 2) {
+        fprintf(stderr, "usage: ptx_sources FOLDER\n");
+        return 2;
+    }
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (size_t j = 0; j < sizeof tiles / sizeof *tiles; j++)
+            if (write_source(argv[1], &cases[i], &tiles[j], &target) != BD_OK)
+                return EXIT_FAILURE;
+    return EXIT_SUCCESS;
+}

@@ -1,0 +1,77 @@
+"""Compiles contractions by NVIDIA's tensor cores to PTX, as NVIDIA's driver would, and looks for what they must be made of; where ptxas
+is found, assembles it. test_ptx.py PTX_SOURCES; exit status 77 without a clang that makes PTX."""
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+CLANG = ['clang', '-x', 'cl', '-cl-std=CL1.2', '-target', 'nvptx64-nvidia-cuda', '-Xclang', '-finclude-default-header',
+         '-Xclang', '-target-cpu', '-Xclang', 'sm_80', '-Xclang', '-target-feature', '-Xclang', '+ptx70', '-Dasm=__asm__', '-O2', '-Wall',
+         '-Wno-unused', '-Wno-pass-failed', '-Werror', '-S', '-o', '-']
+COPY, EIGHT_BYTES = 'cp.async.c[ag].shared.global', r'ld.global(.nc)?.(v2.u32|u64|v2.b32|b64)'
+
+# Of each case: the products' formats, whether operands are copied, whether eight codes are loaded at once, and what converts them.
+CASES = {
+    'f16': ('f16', True, False, None),
+    'bf16': ('bf16', True, False, None),
+    'bf16-odd': ('bf16', False, False, None),
+    'bf16-turned': ('bf16', True, False, None),
+    'bf16-conv': ('bf16', True, False, None),
+    'bf16-weight': ('bf16', True, False, None),
+    'bf16-e5m2': ('bf16', True, False, None),
+    'e4m3-e5m2': ('f16', False, True, 'cvt.rn.f16x2.e4m3x2'),
+    'e4m3-e5m2-odd': ('f16', False, False, None),
+    'e5m2-e4m3-turned': ('f16', False, True, 'cvt.rn.f16x2.e4m3x2'),
+    'e4m3-f16': ('f16', True, True, 'cvt.rn.f16x2.e4m3x2'),
+    'e4m3-conv': ('f16', False, True, 'cvt.rn.f16x2.e4m3x2'),
+    'e5m2-e4m3-data': ('f16', False, True, 'prmt.b32'),
+    'e4m3-e5m2-weight': ('f16', False, True, 'prmt.b32'),
+    'int8': ('f16', False, True, 'sub.rn.f16x2'),
+    'int4-conv': ('f16', False, True, 'sub.rn.f16x2'),
+    'e3m2-e4m0': ('f16', False, True, 'mul.rn.f16x2'),
+    'e5m8': ('f16', False, False, None),
+}
+
+
+def compiled(path):
+    """The PTX of a kernel, with what is covered for sm_90a uncovered, as backends/opencl/build.c does it."""
+    ptx = subprocess.run(CLANG + [path], capture_output=True, text=True)
+    if ptx.returncode:
+        sys.exit(f'{path.name}: clang: {ptx.stderr[:2000]}')
+    text = ptx.stdout.replace('//+', '')
+    return re.sub(r'^\.target sm_80', '.target sm_90a', re.sub(r'^\.version \S+', '.version 8.0', text, flags=re.M), flags=re.M)
+
+
+def check(path, folder):
+    name, _, kind = path.stem.rpartition('-')
+    units, copies, codes, conversion = CASES[name]
+    text = compiled(path)
+    product = f'wgmma.mma_async.sync.aligned.m64n128k16.f32.{units}.{units}' if kind == 'wgmma' \
+        else f'mma.sync.aligned.m16n8k16.row.col.f32.{units}.{units}.f32'
+    assert product in text, f'{path.name}: no {product}'
+    assert bool(re.search(COPY, text)) == copies, f'{path.name}: copies to local memory {"expected" if copies else "not expected"}'
+    assert bool(re.search(EIGHT_BYTES, text)) == codes, f'{path.name}: loads of eight codes {"expected" if codes else "not expected"}'
+    assert conversion is None or conversion in text, f'{path.name}: no {conversion}'
+    if shutil.which('ptxas'):
+        source = folder / (path.stem + '.ptx')
+        source.write_text(text)
+        done = subprocess.run(['ptxas', '-arch=sm_90a', '--compile-only', '-o', folder / 'out.cubin', source],
+                              capture_output=True, text=True)
+        assert done.returncode == 0, f'{path.name}: ptxas: {done.stdout[:2000]}{done.stderr[:2000]}'
+
+
+def main():
+    if not shutil.which('clang') or 'nvptx64' not in subprocess.run(['clang', '--print-targets'], capture_output=True, text=True).stdout:
+        sys.exit(77)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        subprocess.run([sys.argv[1], folder], check=True)
+        sources = sorted(folder.glob('*.cl'))
+        assert {path.stem.rpartition('-')[0] for path in sources} == set(CASES)
+        for path in sources:
+            check(path, folder)
+
+
+main()

@@ -54,8 +54,8 @@ static bd_status find_ptx(bd_vk_device *device, const char *name, const char *so
     return status;
 }
 
-bd_status bd_vk_function_create(bd_vk_device *device, const char *name, const char *source, bd_vk_function *function,
-                                bd_error *error)
+static bd_status create(bd_vk_device *device, const char *name, const char *source, bd_vk_function *function,
+                        bd_error *error)
 {
     char *ptx, *text = NULL;
     *function = (bd_vk_function){ 0 };
@@ -81,6 +81,20 @@ bd_status bd_vk_function_create(bd_vk_device *device, const char *name, const ch
     char what[160];
     snprintf(what, sizeof what, "load the PTX of kernel %s", name);
     return bd_vk_device_fail(device, error, code, what);
+}
+
+bd_status bd_vk_function_create(bd_vk_device *device, const char *name, const char *source, bd_vk_function *function,
+                                bd_error *error)
+{
+    bd_error refusal;
+    bd_status status = create(device, name, source, function, &refusal);
+    if (status == BD_OK)
+        return status;
+    bd_vk_message(device, refusal.message);
+    /* Whatever the compiler or the loader dislikes, it is this kernel's; another tile may do. */
+    if (status == BD_ERROR_UNSUPPORTED)
+        status = BD_ERROR_DEVICE;
+    return bd_fail(error, status, "%s", refusal.message);
 }
 
 void bd_vk_function_destroy(bd_vk_device *device, bd_vk_function *function)
@@ -138,6 +152,13 @@ void bd_vk_launch_finish(bd_vk_launch *launch)
     free(launch->values);
     free(launch->pointers);
     *launch = (bd_vk_launch){ 0 };
+}
+
+void bd_vk_message(const bd_vk_device *device, const char *text)
+{
+    const char *wish = getenv("BINADE_VULKAN_MESSAGES");
+    if (wish && strcmp(wish, "1") == 0)
+        fprintf(stderr, "binade: %s: wgmma through PTX: %s\n", device->base.info.id, text);
 }
 
 void bd_vk_launch_close(bd_vk_device *device)

@@ -107,11 +107,10 @@ bd_status bd_vk_launch_probe(bd_vk_device *device, bd_error *error)
     if (status != BD_OK)
         return status;
     device->bytes_peak = device->bytes_now; /* the probe's own buffers are not the caller's */
-    const char *wish = getenv("BINADE_VULKAN_MESSAGES");
-    if (!found.right && wish && strcmp(wish, "1") == 0)
-        fprintf(stderr, "binade: vulkan: %s: no wgmma through PTX: %s\n", info->id, found.refusal);
-    if (!found.right)
+    if (!found.right) {
+        bd_vk_message(device, found.refusal);
         return BD_OK;
+    }
     units->warpgroup_bytes = WARPGROUP_BYTES;
     const size_t used = strlen(info->matrix_units);
     snprintf(info->matrix_units + used, sizeof info->matrix_units - used, "%swgmma m64k16 through PTX",

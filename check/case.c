@@ -235,7 +235,8 @@ static void force_tile(session *s, bd_plan *plan)
                 break;
             }
     }
-    plan->tuned = plan->tuned || s->tile.m;
+    plan->fixed = s->tile.m > 0;
+    plan->tuned |= plan->fixed;
 }
 
 bd_status device_run_create(session *s, const bd_graph *graph, device_run *run, bd_error *error)

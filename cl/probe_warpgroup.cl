@@ -2,6 +2,12 @@
  * launch_probe.c of Vulkan):
  * C = A B, 64x16 by 16x16, once with both operands in lines along k, once in lines across it. `in` is A[64][16], then B[16][16], as
  * halves or BF16; `out` both results. */
+#ifndef PANEL_BYTES
+#define PANEL_BYTES 196608 /* of local memory, which the device must have for a tile */
+#endif
+#ifndef OFFSETS
+#define OFFSETS /* arguments that Vulkan's launches have */
+#endif
 #ifndef MATRIX_BF16 /* so that it compiles alone */
 #define MATRIX_BF16 0
 #endif
@@ -9,12 +15,6 @@
 #define FORMATS "bf16.bf16"
 #else
 #define FORMATS "f16.f16"
-#endif
-#ifndef PANEL_BYTES
-#define PANEL_BYTES 196608 /* of local memory, which the device must have for a tile */
-#endif
-#ifndef OFFSETS
-#define OFFSETS /* arguments that Vulkan's launches have */
 #endif
 #define COUNT 128u
 #define LOCAL(pointer) ((uint)(size_t)(pointer))

@@ -894,6 +894,15 @@ static const char *source(bd_emitter *emitter, const bd_node *node, const char *
     }
 }
 
+/* Without a kernel nothing is. */
+static bool evaluates(const bd_kernel *kernel, bd_tensor tensor)
+{
+    bool found = false;
+    for (int i = 0; kernel && i < kernel->node_count && !found; i++)
+        found = kernel->nodes[i] == tensor;
+    return found;
+}
+
 const char *bd_emit_value(bd_emitter *emitter, bd_tensor tensor, const char *index)
 {
     const bd_graph *graph = emitter->plan->graph;
@@ -905,9 +914,7 @@ const char *bd_emit_value(bd_emitter *emitter, bd_tensor tensor, const char *ind
     if (bd_op_get_info(node->op)->class == BD_CLASS_VIEW && node->op != BD_OP_PAD) {
         name = bd_emit_value(emitter, node->inputs[0],
                              bd_emit_view(emitter, node, &graph->nodes[node->inputs[0]].shape, index));
-    } else if (!bd_is_inline(graph, tensor) &&
-               (emitter->plan->kernel_of[tensor] < 0 ||
-                &emitter->plan->kernels[emitter->plan->kernel_of[tensor]] != emitter->kernel)) {
+    } else if (!bd_is_inline(graph, tensor) && !evaluates(emitter->kernel, tensor)) {
         name = load(emitter, tensor, index);
     } else {
         switch (node->op) {

@@ -193,6 +193,7 @@ typedef struct bd_plan {
     bd_gemm gemm;            /* of the options */
     bd_tuning tuning;        /* of the options */
     bool tuned;              /* the tiles of contractions are not to be changed any more */
+    bool fixed;              /* nor may other tiles take their place where a driver refuses one */
 } bd_plan;
 
 void bd_target_default(bd_target *target);

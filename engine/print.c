@@ -336,6 +336,7 @@ bd_status bd_kernel_source(const bd_plan *plan, const bd_kernel *kernel, const b
     bd_kernel whole = *kernel;
     const size_t bytes = (size_t)kernel->operand_count * sizeof *whole.operands;
     nvidia.nvidia = true;
+    nvidia.matrix.e4m3 = true; /* what has wgmma has it */
     whole.operands = malloc(bytes + 1);
     if (!whole.operands)
         return bd_fail(error, BD_ERROR_MEMORY, "out of memory for kernel source");

@@ -1,5 +1,6 @@
 /* A plan bound to a store: printed, compiled and recorded by the device's backend. */
 #include "store.h"
+#include "tile.h"
 #include "tuner.h"
 
 #include <stdlib.h>
@@ -101,6 +102,45 @@ static bd_status prepare(bd_program *program, bd_dispatch *dispatches, bd_bindin
     return status;
 }
 
+static bd_status record(bd_program *program, void (*progress)(void *user, int done, int total), void *user,
+                        bd_error *error)
+{
+    bd_device *device = bd_store_device(program->store);
+    const int kernels = program->plan->kernel_count;
+    bd_dispatch *dispatches = calloc((size_t)kernels + 1, sizeof *dispatches);
+    bd_binding *variables = calloc((size_t)program->plan->graph->node_count + 1, sizeof *variables);
+    bd_status status = dispatches && variables ? prepare(program, dispatches, variables, error)
+                                               : bd_fail(error, BD_ERROR_MEMORY, "out of memory for a program");
+    if (status == BD_OK) {
+        const bd_program_desc desc = { program->plan, dispatches, kernels, variables, progress, user };
+        status = device->backend->program_create(device, &desc, &program->recorded, error);
+    }
+    free_dispatches(dispatches, kernels);
+    free(variables);
+    return status;
+}
+
+/* wgmma is reached in ways that no driver promises. Where one refuses a kernel, the device is done with it, and other tiles take its
+ * contractions; false where there are none. */
+static bool go_without_warpgroups(bd_program *program)
+{
+    bd_target *target = &bd_store_device(program->store)->target;
+    bd_tile tiles[BD_GROUP_TILES];
+    bool changed = false;
+    for (int k = 0; k < program->plan->kernel_count; k++) {
+        bd_kernel *kernel = &program->plan->kernels[k];
+        if (kernel->class != BD_KERNEL_CONTRACTION || kernel->tile.kind != BD_TILE_WARPGROUP)
+            continue;
+        target->matrix.warpgroup_bytes = 0;
+        if (bd_group_tiles(program->plan->graph, kernel->anchor, kernel, target, tiles) == 0)
+            return false;
+        kernel->tile = tiles[0];
+        bd_group_launch(program->plan, kernel, target);
+        changed = true;
+    }
+    return changed;
+}
+
 bd_status bd_program_create(bd_store *store, bd_plan **plan, uint64_t seed,
                             void (*progress)(void *user, int done, int total), void *user, bd_program **result,
                             bd_error *error)
@@ -116,23 +156,15 @@ bd_status bd_program_create(bd_store *store, bd_plan **plan, uint64_t seed,
     *plan = NULL;
     bd_device *device = bd_store_device(store);
     bd_tune(device, program->plan, NULL, NULL);
-    const int kernels = program->plan->kernel_count;
-    bd_dispatch *dispatches = calloc((size_t)kernels + 1, sizeof *dispatches);
-    bd_binding *variables = calloc((size_t)program->plan->graph->node_count + 1, sizeof *variables);
-    bd_status status = dispatches && variables ? bd_store_add(store, program->plan->graph, seed, error)
-                                               : bd_fail(error, BD_ERROR_MEMORY, "out of memory for a program");
+    bd_status status = bd_store_add(store, program->plan->graph, seed, error);
     if (status == BD_OK)
         status = bd_store_reserve_arena(store, program->plan->arena_bytes, error);
     if (status == BD_OK && program->plan->pack_bytes)
         status = device->backend->buffer_create(device, program->plan->pack_bytes, &program->packs, error);
     if (status == BD_OK)
-        status = prepare(program, dispatches, variables, error);
-    if (status == BD_OK) {
-        const bd_program_desc desc = { program->plan, dispatches, kernels, variables, progress, user };
-        status = device->backend->program_create(device, &desc, &program->recorded, error);
-    }
-    free_dispatches(dispatches, kernels);
-    free(variables);
+        status = record(program, progress, user, error);
+    if (status == BD_ERROR_DEVICE && !program->plan->fixed && go_without_warpgroups(program))
+        status = record(program, progress, user, error);
     if (status != BD_OK)
         bd_program_destroy(&program);
     *result = program;

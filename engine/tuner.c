@@ -138,7 +138,7 @@ static bd_program *compile(const session *s, bd_store *store, const bd_graph *gr
     bool found = false;
     if (bd_plan_create(graph, target, &options, &plan, NULL) != BD_OK)
         return NULL;
-    plan->tuned = true;
+    plan->tuned = plan->fixed = true;
     for (int k = 0; k < plan->kernel_count; k++) {
         bd_kernel *kernel = &plan->kernels[k];
         if (tile && kernel->class == BD_KERNEL_CONTRACTION) {

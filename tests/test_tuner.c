@@ -14,6 +14,7 @@
 enum { SIDE = 384, NOTHING_TO_RUN = 77 };
 
 static bd_device *device;
+static bd_format operands = BD_F32;
 
 /* y = a b of whole numbers, whose sums are exact. Returns the tile that was taken. */
 static bd_tile run(bd_tuning tuning, double *result)
@@ -24,8 +25,8 @@ static bd_tile run(bd_tuning tuning, double *result)
     bd_set_role(graph, BD_ROLE_FIXED);
     const bd_init zero = { BD_INIT_CONSTANT, 0 };
     const bd_shape shape = BD_SHAPE(SIDE, SIDE);
-    bd_tensor a = bd_variable(graph, "/left", BD_ROLE_FIXED, BD_F32, shape, zero);
-    bd_tensor b = bd_variable(graph, "/right", BD_ROLE_FIXED, BD_F32, shape, zero);
+    bd_tensor a = bd_variable(graph, "/left", BD_ROLE_FIXED, operands, shape, zero);
+    bd_tensor b = bd_variable(graph, "/right", BD_ROLE_FIXED, operands, shape, zero);
     bd_assign(graph, bd_variable(graph, "/product", BD_ROLE_FIXED, BD_F32, shape, zero),
               bd_matmul(graph, a, b, false, true));
     bd_precision precision;
@@ -90,6 +91,21 @@ START_TEST(a_wrong_variant_is_not_chosen)
     const bd_tile left = run(BD_TUNING_FULL, result);
     ck_assert(left.m == 32 && left.n == 32);
     *avoid = 0;
+}
+END_TEST
+
+/* No driver here compiles a kernel by wgmma; another tile does its work, and the device is not asked again. */
+START_TEST(a_refused_tile_gives_way)
+{
+    static double result[SIDE * SIDE];
+    const bd_target before = device->target;
+    device->target.matrix = (bd_matrix_units){ 16, 16, 16, 32, .warpgroup_bytes = 196608 };
+    device->target.limits.max_workgroup_items = device->target.limits.max_workgroup_size[0] = 1024;
+    operands = BD_F16;
+    run(BD_TUNING_OFF, result);
+    ck_assert_uint_eq(device->target.matrix.warpgroup_bytes, 0);
+    operands = BD_F32;
+    device->target = before;
 }
 END_TEST
 
@@ -170,6 +186,7 @@ int main(void)
     tcase_add_unchecked_fixture(fresh, open_device, close_device);
     tcase_add_test(tests, a_choice_is_right_and_remembered);
     tcase_add_test(tests, a_wrong_variant_is_not_chosen);
+    tcase_add_test(tests, a_refused_tile_gives_way);
     tcase_add_test(fresh, full_measures_what_quick_left_out);
     suite_add_tcase(suite, tests);
     suite_add_tcase(suite, fresh);

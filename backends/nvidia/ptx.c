@@ -102,8 +102,10 @@ bd_status bd_ptx_for_cuda(const char *ptx, char **result, uint32_t *shared_bytes
     if (bytes > MOST_STATIC && count > 1)
         return bd_fail(error, BD_ERROR_UNSUPPORTED,
                        "PTX: %d arrays in shared memory; one can have more than 48 KiB, not several", count);
-    if (strstr(ptx, "%envreg"))
-        return bd_fail(error, BD_ERROR_UNSUPPORTED, "PTX: it reads %%envreg, which only OpenCL sets");
+    const char *const special = strstr(ptx, "%envreg");
+    if (special)
+        return bd_fail(error, BD_ERROR_UNSUPPORTED, "PTX: it reads %%%.*s, which only OpenCL sets",
+                       (int)strcspn(special + 1, " \t,;\n"), special + 1);
     const bool dynamic = bytes > MOST_STATIC;
     bd_text text = { 0 };
     bool target = false, declared = false, entry = false;

@@ -3,6 +3,8 @@
 #include "vulkan.h"
 
 #include "../../engine/cache.h"
+#include "../../engine/embedded.h"
+#include "../../engine/text.h"
 #include "../nvidia/compiler.h"
 #include "../nvidia/ptx.h"
 
@@ -13,6 +15,7 @@
 #include <string.h>
 
 #define CACHE_KIND "vulkan ptx"
+#define LAUNCH_TEXT "cl/launch.cl"
 
 /* Held by the thread that compiles: OpenCL drivers need not compile for two at once. */
 static pthread_mutex_t compiler_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -23,13 +26,16 @@ static bd_status compile(bd_vk_device *device, const char *name, const char *sou
     VkPhysicalDeviceIDProperties id = { .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_ID_PROPERTIES };
     VkPhysicalDeviceProperties2 all = { .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = &id };
     vkGetPhysicalDeviceProperties2(device->physical, &all);
-    bd_status status = BD_OK;
+    bd_text text = { 0 };
+    bd_text_append(&text, "%s%s", bd_embedded_text(LAUNCH_TEXT), source);
+    bd_status status = text.failed ? bd_fail(error, BD_ERROR_MEMORY, "no memory to compile kernel %s", name) : BD_OK;
     pthread_mutex_lock(&compiler_lock);
-    if (!device->compiler)
+    if (status == BD_OK && !device->compiler)
         status = bd_ptx_compiler_open(id.deviceUUID, info->name, device->base.cache, &device->compiler, error);
     if (status == BD_OK)
-        status = bd_ptx_compile(device->compiler, source, name, ptx, error);
+        status = bd_ptx_compile(device->compiler, text.data, name, ptx, error);
     pthread_mutex_unlock(&compiler_lock);
+    bd_text_finish(&text);
     return status;
 }
 
@@ -37,7 +43,7 @@ static bd_status compile(bd_vk_device *device, const char *name, const char *sou
 static bd_status find_ptx(bd_vk_device *device, const char *name, const char *source, char **ptx, bd_error *error)
 {
     const bd_device_info *info = &device->base.info;
-    const char *parts[] = { info->name, info->driver, BD_VERSION, source };
+    const char *parts[] = { info->name, info->driver, BD_VERSION, bd_embedded_text(LAUNCH_TEXT), source };
     const bd_cache_key key = bd_cache_hash(parts, sizeof parts / sizeof *parts);
     void *data = NULL;
     size_t size = 0;
@@ -54,8 +60,8 @@ static bd_status find_ptx(bd_vk_device *device, const char *name, const char *so
     return status;
 }
 
-bd_status bd_vk_function_create(bd_vk_device *device, const char *name, const char *source, bd_vk_function *function,
-                                bd_error *error)
+static bd_status create(bd_vk_device *device, const char *name, const char *source, bd_vk_function *function,
+                        bd_error *error)
 {
     char *ptx, *text = NULL;
     *function = (bd_vk_function){ 0 };
@@ -81,6 +87,20 @@ bd_status bd_vk_function_create(bd_vk_device *device, const char *name, const ch
     char what[160];
     snprintf(what, sizeof what, "load the PTX of kernel %s", name);
     return bd_vk_device_fail(device, error, code, what);
+}
+
+bd_status bd_vk_function_create(bd_vk_device *device, const char *name, const char *source, bd_vk_function *function,
+                                bd_error *error)
+{
+    bd_error refusal;
+    bd_status status = create(device, name, source, function, &refusal);
+    if (status == BD_OK)
+        return status;
+    bd_vk_message(device, refusal.message);
+    /* Whatever the compiler or the loader dislikes, it is this kernel's; another tile may do. */
+    if (status == BD_ERROR_UNSUPPORTED)
+        status = BD_ERROR_DEVICE;
+    return bd_fail(error, status, "%s", refusal.message);
 }
 
 void bd_vk_function_destroy(bd_vk_device *device, bd_vk_function *function)
@@ -138,6 +158,13 @@ void bd_vk_launch_finish(bd_vk_launch *launch)
     free(launch->values);
     free(launch->pointers);
     *launch = (bd_vk_launch){ 0 };
+}
+
+void bd_vk_message(const bd_vk_device *device, const char *text)
+{
+    const char *wish = getenv("BINADE_VULKAN_MESSAGES");
+    if (wish && strcmp(wish, "1") == 0)
+        fprintf(stderr, "binade: %s: wgmma through PTX: %s\n", device->base.info.id, text);
 }
 
 void bd_vk_launch_close(bd_vk_device *device)

@@ -19,70 +19,80 @@ typedef struct finding {
 } finding;
 
 /* cl/probe_warpgroup.cl, with the arguments of every kernel. */
-static char *probe_source(void)
+static char *probe_source(bd_format format)
 {
     bd_text text = { 0 };
-    bd_text_append(&text, "#define PANEL_BYTES %d\n#define OFFSETS , const ulong in_first, const ulong out_first\n%s",
-                   (int)WARPGROUP_BYTES, bd_embedded_text("cl/probe_warpgroup.cl"));
+    bd_text_append(&text,
+                   "#define MATRIX_BF16 %d\n#define PANEL_BYTES %d\n"
+                   "#define OFFSETS , const ulong in_first, const ulong out_first\n%s",
+                   format == BD_BF16, (int)WARPGROUP_BYTES, bd_embedded_text("cl/probe_warpgroup.cl"));
     return text.data;
 }
 
 /* Products of small whole numbers, exact in any order. */
-static bd_status multiply(bd_vk_device *device, const char *source, bool *right, bd_error *error)
+static bd_status multiply(bd_vk_device *device, bd_format format, bool *right, bd_error *error)
 {
-    int a[M][K], b[K][N];
+    double a[M * K], b[K * N];
     uint16_t in[M * K + K * N];
-    float out[2][M][N];
+    float out[2 * M * N];
     for (int i = 0; i < M * K; i++)
-        in[i] = bd_f16_from_double(a[i / K][i % K] = i * 7 % 11 - 5 + i % K);
+        a[i] = i * 7 % 11 - 5 + i % K;
     for (int i = 0; i < K * N; i++)
-        in[M * K + i] = bd_f16_from_double(b[i / N][i % N] = i * 5 % 13 - 6 - i % N);
+        b[i] = i * 5 % 13 - 6 - i % N;
+    bd_format_encode(format, a, in, M * K);
+    bd_format_encode(format, b, in + M * K, K * N);
     memset(out, 0xff, sizeof out);
-    const bd_vk_probe_buffer buffers[] = { { .data = in, .size = sizeof in, .format = BD_F16 },
+    const bd_vk_probe_buffer buffers[] = { { .data = in, .size = sizeof in, .format = format },
                                            { .data = out, .size = sizeof out, .written = true } };
+    char *source = probe_source(format);
     bd_status status = bd_vk_probe_run(device, source, BD_TILE_WARPGROUP, 1, buffers, 2, error);
+    free(source);
     *right = status == BD_OK;
     for (int i = 0; i < 2 * M * N && *right; i++) {
-        int sum = 0;
+        double sum = 0;
         for (int k = 0; k < K; k++)
-            sum += a[i / N % M][k] * b[k][i % N];
-        *right = out[i / (M * N)][i / N % M][i % N] == (float)sum;
+            sum += a[i / N % M * K + k] * b[k * N + i % N];
+        *right = out[i] == (float)sum;
     }
+    return status;
+}
+
+/* Of BF16 it is wanted too where cooperative matrices have it: what a product may be done by must not depend on its format. */
+static bd_status try_all(bd_vk_device *device, finding *found, bd_error *error)
+{
+    bd_status status = multiply(device, BD_F16, &found->right, error);
+    if (status == BD_OK && found->right && device->base.target.matrix.bf16)
+        status = multiply(device, BD_BF16, &found->right, error);
+    snprintf(found->refusal, sizeof found->refusal, "%.240s",
+             status != BD_OK ? error->message
+             : found->right  ? ""
+                             : "its products are wrong");
     return status;
 }
 
 /* From the cache, or tried. Whether there is a compiler may change without the driver, so its lack is not remembered. */
 static bd_status find_out(bd_vk_device *device, finding *found, bd_error *error)
 {
-    char *source = probe_source();
-    if (!source)
-        return bd_fail(error, BD_ERROR_MEMORY, "no memory for a probe");
     const bd_device_info *info = &device->base.info;
-    const char *parts[] = { info->name, info->driver, source };
+    const char *parts[] = { info->name, info->driver, device->base.target.matrix.bf16 ? "bf16" : "",
+                            bd_embedded_text("cl/probe_warpgroup.cl") };
     const bd_cache_key key = bd_cache_hash(parts, sizeof parts / sizeof *parts);
     void *stored = NULL;
     size_t size = 0;
+    bd_error refusal = { 0 };
     bd_status status = BD_OK;
     if (bd_cache_get(device->base.cache, "vulkan launch probe", key, &stored, &size) && size == sizeof *found) {
         memcpy(found, stored, sizeof *found);
     } else {
-        bd_error refusal = { 0 };
         memset(found, 0, sizeof *found);
-        status = multiply(device, source, &found->right, &refusal);
-        snprintf(found->refusal, sizeof found->refusal, "%.240s",
-                 status != BD_OK ? refusal.message
-                 : found->right  ? ""
-                                 : "its products are wrong");
+        status = try_all(device, found, &refusal);
         if (device->compiler && status != BD_ERROR_MEMORY)
             bd_cache_put(device->base.cache, "vulkan launch probe", key, found, sizeof *found);
-        if (status == BD_ERROR_MEMORY || status == BD_ERROR_LOST)
-            status = bd_fail(error, status, "%s", refusal.message);
-        else
-            status = BD_OK;
     }
     free(stored);
-    free(source);
-    return status;
+    if (status == BD_ERROR_MEMORY || status == BD_ERROR_LOST)
+        return bd_fail(error, status, "%s", refusal.message);
+    return BD_OK;
 }
 
 bd_status bd_vk_launch_probe(bd_vk_device *device, bd_error *error)
@@ -97,11 +107,10 @@ bd_status bd_vk_launch_probe(bd_vk_device *device, bd_error *error)
     if (status != BD_OK)
         return status;
     device->bytes_peak = device->bytes_now; /* the probe's own buffers are not the caller's */
-    const char *wish = getenv("BINADE_VULKAN_MESSAGES");
-    if (!found.right && wish && strcmp(wish, "1") == 0)
-        fprintf(stderr, "binade: vulkan: %s: no wgmma through PTX: %s\n", info->id, found.refusal);
-    if (!found.right)
+    if (!found.right) {
+        bd_vk_message(device, found.refusal);
         return BD_OK;
+    }
     units->warpgroup_bytes = WARPGROUP_BYTES;
     const size_t used = strlen(info->matrix_units);
     snprintf(info->matrix_units + used, sizeof info->matrix_units - used, "%swgmma m64k16 through PTX",

@@ -264,13 +264,15 @@ bd_status bd_vk_launch_init(const bd_vk_function *function, const bd_dispatch *d
                             bd_error *error);
 void bd_vk_launch_record(bd_vk_device *device, VkCommandBuffer commands, const bd_vk_launch *launch);
 void bd_vk_launch_finish(bd_vk_launch *launch);
+/* What keeps wgmma from being used, on stderr if BINADE_VULKAN_MESSAGES=1. */
+void bd_vk_message(const bd_vk_device *device, const char *text);
 /* Lets the compiler go. */
 void bd_vk_launch_close(bd_vk_device *device);
 
 /* ---- launch_probe.c ---- */
 
-/* Finds out whether wgmma can be launched and computes rightly (the cache remembers), and if so tells the target and the info. What kept
- * it from that is told on stderr if BINADE_VULKAN_MESSAGES=1; it is an error only where the device is lost or the host has no memory. */
+/* Finds out whether wgmma can be launched and computes rightly (the cache remembers), and if so tells the target and the info. That
+ * it does not is an error only where the device is lost or the host has no memory. */
 bd_status bd_vk_launch_probe(bd_vk_device *device, bd_error *error);
 
 /* ---- hazard.c ---- */

@@ -99,7 +99,7 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("ptx");
+    Suite *suite = suite_create("ptx_text");
     TCase *texts = tcase_create("texts");
     tcase_add_test(texts, what_is_covered_is_uncovered_for_sm_90a);
     tcase_add_test(texts, small_arrays_stay_where_they_are);

@@ -312,7 +312,6 @@ static bd_target tensor_cores(void)
     bd_target_default(&target);
     target.nvidia = target.vector_types = true;
     target.limits.max_workgroup_items = target.limits.max_workgroup_size[0] = 1024;
-    target.half.subnormals = true;
     target.matrix = (bd_matrix_units){ 16, 16, 16, 32, 98304, 196608, .bf16 = true, .e4m3 = true };
     return target;
 }
@@ -433,8 +432,8 @@ START_TEST(matrix_units_multiply_what_they_hold)
         target.matrix.bf16 = false;
         ck_assert_int_eq(matrix_format(&target, rows[i].a, rows[i].b), rows[i].expected == BD_F16 ? BD_F16 : BD_F32);
     }
-    /* Of conversions that drop subnormal halves only what has none comes through. */
-    target.half.subnormals = false, target.matrix.bf16 = true;
+    /* Through units that drop subnormal halves only what has none comes unharmed. */
+    target.nvidia = false, target.matrix.bf16 = true;
     ck_assert_int_eq(matrix_format(&target, BD_F16, BD_F16), BD_F16);
     ck_assert_int_eq(matrix_format(&target, BD_F8E4M3, BD_F8E4M3), BD_F16);
     ck_assert_int_eq(matrix_format(&target, BD_F8E4M3, BD_F8E5M2), BD_BF16);

@@ -173,14 +173,17 @@ double bench_ceiling(const bench *self, size_t device, const char *name)
 double bench_peak_of(const bench *self, const bd_precision *policy)
 {
     const size_t device = self->device_index;
-    const bd_format operands = bd_precision_format(policy, BD_ROLE_ACTIVATION, NULL);
+    const bd_format rounded = bd_precision_format(policy, BD_ROLE_ACTIVATION_OPERAND, NULL);
+    const bd_format operand = rounded == BD_F32 ? bd_precision_format(policy, BD_ROLE_ACTIVATION, NULL) : rounded;
     double peak = bench_ceiling(self, device, "fp32");
     /* Where there is no half arithmetic, halves are computed in FP32 and rounded. */
     if (bd_precision_format(policy, BD_ROLE_ACCUMULATOR, NULL) == BD_F16)
         peak = fmax(peak, fmax(bench_ceiling(self, device, "fp16 scalar"), bench_ceiling(self, device, "fp16 vector")));
-    /* Matrix units multiply halves or BF16 and sum in FP32. */
-    else if (operands == BD_F16 || operands == BD_BF16)
-        peak = fmax(peak, bench_ceiling(self, device, operands == BD_F16 ? "matrix units fp16" : "matrix units bf16"));
+    /* Matrix units multiply what halves or BF16 hold, and sum in FP32. */
+    else if (bd_format_holds(BD_F16, operand))
+        peak = fmax(peak, bench_ceiling(self, device, "matrix units fp16"));
+    else if (bd_format_holds(BD_BF16, operand))
+        peak = fmax(peak, bench_ceiling(self, device, "matrix units bf16"));
     return peak;
 }
 

@@ -260,6 +260,12 @@ static inline float bd_round_float(float x, uint mantissa, uint least, uint larg
     result = bits >= 0x7f800000u ? (bits > 0x7f800000u ? 0x7fc00000u : beyond) : result;
     return as_float((as_uint(x) & 0x80000000u) | result);
 }
+/* BF16 is the upper half of a float: the nearest, ties to even, overflow to infinity, by a carry. */
+static inline float bd_round_bf16(float x)
+{
+    const uint bits = as_uint(x), nearest = (bits + 0x7fffu + (bits >> 16 & 1u)) & 0xffff0000u;
+    return as_float((bits & 0x7fffffffu) > 0x7f800000u ? (bits & 0x80000000u) | 0x7fc00000u : nearest);
+}
 /* The nearest of -most - 1 to most, or as `mode` says; NaN becomes 0. */
 static inline float bd_round_whole(float x, float most, uint mode, uint random)
 {

@@ -62,8 +62,9 @@ static void round_to(bd_emitter *emitter, bd_format format, bd_rounding_rule rul
     bd_text *text = bd_emitter_text(emitter);
     if (format == BD_F32 || info.kind == BD_KIND_UNSIGNED)
         return; /* floats as they are; whole numbers of data sets are rounded where they are stored */
-    if (format == BD_F16 && rule.mode == BD_ROUND_NEAREST && !rule.saturate)
-        bd_text_append(text, "%s = bd_round_f16(%s);\n", name, name);
+    const bool plain = rule.mode == BD_ROUND_NEAREST && !rule.saturate;
+    if (plain && (format == BD_F16 || format == BD_BF16))
+        bd_text_append(text, "%s = bd_round_%s(%s);\n", name, info.name, name);
     else if (info.kind == BD_KIND_SIGNED)
         bd_text_append(text, "%s = bd_round_whole(%s, %.1ff, %uu, %s);\n", name, name, info.largest,
                        (unsigned)rule.mode, random);
@@ -104,6 +105,10 @@ static void print_format(bd_text *macros, bd_format format)
     bd_text_append(macros, "#define BD_TYPE_%s BD_TYPE_%s\n#define BD_SKIP_%s BD_SKIP_%s\n", name, as, name, as);
     if (info.size == sizeof(float)) {
         bd_text_append(macros, "#define BD_LOAD_%s BD_LOAD_f32\n#define BD_STORE_%s BD_STORE_f32\n", name, name);
+    } else if (format == BD_BF16) {
+        bd_text_append(macros,
+                       "#define BD_LOAD_bf16(buffer, i) BD_AS_FLOAT(BD_LOAD_b16(buffer, i) << 16)\n"
+                       "#define BD_STORE_bf16(buffer, i, value) BD_STORE_b16(buffer, i, BD_AS_UINT(value) >> 16)\n");
     } else if (info.kind == BD_KIND_SIGNED) {
         bd_text_append(macros,
                        "#define BD_LOAD_%s(buffer, i) bd_decode_whole(BD_LOAD_%s(buffer, i))\n"

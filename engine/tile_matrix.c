@@ -23,12 +23,13 @@ bool bd_tile_uses_matrix_units(const bd_tile *tile)
     return tile->kind == BD_TILE_MATRIX || tile->kind == BD_TILE_WARPGROUP || tile->kind == BD_TILE_MATRIX2;
 }
 
-/* Whether all values of the format are halves, and become them unharmed. Conversions may drop subnormal halves. */
+/* Whether all values of the format are halves that the units multiply: some drop subnormal ones; NVIDIA's in OpenCL were tried. */
 static bool are_halves(bd_format format, const bd_target *target)
 {
     const bd_format_info info = bd_format_describe(format);
     const bool subnormal = info.kind == BD_KIND_FLOAT && info.least < bd_format_describe(BD_F16).least_normal;
-    return format == BD_F16 || (bd_format_holds(BD_F16, format) && (!subnormal || target->half.subnormals));
+    return format == BD_F16 ||
+           (bd_format_holds(BD_F16, format) && (!subnormal || target->half.subnormals || target->nvidia));
 }
 
 bd_format bd_matrix_format(const bd_graph *graph, bd_tensor contraction, const bd_target *target)

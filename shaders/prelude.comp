@@ -260,6 +260,13 @@ float bd_round_float(float x, uint mantissa, uint least, uint largest, uint beyo
     return uintBitsToFloat((floatBitsToUint(x) & 0x80000000u) | result);
 }
 
+// BF16 is the upper half of a float: the nearest, ties to even, overflow to infinity, by a carry.
+float bd_round_bf16(float x)
+{
+    const uint bits = floatBitsToUint(x), nearest = (bits + 0x7fffu + ((bits >> 16u) & 1u)) & 0xffff0000u;
+    return uintBitsToFloat((bits & 0x7fffffffu) > 0x7f800000u ? (bits & 0x80000000u) | 0x7fc00000u : nearest);
+}
+
 // The nearest of -most - 1 to most, or as `mode` says; NaN becomes 0.
 float bd_round_whole(float x, float most, uint mode, uint random)
 {

@@ -97,7 +97,7 @@ int main(int argc, char **argv)
     };
     bd_target target;
     bd_target_default(&target);
-    target.nvidia = target.vector_types = target.half.subnormals = true;
+    target.nvidia = target.vector_types = true;
     target.limits.max_workgroup_items = target.limits.max_workgroup_size[0] = 1024;
     target.limits.compute_units = 132;
     target.matrix = (bd_matrix_units){ 16, 16, 16, 32, 98304, 196608, .bf16 = true, .e4m3 = true };

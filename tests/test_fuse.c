@@ -319,7 +319,6 @@ static bd_target tensor_cores(void)
     bd_target_default(&target);
     target.nvidia = target.vector_types = true;
     target.limits.max_workgroup_items = target.limits.max_workgroup_size[0] = 1024;
-    target.half.subnormals = true;
     target.matrix = (bd_matrix_units){ 16, 16, 16, 32, 98304, 196608, .bf16 = true, .e4m3 = true };
     return target;
 }
@@ -468,13 +467,29 @@ START_TEST(matrix_units_multiply_what_they_hold)
         target.matrix.bf16 = false;
         ck_assert_int_eq(matrix_format(&target, rows[i].a, rows[i].b), rows[i].expected == BD_F16 ? BD_F16 : BD_F32);
     }
-    /* Of conversions that drop subnormal halves only what has none comes through. */
-    target.half.subnormals = false, target.matrix.bf16 = true;
+    /* Through units that drop subnormal halves only what has none comes unharmed. */
+    target.nvidia = false, target.matrix.bf16 = true;
     ck_assert_int_eq(matrix_format(&target, BD_F16, BD_F16), BD_F16);
     ck_assert_int_eq(matrix_format(&target, BD_F8E4M3, BD_F8E4M3), BD_F16);
     ck_assert_int_eq(matrix_format(&target, BD_F8E4M3, BD_F8E5M2), BD_BF16);
 }
 END_TEST
+
+/* How many contractions of the plan have the text in their OpenCL C. */
+static int contractions_with(const bd_plan *plan, const bd_target *target, const char *text)
+{
+    int count = 0;
+    for (int k = 0; k < plan->kernel_count; k++) {
+        char *source;
+        bd_error error;
+        if (plan->kernels[k].class != BD_KERNEL_CONTRACTION)
+            continue;
+        ck_assert_int_eq(bd_kernel_source(plan, &plan->kernels[k], target, BD_DIALECT_OPENCL, &source, &error), BD_OK);
+        count += strstr(source, text) != NULL;
+        free(source);
+    }
+    return count;
+}
 
 /* Quantised operands are codes times a scale: matrix units take the codes. Of learned steps the gradients are F32, and so are the
  * products with them; ReLU's results are whole numbers from 0 to 255. */
@@ -483,10 +498,13 @@ START_TEST(matrix_units_multiply_codes)
     static const struct {
         const char *policy;
         int products;
-    } rows[] = { { "fp8,history=4", 8 },
-                 { "int8-qat", 3 },
-                 { "qw=e4m3,qa=e4m3,qg=e5m2", 8 },
-                 { "qw=bf16,qa=bf16,qg=bf16,operands=delayed", 0 } };
+        const char *load; /* of an operand's codes: E4M3; whole numbers behind a ReLU, of which -128 is 0 */
+        int loads;
+    } rows[] = { { "fp8,history=4", 8, "A_HALVES(codes, pair) halves_of_f8e4m3", 6 },
+                 { "int8-qat", 3,
+                   "A_ZERO 0x80808080u\n#define A_HALVES(codes, pair) halves_of_whole(codes, pair, 0x64006400u)", 2 },
+                 { "qw=e4m3,qa=e4m3,qg=e5m2", 8, "A_HALVES(codes, pair) halves_of_f8e5m2", 1 },
+                 { "qw=bf16,qa=bf16,qg=bf16,operands=delayed", 0, "#define A_CODES 1", 0 } };
     const bd_target target = tensor_cores();
     setting s;
     set_up(&s, mlp, rows[_i].policy, 28, 32);
@@ -495,6 +513,7 @@ START_TEST(matrix_units_multiply_codes)
     for (bd_tensor t = 0; t < plan->graph->node_count; t++)
         products += plan->graph->nodes[t].op == BD_OP_MATMUL && bd_matrix_format(plan->graph, t, &target) == BD_F16;
     ck_assert_int_eq(products, rows[_i].products);
+    ck_assert_int_eq(contractions_with(plan, &target, rows[_i].load), rows[_i].loads);
     /* Codes are stored, and not rounded again by each tile that loads them. */
     for (int k = 0; k < plan->kernel_count; k++) {
         const bd_kernel *kernel = &plan->kernels[k];

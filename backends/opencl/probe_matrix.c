@@ -13,7 +13,8 @@
 
 enum { WARPGROUP_LOCAL = 196608 /* wgmma's tiles: one work-group a processor */, N = 16, K = 16, MOST_M = 64 };
 
-/* Products of small whole numbers of the format, exact in any order: `count` results of m x 16, each C = A B. */
+/* Products of small whole numbers with multiples of 2^-24, which are subnormal halves; exact in any order: `count` results of m x 16, each
+ * C = A B. */
 static bool products_right(opencl_device *device, cl_program program, bd_format format, int m, int count)
 {
     double a[MOST_M * K], b[K * N];
@@ -21,7 +22,7 @@ static bool products_right(opencl_device *device, cl_program program, bd_format 
     float out[2 * MOST_M * N];
     bd_error refusal;
     for (int i = 0; i < m * K; ++i)
-        a[i] = i * 7 % 11 - 5 + i % K;
+        a[i] = ldexp(i * 7 % 11 - 5 + i % K, -24);
     for (int i = 0; i < K * N; ++i)
         b[i] = i * 5 % 13 - 6 - i % N;
     bd_format_encode(format, a, in, (size_t)(m * K));

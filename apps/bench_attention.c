@@ -110,15 +110,18 @@ static ball make_weights(const bench_check *check, const attention *a, int64_t h
     /* Matrix units' exponentials are powers of 2: of the argument there is a product more to be rounded, and its factor. */
     const double shift = by_matrix_units(check, a) ? 3 * (fabs(largest) + largest - least) : 0;
     const double power = 6 * single + (largest - least + 2 * worst + shift) * single;
-    const double relative =
+    double relative =
         expm1(2 * worst) + 2 * (double)(a->length + 1) * power + bench_gamma(a->length, BD_F32) + 5 * single;
     for (int64_t j = 0; j < a->length; j++)
         sum += exp(weights[j].value - largest);
+    const ball logarithm = { largest + log(sum), worst + relative + 8 * single * (fabs(largest) + log(sum) + 1) };
+    if (by_matrix_units(check, a)) /* cooperative matrices have their weights from it, forward, too */
+        relative += expm1(logarithm.error + 2 * single * (fabs(logarithm.value) + largest - least));
     for (int64_t j = 0; j < a->length; j++) {
         weights[j].value = exp(weights[j].value - largest) / sum;
         weights[j].error = weights[j].value * relative;
     }
-    return (ball){ largest + log(sum), worst + relative + 8 * single * (fabs(largest) + log(sum) + 1) };
+    return logarithm;
 }
 
 /* A row of the result before its rounding. */

@@ -1,5 +1,6 @@
 /* The suite attention: softmax(Q K^T / sqrt(d)) V as models have it, one operation over queries, keys and values that lie together, and
  * its backward pass. */
+#include "../engine/tile.h"
 #include "bench_graph.h"
 #include <math.h>
 #include <stdlib.h>
@@ -13,6 +14,7 @@ typedef struct ball {
 typedef struct attention {
     int64_t sequences, heads, length, depth;
     bool backward;
+    const bd_target *target;
     /* Backward: the head that was judged last, of all sequences' heads; its weights, and the gradients of its scores; length x length
      * each, owned. */
     int64_t head;
@@ -43,6 +45,25 @@ static const double *row_of(const bench_check *check, const attention *a, int64_
 static const double *slope_of(const bench_check *check, const attention *a, int64_t head, int64_t token)
 {
     return check->operands[1] + ((head / a->heads * a->length + token) * a->heads + head % a->heads) * a->depth;
+}
+
+static bool by_matrix_units(const bench_check *check, const attention *a)
+{
+    return bd_attention_by_matrix_units(a->target, check->value, check->accumulator, a->depth);
+}
+
+static double least_of(bd_format format)
+{
+    return format == BD_F16 ? 0x1p-24 : 0x1p-126;
+}
+
+/* A weight, or the gradient of a score, as it is multiplied: matrix units take it rounded to their operands' format. Where it is a weight
+ * relative to its row's largest that is rounded, their sum is 1 at least. */
+static ball taken(const bench_check *check, const attention *a, ball x)
+{
+    if (by_matrix_units(check, a))
+        x.error += bench_roundoff(check->value) * (fabs(x.value) + x.error) + least_of(check->value) / 2;
+    return x;
 }
 
 /* A sum of products in the accumulators' format, whose terms may be off themselves. */
@@ -86,16 +107,21 @@ static ball make_weights(const bench_check *check, const attention *a, int64_t h
         largest = fmax(largest, weights[j].value);
         least = fmin(least, weights[j].value);
     }
-    const double power = 6 * single + (largest - least + 2 * worst) * single;
-    const double relative =
+    /* Matrix units' exponentials are powers of 2: of the argument there is a product more to be rounded, and its factor. */
+    const double shift = by_matrix_units(check, a) ? 3 * (fabs(largest) + largest - least) : 0;
+    const double power = 6 * single + (largest - least + 2 * worst + shift) * single;
+    double relative =
         expm1(2 * worst) + 2 * (double)(a->length + 1) * power + bench_gamma(a->length, BD_F32) + 5 * single;
     for (int64_t j = 0; j < a->length; j++)
         sum += exp(weights[j].value - largest);
+    const ball logarithm = { largest + log(sum), worst + relative + 8 * single * (fabs(largest) + log(sum) + 1) };
+    if (by_matrix_units(check, a)) /* cooperative matrices have their weights from it, forward, too */
+        relative += expm1(logarithm.error + 2 * single * (fabs(logarithm.value) + largest - least));
     for (int64_t j = 0; j < a->length; j++) {
         weights[j].value = exp(weights[j].value - largest) / sum;
         weights[j].error = weights[j].value * relative;
     }
-    return (ball){ largest + log(sum), worst + relative + 8 * single * (fabs(largest) + log(sum) + 1) };
+    return logarithm;
 }
 
 /* A row of the result before its rounding. */
@@ -103,7 +129,7 @@ static ball make_result(const bench_check *check, const attention *a, int64_t he
 {
     ball_sum sum = { 0 };
     for (int64_t j = 0; j < a->length; j++)
-        add(&sum, weights[j], row_of(check, a, head, j, 2)[column]);
+        add(&sum, taken(check, a, weights[j]), row_of(check, a, head, j, 2)[column]);
     return total(&sum, 2 * a->length, check);
 }
 
@@ -127,7 +153,7 @@ static void make_row(const bench_check *check, const attention *a, int64_t head,
 {
     ball *weights = a->weights + row * a->length, *gradients = a->gradients + row * a->length;
     const double *dy = slope_of(check, a, head, row);
-    const double stored = bench_roundoff(check->value), least = check->value == BD_F16 ? 0x1p-24 : 0x1p-126;
+    const double stored = bench_roundoff(check->value), least = least_of(check->value);
     const ball sum = make_weights(check, a, head, row, weights);
     ball_sum mean = { 0 };
     for (int64_t d = 0; d < a->depth; d++) {
@@ -135,12 +161,15 @@ static void make_row(const bench_check *check, const attention *a, int64_t head,
         y.error += stored * (fabs(y.value) + y.error) + least;
         add(&mean, y, dy[d]);
     }
-    const ball taken = { mean.value, mean.error + bench_gamma(a->depth, BD_F32) * mean.magnitude };
+    const ball slopes = { mean.value, mean.error + bench_gamma(a->depth, BD_F32) * mean.magnitude };
     const double off = sum.error + bench_roundoff(check->accumulator) * (fabs(sum.value) + sum.error);
+    const double argument = by_matrix_units(check, a) ? 4 * single : 0; /* of what is in it */
     for (int64_t j = 0; j < a->length; j++) {
-        weights[j].error = weights[j].value * (weights[j].error / weights[j].value + expm1(2 * off) + 16 * single);
+        weights[j].error = weights[j].value *
+                           (weights[j].error / weights[j].value +
+                            expm1(2 * off + argument * (fabs(sum.value) + fabs(log(weights[j].value)))) + 16 * single);
         const ball slope = dot(check, dy, row_of(check, a, head, j, 2), a->depth);
-        const double difference = slope.value - taken.value, error = slope.error + taken.error;
+        const double difference = slope.value - slopes.value, error = slope.error + slopes.error;
         gradients[j].value = weights[j].value * difference;
         gradients[j].error = weights[j].value * error + weights[j].error * (fabs(difference) + error);
         gradients[j].error += 2 * single * (fabs(gradients[j].value) + gradients[j].error);
@@ -173,11 +202,11 @@ static bool right_backward(const bench_check *check, int64_t i, attention *a)
         return false;
     for (int64_t j = 0; j < a->length; j++) {
         if (which == 0)
-            add(&sum, a->gradients[row * a->length + j], row_of(check, a, head, j, 1)[column]);
+            add(&sum, taken(check, a, a->gradients[row * a->length + j]), row_of(check, a, head, j, 1)[column]);
         else if (which == 1)
-            add(&sum, a->gradients[j * a->length + row], row_of(check, a, head, j, 0)[column]);
+            add(&sum, taken(check, a, a->gradients[j * a->length + row]), row_of(check, a, head, j, 0)[column]);
         else
-            add(&sum, a->weights[j * a->length + row], slope_of(check, a, head, j)[column]);
+            add(&sum, taken(check, a, a->weights[j * a->length + row]), slope_of(check, a, head, j)[column]);
     }
     const ball exact = total(&sum, 2 * a->length, check);
     return bench_within(check->value, check->result[i], exact.value * scale,
@@ -200,6 +229,7 @@ static bd_status run_one(bench *self, const bench_shape *shape, bool backward, c
                     .length = shape->size[2],
                     .depth = shape->size[3],
                     .backward = backward,
+                    .target = &self->device->target,
                     .head = -1 };
     bench_row *row = bench_add(self, BENCH_ATTENTION, "own", policy->name, error, "attention %s%lldx%lldx%lldx%lld",
                                backward ? "backward " : "", (long long)shape->size[0], (long long)shape->size[1],

@@ -41,8 +41,12 @@ static attention_errors errors_of(format_set f, const attention_shape *s, bool m
     const double total = expm1(2 * score) + (t + 1) * (2 * power + u) + gamma_of(t, BD_F32);
     const double sums = gamma_of(3 * t, f.accumulator);
     attention_errors e;
-    e.result = (1 + expm1(2 * score) + power) * (1 + total) * (1 + 3 * u) * (1 + sums) * (1 + operand + t * least) - 1;
     e.sum = score + total + 6 * u * (1 + log(t)) + u * (s->most + log(t));
+    /* Cooperative matrices have their weights from the logarithms of the sums forward, too. */
+    const double again = matrix ? expm1(e.sum + 2 * u * (2 * s->most + log(t))) : 0;
+    e.result = (1 + expm1(2 * score) + power) * (1 + total) * (1 + 3 * u) * (1 + sums) * (1 + operand + t * least) *
+                   (1 + again) -
+               1;
     /* Backward: from the sums as they are stored, on both sides, and results as they are stored. */
     const double stored_sum = e.sum + 2 * format_roundoff(f.accumulator) * (s->most + log(t) + e.sum);
     const double weight = expm1(score + stored_sum + roundings * u * (2 * s->most + log(t))) + 6 * u;

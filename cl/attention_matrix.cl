@@ -5,11 +5,11 @@
  * operands' format. That rounding, of the weights (relative to the row's largest, so at most 1) and of the scores' gradients, is what
  * this form adds to the error of attention.cl's; sums are F32. 1 / sqrt(DEPTH) goes to the scores.
  *
- * Bytes as in attention.cl. Products: 2 forward, 7 backward (scores and their gradients for dQ and once more for dK and dV), over whole
- * panels of 16 tokens. Expected of an H100, at 3 TB/s, and at 128 bytes a cycle and processor from local memory, which here feeds two
- * products per 512 bytes and so bounds them: a layer of a small language model (64 x 256 tokens, 6 x 64, causal, FP16) forward 50 MB,
- * 17 us, and 3.6 GFLOP, 8 us; backward 101 MB, 34 us, and 13 GFLOP, 27 us. A vision transformer's (256 x 25 tokens, 4 x 64) 13 MB,
- * 4.4 us, and 0.27 GFLOP; backward 26 MB, 8.7 us, and 0.94 GFLOP, 2 us. */
+ * Bytes as in attention.cl. Products: 2 forward, over whole panels; 7 backward (scores and their gradients for dQ and once more for dK
+ * and dV), over sixteens of tokens. Expected of an H100, at 3 TB/s, and at 128 bytes a cycle and processor from local memory, which
+ * bounds the products, for 512 of them feed two: a layer of a small language model (64 x 256 tokens, 6 x 64, causal, FP16) forward
+ * 50 MB, 17 us, and 4.0 GFLOP, 8.5 us; backward 101 MB, 34 us, and 12 GFLOP, 25 us. A vision transformer's (256 x 25 tokens, 4 x 64)
+ * 13 MB, 4.4 us, and 0.27 GFLOP; backward 26 MB, 8.7 us, and 0.94 GFLOP, 2 us. */
 #ifndef BD_ARGUMENTS /* so that the skeleton compiles alone */
 #define BD_ARGUMENTS __global ushort *b0
 #define BD_BUFFERS b0

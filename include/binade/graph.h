@@ -128,7 +128,8 @@ BD_API bd_tensor bd_matmul(bd_graph *graph, bd_tensor a, bd_tensor b, bool trans
 
 /* Self-attention (Vaswani et al., arXiv:1706.03762): qkv [n, tokens, 3 * heads * key], of each token the queries of all heads, then
  * keys, then values, gives softmax(q k' / sqrt(key)) v of each head as [n, tokens, heads * key]. Causal: a token sees none behind it.
- * One operation and one rounding: sums of products are made in the accumulators' format, all else between in F32. On GPUs the scores
+ * One operation and one rounding: sums of products are made in the accumulators' format, all else between in F32; but matrix units
+ * multiply the weights, and backward the gradients of the scores, rounded to their operands' 16-bit format. On GPUs the scores
  * are stored nowhere (FlashAttention: Dao et al., arXiv:2205.14135; Dao, arXiv:2307.08691). */
 BD_API bd_tensor bd_self_attention(bd_graph *graph, bd_tensor qkv, int64_t heads, bool causal);
 

@@ -1,7 +1,7 @@
 /* binade compare: every combination of models, devices, precisions and seeds, side by side. */
+#include "compare.h"
 #include "app.h"
 #include "assess.h"
-#include "compare.h"
 #include "compare_files.h"
 #include "corrupt.h"
 #include "data.h"
@@ -15,6 +15,7 @@
 #include "report.h"
 #include "results.h"
 #include "training.h"
+#include "warnings.h"
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -42,6 +43,8 @@ typedef struct session {
     struct timespec begun;
     /* of the run that goes on */
     run_result *run;
+    const bd_precision *precision;
+    warnings warnings;
     bd_trainer *trainer;
     bd_status save_status; /* of the first file that could not be written */
     bd_error save_error;
@@ -130,10 +133,18 @@ static bd_status save_progress(session *self, bd_error *error)
     return status ? status : bd_trainer_save(self->trainer, self->files.checkpoint, error);
 }
 
+static void tell_warning(void *user, const char *text)
+{
+    session *self = user;
+    progress_say(&self->progress, "warning: %s", text);
+}
+
 static void on_event(void *user, const bd_train_event *event)
 {
     session *self = user;
     run_record(self->run, event);
+    if (event->kind == BD_TRAIN_MEASURED)
+        warnings_check(&self->warnings, event, self->precision, tell_warning, self);
     if (event->kind == BD_TRAIN_EPOCH && !self->save_status)
         self->save_status = save_progress(self, &self->save_error);
     progress_event(&self->progress, event); /* an epoch that is shown is saved */
@@ -165,6 +176,8 @@ static bd_status train_one(session *self, const combination *row, bd_error *erro
     const size_t index = (size_t)(row - results->rows), column = index % results->precision_count;
     const federation *together = results->federation;
     const model *chosen = &self->models[index / results->precision_count / results->device_count];
+    self->precision = &self->precisions[together ? 0 : column];
+    self->warnings = (warnings){ 0 };
     bd_train_params params;
     training_params(&self->options, &params);
     params.model = chosen->function;
@@ -172,7 +185,7 @@ static bd_status train_one(session *self, const combination *row, bd_error *erro
     params.model_name = chosen->name;
     params.dataset = self->dataset;
     params.context = chosen->gpt.context;
-    params.precision = self->precisions[together ? 0 : column];
+    params.precision = *self->precision;
     params.seed = (uint64_t)self->run->seed;
     params.on_event = on_event;
     params.on_tune = on_tune;
@@ -220,9 +233,10 @@ static void name_run(session *self, const combination *row, int64_t number)
         self->began = self->results.seconds;
     else if (self->progress.terminal)
         snprintf(rest, sizeof rest, ", about %s left",
-                 app_duration(duration, (self->results.seconds - self->began) / (double)self->done * (double)(total - number + 1)));
-    snprintf(self->label, sizeof self->label, "[%lld/%lld%s] %s %s %s", (long long)number, (long long)total, rest, row->model,
-             row->device->id, row->precision);
+                 app_duration(duration, (self->results.seconds - self->began) / (double)self->done *
+                                            (double)(total - number + 1)));
+    snprintf(self->label, sizeof self->label, "[%lld/%lld%s] %s %s %s", (long long)number, (long long)total, rest,
+             row->model, row->device->id, row->precision);
 }
 
 /* One run, and the files brought up to date. Fails only when nothing more can be done; a run's own failure is a
@@ -544,8 +558,8 @@ bd_status compare(int argc, char **argv, compare_end end, void *user, bool *all_
         OPTION_IN("alpha", NUMBER, &self.federation.alpha, "X", 0.01, 1e6,
                   "federated: classes are dealt out by a Dirichlet distribution; small: clients differ (all alike)"),
         OPTION_IN("sharpness", NUMBER, &self.sharpness, "EPSILON", 0, 1,
-                  "how much the loss can rise in a box of EPSILON around the weights, and the logits; takes as long as some steps "
-                  "(0: not measured)"),
+                  "how much the loss can rise in a box of EPSILON around the weights, and the logits; takes as long as "
+                  "some steps (0: not measured)"),
         OPTION("output", TEXT, &o->output, "DIR", "folder of report.html and results.json (report)"),
         OPTION("resume", FLAG, &self.resume, NULL,
                "keep the runs that are done in DIR and go on, with the same options"),

@@ -161,6 +161,27 @@ static void gather(session *s, format_set f, int64_t rows, int64_t width, int64_
     free(places);
 }
 
+/* More places than lavapipe's loops have rounds, and sums of what a scatter makes. */
+static void long_scatter(session *s, format_set f, int64_t rows, int64_t width, int64_t count)
+{
+    test_case c;
+    if (!case_begin(&c, s, f, "scatter %lld to %lldx%lld", (long long)count, (long long)rows, (long long)width))
+        return;
+    double *places = test_allocate(count, sizeof *places);
+    for (int64_t i = 0; i < count; i++)
+        places[i] = (double)(case_random_bits(&c, 100, i) % (uint32_t)rows);
+    bd_tensor index = case_input_values(&c, BD_U32, BD_SHAPE(count), places);
+    bd_tensor values = case_input(&c, f.value, BD_SHAPE(count, width), FILL_UNIFORM);
+    bd_tensor ones = bd_constant(c.graph, BD_SHAPE(count, width), 1);
+    bd_set_role(c.graph, BD_ROLE_FIXED);
+    bd_tensor sums = bd_scatter_add(c.graph, values, index, rows), counts = bd_scatter_add(c.graph, ones, index, rows);
+    case_output(&c, sums, sum_of(count, 0));
+    case_output(&c, bd_sum(c.graph, counts, 0, 2, false), bit_identical);
+    case_output(&c, bd_sum(c.graph, bd_neg(c.graph, counts), 0, 1, false), bit_identical);
+    case_run(&c);
+    free(places);
+}
+
 void test_gather(session *s)
 {
     gather(s, fp16, 1, 1, 1);
@@ -168,4 +189,7 @@ void test_gather(session *s)
     gather(s, fp16, 7, 33, 129);
     gather(s, fp16_strict, 7, 33, 129);
     gather(s, fp32, 7, 33, 129);
+    long_scatter(s, fp32, 11, 3, 100003);
+    long_scatter(s, fp16, 11, 1, 100003);
+    long_scatter(s, fp32, 1031, 5, 4099);
 }

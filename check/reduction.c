@@ -128,6 +128,28 @@ static void fours(session *s, format_set f, int64_t rows, int64_t columns, int a
     case_run(&c);
 }
 
+/* Columns longer than lavapipe's loops: the place of a largest that stands last, of one that stands in many parts, of a NaN behind an
+ * infinity, and of nothing but NaNs. */
+static void long_argmax(session *s, format_set f)
+{
+    enum { LENGTH = 100003, COLUMNS = 4, TIE = 40001, OFTEN = 30011 };
+    test_case c;
+    if (!case_begin(&c, s, f, "places in columns of %d", LENGTH))
+        return;
+    double *values = test_allocate(LENGTH * COLUMNS, sizeof *values);
+    for (int64_t i = 0; i < LENGTH; i++) {
+        values[i * COLUMNS] = i == LENGTH - 1;
+        values[i * COLUMNS + 1] = i >= TIE && (i - TIE) % OFTEN == 0;
+        values[i * COLUMNS + 2] = i == TIE ? INFINITY : i > LENGTH - 3 ? NAN : 0;
+        values[i * COLUMNS + 3] = NAN;
+    }
+    bd_set_role(c.graph, BD_ROLE_FIXED); /* no format is too small for a place */
+    bd_tensor x = case_input_values(&c, f.value, BD_SHAPE(LENGTH, COLUMNS), values);
+    free(values);
+    case_output(&c, bd_argmax(c.graph, x, 0), bit_identical);
+    case_run(&c);
+}
+
 void test_reductions(session *s)
 {
     const format_set each[] = { fp32, fp16, fp16_strict };
@@ -152,6 +174,7 @@ void test_reductions(session *s)
         reduce(s, each[f], BD_SHAPE(2, 30011), 1, 1, "rows");
         if (f == 0) /* longer than lavapipe's loops, and as wide as to keep a CPU busy without being cut */
             reduce(s, each[f], BD_SHAPE(66000, 129), 0, 1, "columns");
+        long_argmax(s, each[f]);
         for (int axis = 0; axis < 2; axis++) {
             fours(s, each[f], 37, 36, axis);
             fours(s, each[f], 263, 132, axis);

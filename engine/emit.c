@@ -732,18 +732,27 @@ static const char *gather(bd_emitter *emitter, const bd_node *node, const char *
     return bd_emit_value(emitter, node->inputs[0], element);
 }
 
+/* An element walks over the places of its part. */
 static const char *scatter_add(bd_emitter *emitter, const bd_node *node, const char *index)
 {
     const bd_graph *graph = emitter->plan->graph;
-    unsigned long long count = (unsigned long long)bd_shape_elements(&graph->nodes[node->inputs[1]].shape);
-    unsigned long long rows = (unsigned long long)node->shape.dim[0];
-    unsigned long long row = (unsigned long long)bd_shape_elements(&node->shape) / rows;
-    const char *name = bd_emit_fresh(emitter, 'v');
-    const char *mine = row > 1 ? bd_emit_index(emitter, "%s / %lluu", index, row) : index;
-    const char *within = row > 1 ? bd_emit_index(emitter, "%s %% %lluu", index, row) : "0u";
-    const char *loop = bd_emit_fresh(emitter, 'k');
-    bd_text_append(&emitter->text, "BD_VALUE %s = 0.0f;\nfor (uint %s = 0u; %s < %lluu; %s++) {\n", name, loop, loop,
-                   count, loop);
+    const unsigned long long count = (unsigned long long)bd_shape_elements(&graph->nodes[node->inputs[1]].shape);
+    const unsigned long long chunks = node->chunks > 1 ? (unsigned long long)node->chunks : 1;
+    const unsigned long long size = (unsigned long long)bd_shape_elements(&node->shape) / chunks;
+    const bool cut = chunks > 1; /* so there are places: elements a place are those of a row */
+    const unsigned long long values = (unsigned long long)bd_shape_elements(&graph->nodes[node->inputs[0]].shape);
+    const unsigned long long rows = cut ? size / (values / count) : (unsigned long long)node->shape.dim[0];
+    const unsigned long long row = size / rows, length = (count + chunks - 1) / chunks;
+    const char *name = bd_emit_fresh(emitter, 'v'), *loop = bd_emit_fresh(emitter, 'k');
+    const char *element = cut ? bd_emit_index(emitter, "%s %% %lluu", index, size) : index;
+    const char *first = cut ? bd_emit_index(emitter, "%s / %lluu * %lluu", index, size, length) : "0u";
+    char whole[32];
+    snprintf(whole, sizeof whole, "%lluu", count);
+    const char *last = cut ? bd_emit_index(emitter, "min(%s + %lluu, %s)", first, length, whole) : whole;
+    const char *mine = row > 1 ? bd_emit_index(emitter, "%s / %lluu", element, row) : element;
+    const char *within = row > 1 ? bd_emit_index(emitter, "%s %% %lluu", element, row) : "0u";
+    bd_text_append(&emitter->text, "BD_VALUE %s = 0.0f;\nfor (uint %s = %s; %s < %s; %s++) {\n", name, loop, first,
+                   loop, last, loop);
     int mark = bd_emit_open(emitter);
     const char *target = bd_emit_value(emitter, node->inputs[1], loop);
     bd_text_append(&emitter->text, "if (min(BD_UINT(clamp(%s, 0.0f, %llu.0f)), %lluu) == %s) {\n", target, rows - 1,

@@ -291,7 +291,8 @@ static bool reads_reduction(const bd_fuser *f, int kernel, bd_tensor node)
  * rounds in all. */
 static bool is_long_sum(const bd_fuser *f, bd_tensor node)
 {
-    return f->graph->nodes[node].op == BD_OP_DEPTHWISE_WEIGHT || f->graph->nodes[node].op == BD_OP_TALLY;
+    const bd_op op = f->graph->nodes[node].op;
+    return op == BD_OP_DEPTHWISE_WEIGHT || op == BD_OP_TALLY || op == BD_OP_SCATTER_ADD;
 }
 
 /* Which space of the kernel the node's elements are, if the kernel's class lets it join. */
@@ -311,7 +312,9 @@ static bool joinable(bd_fuser *f, int kernel, bd_tensor node, bd_space *space)
     *space = BD_SPACE_ELEMENT;
     if (elements != k->elements)
         return false;
-    if (k->class == BD_KERNEL_COLUMNS && (is_long_sum(f, node) || reads_reduction(f, kernel, node)))
+    if ((k->class == BD_KERNEL_ROWS || k->class == BD_KERNEL_COLUMNS) && is_long_sum(f, node))
+        return false;
+    if (k->class == BD_KERNEL_COLUMNS && reads_reduction(f, kernel, node))
         return false;
     return fits(f, kernel, node, *space);
 }
@@ -357,19 +360,19 @@ bool bd_same_extent(const bd_extent *a, const bd_extent *b)
     return a->outer == b->outer && a->length == b->length && a->inner == b->inner && a->chunks == b->chunks;
 }
 
-/* What is better stored before its columns are summed. Elements of a depthwise weight gradient and of a tally are long sums themselves: in a column
- * kernel one work-item would do hundreds of them one after the other. And CPU drivers vectorise pointwise kernels over
- * their work-items, but not the loop of a column kernel; so there all that takes many loads and comparisons an element. */
+/* What is better stored before its rows or columns are summed: long sums, of which one work-item would do hundreds one after the other. And CPU
+ * drivers vectorise pointwise kernels over their work-items, but not the loop of a column kernel; so there all that takes many loads and
+ * comparisons an element. */
 static bool better_apart(const bd_fuser *f, const bd_kernel *kernel, bd_kernel_class reduction)
 {
     bool apart = false;
     for (int i = 0; i < kernel->node_count; i++) {
         const bd_op op = f->graph->nodes[kernel->nodes[i]].op;
         apart |= is_long_sum(f, kernel->nodes[i]);
-        apart |=
-            f->target->is_cpu && (op == BD_OP_MAX_POOL_GRAD || op == BD_OP_DEPTHWISE || op == BD_OP_DEPTHWISE_DATA);
+        apart |= f->target->is_cpu && reduction == BD_KERNEL_COLUMNS &&
+                 (op == BD_OP_MAX_POOL_GRAD || op == BD_OP_DEPTHWISE || op == BD_OP_DEPTHWISE_DATA);
     }
-    return apart && reduction == BD_KERNEL_COLUMNS;
+    return apart;
 }
 
 /* What a kernel reads of others, as far as it is counted. */

@@ -167,8 +167,9 @@ typedef struct bd_node {
             int64_t base_offset;
         } variable;
     } attr;
-    /* MATMUL, CONV2D_WEIGHT, SUM, MAXIMUM, MEAN and DEVIATIONS of values: the summed axis is cut into `chunks` parts of equal length (the last may be shorter:
-     * ceil(length / chunks) each), and the result is [chunks, elements]: that many partial sums, or means, flat. 1: not cut. */
+    /* MATMUL, CONV2D_WEIGHT, SUM, MAXIMUM, ARGMAX, MEAN and DEVIATIONS of values: the summed axis is cut into `chunks` parts of equal length
+     * (the last may be shorter: ceil(length / chunks) each), and the result is [chunks, elements]: that many partial sums, or means, flat;
+     * of SCATTER_ADD so are the places. 1: not cut. */
     int64_t chunks;
     bool stop_gradient; /* bd_gradient takes it for a constant */
     bool recompute;     /* elementwise: every kernel that reads it computes it, rather than that it is stored */

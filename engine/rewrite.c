@@ -39,6 +39,14 @@ static int64_t least_chunks(const bd_target *target, const bd_extent *extent)
     return (extent->length + BD_LONGEST_CPU_SUM - 1) / BD_LONGEST_CPU_SUM;
 }
 
+/* Into how many parts a SCATTER_ADD must be cut: each of its elements is a loop over all places. */
+static int64_t scatter_chunks(const rewriter *r, const bd_node *node)
+{
+    const int64_t places = bd_shape_elements(&r->from->nodes[node->inputs[1]].shape);
+    return r->target->is_cpu && bd_shape_elements(&node->shape) ? (places + BD_LONGEST_CPU_SUM - 1) / BD_LONGEST_CPU_SUM
+                                                                : 1;
+}
+
 /* How many parts a sum of `length` terms is cut into when its `results` are independent work already. */
 static int64_t sum_chunks(const bd_target *target, const bd_extent *extent)
 {
@@ -47,7 +55,7 @@ static int64_t sum_chunks(const bd_target *target, const bd_extent *extent)
     const bool is_cpu = target->is_cpu;
     const int64_t units = target->limits.compute_units ? target->limits.compute_units : 1;
     const int64_t results = extent->outer * extent->inner;
-    const int64_t shortest = is_cpu ? 16384 : 4096; /* additions a part is worth its second pass */
+    const int64_t shortest = is_cpu ? 16384 : 4096;   /* additions a part is worth its second pass */
     const int64_t side = is_cpu ? 32 : 32 * BD_WIDTH; /* columns of a group */
     int64_t wanted = is_cpu ? 2 * units : 4 * units;
     const int64_t least = least_chunks(target, extent);
@@ -174,6 +182,35 @@ static bd_tensor cut(rewriter *r, bd_tensor old, bd_tensor part, int64_t chunks)
         return BD_NONE;
     copy->format = node.format, copy->accumulator = node.accumulator, copy->role = node.role;
     copy->layer = node.layer;
+    return result;
+}
+
+/* Makes of the node just appended as `part`, the copy of the argmax `old`, the place of the largest in each part, and appends what takes the
+ * place from the first part whose largest is the largest of all: argmax and maximum agree on what that is where there are NaNs. */
+static bd_tensor cut_argmax(rewriter *r, bd_tensor part, int64_t chunks)
+{
+    const bd_node node = r->to->nodes[part];
+    const bd_shape partial = { 2, { chunks, bd_shape_elements(&node.shape) } };
+    bd_tensor largest;
+    bd_node *copy = bd_graph_append(r->to, BD_OP_MAXIMUM, partial, node.inputs, 1, &largest);
+    if (!copy)
+        return BD_NONE;
+    copy->attr.reduce = node.attr.reduce;
+    copy->chunks = r->to->nodes[part].chunks = chunks;
+    r->to->nodes[part].shape = partial;
+    const bd_tensor first = bd_reshape(r->to, bd_argmax(r->to, largest, 0), BD_SHAPE(1, partial.dim[1]));
+    const bd_tensor here = bd_equal(r->to, bd_iota(r->to, partial, 0), bd_broadcast(r->to, first, partial));
+    const bd_tensor places = bd_select(r->to, here, part, bd_constant(r->to, partial, 0));
+    const bd_tensor whole = bd_maximum(r->to, places, 0, 1, false), result = bd_reshape(r->to, whole, node.shape);
+    if (result == BD_NONE)
+        return BD_NONE;
+    for (bd_tensor t = part; t <= result; t++) {
+        copy = &r->to->nodes[t];
+        copy->format = t >= whole ? node.format : t == largest ? r->to->nodes[node.inputs[0]].format : BD_F32;
+        copy->accumulator = BD_F32;
+        copy->rule = t == whole ? node.rule : (bd_rounding_rule){ BD_ROUND_NEAREST, false };
+        copy->draw = node.draw, copy->role = node.role, copy->layer = node.layer;
+    }
     return result;
 }
 
@@ -348,14 +385,17 @@ static bd_status copy_nodes(rewriter *r, const bool *live, const bd_compile_opti
         if (node->chunks <= 1 && (node->op == BD_OP_SUM || node->op == BD_OP_MEAN || node->op == BD_OP_DEVIATIONS)) {
             bd_extent extent = bd_reduction_extent(r->from, t);
             chunks = sum_chunks(r->target, &extent);
-        } else if (node->chunks <= 1 && node->op == BD_OP_MAXIMUM) {
+        } else if (node->chunks <= 1 && (node->op == BD_OP_MAXIMUM || node->op == BD_OP_ARGMAX)) {
             bd_extent extent = bd_reduction_extent(r->from, t);
             chunks = least_chunks(r->target, &extent);
+        } else if (node->chunks <= 1 && node->op == BD_OP_SCATTER_ADD) {
+            chunks = scatter_chunks(r, node);
         }
         if (!append_copy(r, t, &node->shape, &r->mapped[t]))
             break;
         if (chunks > 1)
-            r->mapped[t] = cut(r, t, r->mapped[t], chunks);
+            r->mapped[t] =
+                node->op == BD_OP_ARGMAX ? cut_argmax(r, r->mapped[t], chunks) : cut(r, t, r->mapped[t], chunks);
         if (node->op == BD_OP_PACK) {
             bd_tensor pack = r->mapped[t];
             for (int i = 0; i < node->input_count && r->to->status == BD_OK; i++) {

@@ -269,6 +269,18 @@ def test_compare_resume(place):
     process.communicate()
 
 
+def test_compare_warnings(place):
+    """Each run tells once where rounding harms it, on stderr, and says which run it is."""
+    lost = place.tiny('--measure', '3', '--precision', 'fp32,fp16', '--lr', '1e-5', '--momentum', '0', '--seeds', '2', command='compare')
+    out, err = run(*lost)
+    told = [line for line in err.splitlines() if 'warning: ' in line]
+    assert [line[:5] for line in told] == ['[3/4]', '[4/4]'], err
+    for line in told:
+        assert re.search(r'fp16.*warning: step 3: \S+% of the updates of layer \S+ change no weight in f16; kahan=on', line), line
+    out, err = run(*lost, '--quiet', '--json')
+    assert json.loads(out) and not err, err
+
+
 def test_compare_resume_elsewhere(place):
     """What is no earlier part of the same comparison is refused, and told apart."""
     compare = lambda *more: place.tiny('--precision', 'fp32', '--quiet', *more, command='compare')

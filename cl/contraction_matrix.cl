@@ -25,6 +25,7 @@
 #define WARPGROUP 0
 #define STAGES 3
 #define CACHED 0
+#define LONG_RESULTS 0
 #define MATRIX_BF16 0
 #define A_INNER_K 1
 #define A_OCTX(z, o) BD_UINT4(o * K, 0u, 0u, 0u)
@@ -446,7 +447,11 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void binade(BD_ARGUM
             sums[at + 8u * WARP_N + 1u] = SUM(r, j, 3);
         }
         asm volatile("bar.warp.sync 0xffffffff;" : : : "memory");
+#if LONG_RESULTS /* or the kernel would not fit the instruction cache */
+#pragma unroll 2
+#else
 #pragma unroll 16
+#endif
         for (uint i = 0u; i < 16u * WARP_N / (LANES * STORE_WIDTH); i++) { /* loads of what is fused go ahead of the stores */
             const uint e = (lane + i * LANES) * STORE_WIDTH;
             const uint m = m0 + warp_m + r * 16u + e / WARP_N, n = n0 + warp_n + e % WARP_N;

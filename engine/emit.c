@@ -582,23 +582,20 @@ static const char *elementwise(bd_emitter *emitter, const bd_node *node, const c
 {
     const bd_graph *graph = emitter->plan->graph;
     const char *operands[3] = { "", "", "" };
-    bool halves = true;
+    bool alike = true;
     for (int i = 0; i < node->input_count; i++) {
         operands[i] = bd_emit_value(emitter, node->inputs[i], index);
         if (!(node->op == BD_OP_SELECT && i == 0))
-            halves &= graph->nodes[node->inputs[i]].format == BD_F16;
+            alike &= graph->nodes[node->inputs[i]].format == node->format;
     }
+    const bool keeps =
+        alike && bd_op_get_info(node->op)->exactness == BD_KEEPS && (node->format == BD_F16 || node->format == BD_BF16);
     const char *expression = bd_op_get_info(node->op)->expression;
     const bool half = node->format == BD_F16 && node->rule.mode == BD_ROUND_NEAREST && !node->rule.saturate;
-    bool round = half;
-    if (round && halves) {
-        if (half_operator(node->op)) {
-            expression = half_operator(node->op);
-            round = false;
-        } else if (bd_op_get_info(node->op)->exactness == BD_KEEPS) {
-            round = false;
-        }
-    }
+    const bool operator= half && alike && half_operator(node->op);
+    const bool round = half && !operator&& !keeps;
+    if (operator)
+        expression = half_operator(node->op);
     const char *name = bd_emit_fresh(emitter, 'v');
     bd_text_append(&emitter->text, "BD_VALUE %s = %s", name, round ? "bd_round_f16(" : "");
     for (const char *c = expression; *c; c++) {
@@ -610,7 +607,7 @@ static const char *elementwise(bd_emitter *emitter, const bd_node *node, const c
         }
     }
     bd_text_append(&emitter->text, "%s;\n", round ? ")" : "");
-    if (!half)
+    if (!half && !keeps)
         bd_emit_round(emitter, node, index, name);
     return name;
 }

@@ -269,9 +269,9 @@ static bd_status print(const bd_plan *plan, const bd_kernel *kernel, const bd_ta
     }
     bd_text_append(&text,
                    "#define BD_HALF_STORAGE %d\n#define BD_HALF_ARITHMETIC %d\n#define BD_HALF_CONVERSION %d\n"
-                   "#define BD_NVIDIA %d\n#define BD_CPU %d\n#define BD_MATRIX %d\n",
+                   "#define BD_NVIDIA %d\n#define BD_NVIDIA_BF16 %d\n#define BD_CPU %d\n#define BD_MATRIX %d\n",
                    target->half.storage, target->half.arithmetic && target->half.arithmetic_exact,
-                   target->half.conversion_exact, target->nvidia, target->is_cpu,
+                   target->half.conversion_exact, target->nvidia, target->nvidia && target->matrix.bf16, target->is_cpu,
                    kernel->class != BD_KERNEL_CONTRACTION && kernel->class != BD_KERNEL_ATTENTION ? 0
                    : kernel->tile.kind == BD_TILE_MATRIX2                                         ? 2
                                                           : bd_tile_uses_matrix_units(&kernel->tile));

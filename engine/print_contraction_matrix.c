@@ -134,8 +134,10 @@ void bd_print_contraction_matrix(bd_printer *printer)
     const bool a_inner_k = bd_inner_is_k(node, 0), b_inner_k = bd_inner_is_k(node, 1);
     const bd_format units = bd_matrix_format(graph, printer->kernel->anchor, printer->target);
     bd_text_append(&printer->macros,
-                   "#define WARPGROUP %d\n#define STAGES %uu\n#define CACHED %d\n#define MATRIX_BF16 %d\n",
-                   tile->kind == BD_TILE_WARPGROUP, bd_matrix_stages(tile), !matmul, units == BD_BF16);
+                   "#define WARPGROUP %d\n#define STAGES %uu\n#define CACHED %d\n#define MATRIX_BF16 %d\n#define "
+                   "LONG_RESULTS %d\n",
+                   tile->kind == BD_TILE_WARPGROUP, bd_matrix_stages(tile), !matmul, units == BD_BF16,
+                   bd_results_are_long(graph, printer->kernel));
     if (tile->kind == BD_TILE_WARPGROUP)
         print_multiply_group(&printer->macros, units, tile->n, !a_inner_k, !b_inner_k);
     print_pieces(printer, 'A', node->inputs[0], a->dim[a->rank - 1], a_inner_k);

@@ -54,6 +54,8 @@ int bd_matrix_tiles(const bd_graph *graph, bd_tensor node, const bd_kernel *kern
  * bd_matrix_format in one buffer, [batch][outer][inner], that nothing was fused to. Else it comes through panels in shared memory. */
 bool bd_matrix_lies_in_rows(const bd_graph *graph, bd_tensor contraction, const bd_kernel *kernel,
                             const bd_target *target, int side);
+/* Whether what is fused behind a contraction takes long, an element of the result: such kernels are tuned apart. */
+bool bd_results_are_long(const bd_graph *graph, const bd_kernel *kernel);
 /* BD_TILE_MATRIX, BD_TILE_WARPGROUP or BD_TILE_MATRIX2. */
 bool bd_tile_uses_matrix_units(const bd_tile *tile);
 /* Into how many parts the sum is cut so that matrix units have enough to do, with a tile that suits the size of the result. */

@@ -10,6 +10,8 @@
 #define GROUPS_TOGETHER 2
 /* What Vulkan takes longer for a launch than for a dispatch, 3.5 us on an H100, in products. */
 #define LAUNCH 5e6
+/* Of local memory, which the work-groups of a Hopper processor share. */
+#define PROCESSOR_BYTES 196608
 /* Above every cost: such a tile comes after the others, and only a measurement chooses it. */
 #define NOT_GUESSED 1e30
 
@@ -48,7 +50,8 @@ bd_format bd_matrix_format(const bd_graph *graph, bd_tensor contraction, const b
 uint32_t bd_matrix_stages(const bd_tile *tile)
 {
     const uint32_t bytes = 2 * (tile->m + tile->n) * tile->k;
-    return tile->kind == BD_TILE_WARPGROUP && (4 * bytes <= 98304 || 3 * bytes > 98304) ? 4 : 3;
+    return tile->kind == BD_TILE_WARPGROUP && (4 * bytes <= PROCESSOR_BYTES / 2 || 3 * bytes > PROCESSOR_BYTES / 2) ? 4
+                                                                                                                    : 3;
 }
 
 static uint32_t items(const bd_tile *tile, const bd_target *target)
@@ -166,6 +169,45 @@ static const bd_tile all_tiles[] = {
 enum { TILES = sizeof all_tiles / sizeof *all_tiles };
 _Static_assert((int)TILES <= (int)BD_MATRIX_TILES, "room for all of them");
 
+/* Whether a value that the kernel makes of the sums, or what is computed anew for it, is of a function that takes as long as some
+ * dozens of products. */
+static bool is_long(const bd_graph *graph, const bd_kernel *kernel, bd_tensor tensor, int depth)
+{
+    const bd_node *node = &graph->nodes[tensor];
+    switch (node->op) {
+    case BD_OP_EXP:
+    case BD_OP_LOG:
+    case BD_OP_TANH:
+    case BD_OP_SIGMOID:
+    case BD_OP_ERF:
+    case BD_OP_POW:
+    case BD_OP_RANDOM: return true;
+    default: break;
+    }
+    bool found = false;
+    for (int i = 0; i < node->input_count && !found && depth > 0; i++)
+        found = node->inputs[i] != kernel->anchor && bd_kernel_operand(kernel, node->inputs[i]) < 0 &&
+                is_long(graph, kernel, node->inputs[i], depth - 1);
+    return found;
+}
+
+bool bd_results_are_long(const bd_graph *graph, const bd_kernel *kernel)
+{
+    enum { DEPTH = 8 };
+    bool found = false;
+    for (int i = 0; kernel && i < kernel->node_count && !found; i++)
+        found = kernel->spaces[i] == BD_SPACE_ELEMENT && kernel->nodes[i] != kernel->anchor &&
+                is_long(graph, kernel, kernel->nodes[i], DEPTH);
+    return found;
+}
+
+/* Of work-groups that share a processor one multiplies while another makes results of its sums: without neighbours that time adds up. */
+static bool leaves_room(const bd_tile *tile)
+{
+    return tile->kind != BD_TILE_WARPGROUP ||
+           bd_matrix_stages(tile) * 2 * (tile->m + tile->n) * tile->k <= PROCESSOR_BYTES / 2;
+}
+
 /* Whether a work-group can hold the tile. */
 static bool fits(const bd_graph *graph, bd_tensor tensor, const bd_kernel *kernel, const bd_target *target,
                  const bd_tile *tile)
@@ -242,11 +284,12 @@ int bd_matrix_tiles(const bd_graph *graph, bd_tensor tensor, const bd_kernel *ke
         [BD_TILE_MATRIX2] = bd_variant_allowed(target, node, BD_VARIANT_MATRIX2) && may_store_twice(graph, kernel) &&
                             (format == BD_F16 || target->joined.bf16),
     };
+    const bool long_results = bd_results_are_long(graph, kernel);
     int count = 0;
     double costs[BD_MATRIX_TILES];
     for (int i = 0; i < TILES; i++) {
         const bd_tile tile = all_tiles[i];
-        if (!allowed[tile.kind] || !fits(graph, tensor, kernel, target, &tile))
+        if (!allowed[tile.kind] || (long_results && !leaves_room(&tile)) || !fits(graph, tensor, kernel, target, &tile))
             continue;
         const int64_t chunks = node->chunks > 1 ? node->chunks : 1;
         const double now = cost(&c, chunks, &tile, target) + (worth_guessing(&c, chunks, &tile) ? 0 : NOT_GUESSED);

@@ -293,7 +293,8 @@ static bool choose(session *s, const bd_kernel *kernel, const bd_tile *tiles, in
     return winner >= 0;
 }
 
-/* What a choice depends on: device, driver, engine and everything that the kernel's source does, but for what is fused. */
+/* What a choice depends on: device, driver, engine and everything that the kernel's source does, but for what is fused: of that
+ * only whether it takes long. */
 static bd_cache_key choice_key(const session *s, const bd_kernel *kernel, bool library)
 {
     const bd_graph *graph = s->plan->graph;
@@ -307,6 +308,8 @@ static bd_cache_key choice_key(const session *s, const bd_kernel *kernel, bool l
                           bd_shape_text(&b->shape, shapes[1], sizeof shapes[1]), bd_format_name(a->format),
                           bd_format_name(b->format), bd_format_name(node->format), bd_format_name(node->accumulator),
                           (long long)node->chunks, library);
+    if (bd_results_are_long(graph, kernel))
+        length += snprintf(problem + length, sizeof problem - (size_t)length, ", long results");
     length += snprintf(problem + length, sizeof problem - (size_t)length,
                        ", %u items, %u shared, halves %d%d, units %u and %u, without %x", limits->max_workgroup_items,
                        limits->shared_bytes, info->half.storage, info->half.arithmetic, s->device->target.matrix.m,

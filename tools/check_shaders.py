@@ -53,6 +53,10 @@ def read(path):
         return re.sub(r"//@include (\S+)", lambda mark: read(os.path.join(root, mark.group(1))), file.read())
 
 
+# Of several matrices in one declaration glslang 13 forgets what all but the first are used as: an error, or SPIR-V that is none.
+SEVERAL_MATRICES = re.compile(r"^\s*(?:coopmat<[^;()]*>|LEFT|RIGHT|SUM) \w+(?: = [^;]*?\))?,.*", re.MULTILINE)
+
+
 def compile_text(validator, text, target):
     command = [validator, "--stdin", "-S", "comp", "--target-env", target, "-V", "-o", "/dev/null"]
     return subprocess.run(command, input=text, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
@@ -62,6 +66,9 @@ def main(validator, stamp, prelude, *skeletons):
     failed = False
     version = version_of(validator)
     for path in (prelude, *skeletons):
+        for several in SEVERAL_MATRICES.findall(read(path)):
+            failed = True
+            print(f"{path}: one matrix a declaration, or glslang 13 gets the others wrong:{several.rstrip()}")
         matrix, needed = MATRICES.get(os.path.basename(path), (0, (0, 0)))
         for device, bf16 in itertools.product(devices(), (0, 1) if matrix else (0,)):
             if matrix and not (version >= needed and device["BD_FLOAT16"] and device["BD_HALF_STORAGE"]):

@@ -9,6 +9,8 @@ import re
 import subprocess
 import sys
 
+import embed
+
 SWITCHES = {
     "BD_HALF_STORAGE": (0, 1),
     "BD_HALF_CONVERSION": (0, 1),
@@ -47,10 +49,7 @@ def version_of(validator):
 
 
 def read(path):
-    """The text with what it includes, as the printer puts it together."""
-    root = os.path.dirname(os.path.dirname(path))
-    with open(path, encoding="ascii") as file:
-        return re.sub(r"//@include (\S+)", lambda mark: read(os.path.join(root, mark.group(1))), file.read())
+    return embed.read(os.path.dirname(os.path.dirname(os.path.abspath(path))), path).decode("ascii")
 
 
 # Of several matrices in one declaration glslang 13 forgets what all but the first are used as: an error, or SPIR-V that is none.

@@ -139,8 +139,11 @@ double bench_share(const bench_row *row);
 /* What the device's row of the suite peak called `name` reached in its quickest sample, in GFLOP/s: a ceiling is not what is
  * usual. 0 if there is none. */
 double bench_ceiling(const bench *self, size_t device, const char *name);
-/* The peak that a policy's sums can reach on the device that runs, in GFLOP/s; 0 if not measured. */
-double bench_peak_of(const bench *self, const bd_precision *policy);
+/* The role by which a policy gives operand `i` of a benchmark its format: roles[i], one of an operand of contractions, where the policy rounds
+ * those apart; else, and where `roles` is NULL, an activation's. */
+bd_role bench_operand_role(const bd_precision *policy, const bd_role *roles, int i);
+/* The peak that a policy's sums of products of operands 0 and 1 can reach on the device that runs, in GFLOP/s; 0 if not measured. */
+double bench_peak_of(const bench *self, const bd_precision *policy, const bd_role *roles);
 void bench_finish(bench *self);
 
 /* ---- measuring (bench_measure.c) ---- */

@@ -237,7 +237,7 @@ static bd_status run_one(bench *self, const bench_shape *shape, bool backward, c
     if (!row)
         return BD_ERROR_MEMORY;
     row->unit = BENCH_GFLOPS;
-    row->peak = bench_peak_of(self, policy);
+    row->peak = bench_peak_of(self, policy, NULL);
     const int64_t width = a.heads * a.depth;
     const bench_case c = { .operand_count = backward ? 2 : 1,
                            .operands = { BD_SHAPE(a.sequences, a.length, 3 * width),

@@ -43,6 +43,9 @@ static void build(bd_graph *graph, const bd_tensor *operands, const void *user, 
 static bd_status run_one(bench *self, const convolution *c, const bd_precision *policy, bd_error *error)
 {
     static const char *const names[] = { "forward", "data", "weight" };
+    static const bd_role roles[PASSES][2] = { [FORWARD] = { BD_ROLE_ACTIVATION_OPERAND, BD_ROLE_WEIGHT_OPERAND },
+                                              [DATA] = { BD_ROLE_GRADIENT_OPERAND, BD_ROLE_WEIGHT_OPERAND },
+                                              [WEIGHT] = { BD_ROLE_ACTIVATION_OPERAND, BD_ROLE_GRADIENT_OPERAND } };
     char stride[24] = "";
     if (c->stride > 1)
         snprintf(stride, sizeof stride, "x%lld", (long long)c->stride);
@@ -52,11 +55,12 @@ static bd_status run_one(bench *self, const convolution *c, const bd_precision *
     if (!row)
         return BD_ERROR_MEMORY;
     row->unit = BENCH_GFLOPS;
-    row->peak = bench_peak_of(self, policy);
+    row->peak = bench_peak_of(self, policy, roles[c->pass]);
     const bench_case work = {
         .operand_count = 2,
         .operands = { c->pass == DATA ? output_shape(c) : input_shape(c),
                       c->pass == WEIGHT ? output_shape(c) : weight_shape(c) },
+        .roles = roles[c->pass],
         .result_count = 1,
         .build = build,
         .right = bench_right_contraction,

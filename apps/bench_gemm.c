@@ -28,6 +28,7 @@ static bd_shape operand(const product *p, int64_t rows, int64_t columns)
 static bd_status run_one(bench *self, const product *p, const char *orientation, size_t policy_index, bd_gemm gemm,
                          bd_error *error)
 {
+    static const bd_role roles[] = { BD_ROLE_ACTIVATION_OPERAND, BD_ROLE_WEIGHT_OPERAND };
     const bd_precision *policy = &self->settings.policies[policy_index];
     char sizes[80];
     describe(p, sizes, sizeof sizes);
@@ -36,11 +37,12 @@ static bd_status run_one(bench *self, const product *p, const char *orientation,
     if (!row)
         return BD_ERROR_MEMORY;
     row->unit = BENCH_GFLOPS;
-    row->peak = bench_peak_of(self, policy);
+    row->peak = bench_peak_of(self, policy, roles);
     const bench_case c = {
         .operand_count = 2,
         .operands = { p->transpose[0] ? operand(p, p->k, p->m) : operand(p, p->m, p->k),
                       p->transpose[1] ? operand(p, p->n, p->k) : operand(p, p->k, p->n) },
+        .roles = roles,
         .result_count = 1,
         .build = build,
         .right = bench_right_contraction,

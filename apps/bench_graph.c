@@ -112,9 +112,14 @@ static bd_status build(graph_run *run, const bd_precision *policy, const bench_c
     if (status)
         return status;
     bd_tensor operands[BENCH_OPERANDS], results[BENCH_RESULTS] = { BD_NONE, BD_NONE, BD_NONE };
-    const bd_init random = { BD_INIT_UNIFORM, 1 }, zeros = { BD_INIT_CONSTANT, 0 };
-    for (int i = 0; i < c->operand_count; i++)
-        operands[i] = bd_variable(run->graph, operand_names[i], BD_ROLE_ACTIVATION, BD_F32, c->operands[i], random);
+    const bd_init zeros = { BD_INIT_CONSTANT, 0 };
+    for (int i = 0; i < c->operand_count; i++) {
+        /* As a training step stores them: rounded, without the scale, which the sum gets. */
+        const bd_role role = bench_operand_role(policy, c->roles, i);
+        const bd_format_info info = bd_format_describe(bd_precision_format(policy, role, NULL));
+        const bd_init random = { BD_INIT_UNIFORM, info.kind == BD_KIND_SIGNED ? (float)info.largest : 1 };
+        operands[i] = bd_variable(run->graph, operand_names[i], role, BD_F32, c->operands[i], random);
+    }
     c->build(run->graph, operands, c->user, results);
     for (int i = 0; i < c->result_count && results[i] != BD_NONE; i++)
         bd_assign(run->graph,

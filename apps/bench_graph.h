@@ -24,6 +24,7 @@ typedef struct bench_check {
 typedef struct bench_case {
     int operand_count;
     bd_shape operands[BENCH_OPERANDS];
+    const bd_role *roles; /* of a contraction's operands, as bench_operand_role takes them */
     int result_count;
     void (*build)(bd_graph *graph, const bd_tensor *operands, const void *user, bd_tensor results[BENCH_RESULTS]);
     /* True if element `i` of the result is within its bound. */

@@ -170,20 +170,27 @@ double bench_ceiling(const bench *self, size_t device, const char *name)
     return 0;
 }
 
-double bench_peak_of(const bench *self, const bd_precision *policy)
+bd_role bench_operand_role(const bd_precision *policy, const bd_role *roles, int i)
+{
+    return roles && bd_precision_format(policy, roles[i], NULL) != BD_F32 ? roles[i] : BD_ROLE_ACTIVATION;
+}
+
+double bench_peak_of(const bench *self, const bd_precision *policy, const bd_role *roles)
 {
     const size_t device = self->device_index;
-    const bd_format rounded = bd_precision_format(policy, BD_ROLE_ACTIVATION_OPERAND, NULL);
-    const bd_format operand = rounded == BD_F32 ? bd_precision_format(policy, BD_ROLE_ACTIVATION, NULL) : rounded;
     double peak = bench_ceiling(self, device, "fp32");
+    bool halves = true, bf16 = true;
+    for (int i = 0; i < 2; i++) {
+        const bd_format operand = bd_precision_format(policy, bench_operand_role(policy, roles, i), NULL);
+        halves &= bd_format_holds(BD_F16, operand);
+        bf16 &= bd_format_holds(BD_BF16, operand);
+    }
     /* Where there is no half arithmetic, halves are computed in FP32 and rounded. */
     if (bd_precision_format(policy, BD_ROLE_ACCUMULATOR, NULL) == BD_F16)
         peak = fmax(peak, fmax(bench_ceiling(self, device, "fp16 scalar"), bench_ceiling(self, device, "fp16 vector")));
-    /* Matrix units multiply what halves or BF16 hold, and sum in FP32. */
-    else if (bd_format_holds(BD_F16, operand))
-        peak = fmax(peak, bench_ceiling(self, device, "matrix units fp16"));
-    else if (bd_format_holds(BD_BF16, operand))
-        peak = fmax(peak, bench_ceiling(self, device, "matrix units bf16"));
+    /* Matrix units multiply halves or BF16, and what these hold, and sum in FP32. */
+    else if (halves || bf16)
+        peak = fmax(peak, bench_ceiling(self, device, halves ? "matrix units fp16" : "matrix units bf16"));
     return peak;
 }
 

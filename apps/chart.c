@@ -1,6 +1,7 @@
 #include "chart.h"
 #include "html.h"
 #include <math.h>
+#include <string.h>
 
 /* In units of the view box, which the page shows at about one a pixel. */
 enum {
@@ -11,9 +12,13 @@ enum {
     TOP = 10,
     BOTTOM = 36,
     DOT_ROW = 26,
-    DOT_LEFT = 104,
     DOT_RIGHT = 26,
-    LABEL = 16
+    CHARACTER = 8, /* of a label, as large as a phone shows it */
+    LABEL_LINE = 15,
+    TICK = 54, /* "87.25%" and a gap, as large */
+    LABEL_GAP = 12,
+    LEAST_LABEL = 12, /* characters: charts of short names stand alike, */
+    MOST_LABEL = 26   /* and longer ones take more lines, so that half of the chart is left */
 };
 
 typedef struct axis {
@@ -224,30 +229,79 @@ void chart_reliability(FILE *file, const char *title, int style, const reliabili
     fputs("</g></svg></figure>\n", file);
 }
 
+/* Bytes of the first line of a label: up to MOST_LABEL characters, to the last comma or semicolon if that is in their second half. */
+static size_t label_line(const char *text, int *characters)
+{
+    size_t end = 0, comma = 0;
+    int count = 0, until_comma = 0;
+    while (text[end] && count < MOST_LABEL) {
+        const char c = text[end++];
+        count++;
+        for (int more = 0; more < 3 && ((unsigned char)text[end] & 0xc0) == 0x80; more++)
+            end++; /* of the same character in UTF-8 */
+        if ((c == ',' || c == ';') && count > MOST_LABEL / 2)
+            comma = end, until_comma = count;
+    }
+    const bool breaks = text[end] && comma;
+    *characters = breaks ? until_comma : count;
+    return breaks ? comma : end;
+}
+
+/* Its lines; the longest one's characters are taken over into *longest. */
+static int label_lines(const char *text, int *longest)
+{
+    int lines = 0, characters;
+    for (; *text || !lines; lines++) {
+        text += label_line(text, &characters);
+        *longest = characters > *longest ? characters : *longest;
+    }
+    return lines;
+}
+
+static void print_label(FILE *file, const char *text, double middle)
+{
+    int longest = 0, characters;
+    double y = middle + 4 - (label_lines(text, &longest) - 1) * LABEL_LINE / 2.0;
+    for (; *text; y += LABEL_LINE) {
+        char line[4 * MOST_LABEL + 1];
+        const size_t length = label_line(text, &characters);
+        memcpy(line, text, length);
+        line[length] = '\0';
+        html_print(file, "<text class=\"label\" x=\"0\" y=\"%.1f\">%s</text>", y, line);
+        text += length;
+    }
+}
+
 void chart_dots(FILE *file, const char *title, const chart_series *series, size_t count)
 {
     html_print(file, "<figure><figcaption>%s</figcaption>\n", title);
-    axis x = { .first = DOT_LEFT, .length = WIDTH - DOT_RIGHT - DOT_LEFT };
+    int longest = LEAST_LABEL, lines = 1;
+    for (size_t s = 0; s < count; s++)
+        lines = (int)fmax(lines, label_lines(series[s].name, &longest));
+    const int left = longest * CHARACTER + LABEL_GAP;
+    const int row = (int)fmax(DOT_ROW, lines * LABEL_LINE + 6);
+    axis x = { .first = left, .length = WIDTH - DOT_RIGHT - left };
     if (!find_range(&x, series, count, INFINITY)) {
         fputs("<p class=\"none\">no values</p></figure>\n", file);
         return;
     }
-    int bottom = TOP + (int)count * DOT_ROW;
+    int bottom = TOP + (int)count * row;
     html_print(file, "<svg viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"%s\">\n", WIDTH, bottom + 24, title);
-    for (double value = x.from; value < x.to + x.step / 2; value += x.step) {
-        double at = place(&x, value);
+    const int ticks = (int)lround((x.to - x.from) / x.step), apart = (int)ceil(TICK * ticks / x.length);
+    for (int i = 0; i <= ticks; i++) {
+        const double value = x.from + i * x.step, at = place(&x, value);
         fprintf(file, "<line class=\"grid\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%d\" y2=\"%d\"/>", at, at, TOP, bottom);
+        if (i % apart)
+            continue;
         fprintf(file, "<text class=\"tick\" text-anchor=\"middle\" x=\"%.1f\" y=\"%d\">", at, bottom + 16);
         tick_text(file, value, x.step, true);
         fputs("</text>\n", file);
     }
     for (size_t s = 0; s < count; s++) {
-        double middle = TOP + (double)s * DOT_ROW + DOT_ROW / 2.0, sum = 0;
+        double middle = TOP + (double)s * row + row / 2.0, sum = 0;
         int known = 0;
-        char name[LABEL];
-        snprintf(name, sizeof(name), "%s", series[s].name);
-        html_print(file, "<text class=\"label\" x=\"0\" y=\"%.1f\">%s</text><g class=\"s%d\">", middle + 4, name,
-                   series[s].style);
+        print_label(file, series[s].name, middle);
+        html_print(file, "<g class=\"s%d\">", series[s].style);
         for (size_t i = 0; i < series[s].count; i++) {
             chart_point p = series[s].points[i];
             if (!isfinite(p.y))

@@ -229,7 +229,7 @@ static bool is_mark(const char *at, const char *mark, const char **rest)
     return is;
 }
 
-/* A skeleton with what its marks ask for: "//@declare", "//@body", "//@include " and a text's name to the line's end. */
+/* A skeleton with what its marks ask for: "//@declare" and "//@body". */
 static void append_skeleton(bd_text *source, const char *skeleton, const bd_text *declarations, const bd_text *body)
 {
     const char *at = skeleton, *mark;
@@ -242,14 +242,6 @@ static void append_skeleton(bd_text *source, const char *skeleton, const bd_text
         } else if (is_mark(mark, "//@body", &at)) {
             if (body->data)
                 bd_text_append_raw(source, body->data, body->length);
-        } else if (is_mark(mark, "//@include ", &at)) {
-            char name[64];
-            const size_t length = strcspn(at, "\n");
-            snprintf(name, sizeof name, "%.*s", (int)length, at);
-            const char *text = bd_embedded_text(name);
-            if (text)
-                append_skeleton(source, text, declarations, body);
-            at += length;
         }
     }
     bd_text_append_raw(source, at, strlen(at));

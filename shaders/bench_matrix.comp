@@ -34,13 +34,14 @@ layout(std430, set = 0, binding = 1) writeonly buffer Results { float results[];
 void main()
 {
     const uint rounds = parameters[0], row = BD_K / 2, left = BD_M * BD_K / 2;
-    LEFT a, c;
+    LEFT a; // one a declaration: in glslang 13 all but the first of several lose their use
+    LEFT c;
     RIGHT b;
     coopMatLoad(a, parameters, 4, row, gl_CooperativeMatrixLayoutRowMajor);
     coopMatLoad(c, parameters, 4 + left, row, gl_CooperativeMatrixLayoutRowMajor);
     coopMatLoad(b, parameters, 4 + 2 * left, row, gl_CooperativeMatrixLayoutColumnMajor);
-    SUM x0 = SUM(0.0), x1 = SUM(1.0), x2 = SUM(2.0), x3 = SUM(3.0);
-    SUM x4 = SUM(4.0), x5 = SUM(5.0), x6 = SUM(6.0), x7 = SUM(7.0);
+    SUM x0 = SUM(0.0); SUM x1 = SUM(1.0); SUM x2 = SUM(2.0); SUM x3 = SUM(3.0);
+    SUM x4 = SUM(4.0); SUM x5 = SUM(5.0); SUM x6 = SUM(6.0); SUM x7 = SUM(7.0);
     for (uint round = 0u; round < rounds; round++) {
         STEP(a); STEP(c); STEP(a); STEP(c); STEP(a); STEP(c); STEP(a); STEP(c);
         STEP(a); STEP(c); STEP(a); STEP(c); STEP(a); STEP(c); STEP(a); STEP(c);

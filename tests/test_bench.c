@@ -104,6 +104,55 @@ START_TEST(what_does_not_fit_is_skipped)
 }
 END_TEST
 
+/* ---- the peak that a row is held against ---- */
+
+static void add_peak(bench *self, const char *name, double gflops)
+{
+    bd_error error = { 0 };
+    bench_row *row = bench_add(self, BENCH_PEAK, "raw", "", &error, "%s", name);
+    ck_assert_ptr_nonnull(row);
+    row->unit = BENCH_GFLOPS;
+    row->flops = gflops * 1e9;
+    row->wall = (bench_samples){ malloc(sizeof(double)), 1 };
+    row->wall.seconds[0] = 1;
+}
+
+START_TEST(peaks_are_those_of_the_operands)
+{
+    enum { FP32 = 1, SCALAR = 2, BF16_UNITS = 3, F16_UNITS = 4 };
+    static const bd_role forward[] = { BD_ROLE_ACTIVATION_OPERAND, BD_ROLE_WEIGHT_OPERAND },
+                         data[] = { BD_ROLE_GRADIENT_OPERAND, BD_ROLE_WEIGHT_OPERAND };
+    static const struct {
+        const char *policy;
+        int forward, data, others; /* others: of what no policy rounds apart, as attention */
+    } rows[] = {
+        { "fp32", FP32, FP32, FP32 },
+        { "fp16", F16_UNITS, F16_UNITS, F16_UNITS },
+        { "fp16-strict", SCALAR, SCALAR, SCALAR },
+        { "mixed-bf16", BF16_UNITS, BF16_UNITS, BF16_UNITS },
+        { "fp8", F16_UNITS, F16_UNITS, FP32 },
+        { "int8-qat", F16_UNITS, FP32, FP32 }, /* its gradients stay single */
+        { "mixed-bf16,qw=f8e4m3", BF16_UNITS, BF16_UNITS, BF16_UNITS },
+        { "qw=f16,qa=bf16", FP32, FP32, FP32 },
+        { "tf32", FP32, FP32, FP32 },
+    };
+    bench self = { .devices = calloc(1, sizeof *self.devices), .device_count = 1 };
+    add_peak(&self, "fp32", FP32);
+    add_peak(&self, "fp16 scalar", SCALAR);
+    add_peak(&self, "matrix units bf16", BF16_UNITS);
+    add_peak(&self, "matrix units fp16", F16_UNITS);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        bd_precision policy;
+        bd_error error = { 0 };
+        ck_assert_msg(!bd_precision_parse(rows[i].policy, &policy, &error), "%s", error.message);
+        ck_assert_double_eq_tol(bench_peak_of(&self, &policy, forward), rows[i].forward, 1e-9);
+        ck_assert_double_eq_tol(bench_peak_of(&self, &policy, data), rows[i].data, 1e-9);
+        ck_assert_double_eq_tol(bench_peak_of(&self, &policy, NULL), rows[i].others, 1e-9);
+    }
+    bench_finish(&self);
+}
+END_TEST
+
 /* ---- shapes ---- */
 
 START_TEST(ranges_of_shapes)
@@ -196,6 +245,7 @@ int main(void)
     tcase_add_test(tests, a_right_result_is_ok);
     tcase_add_test(tests, a_wrong_result_is_told_as_wrong_and_has_no_number);
     tcase_add_test(tests, what_does_not_fit_is_skipped);
+    tcase_add_test(tests, peaks_are_those_of_the_operands);
     tcase_add_test(tests, ranges_of_shapes);
     tcase_add_test(tests, bad_shapes_are_refused);
     tcase_add_test(tests, changes_beyond_noise_are_marked);

@@ -113,6 +113,17 @@ def test_batches_and_strides():
         assert [row['flops'] for row in own] == [2 * 3 * 24 * 16 * 40] + 3 * [2 * 2 * 5 * 4 * 8 * 3 * 3 * 4]
 
 
+def test_operands_of_eight_bits():
+    """What a policy rounds operands to apart from values is what is multiplied: right by its own numbers."""
+    for device in devices():
+        rows = [row for row in rows_of('--device', device, '--suite', 'gemm,conv', '--shape', '24x16x40,2x9x8x4x8x3x1',
+                                       '--precision', 'fp8,int8-qat', '--transpose', 'nn', *QUICK) if row['variant'] == 'own']
+        assert len(rows) == 2 * 4 and all(row['status'] == 'ok' for row in rows), rows
+        sizes = {(row['name'].split(' 2')[0], row['policy']): row['bytes'] for row in rows}
+        assert sizes['matmul nn', 'int8-qat'] == sizes['matmul nn', 'fp8'] == 24 * 40 + 40 * 16 + 4 * 24 * 16, sizes
+        assert sizes['conv data', 'fp8'] < sizes['conv data', 'int8-qat'], sizes # whose gradients stay single
+
+
 def glslang_version():
     text = subprocess.run(['glslangValidator', '--version'], text=True, stdout=subprocess.PIPE, check=False).stdout
     return int(re.search(r'Version: \d+:(\d+)', text).group(1))

@@ -6,6 +6,7 @@
 On the reference device, as test_cli.py, whose helpers it uses. Prints `N passed, N failed`.
 """
 import difflib
+import html
 import html.parser
 import json
 import random
@@ -374,6 +375,13 @@ def test_report_of_anything(place):
     page = check_report(place.path / 'report.html')
     text = ' '.join(page.text)
     assert "<script>alert('x')</script>" in text and '<b>out of memory</b>' in text and '\x1b' not in text
+    dots = re.findall('<figure><figcaption>[^<]*by seed</figcaption>.*?</figure>', (place.path / 'report.html').read_text(), re.S)
+    for figure in dots: # names whole, over several lines, and left of everything else
+        lines = [html.unescape(line) for line in re.findall('<text class="label"[^>]*>(.*?)</text>', figure)]
+        assert ''.join(lines) == 'fp32fp16mixed,scale=1024;linear1:w=f32,a=f32', lines
+        left = min(float(x) for x in re.findall('(?:x1|cx)="([^"]*)"', figure))
+        assert 8 * max(map(len, lines)) < left < 220 and max(map(len, lines)) <= 26
+    assert len(dots) == 4
     results = json.loads((place.path / 'results.json').read_text(encoding='utf-8'))
     assert results['rows'][4]['runs_failed'] == 3 and results['rows'][-1]['runs'][0]['state'] == 'not_run'
 

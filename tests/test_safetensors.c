@@ -1,4 +1,5 @@
 /* safetensors: round trips, every kind of bad file, and what a failed write leaves behind. */
+#include "../engine/atomic_file.h"
 #include "../engine/safetensors.h"
 
 #include "scratch.h"
@@ -10,6 +11,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static const float floats[6] = { 1, -2, 3, 0.5f, 0, 9 };
@@ -122,6 +124,57 @@ START_TEST(full_disk_leaves_the_old_file)
     ck_assert_ptr_nonnull(strstr(error.message, scratch_path("file")));
     ck_assert_int_eq(scratch_count(), 1);
     expect_good("file");
+}
+END_TEST
+
+static bool exists(const char *name)
+{
+    return access(scratch_path(name), F_OK) == 0;
+}
+
+/* What a killed process had begun goes when the same file is written next; what is still written by another stays, and what has another
+ * name. */
+START_TEST(a_killed_process_leaves_nothing_for_long)
+{
+    static const char *const others[] = { "file.safetensors.12-0.tmp",
+                                          "file.12-0.tmp~",
+                                          "file.12.tmp",
+                                          "file.tmp",
+                                          "file.12-.tmp",
+                                          "file.a-0.tmp",
+                                          "a-file.12-0.tmp" };
+    enum { OTHERS = sizeof others / sizeof *others };
+    bd_atomic_file alive;
+    bd_error error = { 0 };
+    for (int i = 0; i < OTHERS; i++)
+        scratch_write(others[i], "mine", 4);
+    scratch_write("file.999999999-0.tmp", "left", 4); /* no such process */
+    scratch_write("file.1-7.tmp", "left", 4);         /* a process that lives, but does not write this */
+    const pid_t child = fork();
+    ck_assert_int_ge(child, 0);
+    if (child == 0) {
+        if (!bd_atomic_file_open(&alive, scratch_path("file"), NULL) && !bd_atomic_file_write(&alive, "half", 4, NULL))
+            raise(SIGKILL);
+        _exit(1);
+    }
+    int ended;
+    ck_assert_int_eq(waitpid(child, &ended, 0), child);
+    ck_assert(WIFSIGNALED(ended) && WTERMSIG(ended) == SIGKILL);
+    ck_assert_int_eq(scratch_count(), OTHERS + 1); /* the child removed the first two */
+    ck_assert_msg(!bd_atomic_file_open(&alive, scratch_path("file"), &error), "%s", error.message);
+    ck_assert_int_eq(scratch_count(), OTHERS + 1); /* in the child's place */
+    ck_assert(access(alive.temporary, F_OK) == 0);
+    write_good("file");
+    ck_assert_int_eq(scratch_count(), OTHERS + 2);
+    for (int i = 0; i < OTHERS; i++)
+        ck_assert_msg(exists(others[i]), "%s is gone", others[i]);
+    expect_good("file");
+    ck_assert_int_eq(bd_atomic_file_write(&alive, "whole", 5, &error), BD_OK);
+    ck_assert_msg(!bd_atomic_file_close(&alive, BD_OK, &error), "%s", error.message);
+    size_t size;
+    uint8_t *data = scratch_read("file", &size);
+    ck_assert(size == 5 && memcmp(data, "whole", 5) == 0);
+    free(data);
 }
 END_TEST
 
@@ -242,6 +295,7 @@ int main(void)
     tcase_add_test(tests, layout_is_the_published_one);
     tcase_add_test(tests, bad_names_are_not_written);
     tcase_add_test(tests, full_disk_leaves_the_old_file);
+    tcase_add_test(tests, a_killed_process_leaves_nothing_for_long);
     tcase_add_test(tests, missing_folders_and_files_are_refused);
     tcase_add_test(tests, truncated_files_are_refused);
     tcase_add_loop_test(tests, bad_headers_are_refused, 0, sizeof bad_headers / sizeof *bad_headers);

@@ -9,6 +9,8 @@ import re
 import subprocess
 import sys
 
+import embed
+
 SWITCHES = {
     "BD_HALF_STORAGE": (0, 1),
     "BD_HALF_CONVERSION": (0, 1),
@@ -47,10 +49,11 @@ def version_of(validator):
 
 
 def read(path):
-    """The text with what it includes, as the printer puts it together."""
-    root = os.path.dirname(os.path.dirname(path))
-    with open(path, encoding="ascii") as file:
-        return re.sub(r"//@include (\S+)", lambda mark: read(os.path.join(root, mark.group(1))), file.read())
+    return embed.read(os.path.dirname(os.path.dirname(os.path.abspath(path))), path).decode("ascii")
+
+
+# Of several matrices in one declaration glslang 13 forgets what all but the first are used as: an error, or SPIR-V that is none.
+SEVERAL_MATRICES = re.compile(r"^\s*(?:coopmat<[^;()]*>|LEFT|RIGHT|SUM) \w+(?: = [^;]*?\))?,.*", re.MULTILINE)
 
 
 def compile_text(validator, text, target):
@@ -62,6 +65,9 @@ def main(validator, stamp, prelude, *skeletons):
     failed = False
     version = version_of(validator)
     for path in (prelude, *skeletons):
+        for several in SEVERAL_MATRICES.findall(read(path)):
+            failed = True
+            print(f"{path}: one matrix a declaration, or glslang 13 gets the others wrong:{several.rstrip()}")
         matrix, needed = MATRICES.get(os.path.basename(path), (0, (0, 0)))
         for device, bf16 in itertools.product(devices(), (0, 1) if matrix else (0,)):
             if matrix and not (version >= needed and device["BD_FLOAT16"] and device["BD_HALF_STORAGE"]):

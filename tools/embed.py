@@ -1,9 +1,23 @@
 #!/usr/bin/env python3
 """Writes a C file that holds text files (kernel skeletons) as strings: embed.py SOURCE_ROOT OUTPUT.c INPUT...
 
-A text is found by its path from SOURCE_ROOT, through bd_embedded_text() of engine/embedded.h."""
+A text is found by its path from SOURCE_ROOT, through bd_embedded_text() of engine/embedded.h. A line "//@include PATH" in it, also
+from SOURCE_ROOT, is replaced by that text."""
 import os
+import re
 import sys
+
+
+def read(source_root, path):
+    """The text, with what it includes."""
+    with open(path, "rb") as file:
+        text = file.read()
+    # Some drivers' compilers refuse other bytes even inside comments.
+    for number, line in enumerate(text.split(b"\n"), 1):
+        if any(byte >= 127 or (byte < 32 and byte != 9) for byte in line):
+            sys.exit(f"{path}:{number}: a kernel's source must be plain ASCII")
+    included = lambda mark: read(source_root, os.path.join(source_root, mark.group(1).decode("ascii")))
+    return re.sub(rb"//@include (\S+)", included, text)
 
 
 def c_array(text):
@@ -17,13 +31,7 @@ def main(source_root, output, inputs):
     texts = []
     for path in inputs:
         name = os.path.relpath(os.path.abspath(path), source_root).replace(os.sep, "/")
-        with open(path, "rb") as file:
-            text = file.read()
-        # Some drivers' compilers refuse other bytes even inside comments.
-        for number, line in enumerate(text.split(b"\n"), 1):
-            if any(byte >= 127 or (byte < 32 and byte != 9) for byte in line):
-                sys.exit(f"{path}:{number}: a kernel's source must be plain ASCII")
-        texts.append((name, text))
+        texts.append((name, read(source_root, path)))
     texts.sort()
     with open(output, "w", encoding="ascii") as file:
         file.write("/* Written by tools/embed.py: the kernel skeletons as strings. */\n")

@@ -30,7 +30,6 @@ struct bd_backend_program {
     int pipeline_count;
     recorded *dispatches;
     int dispatch_count;
-    bool launches; /* some of them */
     VkDescriptorPool pool;
     VkBufferView *views; /* of the bindings that are read as texels */
     uint32_t view_count;
@@ -62,13 +61,29 @@ static VkResult begin(bd_vk_device *device, VkCommandBufferUsageFlags usage, VkC
     return code == VK_SUCCESS ? device->vk.vkBeginCommandBuffer(*commands, &start) : code;
 }
 
+static bool is_launch(const bd_backend_program *program, int number)
+{
+    return number < program->dispatch_count && program->dispatches[number].launch.function;
+}
+
+/* Whether there is a launch between the barrier before the dispatch and the barrier before that, or the one that comes next. */
+static bool is_next_to_launch(const bd_backend_program *program, int number)
+{
+    bool found = is_launch(program, number);
+    for (int i = number + 1; i < program->dispatch_count && !found && !program->dispatches[i].barrier; i++)
+        found = is_launch(program, i);
+    for (int i = number - 1; i >= 0 && !found; i = program->dispatches[i].barrier ? -1 : i - 1)
+        found = is_launch(program, i);
+    return found;
+}
+
 static bd_status record(bd_vk_device *device, bd_backend_program *program, bd_error *error)
 {
     VkResult code = begin(device, VK_COMMAND_BUFFER_USAGE_SIMULTANEOUS_USE_BIT, &program->commands);
     if (code == VK_SUCCESS) {
         for (int i = 0; i < program->dispatch_count; i++) {
             if (program->dispatches[i].barrier)
-                bd_vk_kernel_barrier(device, program->commands, program->launches);
+                bd_vk_kernel_barrier(device, program->commands, is_next_to_launch(program, i));
             record_dispatch(device, program->commands, &program->dispatches[i]);
         }
         bd_vk_final_barrier(device, program->commands, device->unified);
@@ -258,7 +273,6 @@ bd_status bd_vk_program_create(bd_device *base, const bd_program_desc *desc, bd_
             status = bd_vk_launch_init(function, dispatch, &entry->launch, error);
         else
             status = create_set(device, program, dispatch, &layouts[i], &entry->set, error);
-        program->launches |= function->handle != VK_NULL_HANDLE;
         if (status == BD_OK &&
             !bd_vk_hazards_add(&hazards, dispatch->bindings, dispatch->binding_count, &entry->barrier))
             status = bd_fail(error, BD_ERROR_MEMORY, "no memory for a program of %d kernels", desc->dispatch_count);
@@ -336,7 +350,8 @@ static bd_status record_profile(bd_vk_device *device, bd_backend_program *progra
         device->vk.vkCmdWriteTimestamp(commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, program->queries, 0);
         for (int i = 0; i < program->dispatch_count; i++) {
             record_dispatch(device, commands, &program->dispatches[i]);
-            bd_vk_kernel_barrier(device, commands, program->launches); /* so that times do not overlap */
+            /* So that times do not overlap. */
+            bd_vk_kernel_barrier(device, commands, is_launch(program, i) || is_launch(program, i + 1));
             device->vk.vkCmdWriteTimestamp(commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, program->queries,
                                            (uint32_t)i + 1);
         }

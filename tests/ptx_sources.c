@@ -1,4 +1,4 @@
-/* ptx_sources FOLDER: writes the OpenCL C of contractions by NVIDIA's tensor cores into the folder, a file each, for test_ptx.py to
+/* ptx_sources FOLDER: writes the OpenCL C of contractions and of attention by NVIDIA's tensor cores into the folder, a file each, for test_ptx.py to
  * compile: every format that reaches them in another way, every turn of the operands, convolutions, and sizes that are not whole. */
 #include "engine/kernel.h"
 #include "engine/tile.h"
@@ -35,12 +35,25 @@ static bd_tensor contraction(bd_graph *graph, const source_case *c)
     }
 }
 
+/* Ends what was begun for a source, which is NULL after an error; frees it. */
+static bd_status write_file(const char *folder, const char *name, const char *kind, char *source, const char *message)
+{
+    char path[512];
+    snprintf(path, sizeof path, "%s/%s-%s.cl", folder, name, kind);
+    FILE *file = source ? fopen(path, "w") : NULL;
+    const bool written = file && fputs(source, file) >= 0 && fclose(file) == 0;
+    if (!written)
+        fprintf(stderr, "ptx_sources: %s: %s\n", path, source ? "not written" : message);
+    free(source);
+    return written ? BD_OK : BD_ERROR_FILE;
+}
+
 static bd_status write_source(const char *folder, const source_case *c, const bd_tile *tile, const bd_target *target)
 {
     bd_graph *graph;
     bd_plan *plan = NULL;
-    bd_error error;
-    char path[512], *source = NULL;
+    bd_error error = { 0 };
+    char *source = NULL;
     bd_status status = bd_graph_create(&graph, &error);
     if (status != BD_OK)
         return status;
@@ -56,13 +69,53 @@ static bd_status write_source(const char *folder, const source_case *c, const bd
         bd_group_launch(plan, kernel, target);
         status = bd_kernel_source(plan, kernel, target, BD_DIALECT_OPENCL, &source, &error);
     }
-    snprintf(path, sizeof path, "%s/%s-%s.cl", folder, c->name, tile->kind == BD_TILE_WARPGROUP ? "wgmma" : "mma");
-    FILE *file = source ? fopen(path, "w") : NULL;
-    if (!file || fputs(source, file) < 0 || fclose(file) != 0) {
-        fprintf(stderr, "ptx_sources: %s: %s\n", path, status == BD_OK ? "not written" : error.message);
-        status = BD_ERROR_FILE;
+    status = write_file(folder, c->name, tile->kind == BD_TILE_WARPGROUP ? "wgmma" : "mma", source, error.message);
+    bd_plan_destroy(&plan);
+    bd_graph_destroy(&graph);
+    return status;
+}
+
+typedef struct attention_case {
+    const char *name;
+    bd_format format;
+    int64_t tokens, depth;
+    bool causal;
+} attention_case;
+
+/* Forward with the rows' sums, and backward. */
+static bd_status write_attention(const char *folder, const attention_case *c, const bd_target *target)
+{
+    enum { HEADS = 3 };
+    const bd_init zero = { BD_INIT_CONSTANT, 0 };
+    const int64_t width = HEADS * c->depth;
+    bd_graph *graph;
+    bd_plan *plan = NULL;
+    bd_error error = { 0 };
+    bd_status status = bd_graph_create(&graph, &error);
+    if (status != BD_OK)
+        return status;
+    bd_set_role(graph, BD_ROLE_FIXED);
+    const bd_tensor qkv = bd_variable(graph, "/qkv", BD_ROLE_FIXED, c->format, BD_SHAPE(2, c->tokens, 3 * width), zero);
+    const bd_tensor dy = bd_variable(graph, "/dy", BD_ROLE_FIXED, c->format, BD_SHAPE(2, c->tokens, width), zero);
+    const bd_tensor y = bd_self_attention(graph, qkv, HEADS, c->causal);
+    bd_tensor gradient = BD_NONE;
+    status = bd_gradient(graph, y, dy, &qkv, 1, &gradient, &error);
+    if (status == BD_OK) {
+        graph->nodes[y].format = graph->nodes[gradient].format = c->format;
+        const bd_shape shape = bd_tensor_shape(graph, qkv);
+        bd_assign(graph, bd_variable(graph, "/dqkv", BD_ROLE_FIXED, c->format, shape, zero), gradient);
+        graph->nodes[graph->node_count - 1].format = c->format;
+        status = bd_plan_create(graph, target, NULL, &plan, &error);
     }
-    free(source);
+    for (int k = 0; status == BD_OK && k < plan->kernel_count; k++) {
+        const bd_kernel *kernel = &plan->kernels[k];
+        char *source = NULL;
+        if (kernel->class != BD_KERNEL_ATTENTION)
+            continue;
+        bd_kernel_source(plan, kernel, target, BD_DIALECT_OPENCL, &source, &error);
+        const bool backward = plan->graph->nodes[kernel->anchor].op == BD_OP_ATTENTION_GRAD;
+        status = write_file(folder, c->name, backward ? "backward" : "forward", source, error.message);
+    }
     bd_plan_destroy(&plan);
     bd_graph_destroy(&graph);
     return status;
@@ -91,6 +144,12 @@ int main(int argc, char **argv)
         { "e3m2-e4m0", e3m2, e4m0, BD_OP_MATMUL, true, false, 512 },
         { "e5m8", e5m8, e5m8, BD_OP_MATMUL, false, false, 512 },
     };
+    const attention_case attentions[] = {
+        { "attention-f16", BD_F16, 256, 64, true },
+        { "attention-f16-deep", BD_F16, 130, 128, false },
+        { "attention-f16-few", BD_F16, 9, 8, true },
+        { "attention-bf16", BD_BF16, 25, 64, false },
+    };
     const bd_tile tiles[] = {
         { .kind = BD_TILE_MATRIX, .m = 128, .n = 64, .k = 32, .item_m = 32, .item_n = 32 },
         { .kind = BD_TILE_WARPGROUP, .m = 128, .n = 128, .k = 64, .item_m = 16, .item_n = 128 },
@@ -109,5 +168,8 @@ int main(int argc, char **argv)
         for (size_t j = 0; j < sizeof tiles / sizeof *tiles; j++)
             if (write_source(argv[1], &cases[i], &tiles[j], &target) != BD_OK)
                 return EXIT_FAILURE;
+    for (size_t i = 0; i < sizeof attentions / sizeof *attentions; i++)
+        if (write_attention(argv[1], &attentions[i], &target) != BD_OK)
+            return EXIT_FAILURE;
     return EXIT_SUCCESS;
 }

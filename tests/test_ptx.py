@@ -1,4 +1,4 @@
-"""Compiles contractions by NVIDIA's tensor cores to PTX, as NVIDIA's driver would, and looks for what they must be made of; where ptxas
+"""Compiles contractions and attention by NVIDIA's tensor cores to PTX, as NVIDIA's driver would, and looks for what they must be made of; where ptxas
 is found, assembles it. test_ptx.py PTX_SOURCES; exit status 77 without a clang that makes PTX."""
 import re
 import shutil
@@ -12,7 +12,7 @@ CLANG = ['clang', '-x', 'cl', '-cl-std=CL1.2', '-target', 'nvptx64-nvidia-cuda',
          '-Wno-unused', '-Wno-pass-failed', '-Werror', '-S', '-o', '-']
 COPY, EIGHT_BYTES = 'cp.async.c[ag].shared.global', r'ld.global(.nc)?.(v2.u32|u64|v2.b32|b64)'
 
-# Of each case: the products' formats, whether operands are copied, whether eight codes are loaded at once, and what converts them.
+# Of each case: the products' formats, whether operands are copied, whether eight codes are loaded at once, and what else there must be.
 CASES = {
     'f16': ('f16', True, False, None),
     'bf16': ('bf16', True, False, None),
@@ -32,6 +32,10 @@ CASES = {
     'int4-conv': ('f16', False, True, 'sub.rn.f16x2'),
     'e3m2-e4m0': ('f16', False, True, 'mul.rn.f16x2'),
     'e5m8': ('f16', False, False, None),
+    'attention-f16': ('f16', True, False, 'ex2.approx.ftz.f32'),
+    'attention-f16-deep': ('f16', True, False, 'ldmatrix.sync.aligned.m8n8.x4.trans'),
+    'attention-f16-few': ('f16', True, False, 'cvt.rn.f16x2.f32'),
+    'attention-bf16': ('bf16', True, False, 'cvt.rn.bf16x2.f32'),
 }
 
 

@@ -8,8 +8,8 @@
 
 /* Work-groups that a processor should have to choose from. */
 #define GROUPS_TOGETHER 2
-/* What Vulkan takes longer for a launch than for a dispatch, 3.5 us on an H100, in products. */
-#define LAUNCH 5e6
+/* What Vulkan takes longer for a launch than for a dispatch, 0.3 us on an H100, in products. */
+#define LAUNCH 2.5e5
 /* Of local memory, which the work-groups of a Hopper processor share. */
 #define PROCESSOR_BYTES 196608
 /* Above every cost: such a tile comes after the others, and only a measurement chooses it. */
@@ -240,9 +240,12 @@ static double cost(const bd_contraction *c, int64_t chunks, const bd_tile *tile,
         group *= 0.85;
     if (tile->kind == BD_TILE_MATRIX && tile->k > 32)
         group *= 1.36;
+    const bool launched = tile->kind == BD_TILE_WARPGROUP && !target->nvidia;
+    if (launched)
+        group *=
+            0.5; /* cooperative matrices, by which Vulkan's costs count, take twice as long as mma.sync: 0.81 and 0.41 ms at 4096 */
     const double groups = (double)(c->batch * chunks * ceil_divide(c->m, tile->m) * ceil_divide(c->n, tile->n));
     const double share = groups / (target->limits.compute_units ? target->limits.compute_units : 1);
-    const bool launched = tile->kind == BD_TILE_WARPGROUP && !target->nvidia;
     const double launch = launched ? LAUNCH / (double)bd_chunk_length(c->k, chunks) : 0;
     const double step = group * (share > 1 ? share : 1) + launch, least = tile->k > 32 ? 11000 : 13000;
     if (!waits || step >= least)

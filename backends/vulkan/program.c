@@ -61,29 +61,13 @@ static VkResult begin(bd_vk_device *device, VkCommandBufferUsageFlags usage, VkC
     return code == VK_SUCCESS ? device->vk.vkBeginCommandBuffer(*commands, &start) : code;
 }
 
-static bool is_launch(const bd_backend_program *program, int number)
-{
-    return number < program->dispatch_count && program->dispatches[number].launch.function;
-}
-
-/* Whether there is a launch between the barrier before the dispatch and the barrier before that, or the one that comes next. */
-static bool is_next_to_launch(const bd_backend_program *program, int number)
-{
-    bool found = is_launch(program, number);
-    for (int i = number + 1; i < program->dispatch_count && !found && !program->dispatches[i].barrier; i++)
-        found = is_launch(program, i);
-    for (int i = number - 1; i >= 0 && !found; i = program->dispatches[i].barrier ? -1 : i - 1)
-        found = is_launch(program, i);
-    return found;
-}
-
 static bd_status record(bd_vk_device *device, bd_backend_program *program, bd_error *error)
 {
     VkResult code = begin(device, VK_COMMAND_BUFFER_USAGE_SIMULTANEOUS_USE_BIT, &program->commands);
     if (code == VK_SUCCESS) {
         for (int i = 0; i < program->dispatch_count; i++) {
             if (program->dispatches[i].barrier)
-                bd_vk_kernel_barrier(device, program->commands, is_next_to_launch(program, i));
+                bd_vk_kernel_barrier(device, program->commands);
             record_dispatch(device, program->commands, &program->dispatches[i]);
         }
         bd_vk_final_barrier(device, program->commands, device->unified);
@@ -351,7 +335,7 @@ static bd_status record_profile(bd_vk_device *device, bd_backend_program *progra
         for (int i = 0; i < program->dispatch_count; i++) {
             record_dispatch(device, commands, &program->dispatches[i]);
             /* So that times do not overlap. */
-            bd_vk_kernel_barrier(device, commands, is_launch(program, i) || is_launch(program, i + 1));
+            bd_vk_kernel_barrier(device, commands);
             device->vk.vkCmdWriteTimestamp(commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, program->queries,
                                            (uint32_t)i + 1);
         }

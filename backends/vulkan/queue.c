@@ -152,15 +152,13 @@ bd_status bd_vk_commands_submit(bd_vk_device *device, VkCommandBuffer commands, 
     return submit(device, &commands, 1, commands, serial, error);
 }
 
-void bd_vk_kernel_barrier(bd_vk_device *device, VkCommandBuffer commands, bool launches)
+void bd_vk_kernel_barrier(bd_vk_device *device, VkCommandBuffer commands)
 {
-    VkMemoryBarrier barrier = { .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
-                                .srcAccessMask = launches ? VK_ACCESS_MEMORY_WRITE_BIT : VK_ACCESS_SHADER_WRITE_BIT,
-                                .dstAccessMask = launches ? VK_ACCESS_MEMORY_READ_BIT | VK_ACCESS_MEMORY_WRITE_BIT
-                                                          : VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT };
-    const VkPipelineStageFlags stages =
-        launches ? VK_PIPELINE_STAGE_ALL_COMMANDS_BIT : VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT;
-    device->vk.vkCmdPipelineBarrier(commands, stages, stages, 0, 1, &barrier, 0, NULL, 0, NULL);
+    const VkMemoryBarrier barrier = { .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
+                                      .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT,
+                                      .dstAccessMask = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT };
+    const VkPipelineStageFlags stage = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT;
+    device->vk.vkCmdPipelineBarrier(commands, stage, stage, 0, 1, &barrier, 0, NULL, 0, NULL);
 }
 
 void bd_vk_final_barrier(bd_vk_device *device, VkCommandBuffer commands, bool for_host)

@@ -161,8 +161,9 @@ bd_status bd_vk_commands_submit(bd_vk_device *device, VkCommandBuffer commands, 
 /* Submits command buffers that stay the caller's until the serial is completed. */
 bd_status bd_vk_submit(bd_vk_device *device, const VkCommandBuffer *commands, uint32_t count, uint64_t *serial,
                        bd_error *error);
-/* Orders the kernels before it and after it; `launches`: some of them are launched, which only the stage of all commands covers. */
-void bd_vk_kernel_barrier(bd_vk_device *device, VkCommandBuffer commands, bool launches);
+/* Orders the kernels before it and after it; launches (VK_NVX_binary_import says nothing of their stage) as dispatches, which was tried on
+ * an H100: the accesses VK_ACCESS_MEMORY_... in place of the shader's take 3 us longer. */
+void bd_vk_kernel_barrier(bd_vk_device *device, VkCommandBuffer commands);
 /* The rule that orders everything: every submission ends with this barrier, so whatever follows may use its results. */
 void bd_vk_final_barrier(bd_vk_device *device, VkCommandBuffer commands, bool for_host);
 /* Notes which submissions have ended. */

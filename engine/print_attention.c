@@ -70,10 +70,9 @@ static void print_matrix(bd_printer *printer, const bd_node *node)
     bd_text *macros = &printer->macros;
     printer->skeleton = "attention_matrix";
     bd_text_append(macros, "#define WARPS %uu\n#define PANEL %uu\n", tile->m / tile->item_m, tile->n);
-    if (opencl)
-        bd_text_append(macros, "#define MATRIX_BF16 %d\n",
-                       graph->nodes[bd_stored_operand(graph, node->inputs[0])].format == BD_BF16);
-    else
+    bd_text_append(macros, "#define MATRIX_BF16 %d\n",
+                   graph->nodes[bd_stored_operand(graph, node->inputs[0])].format == BD_BF16);
+    if (!opencl)
         bd_text_append(macros, "#define LANES %uu\n#define MATRIX_M %uu\n#define MATRIX_N %uu\n#define MATRIX_K %uu\n",
                        units->lanes, units->m, units->n, units->k);
     print_bits(printer, "QKV", node->inputs[0]);

@@ -46,7 +46,7 @@ bool bd_attention_by_matrix_units(const bd_target *target, bd_format operands, b
     const bool whole = units->m && MATRIX_ROWS % units->m == 0 && 16 % units->n == 0 && 16 % units->k == 0 &&
                        units->n % 8 == 0 && units->k % 8 == 0 && units->lanes <= 64;
     return whole && !target->is_cpu && target->half.storage && sums == BD_F32 && depth % 8 == 0 &&
-           depth <= MATRIX_DEPTH && (operands == BD_F16 || (operands == BD_BF16 && units->bf16 && target->nvidia)) &&
+           depth <= MATRIX_DEPTH && (operands == BD_F16 || (operands == BD_BF16 && units->bf16)) &&
            !(target->avoid[bd_variant_format(operands)][sums] >> BD_VARIANT_ATTENTION_MATRIX & 1);
 }
 

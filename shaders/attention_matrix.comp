@@ -1,7 +1,7 @@
-// Attention of halves by matrix units: the method of attention.comp with cooperative matrices. A subgroup owns 16 rows of a block
+// Attention of halves or BF16 by matrix units: the method of attention.comp with cooperative matrices. A subgroup owns 16 rows of a block
 // (queries; for dK and dV keys), whose operands it keeps in matrices, and the group goes over panels of PANEL other tokens in shared
 // memory. Which invocation holds which element of a matrix is the driver's secret: scores go through shared memory, and come back as
-// weights, rounded to halves. For the same reason sums could not be shrunk row by row as larger scores come, so the forward pass goes
+// weights, rounded to the operands' format. For the same reason sums could not be shrunk row by row as larger scores come, so the forward pass goes
 // over the keys twice, first for the logarithms of the rows' sums alone. What is rounded is as in attention_matrix.cl, and so are the
 // bytes; forward the products are three. Subgroups that see nothing of a panel go through it all the same: lavapipe takes a barrier of
 // a subgroup for one of the work-group.
@@ -78,9 +78,21 @@ shared float row_sums[BLOCK];
 #endif
 //@body
 
+// Matrices of uint16_t become matrices of BF16 (backends/vulkan/spirv.c).
+#if MATRIX_BF16
+#define MATRIX_TYPE uint16_t
+uint pack(const float low, const float high)
+{
+    return (floatBitsToUint(bd_round_bf16(low)) >> 16u) | floatBitsToUint(bd_round_bf16(high));
+}
+#else
+#define MATRIX_TYPE float16_t
+#define pack(low, high) bd_encode2_f16(low, high)
+#endif
+
 #define SYNCHRONISE controlBarrier(gl_ScopeSubgroup, gl_ScopeSubgroup, gl_StorageSemanticsShared, gl_SemanticsAcquireRelease);
-#define LEFT coopmat<float16_t, gl_ScopeSubgroup, MATRIX_M, MATRIX_K, gl_MatrixUseA>
-#define RIGHT coopmat<float16_t, gl_ScopeSubgroup, MATRIX_K, MATRIX_N, gl_MatrixUseB>
+#define LEFT coopmat<MATRIX_TYPE, gl_ScopeSubgroup, MATRIX_M, MATRIX_K, gl_MatrixUseA>
+#define RIGHT coopmat<MATRIX_TYPE, gl_ScopeSubgroup, MATRIX_K, MATRIX_N, gl_MatrixUseB>
 #define SUM coopmat<float, gl_ScopeSubgroup, MATRIX_M, MATRIX_N, gl_MatrixUseAccumulator>
 #define HIGH (ROWS / MATRIX_M)
 #define DEEP (WIDTH / MATRIX_K)
@@ -240,8 +252,8 @@ void main()
                 weight[u] = SEEN(k, own + row, k) ? power : 0.0f;
             }
             weights[own_weights + row * WEIGHT_LINE + column / 8u] =
-                uvec4(bd_encode2_f16(weight[0], weight[1]), bd_encode2_f16(weight[2], weight[3]),
-                      bd_encode2_f16(weight[4], weight[5]), bd_encode2_f16(weight[6], weight[7]));
+                uvec4(pack(weight[0], weight[1]), pack(weight[2], weight[3]), pack(weight[4], weight[5]),
+                      pack(weight[6], weight[7]));
         }
         SYNCHRONISE
         WEIGH(sums, own_weights, TILE)
@@ -302,10 +314,10 @@ void main()
                 slope[u] = SEEN(t, q, k) ? power * (scores[at + SCORES + u] - term.y) : 0.0f;
             }
             const uint to = own_weights + row * WEIGHT_LINE + column / 8u;
-            weights[to] = uvec4(bd_encode2_f16(weight[0], weight[1]), bd_encode2_f16(weight[2], weight[3]),
-                                bd_encode2_f16(weight[4], weight[5]), bd_encode2_f16(weight[6], weight[7]));
-            weights[to + WEIGHTS] = uvec4(bd_encode2_f16(slope[0], slope[1]), bd_encode2_f16(slope[2], slope[3]),
-                                          bd_encode2_f16(slope[4], slope[5]), bd_encode2_f16(slope[6], slope[7]));
+            weights[to] = uvec4(pack(weight[0], weight[1]), pack(weight[2], weight[3]), pack(weight[4], weight[5]),
+                                pack(weight[6], weight[7]));
+            weights[to + WEIGHTS] = uvec4(pack(slope[0], slope[1]), pack(slope[2], slope[3]), pack(slope[4], slope[5]),
+                                          pack(slope[6], slope[7]));
         }
         SYNCHRONISE
         if (of_keys) {

@@ -147,4 +147,8 @@ void test_attention(session *s)
         s, fp16,
         (attention_shape){ 3, 100, 3, 16, true, 2 }); /* blocks that are not full, pieces of which heads have few */
     attention(s, fp16, (attention_shape){ 1, 130, 1, 24, false, 2 });
+    const format_set bf16 = { .name = "bf16", .value = BD_BF16, .statistic = BD_BF16, .accumulator = BD_F32 };
+    attention(s, bf16, (attention_shape){ 2, 9, 2, 8, true, 1 });
+    attention(s, bf16, (attention_shape){ 1, 130, 1, 24, false, 2 });
+    attention(s, bf16, (attention_shape){ 1, 256, 2, 64, true, 4 });
 }

@@ -71,10 +71,11 @@ static void take_back_shift(bd_graph *graph, bd_tensor *before, bd_tensor *after
     *after = bd_add(graph, *after, distance);
 }
 
+/* Sums of products, which are rounded once. */
 static bool is_product(const bd_node *node)
 {
     return bd_op_get_info(node->op)->class == BD_CLASS_CONTRACTION || node->op == BD_OP_DEPTHWISE ||
-           node->op == BD_OP_DEPTHWISE_DATA;
+           node->op == BD_OP_DEPTHWISE_DATA || node->op == BD_OP_ATTENTION || node->op == BD_OP_ATTENTION_GRAD;
 }
 
 /* The gradient of a product a b is dy b' for a, and a' dy for the weight b. */

@@ -518,17 +518,17 @@ END_TEST
 
 START_TEST(random_numbers_are_philox)
 {
-    bd_tensor x = bd_random(graph, BD_SHAPE(2)), control = control_variable();
+    bd_tensor x = bd_random(graph, BD_SHAPE(6)), control = control_variable();
     variables[control][BD_CONTROL_SEED_LOW] = 7;
     variables[control][BD_CONTROL_SEED_HIGH] = 8;
     variables[control][BD_CONTROL_STEP] = 9;
-    double expected[2];
-    for (uint32_t i = 0; i < 2; i++) {
+    double expected[6];
+    for (uint32_t i = 0; i < 6; i++) {
         uint32_t word[4];
-        bd_philox((uint32_t[]){ 7, 8 }, (uint32_t[]){ i, bd_node_at(graph, x)->attr.stream, 9, 0 }, word);
-        expected[i] = (word[0] >> 8) / 16777216.0;
+        bd_philox((uint32_t[]){ 7, 8 }, (uint32_t[]){ i / 4, bd_node_at(graph, x)->attr.stream, 9, 0 }, word);
+        expected[i] = (word[i % 4] >> 8) / 16777216.0;
     }
-    expect_values(false, x, expected, 2);
+    expect_values(false, x, expected, 6);
 }
 END_TEST
 

@@ -115,10 +115,13 @@ static void gather(const bd_evaluation *evaluation, const bd_node *node, double 
 static void scatter_add(const bd_evaluation *evaluation, const bd_node *node, double *result)
 {
     const double *values = bd_evaluated(evaluation, node, 0), *index = bd_evaluated(evaluation, node, 1);
-    int64_t rows = node->shape.dim[0], row = row_elements(&node->shape);
-    int64_t count = rows > 0 ? bd_shape_elements(bd_input_shape(evaluation, node, 1)) : 0;
-    for (int64_t i = 0; i < count; i++) {
-        double *target = result + clamp_index(index[i], rows) * row;
+    /* Of a plan that sums in parts: [chunks, elements], each part of the places after the other. */
+    const int64_t chunks = node->chunks > 1 ? node->chunks : 1, size = bd_shape_elements(&node->shape) / chunks;
+    const int64_t count = size > 0 ? bd_shape_elements(bd_input_shape(evaluation, node, 1)) : 0;
+    const int64_t row = count > 0 ? bd_shape_elements(bd_input_shape(evaluation, node, 0)) / count : 0;
+    const int64_t length = (count + chunks - 1) / chunks;
+    for (int64_t i = 0; i < count && row > 0; i++) {
+        double *target = result + i / length * size + clamp_index(index[i], size / row) * row;
         for (int64_t j = 0; j < row; j++)
             target[j] += values[i * row + j];
     }

@@ -44,17 +44,17 @@ def numbers(name, shape):
     return torch.from_numpy(values.astype(np.float32).astype(np.float64)).reshape(shape)
 
 
-def philox(counter, stream, step, seed):
-    """The first of the four words for each counter: Salmon et al., SC 2011."""
-    low = U64(0xFFFFFFFF)
-    c = [counter.astype(U64), np.full_like(counter, stream, dtype=U64), np.full_like(counter, step, dtype=U64),
+def philox(element, stream, step, seed):
+    """The bits of each element, four of which share a counter's words: Salmon et al., SC 2011."""
+    low, counter = U64(0xFFFFFFFF), element // U64(4)
+    c = [counter, np.full_like(counter, stream, dtype=U64), np.full_like(counter, step, dtype=U64),
          np.zeros_like(counter, dtype=U64)]
     k = [U64(seed), U64(0)]
     for _ in range(10):
         a, b = U64(0xD2511F53) * c[0], U64(0xCD9E8D57) * c[2]
         c = [(b >> U64(32)) ^ c[1] ^ k[0], b & low, (a >> U64(32)) ^ c[3] ^ k[1], a & low]
         k = [(k[0] + U64(0x9E3779B9)) & low, (k[1] + U64(0xBB67AE85)) & low]
-    return c[0]
+    return np.choose((element % U64(4)).astype(int), c)
 
 
 class Net:

@@ -133,7 +133,7 @@ def test_peak_kernels():
     """What the device has and the build can express is measured and right; for the rest the reason says what is missing."""
     reasons = {'fp16 scalar': 'half arithmetic', 'fp16 vector': 'half arithmetic', 'bf16': 'BF16',
                'int8 dot': 'integer_dot_product', 'matrix units fp16': 'matrix units|glslang 13', 'matrix units bf16':
-               'matrix units|bfloat16'}
+               'matrix units|matrices of BF16'}
     for device in devices()[1:]:
         document = json.loads(bench('--device', device, '--suite', 'peak', *QUICK, '-o', 'json'))
         units, rows = document['devices'][0]['matrix_units'], {row['name']: row for row in document['rows']}

@@ -149,22 +149,30 @@ static void draw(session *s, bd_format format)
     free(values);
 }
 
+/* A case whose contractions read their operands as the policy says; it points to `precision` until it has run. */
+static bool begin_operands(test_case *c, session *s, const char *policy, bd_precision *precision)
+{
+    bd_error error;
+    if (!case_begin(c, s, fp32, "operands of %s", policy))
+        return false;
+    if (bd_precision_parse(policy, precision, &error) != BD_OK)
+        bd_graph_fail(c->graph, BD_ERROR_ARGUMENT, "%s", error.message);
+    c->graph->precision = c->operands = precision;
+    return true;
+}
+
 /* Operands of contractions by a policy. Three runs: with no history, so unscaled, and with that of the runs before. Signals of very
  * different size must come through E4M3 alike: what is rounded is the scaled value. */
 static void operands(session *s, const char *policy)
 {
     test_case c;
     bd_precision precision;
-    bd_error error;
-    if (!case_begin(&c, s, fp32, "operands of %s", policy))
+    if (!begin_operands(&c, s, policy, &precision))
         return;
-    if (bd_precision_parse(policy, &precision, &error) != BD_OK)
-        bd_graph_fail(c.graph, BD_ERROR_ARGUMENT, "%s", error.message);
     if (precision.operands == BD_OPERANDS_DELAYED)
         add_control(&c);
     const int64_t count = 33 * 31;
     double *values = test_allocate(count, sizeof *values);
-    c.graph->precision = c.operands = &precision;
     for (int i = 0; i < 2; i++) {
         const double size = i ? 0x1p-30 : 3e4;
         for (int64_t j = 0; j < count; j++)
@@ -188,12 +196,8 @@ static void learned_operands(session *s, const char *policy)
 {
     test_case c;
     bd_precision precision;
-    bd_error error;
-    if (!case_begin(&c, s, fp32, "operands of %s", policy))
+    if (!begin_operands(&c, s, policy, &precision))
         return;
-    if (bd_precision_parse(policy, &precision, &error) != BD_OK)
-        bd_graph_fail(c.graph, BD_ERROR_ARGUMENT, "%s", error.message);
-    c.graph->precision = c.operands = &precision;
     const int64_t k = 40, count = 48 * k;
     double *values = test_allocate(count, sizeof *values);
     bd_tensor operand[2];

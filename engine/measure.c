@@ -1,6 +1,7 @@
 /* What rounding does to a step's values: see the header. */
 #include "measure.h"
 
+#include "quantise.h"
 #include "tally.h"
 
 #include <math.h>
@@ -58,17 +59,6 @@ static bd_tensor unrounded(bd_graph *graph, bd_tensor tensor)
 static bool is_operand(const bd_node *node)
 {
     return node->op == BD_OP_CAST && node->role >= BD_ROLE_WEIGHT_OPERAND && node->role <= BD_ROLE_GRADIENT_OPERAND;
-}
-
-/* Rectified values take all the whole numbers of a format, and are rounded from below 0 on: what is measured is not so shifted. */
-static void take_back_shift(bd_graph *graph, bd_tensor *before, bd_tensor *after)
-{
-    const bd_node *shifted = bd_node_at(graph, *before);
-    const bd_tensor distance = shifted->op == BD_OP_SUB ? shifted->inputs[1] : BD_NONE;
-    if (distance == BD_NONE || bd_node_at(graph, distance)->op != BD_OP_CONSTANT)
-        return;
-    *before = shifted->inputs[0];
-    *after = bd_add(graph, *after, distance);
 }
 
 /* Sums of products, which are rounded once. */
@@ -177,7 +167,7 @@ bd_status bd_measure_append(bd_graph *graph, bd_tensor forward_end, const bd_lay
         bd_tensor before = t, after = t;
         if (is_operand(node)) {
             before = node->inputs[0];
-            take_back_shift(graph, &before, &after);
+            bd_quantised_unshift(graph, &before, &after);
         } else if (format != BD_F32) {
             before = unrounded(graph, t);
         }

@@ -121,6 +121,20 @@ bd_tensor bd_quantised_whole(const bd_graph *graph, bd_tensor codes, double *zer
     return node->inputs[0];
 }
 
+void bd_quantised_unshift(bd_graph *graph, bd_tensor *before, bd_tensor *codes)
+{
+    const bd_node *node = bd_node_at(graph, *before);
+    const bd_format_info info = bd_format_describe(bd_node_at(graph, *codes)->format);
+    if (node->op != BD_OP_SUB || info.kind != BD_KIND_SIGNED)
+        return;
+    const bd_tensor zero = node->inputs[1];
+    const bd_node *shift = bd_node_at(graph, zero);
+    if (shift->op != BD_OP_CONSTANT || shift->attr.constant != info.largest + 1)
+        return;
+    *before = node->inputs[0];
+    *codes = bd_add(graph, *codes, zero);
+}
+
 bd_format bd_quantised_format(const bd_graph *graph, bd_tensor tensor)
 {
     double zero;

@@ -16,6 +16,9 @@ void bd_quantised_parts(const bd_graph *graph, bd_tensor operand, bd_tensor *cod
 
 /* Of whole numbers that bd_quantise moved up to begin with 0: those before, and by how much. Others are left as they are. */
 bd_tensor bd_quantised_whole(const bd_graph *graph, bd_tensor codes, double *zero);
+/* Of whole numbers so moved, `codes`, and what was rounded to them, `before`: both without the move, for what is measured; the graph gets a
+ * node for it. Others are left as they are. */
+void bd_quantised_unshift(bd_graph *graph, bd_tensor *before, bd_tensor *codes);
 /* A format that holds all values of a tensor: its own, but bytes for whole numbers so moved. */
 bd_format bd_quantised_format(const bd_graph *graph, bd_tensor tensor);
 

@@ -12,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SPIRV_MAGIC 0x07230203u
 
 /* Execution modes of SPV_KHR_float_controls and the capability that each needs (SPIR-V specification, 3.6 and 3.31). */
 enum {
@@ -134,7 +133,7 @@ bd_status bd_vk_spirv(bd_vk_device *device, const char *name, const char *source
     void *data = NULL;
     if (bd_cache_get(device->base.cache, "spirv", key, &data, bytes)) {
         *words = data;
-        if (*bytes > sizeof **words && *bytes % sizeof **words == 0 && (*words)[0] == SPIRV_MAGIC)
+        if (*bytes > sizeof **words && *bytes % sizeof **words == 0 && (*words)[0] == BD_VK_SPIRV_MAGIC)
             return BD_OK;
         free(data);
     }

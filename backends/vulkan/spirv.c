@@ -19,7 +19,6 @@ enum {
     CAPABILITY_BFLOAT16_COOPERATIVE_MATRIX = 5118,
     ENCODING_BFLOAT16 = 0,
 };
-#define SPIRV_MAGIC 0x07230203u
 #define INSTRUCTION(op, words) ((uint32_t)(words) << 16 | (uint32_t)(op))
 
 static uint32_t opcode(const uint32_t *instruction)
@@ -48,7 +47,7 @@ typedef struct outline {
 static bool read_outline(const uint32_t *words, size_t count, outline *found)
 {
     *found = (outline){ .extensions = HEADER_WORDS };
-    if (count < HEADER_WORDS || words[0] != SPIRV_MAGIC || words[HEADER_BOUND] == 0 ||
+    if (count < HEADER_WORDS || words[0] != BD_VK_SPIRV_MAGIC || words[HEADER_BOUND] == 0 ||
         words[HEADER_BOUND] == UINT32_MAX)
         return false;
     for (size_t at = HEADER_WORDS; at < count; at += length_of(words + at)) {

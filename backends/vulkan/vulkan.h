@@ -210,6 +210,8 @@ void bd_vk_memory_finish(bd_vk_device *device);
  * `name` is for the message. */
 bd_status bd_vk_spirv(bd_vk_device *device, const char *name, const char *source, bool matrices, uint32_t **words,
                       size_t *bytes, bd_error *error);
+/* The first word of a SPIR-V module. */
+#define BD_VK_SPIRV_MAGIC 0x07230203u
 /* Makes cooperative matrices of 16-bit whole numbers without sign matrices of BF16, in place of *words, which is freed; a module
  * without such matrices stays as it is. BD_ERROR_DEVICE if the words are no SPIR-V module, BD_ERROR_MEMORY: nothing changed. */
 bd_status bd_vk_spirv_bf16(uint32_t **words, size_t *bytes, bd_error *error);

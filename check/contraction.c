@@ -55,6 +55,24 @@ static void matmul_fused(session *s, format_set f, int64_t m, int64_t n, int64_t
     case_run(&c);
 }
 
+/* gelu(x w) and its slope, a long function of the sums: of whole numbers, so that the product is exact and only the functions err
+ * (elementwise.c tells by how much: 19 ULP; absolutely, 2^-40 where x w is less than -5, and 2^-20 for the slope). */
+static void matmul_long(session *s, format_set f, int64_t m, int64_t n, int64_t k)
+{
+    test_case c;
+    if (!case_begin(&c, s, f, "gelu(x w), %lldx%lldx%lld", (long long)m, (long long)n, (long long)k))
+        return;
+    bd_tensor x = case_input(&c, f.value, BD_SHAPE(m, k), FILL_WHOLE);
+    bd_tensor w = case_input(&c, f.value, BD_SHAPE(k, n), FILL_WHOLE);
+    bd_tensor product = bd_matmul(c.graph, x, w, false, false);
+    test_tolerance value = within_ulps(19), slope = within_ulps(11);
+    value.absolute = 0x1p-40;
+    slope.absolute = 0x1p-20;
+    case_output(&c, bd_gelu(c.graph, product), value);
+    case_output(&c, bd_gelu_slope(c.graph, product), slope);
+    case_run(&c);
+}
+
 void test_matmul(session *s)
 {
     const format_set each[] = { fp32, fp16, fp16_strict };
@@ -78,6 +96,8 @@ void test_matmul(session *s)
         }
         matmul_fused(s, each[f], 33, 65, 47);
         matmul_fused(s, each[f], 64, 64, 64);
+        matmul_long(s, each[f], 33, 65, 47);
+        matmul_long(s, each[f], 128, 64, 64);
     }
     /* A long sum with few results is cut into parts. */
     for (int f = 0; f < 2; f++)

@@ -18,6 +18,24 @@ static test_tolerance sigmoid_tolerance(void)
     return t;
 }
 
+/* x P(x), as max(x, 0) - |x| times the tail, which is less than 1/2: from 0 on the result is x/2 at least, so the tail's error (a
+ * quotient, a polynomial of nine numbers, an exponential) counts once. Below, the rounding of x x / 2 in the exponent adds x x / 4
+ * ULP: 8 at -5.5, and beyond, where the result is less than 2^-22, less than 2^-40 in all. */
+static test_tolerance gelu_tolerance(void)
+{
+    test_tolerance t = within_ulps(EXP_ULPS + divide_ulps + 5 + 8);
+    t.absolute = 0x1p-40;
+    return t;
+}
+
+/* P(x) + x P'(x), a difference of what is less than 1 with such errors. */
+static test_tolerance gelu_slope_tolerance(void)
+{
+    test_tolerance t = within_ulps(EXP_ULPS + divide_ulps + 5);
+    t.absolute = (EXP_ULPS + divide_ulps + 5) * 0x1p-24;
+    return t;
+}
+
 /* Rounding to F16 is correct also where F32's function has a budget: the preludes see to that. */
 static test_tolerance root_tolerance(format_set f)
 {
@@ -51,6 +69,8 @@ static void output_budget_functions(test_case *c, bd_tensor x)
     case_output(c, bd_tanh(g, x), within_ulps(TANH_ULPS));
     case_output(c, bd_sigmoid(g, x), sigmoid_tolerance());
     case_output(c, bd_erf(g, x), within_ulps(ERF_ULPS));
+    case_output(c, bd_gelu(g, x), gelu_tolerance());
+    case_output(c, bd_gelu_slope(g, x), gelu_slope_tolerance());
 }
 
 enum { HALVES = 0x10000 };

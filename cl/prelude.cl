@@ -486,6 +486,40 @@ static inline float bd_erf(float x)
     return a < 1.0f ? small : large;
 }
 
+/* The normal distribution's tail beyond b, 0 to 16, of which `density` is exp(-b b / 2): times its reciprocal that is a polynomial of
+ * t = 1 / (1 + 0.35 b), fitted here to 3.3e-8 (Lawson's weighted least squares, of relative errors). No branch, and no cancellation. */
+static inline float bd_normal_tail(float b, float density)
+{
+    float t = bd_reciprocal(fma(0.35f, b, 1.0f));
+    float q = -2.91638602e-2f;
+    q = fma(q, t, 1.44060968e-1f);
+    q = fma(q, t, -2.5590322e-1f);
+    q = fma(q, t, 1.59395638e-1f);
+    q = fma(q, t, -2.32665349e-2f);
+    q = fma(q, t, 1.05576298e-1f);
+    q = fma(q, t, 1.19815029e-1f);
+    q = fma(q, t, 1.39864413e-1f);
+    q = fma(q, t, 1.39621253e-1f);
+    return q * t * density;
+}
+
+/* x P(x), P the normal distribution. 5.4 ULP from 0 on, 11.3 from -5 on; below, b b is rounded: 69 ULP of 5e-38 at -13. */
+static inline float bd_gelu(float x)
+{
+    float a = fabs(x), b = a > 16.0f ? 16.0f : a;
+    float tail = b * bd_normal_tail(b, bd_exp(-0.5f * b * b));
+    return (x > 0.0f ? x : 0.0f) - tail;
+}
+
+/* Its derivative, P(x) + x P'(x). 5.6 ULP; 5.6 * 2^-25 near its zero, -0.75. */
+static inline float bd_gelu_slope(float x)
+{
+    float a = fabs(x), b = a > 16.0f ? 16.0f : a;
+    float density = bd_exp(-0.5f * b * b);
+    float below = bd_normal_tail(b, density) - 0.3989422804f * density * b; /* at -b */
+    return x < 0.0f ? below : 1.0f - below;
+}
+
 static inline float bd_pow(float x, float y) { return pow(x, y); } /* 16 ULP, says OpenCL */
 
 /* ---- arithmetic per format: operands hold numbers of the format, the result is the correctly rounded one ---- */

@@ -97,6 +97,7 @@ static bd_tensor unary_gradient(bd_graph *graph, bd_op op, bd_tensor x, bd_tenso
     case BD_OP_SIGMOID: return bd_mul(graph, dy, bd_mul(graph, y, one_minus(graph, y)));
     case BD_OP_ERF:
         return bd_mul(graph, dy, scale(graph, bd_exp(graph, bd_neg(graph, bd_mul(graph, x, x))), two_over_sqrt_pi));
+    case BD_OP_GELU: return bd_mul(graph, dy, bd_gelu_slope(graph, x));
     /* y is never negative, so "not 0" is "positive" */
     case BD_OP_RELU: return bd_select(graph, y, dy, bd_constant_like(graph, dy, 0));
     default: return bd_graph_fail(graph, BD_ERROR_UNSUPPORTED, "%s has no gradient", bd_op_get_info(op)->name);

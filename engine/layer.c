@@ -341,13 +341,6 @@ bd_tensor bd_dropout(bd_graph *graph, bd_tensor x, float rate, bool training)
     return bd_select(graph, mask, scale(graph, x, 1 / keep), bd_constant_like(graph, x, 0));
 }
 
-bd_tensor bd_gelu(bd_graph *graph, bd_tensor x)
-{
-    bd_tensor tail = recomputed(graph, bd_erf(graph, recomputed(graph, scale(graph, x, 0.70710678118654752440))));
-    bd_tensor share = recomputed(graph, bd_add(graph, bd_constant_like(graph, tail, 1), tail));
-    return bd_mul(graph, recomputed(graph, scale(graph, x, 0.5)), share);
-}
-
 bd_tensor bd_flatten(bd_graph *graph, bd_tensor x)
 {
     if (!check_rank(graph, BD_OP_RESHAPE, x, 1))

@@ -21,6 +21,8 @@
     ROW(TANH, "tanh", 1, "bd_tanh($0)", BUDGET)                                                                        \
     ROW(SIGMOID, "sigmoid", 1, "bd_sigmoid($0)", BUDGET)                                                               \
     ROW(ERF, "erf", 1, "bd_erf($0)", BUDGET)                                                                           \
+    ROW(GELU, "gelu", 1, "bd_gelu($0)", BUDGET)                                                                        \
+    ROW(GELU_SLOPE, "gelu_slope", 1, "bd_gelu_slope($0)", BUDGET)                                                      \
     ROW(RELU, "relu", 1, "($0 < 0.0f ? 0.0f : $0)", KEEPS)                                                             \
     ROW(NONFINITE, "nonfinite", 1, "bd_nonfinite($0)", KEEPS)                                                          \
     ROW(NORMALISER, "normaliser", 1, "bd_normaliser($0)", EXACT)                                                       \

@@ -81,6 +81,8 @@ static void print_matrix(bd_printer *printer, const bd_node *node)
         if (opencl) {
             print_bits(printer, "Y", node->inputs[1]);
         } else {
+            bd_print_value(printer, "Y", node->inputs[1]);
+            bd_print_value(printer, "DY", node->inputs[3]);
             bd_print_fours(printer, "Y", node->inputs[1]);
             bd_print_fours(printer, "DY", node->inputs[3]);
         }

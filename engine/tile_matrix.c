@@ -180,6 +180,8 @@ static bool is_long(const bd_graph *graph, const bd_kernel *kernel, bd_tensor te
     case BD_OP_TANH:
     case BD_OP_SIGMOID:
     case BD_OP_ERF:
+    case BD_OP_GELU:
+    case BD_OP_GELU_SLOPE:
     case BD_OP_POW:
     case BD_OP_RANDOM: return true;
     default: break;
@@ -201,11 +203,12 @@ bool bd_results_are_long(const bd_graph *graph, const bd_kernel *kernel)
     return found;
 }
 
-/* Of work-groups that share a processor one multiplies while another makes results of its sums: without neighbours that time adds up. */
-static bool leaves_room(const bd_tile *tile)
+/* Of work-groups that share a processor one multiplies while another makes results of its sums: without neighbours that time adds up.
+ * The code for joined matrices has a copy of it for each of an invocation's sums, which does not fit the instruction cache. */
+static bool suits_long_results(const bd_tile *tile)
 {
-    return tile->kind != BD_TILE_WARPGROUP ||
-           bd_matrix_stages(tile) * 2 * (tile->m + tile->n) * tile->k <= PROCESSOR_BYTES / 2;
+    const uint32_t panels = bd_matrix_stages(tile) * 2 * (tile->m + tile->n) * tile->k;
+    return tile->kind == BD_TILE_MATRIX || (tile->kind == BD_TILE_WARPGROUP && panels <= PROCESSOR_BYTES / 2);
 }
 
 /* Whether a work-group can hold the tile. */
@@ -292,7 +295,7 @@ int bd_matrix_tiles(const bd_graph *graph, bd_tensor tensor, const bd_kernel *ke
     double costs[BD_MATRIX_TILES];
     for (int i = 0; i < TILES; i++) {
         const bd_tile tile = all_tiles[i];
-        if (!allowed[tile.kind] || (long_results && !leaves_room(&tile)) || !fits(graph, tensor, kernel, target, &tile))
+        if (!allowed[tile.kind] || (long_results && !suits_long_results(&tile)) || !fits(graph, tensor, kernel, target, &tile))
             continue;
         const int64_t chunks = node->chunks > 1 ? node->chunks : 1;
         const double now = cost(&c, chunks, &tile, target) + (worth_guessing(&c, chunks, &tile) ? 0 : NOT_GUESSED);

@@ -61,12 +61,17 @@ shared uvec4 panels[SHARED];
 #else
 #define STORE_SUM(row, n, e) STORE_C(row, n, uintBitsToFloat(panels[sums + (e) / 4u][(e) % 4u]));
 #endif
+#if LONG_RESULTS // or the shader would not fit the instruction cache
+#define STORE_LOOP [[dont_unroll]]
+#else
+#define STORE_LOOP [[unroll]]
+#endif
 #define STORE_ROW(r)                                                                                                   \
     {                                                                                                                  \
         [[unroll]] for (uint j = 0u; j < FRAGMENTS_N; j++)                                                             \
             coopMatStore(sum[r][j], panels, sums + j * MATRIX_N / 4u, WARP_N / 4u, gl_CooperativeMatrixLayoutRowMajor); \
         SYNCHRONISE                                                                                                    \
-        [[unroll]] for (uint i = 0u; i < MATRIX_M * WARP_N / (LANES * STORE_WIDTH); i++) {                             \
+        STORE_LOOP for (uint i = 0u; i < MATRIX_M * WARP_N / (LANES * STORE_WIDTH); i++) {                             \
             const uint e = (lane + i * LANES) * STORE_WIDTH;                                                           \
             const uint m = m0 + warp_m + r * MATRIX_M + e / WARP_N, n = n0 + warp_n + e % WARP_N;                      \
             if (WHOLE || (m < M && n < N))                                                                             \

@@ -600,6 +600,43 @@ float bd_erf(float x)
     return r;
 }
 
+// The normal distribution's tail beyond b, 0 to 16, of which `density` is exp(-b b / 2): times its reciprocal that is a polynomial of
+// t = 1 / (1 + 0.35 b), fitted here to 3.3e-8 (Lawson's weighted least squares, of relative errors). No branch, and no cancellation.
+float bd_normal_tail(float b, float density)
+{
+    precise float t = 1.0f / (1.0f + 0.35f * b);
+    precise float q = -2.91638602e-2f;
+    q = q * t + 1.44060968e-1f;
+    q = q * t - 2.5590322e-1f;
+    q = q * t + 1.59395638e-1f;
+    q = q * t - 2.32665349e-2f;
+    q = q * t + 1.05576298e-1f;
+    q = q * t + 1.19815029e-1f;
+    q = q * t + 1.39864413e-1f;
+    q = q * t + 1.39621253e-1f;
+    q = q * t * density;
+    return q;
+}
+
+// x P(x), P the normal distribution; below -5, b b is rounded, which counts for up to 70 ULP of what is less than 2^-22.
+float bd_gelu(float x)
+{
+    float a = bd_abs(x), b = a > 16.0f ? 16.0f : a;
+    precise float tail = b * bd_normal_tail(b, bd_exp(-0.5f * b * b));
+    precise float r = (x > 0.0f ? x : 0.0f) - tail;
+    return r;
+}
+
+// Its derivative, P(x) + x P'(x).
+float bd_gelu_slope(float x)
+{
+    float a = bd_abs(x), b = a > 16.0f ? 16.0f : a;
+    float density = bd_exp(-0.5f * b * b);
+    precise float below = bd_normal_tail(b, density) - 0.3989422804f * density * b; // at -b
+    precise float r = x < 0.0f ? below : 1.0f - below;
+    return r;
+}
+
 // a * b as the rounded product and its exact error, by halving the significands (Dekker, Numerische Mathematik 1971).
 float bd_two_product(float a, float b, out float error)
 {

@@ -8,6 +8,17 @@ static double normaliser(double a)
     return isfinite(a) ? ldexp(1, -ilogb(fmin(fmax(fabs(a), 0x1p-126), 0x1p126))) : 0x1p-126;
 }
 
+static double gelu(double a)
+{
+    return isinf(a) ? fmax(a, 0) : a * erfc(-a * sqrt(0.5)) / 2;
+}
+
+static double gelu_slope(double a)
+{
+    const double two_pi = 6.28318530717958647693;
+    return isinf(a) ? a > 0 : erfc(-a * sqrt(0.5)) / 2 + a * exp(-a * a / 2) / sqrt(two_pi);
+}
+
 static double apply(bd_op op, double a, double b, double c)
 {
     switch (op) {
@@ -22,6 +33,8 @@ static double apply(bd_op op, double a, double b, double c)
     case BD_OP_TANH: return tanh(a);
     case BD_OP_SIGMOID: return 1 / (1 + exp(-a));
     case BD_OP_ERF: return erf(a);
+    case BD_OP_GELU: return gelu(a);
+    case BD_OP_GELU_SLOPE: return gelu_slope(a);
     case BD_OP_RELU: return a < 0 ? 0 : a;
     case BD_OP_NONFINITE: return !isfinite(a);
     case BD_OP_NORMALISER: return normaliser(a);

@@ -295,7 +295,8 @@ int bd_matrix_tiles(const bd_graph *graph, bd_tensor tensor, const bd_kernel *ke
     double costs[BD_MATRIX_TILES];
     for (int i = 0; i < TILES; i++) {
         const bd_tile tile = all_tiles[i];
-        if (!allowed[tile.kind] || (long_results && !suits_long_results(&tile)) || !fits(graph, tensor, kernel, target, &tile))
+        if (!allowed[tile.kind] || (long_results && !suits_long_results(&tile)) ||
+            !fits(graph, tensor, kernel, target, &tile))
             continue;
         const int64_t chunks = node->chunks > 1 ? node->chunks : 1;
         const double now = cost(&c, chunks, &tile, target) + (worth_guessing(&c, chunks, &tile) ? 0 : NOT_GUESSED);

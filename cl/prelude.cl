@@ -61,6 +61,7 @@
 #define BD_BARRIER barrier(CLK_LOCAL_MEM_FENCE)
 #define BD_AS_FLOAT(x) as_float(x)
 #define BD_AS_UINT(x) as_uint(x)
+#define BD_AS_FLOAT4(x) as_float4(x)
 #define BD_INFINITY INFINITY
 #define BD_NAN as_float(0x7fc00000u)
 
@@ -232,6 +233,23 @@ static inline float4 bd_f16_value4(ushort4 bits)
 #define BD_STORE_b16(buffer, i, bits) bd_store_half(buffer, i, bits)
 #endif
 
+/* Four codes at once. */
+#define BD_LOAD4_b16(buffer, i) bd_codes4_b16(*(const __global ulong *)((buffer) + (i)))
+#define BD_STORE4_b16(buffer, i, x, y, z, w)                                                                           \
+    (*(__global uint2 *)((buffer) + (i)) = (uint2)((x) | (y) << 16, (z) | (w) << 16))
+static inline uint4 bd_codes4_b16(ulong codes)
+{
+    const uint low = (uint)codes, high = (uint)(codes >> 32);
+    return (uint4)(low & 0xffffu, low >> 16, high & 0xffffu, high >> 16);
+}
+#define BD_LOAD4_b8(buffer, i) bd_codes4_b8(*(const __global uint *)((buffer) + (i)))
+#define BD_STORE4_b8(buffer, i, x, y, z, w)                                                                            \
+    (*(__global uint *)((buffer) + (i)) = (x) | (y) << 8 | (z) << 16 | (w) << 24)
+static inline uint4 bd_codes4_b8(uint codes)
+{
+    return (uint4)(codes & 0xffu, codes >> 8 & 0xffu, codes >> 16 & 0xffu, codes >> 24);
+}
+
 /* A float's magnitude, rounded to units of 2^(its exponent - mantissa), and below `least` of 2^(least - mantissa). */
 static inline uint bd_round_magnitude(uint bits, uint mantissa, uint least, uint mode, uint random)
 {
@@ -304,8 +322,19 @@ static inline float bd_decode_float(uint bits, uint exponent, uint mantissa, uin
     result = code > last ? (code == last + 1u ? special : 0x7fc00000u) : result;
     return as_float(sign | result);
 }
+static inline float4 bd_decode4_float(uint4 codes, uint exponent, uint mantissa, uint least, uint last, uint special)
+{
+    return (float4)(bd_decode_float(codes.x, exponent, mantissa, least, last, special),
+                    bd_decode_float(codes.y, exponent, mantissa, least, last, special),
+                    bd_decode_float(codes.z, exponent, mantissa, least, last, special),
+                    bd_decode_float(codes.w, exponent, mantissa, least, last, special));
+}
 static inline uint bd_encode_whole(float x) { return (uint)(int)x & 0xffu; }
 static inline float bd_decode_whole(uint bits) { return (float)((int)(bits << 24) >> 24); }
+static inline float4 bd_decode4_whole(uint4 codes)
+{
+    return (float4)(bd_decode_whole(codes.x), bd_decode_whole(codes.y), bd_decode_whole(codes.z), bd_decode_whole(codes.w));
+}
 
 /* ---- elementwise ---- */
 static inline float bd_abs(float x) { return fabs(x); }

@@ -476,8 +476,8 @@ static void literal(double value, char text[64])
 bool bd_is_wide(const bd_graph *graph, const bd_kernel *kernel, const bd_operand *operand)
 {
     const bd_format format = graph->nodes[operand->node].format;
-    return kernel->width > 1 && operand->access == BD_ACCESS_BUFFER && operand->parts == 1 &&
-           (format == BD_F32 || format == BD_F16);
+    return kernel->width > 1 && operand->access == BD_ACCESS_BUFFER && operand->parts == 1 && format != BD_U8 &&
+           format != BD_U32;
 }
 
 /* The buffer of an operand as accesses of several elements name it. */

@@ -103,28 +103,45 @@ static void print_format(bd_text *macros, bd_format format)
     const bd_format_info info = bd_format_describe(format);
     const char *const name = info.name, *const as = info.size == 1 ? "b8" : info.size == 2 ? "b16" : "f32";
     bd_text_append(macros, "#define BD_TYPE_%s BD_TYPE_%s\n#define BD_SKIP_%s BD_SKIP_%s\n", name, as, name, as);
+    bd_text_append(macros, "#define BD_FOUR_%s BD_FOUR_%s\n", name, as);
     if (info.size == sizeof(float)) {
-        bd_text_append(macros, "#define BD_LOAD_%s BD_LOAD_f32\n#define BD_STORE_%s BD_STORE_f32\n", name, name);
+        bd_text_append(macros,
+                       "#define BD_LOAD_%s BD_LOAD_f32\n#define BD_STORE_%s BD_STORE_f32\n"
+                       "#define BD_LOAD4_%s BD_LOAD4_f32\n#define BD_STORE4_%s BD_STORE4_f32\n",
+                       name, name, name, name);
     } else if (format == BD_BF16) {
         bd_text_append(macros,
                        "#define BD_LOAD_bf16(buffer, i) BD_AS_FLOAT(BD_LOAD_b16(buffer, i) << 16)\n"
-                       "#define BD_STORE_bf16(buffer, i, value) BD_STORE_b16(buffer, i, BD_AS_UINT(value) >> 16)\n");
+                       "#define BD_STORE_bf16(buffer, i, value) BD_STORE_b16(buffer, i, BD_AS_UINT(value) >> 16)\n"
+                       "#define BD_LOAD4_bf16(fours, i) BD_AS_FLOAT4(BD_LOAD4_b16(fours, i) << 16)\n"
+                       "#define BD_STORE4_bf16(fours, i, x, y, z, w) BD_STORE4_b16(fours, i, BD_AS_UINT(x) >> 16, "
+                       "BD_AS_UINT(y) >> 16, BD_AS_UINT(z) >> 16, BD_AS_UINT(w) >> 16)\n");
     } else if (info.kind == BD_KIND_SIGNED) {
         bd_text_append(macros,
                        "#define BD_LOAD_%s(buffer, i) bd_decode_whole(BD_LOAD_%s(buffer, i))\n"
-                       "#define BD_STORE_%s(buffer, i, value) BD_STORE_%s(buffer, i, bd_encode_whole(value))\n",
-                       name, as, name, as);
+                       "#define BD_STORE_%s(buffer, i, value) BD_STORE_%s(buffer, i, bd_encode_whole(value))\n"
+                       "#define BD_LOAD4_%s(fours, i) bd_decode4_whole(BD_LOAD4_%s(fours, i))\n"
+                       "#define BD_STORE4_%s(fours, i, x, y, z, w) BD_STORE4_%s(fours, i, bd_encode_whole(x), "
+                       "bd_encode_whole(y), bd_encode_whole(z), bd_encode_whole(w))\n",
+                       name, as, name, as, name, as, name, as);
     } else {
         const uint32_t special = ((1u << info.exponent_bits) - 1) << info.mantissa_bits;
         const uint32_t all = special | ((1u << info.mantissa_bits) - 1);
         const uint32_t nan = info.infinity ? special | 1u << (info.mantissa_bits - 1) : all;
-        bd_text_append(
-            macros,
-            "#define BD_LOAD_%s(buffer, i) bd_decode_float(BD_LOAD_%s(buffer, i), %du, %du, %uu, %uu, 0x%xu)\n"
-            "#define BD_STORE_%s(buffer, i, value) "
-            "BD_STORE_%s(buffer, i, bd_encode_float(value, %du, %du, %uu, %uu))\n",
-            name, as, info.exponent_bits, info.mantissa_bits, least_field(&info), (info.infinity ? special : all) - 1,
-            beyond(&info, false), name, as, info.exponent_bits, info.mantissa_bits, least_field(&info), nan);
+        char decoding[96], encoding[64];
+        snprintf(decoding, sizeof decoding, "%du, %du, %uu, %uu, 0x%xu", info.exponent_bits, info.mantissa_bits,
+                 least_field(&info), (info.infinity ? special : all) - 1, beyond(&info, false));
+        snprintf(encoding, sizeof encoding, "%du, %du, %uu, %uu", info.exponent_bits, info.mantissa_bits,
+                 least_field(&info), nan);
+        bd_text_append(macros,
+                       "#define BD_LOAD_%s(buffer, i) bd_decode_float(BD_LOAD_%s(buffer, i), %s)\n"
+                       "#define BD_STORE_%s(buffer, i, value) BD_STORE_%s(buffer, i, bd_encode_float(value, %s))\n",
+                       name, as, decoding, name, as, encoding);
+        bd_text_append(macros,
+                       "#define BD_LOAD4_%s(fours, i) bd_decode4_float(BD_LOAD4_%s(fours, i), %s)\n"
+                       "#define BD_STORE4_%s(fours, i, x, y, z, w) BD_STORE4_%s(fours, i, bd_encode_float(x, %s), "
+                       "bd_encode_float(y, %s), bd_encode_float(z, %s), bd_encode_float(w, %s))\n",
+                       name, as, decoding, name, as, encoding, encoding, encoding, encoding);
     }
 }
 

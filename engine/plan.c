@@ -48,7 +48,8 @@ uint32_t bd_kernel_width(const bd_plan *plan, const bd_kernel *kernel, const bd_
     if (side % BD_WIDTH)
         return 1;
     for (int i = 0; i < kernel->operand_count; i++)
-        if (plan->graph->nodes[kernel->operands[i].node].format == BD_F16 && !target->half.storage)
+        if (bd_format_size(plan->graph->nodes[kernel->operands[i].node].format) == sizeof(uint16_t) &&
+            !target->half.storage)
             return 1;
     for (int i = 0; i < kernel->node_count; i++)
         switch (plan->graph->nodes[kernel->nodes[i]].op) {

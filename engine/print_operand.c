@@ -140,7 +140,8 @@ void bd_print_fours(bd_printer *printer, const char *name, bd_tensor input)
     const int number = bd_kernel_operand(kernel, stored);
     const bd_format format = graph->nodes[stored].format;
     const bool kept =
-        format == BD_F16 ? printer->target->half.storage : format == BD_F32 && graph->nodes[input].format == BD_F32;
+        (format == BD_F32 || ((format == BD_F16 || format == BD_BF16) && printer->target->half.storage)) &&
+        bd_format_holds(graph->nodes[input].format, format);
     if (number < 0 || kernel->operands[number].parts != 1 || kernel->operands[number].access != BD_ACCESS_BUFFER ||
         bd_shape_elements(&graph->nodes[stored].shape) % 4 != 0 || !kept) {
         bd_text_append(&printer->macros,
@@ -170,7 +171,8 @@ static void print_store(bd_printer *printer, const bd_contraction *c)
     const char *index = kernel->elements == 1 ? "0u" : "i", *lanes[BD_WIDTH] = { index };
     bd_text_append(&printer->macros, "#define STORE_WIDTH %u\n#define %s(row, n, sum) store(%srow, n, sum)\n",
                    kernel->width, wide ? "STORE_C4" : "STORE_C", opencl ? "BD_BUFFERS, " : "");
-    bd_text_append(text, "%svoid store(%sconst uint row, const uint n, const %s sum)\n{\nconst uint i = row * %lluu + n;\n",
+    bd_text_append(text,
+                   "%svoid store(%sconst uint row, const uint n, const %s sum)\n{\nconst uint i = row * %lluu + n;\n",
                    opencl ? "static inline " : "", opencl ? "BD_ARGUMENTS, " : "",
                    !wide    ? "float"
                    : opencl ? "float4"

@@ -65,6 +65,7 @@
 #define BD_BARRIER barrier()
 #define BD_AS_FLOAT(x) uintBitsToFloat(x)
 #define BD_AS_UINT(x) floatBitsToUint(x)
+#define BD_AS_FLOAT4(x) uintBitsToFloat(x)
 #define BD_INFINITY uintBitsToFloat(0x7f800000u)
 #define BD_NAN uintBitsToFloat(0x7fc00000u)
 
@@ -228,6 +229,22 @@ uint bd_encode2_f16(float x, float y)
 #define BD_STORE_b16(buffer, i, bits) BD_STORE_BITS(buffer[uint(i) >> 1], (uint(i) & 1u) * 16u, 0xffffu, bits)
 #endif
 
+// Four codes at once, of a buffer declared in fours.
+#define BD_FOUR_b16 uvec2
+#define BD_LOAD4_b16(fours, i) bd_codes4_b16(fours[(i) / 4u])
+#define BD_STORE4_b16(fours, i, x, y, z, w) fours[(i) / 4u] = uvec2((x) | (y) << 16, (z) | (w) << 16)
+uvec4 bd_codes4_b16(uvec2 codes)
+{
+    return uvec4(codes.x & 0xffffu, codes.x >> 16, codes.y & 0xffffu, codes.y >> 16);
+}
+#define BD_FOUR_b8 uint
+#define BD_LOAD4_b8(fours, i) bd_codes4_b8(fours[(i) / 4u])
+#define BD_STORE4_b8(fours, i, x, y, z, w) fours[(i) / 4u] = (x) | (y) << 8 | (z) << 16 | (w) << 24
+uvec4 bd_codes4_b8(uint codes)
+{
+    return uvec4(codes & 0xffu, codes >> 8 & 0xffu, codes >> 16 & 0xffu, codes >> 24);
+}
+
 // A float's magnitude, rounded to units of 2^(its exponent - mantissa), and below `least` of 2^(least - mantissa).
 uint bd_round_magnitude(uint bits, uint mantissa, uint least, uint mode, uint random)
 {
@@ -300,6 +317,14 @@ float bd_decode_float(uint bits, uint exponent, uint mantissa, uint least, uint 
     return uintBitsToFloat(sign | result);
 }
 
+vec4 bd_decode4_float(uvec4 codes, uint exponent, uint mantissa, uint least, uint last, uint special)
+{
+    return vec4(bd_decode_float(codes.x, exponent, mantissa, least, last, special),
+                bd_decode_float(codes.y, exponent, mantissa, least, last, special),
+                bd_decode_float(codes.z, exponent, mantissa, least, last, special),
+                bd_decode_float(codes.w, exponent, mantissa, least, last, special));
+}
+
 uint bd_encode_whole(float x)
 {
     return uint(int(x)) & 0xffu;
@@ -308,6 +333,10 @@ uint bd_encode_whole(float x)
 float bd_decode_whole(uint bits)
 {
     return float(int(bits << 24) >> 24);
+}
+vec4 bd_decode4_whole(uvec4 codes)
+{
+    return vec4(bd_decode_whole(codes.x), bd_decode_whole(codes.y), bd_decode_whole(codes.z), bd_decode_whole(codes.w));
 }
 
 // The nearest whole number within range.

@@ -252,9 +252,14 @@ void test_convolutions(session *s)
         { 3, 6, 5, 64, 32, { { 3, 2 }, { 1, 1 }, { { 0, 2 }, { 1, 0 } } } },
         { 4, 10, 8, 64, 64, { { 3, 3 }, { 2, 2 }, { { 1, 1 }, { 0, 1 } } } },
         { 4, 4, 8, 64, 64, { { 1, 1 }, { 1, 1 }, { { 0, 0 }, { 0, 0 } } } },
+        /* few channels: tiles of whole images and of rows, the last of them partial, weights that stay */
+        { 5, 8, 8, 16, 16, { { 3, 3 }, { 1, 1 }, { { 1, 1 }, { 1, 1 } } } },
+        { 3, 17, 19, 16, 32, { { 3, 3 }, { 1, 1 }, { { 1, 1 }, { 1, 1 } } } },
+        { 7, 9, 5, 32, 16, { { 3, 3 }, { 2, 2 }, { { 1, 1 }, { 1, 1 } } } },
+        { 3, 11, 9, 32, 64, { { 2, 3 }, { 1, 1 }, { { 1, 0 }, { 0, 2 } } } },
     };
     /* Drivers take a second to compile each of the three kernels, so not every format has every shape. */
-    enum { TILED = 4 }; /* halves with sums in FP32 only */
+    enum { TILED = 8 }; /* halves with sums in FP32 only */
     const size_t count = sizeof convolutions / sizeof convolutions[0], strides[] = { 2, 1, 3 };
     for (int f = 0; f < 3; f++)
         for (size_t i = 0; i < (f == 1 ? count : count - TILED); i += strides[f])

@@ -194,6 +194,7 @@ bd_variant bd_variant_of(const bd_kernel *kernel)
         [BD_TILE_MATRIX] = BD_VARIANT_MATRIX,
         [BD_TILE_WARPGROUP] = BD_VARIANT_WARPGROUP,
         [BD_TILE_MATRIX2] = BD_VARIANT_MATRIX2,
+        [BD_TILE_RESIDENT] = BD_VARIANT_RESIDENT,
     };
     if (kernel->class == BD_KERNEL_LIBRARY)
         return BD_VARIANT_LIBRARY;
@@ -359,9 +360,14 @@ void bd_group_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *ta
     kernel->local[0] = bd_group_items(tile);
     if (bd_tile_uses_matrix_units(tile))
         kernel->local[0] *= target->matrix.lanes;
-    bd_spread_groups(
-        target, kernel,
-        (uint64_t)(c.batch * chunks * ceil_divide(c.m, tile->m) * ceil_divide(c.n, tile->n)));
+    bd_resident resident;
+    int64_t groups = c.batch * chunks * ceil_divide(c.m, tile->m) * ceil_divide(c.n, tile->n);
+    if (tile->kind == BD_TILE_RESIDENT &&
+        bd_resident_of(plan->graph, kernel->anchor, kernel, tile, target, &resident)) {
+        kernel->tile.images = resident.images, kernel->tile.rows = resident.rows;
+        groups = resident.groups;
+    }
+    bd_spread_groups(target, kernel, (uint64_t)groups);
 }
 
 bool bd_contraction_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *target)

@@ -56,8 +56,21 @@ bool bd_matrix_lies_in_rows(const bd_graph *graph, bd_tensor contraction, const 
                             const bd_target *target, int side);
 /* Whether what is fused behind a contraction takes long, an element of the result: such kernels are tuned apart. */
 bool bd_results_are_long(const bd_graph *graph, const bd_kernel *kernel);
-/* BD_TILE_MATRIX, BD_TILE_WARPGROUP or BD_TILE_MATRIX2. */
+/* BD_TILE_MATRIX, BD_TILE_WARPGROUP, BD_TILE_MATRIX2 or BD_TILE_RESIDENT. */
 bool bd_tile_uses_matrix_units(const bd_tile *tile);
+/* BD_TILE_WARPGROUP or BD_TILE_RESIDENT, whose kernels are inline PTX whatever the backend. */
+bool bd_tile_is_ptx(const bd_tile *tile);
+/* How a BD_TILE_RESIDENT takes a convolution: a tile's pixels are `rows` whole rows of an image, or `images` whole ones; `groups`
+ * work-groups of `bytes` of shared memory go over all tiles. False where it cannot: it is for convolutions and data gradients of
+ * stride 1, operands that nothing is fused to, channels in steps of the units, and rows and weights that fit. `kernel` may be NULL. */
+typedef struct bd_resident {
+    uint32_t images, rows, tiles, groups, bytes;
+} bd_resident;
+bool bd_resident_of(const bd_graph *graph, bd_tensor contraction, const bd_kernel *kernel, const bd_tile *tile,
+                    const bd_target *target, bd_resident *r);
+/* What that takes, as predicted. */
+double bd_resident_microseconds(const bd_graph *graph, bd_tensor contraction, const bd_tile *tile,
+                                const bd_target *target, const bd_resident *r);
 /* Into how many parts the sum is cut so that matrix units have enough to do, with a tile that suits the size of the result. */
 int64_t bd_matrix_chunks(const bd_contraction *c, const bd_target *target);
 /* How many panels of a tile for NVIDIA's matrix units lie in shared memory at once. */

@@ -4,6 +4,10 @@
  * while this one is multiplied, and every tap reads it from there. The data gradient is the convolution of dy with the window turned
  * round (FLIP).
  *
+ * In the weight gradient (WEIGHT) what stays are the sums, in registers: a warp has those of 16 channels and WARP_N columns at every tap.
+ * A work-group takes TILE_N columns of one part of the sum, whose tiles are every CHUNKS-th, and copies beside a tile's patch of x its
+ * pixels of dy. Warps that have the same sums (SLICES) take turns at a tile's sixteens of pixels, and add up in the end.
+ *
  * Pixels of a patch and lines of weights are longer by a piece of eight numbers of 16 bits than what they hold: an odd number of
  * pieces, so that the same piece of eight neighbours shares no bank. */
 #ifndef BD_ARGUMENTS /* so that the skeleton compiles alone */
@@ -25,6 +29,7 @@
 #define PAD_Y 1
 #define PAD_X 1
 #define FLIP 0
+#define WEIGHT 0
 #define TILE_IMAGES 1u
 #define TILE_ROWS 8u
 #define TILE_M 128u
@@ -42,17 +47,19 @@
 
 #define CEIL(a, b) (((a) + (b) - 1u) / (b))
 #define LANES 32u
-#define WARPS_N (N / WARP_N)
-#define WARPS (TILE_M / WARP_M * WARPS_N)
-#define ITEMS (WARPS * LANES)
-/* mma.sync m16n8k16; columns of weights go in pairs of fragments, as ldmatrix loads them. */
+#define TAPS (WINDOW_ROWS * WINDOW_COLUMNS)
+/* mma.sync m16n8k16; columns go in pairs of fragments, as ldmatrix loads them. */
 #define FRAGMENTS (WARP_M / 16u)
 #define PAIRS (WARP_N / 16u)
-#define TAPS (WINDOW_ROWS * WINDOW_COLUMNS)
 
 #define TILES_Y CEIL(OUT_ROWS, TILE_ROWS)
 #define TILES (CEIL(IMAGES, TILE_IMAGES) * TILES_Y)
 #define PIXELS (TILE_IMAGES * TILE_ROWS * OUT_COLUMNS)
+/* Where a tile's pixels begin, which follow each other in the result (or in dy), and how many they are. */
+#define FIRST_ROW(tile) ((tile) % TILES_Y * TILE_ROWS)
+#define FIRST_PIXEL(tile) (((tile) / TILES_Y * TILE_IMAGES * OUT_ROWS + FIRST_ROW(tile)) * OUT_COLUMNS)
+#define COUNT(tile) \
+    min(PIXELS, TILES_Y > 1u ? (OUT_ROWS - FIRST_ROW(tile)) * OUT_COLUMNS : IMAGES * OUT_ROWS * OUT_COLUMNS - FIRST_PIXEL(tile))
 #define WHOLE (PIXELS == TILE_M && OUT_ROWS % TILE_ROWS == 0u && IMAGES % TILE_IMAGES == 0u)
 
 #define PATCH_ROWS ((TILE_ROWS - 1u) * STRIDE_Y + WINDOW_ROWS)
@@ -61,6 +68,18 @@
 #define PIXEL (PIECES + 1u)
 #define PATCH (TILE_IMAGES * PATCH_ROWS * PATCH_COLUMNS)
 
+#if WEIGHT
+#define WARPS_N (TILE_N / WARP_N)
+#define WARPS (CHANNELS / 16u * WARPS_N * SLICES)
+#define STEPS CEIL(PIXELS, 16u)
+#define COLUMN_PIECES (TILE_N / 8u)
+#define COLUMNS (COLUMN_PIECES + 1u) /* of a pixel of dy */
+#define STAGE (PATCH * PIXEL + STEPS * 16u * COLUMNS)
+#define SUM_ROW (TILE_N + 8u)
+#define SHARED (STAGES * STAGE > M * SUM_ROW / 4u ? STAGES * STAGE : M * SUM_ROW / 4u)
+#else
+#define WARPS_N (N / WARP_N)
+#define WARPS (TILE_M / WARP_M * WARPS_N)
 /* Lines of weights as they lie in memory: of the columns that a step takes, or of the steps of a column. */
 #if B_INNER_N
 #define LINES K
@@ -75,6 +94,8 @@
 #define SUM_ROW (WARP_N + 8u)
 #define SUMS (16u * SUM_ROW / 4u)
 #define SHARED (LINES * LINE + STAGES * PATCH * PIXEL + WARPS * SUMS)
+#endif
+#define ITEMS (WARPS * LANES)
 
 /* A local address as PTX has it, and of pieces from there on. */
 #define LOCAL(pointer) ((uint)(size_t)(pointer))
@@ -105,7 +126,7 @@
 /* Begins to copy a tile's patch. What lies outside of the images is 0. */
 static inline void copy_patch(BD_ARGUMENTS, const uint patch, const uint tile, const uint item)
 {
-    const uint image = tile / TILES_Y * TILE_IMAGES, y = tile % TILES_Y * TILE_ROWS * STRIDE_Y - (uint)PAD_Y;
+    const uint image = tile / TILES_Y * TILE_IMAGES, y = FIRST_ROW(tile) * STRIDE_Y - (uint)PAD_Y;
 #pragma unroll 4
     for (uint e = item; e < PATCH * PIECES; e += ITEMS) {
         const uint q = e % PIECES, pixel = e / PIECES, row = pixel / PATCH_COLUMNS;
@@ -116,6 +137,113 @@ static inline void copy_patch(BD_ARGUMENTS, const uint patch, const uint tile, c
     }
 }
 
+/* Where a pixel of a tile lies in its patch, at tap 0. */
+static inline uint place_of(const uint pixel)
+{
+    const uint row = pixel / OUT_COLUMNS, y = row / TILE_ROWS * PATCH_ROWS + row % TILE_ROWS * STRIDE_Y;
+    return (y * PATCH_COLUMNS + pixel % OUT_COLUMNS * STRIDE_X) * PIXEL;
+}
+/* How much further on it lies at another tap. */
+#define TAP(tap) (((tap) / WINDOW_COLUMNS * PATCH_COLUMNS + (tap) % WINDOW_COLUMNS) * PIXEL)
+
+#if WEIGHT
+/* Begins to copy a tile's pixels of dy. What is none is 0. */
+static inline void copy_pixels(BD_ARGUMENTS, const uint pixels, const uint tile, const uint n0, const uint item)
+{
+    const uint first = FIRST_PIXEL(tile), count = COUNT(tile);
+#pragma unroll 4
+    for (uint e = item; e < STEPS * 16u * COLUMN_PIECES; e += ITEMS) {
+        const uint q = e % COLUMN_PIECES, pixel = e / COLUMN_PIECES;
+        const bool valid = pixel < count;
+        COPY(pixels + BYTES(pixel * COLUMNS + q), B_PIECE(valid ? (first + pixel) * N + n0 + q * 8u : 0u), valid ? 16u : 0u);
+    }
+}
+
+__kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void binade(BD_ARGUMENTS)
+{
+    __local __attribute__((aligned(16))) uint4 shared[SHARED];
+    const uint group = (uint)(get_group_id(1) * get_num_groups(0) + get_group_id(0)), item = (uint)get_local_id(0);
+    if (group >= N / TILE_N * CHUNKS)
+        return;
+    const uint n0 = group % (N / TILE_N) * TILE_N, part = group / (N / TILE_N), stages = LOCAL(shared);
+    const uint warp = item / LANES, lane = item % LANES, slice = warp % SLICES;
+    const uint warp_n = warp / SLICES % WARPS_N * WARP_N, warp_c = warp / SLICES / WARPS_N * 16u;
+    float sum[TAPS][2u * PAIRS][4];
+#pragma unroll
+    for (uint tap = 0u; tap < TAPS; tap++)
+#pragma unroll
+        for (uint j = 0u; j < 2u * PAIRS; j++)
+#pragma unroll
+            for (uint e = 0u; e < 4u; e++)
+                sum[tap][j][e] = 0.0f;
+
+    if (part < TILES) {
+        copy_patch(BD_BUFFERS, stages, part, item);
+        copy_pixels(BD_BUFFERS, stages + BYTES(PATCH * PIXEL), part, n0, item);
+    }
+    for (uint tile = part, stage = 0u; tile < TILES; tile += CHUNKS, stage ^= STAGES - 1u) {
+        WAIT_COPIES;
+        barrier(CLK_LOCAL_MEM_FENCE); /* this stage is there, and the other one is left */
+#if STAGES > 1
+        if (tile + CHUNKS < TILES) {
+            const uint next = stages + (stage ^ 1u) * BYTES(STAGE);
+            copy_patch(BD_BUFFERS, next, tile + CHUNKS, item);
+            copy_pixels(BD_BUFFERS, next + BYTES(PATCH * PIXEL), tile + CHUNKS, n0, item);
+        }
+#endif
+        const uint patch = stages + stage * BYTES(STAGE) + BYTES(warp_c / 8u + (lane >> 3 & 1u));
+        const uint pixels = stages + stage * BYTES(STAGE) + BYTES(PATCH * PIXEL + (lane & 15u) * COLUMNS + warp_n / 8u + (lane >> 4));
+#pragma unroll 1
+        for (uint step = slice; step < STEPS; step += SLICES) {
+            /* Pixels past the tile's are any of its own: those of dy are 0. */
+            const uint at = patch + BYTES(place_of(min(step * 16u + (lane & 7u) + (lane >> 4) * 8u, PIXELS - 1u)));
+            uint b[PAIRS][4];
+#pragma unroll
+            for (uint j = 0u; j < PAIRS; j++)
+                LOAD4_TURNED(b[j], pixels + BYTES(step * 16u * COLUMNS + j * 2u));
+#pragma unroll
+            for (uint tap = 0u; tap < TAPS; tap++) {
+                uint a[4];
+                LOAD4_TURNED(a, at + BYTES(TAP(tap)));
+#pragma unroll
+                for (uint j = 0u; j < PAIRS; j++) {
+                    MULTIPLY(sum[tap][2u * j], a, b[j][0], b[j][1]);
+                    MULTIPLY(sum[tap][2u * j + 1u], a, b[j][2], b[j][3]);
+                }
+            }
+        }
+    }
+
+    /* The sums of the slices go into local memory one after the other. */
+    volatile __local float *sums = (volatile __local float *)shared;
+    for (uint s = 0u; s < SLICES; s++) {
+        barrier(CLK_LOCAL_MEM_FENCE);
+        if (slice == s)
+#pragma unroll
+            for (uint tap = 0u; tap < TAPS; tap++)
+#pragma unroll
+                for (uint j = 0u; j < 2u * PAIRS; j++)
+#pragma unroll
+                    for (uint e = 0u; e < 4u; e += 2u) {
+                        const uint row = tap * CHANNELS + warp_c + (lane >> 2) + e * 4u;
+                        volatile __local float2 *place =
+                            (volatile __local float2 *)(sums + row * SUM_ROW + warp_n + j * 8u + (lane & 3u) * 2u);
+                        const float2 own = (float2)(sum[tap][j][e], sum[tap][j][e + 1u]);
+                        *place = s == 0u ? own : *place + own;
+                    }
+    }
+    barrier(CLK_LOCAL_MEM_FENCE);
+#pragma unroll 4
+    for (uint e = item * STORE_WIDTH; e < M * TILE_N; e += ITEMS * STORE_WIDTH) {
+        const uint m = e / TILE_N, n = e % TILE_N;
+#if STORE_WIDTH == 4
+        STORE_C4(part * M + m, n0 + n, *(volatile __local float4 *)(sums + m * SUM_ROW + n));
+#else
+        STORE_C(part * M + m, n0 + n, sums[m * SUM_ROW + n]);
+#endif
+    }
+}
+#else
 __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void binade(BD_ARGUMENTS)
 {
     __local __attribute__((aligned(16))) uint4 shared[SHARED];
@@ -135,9 +263,8 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void binade(BD_ARGUM
     uint pixels[FRAGMENTS];
 #pragma unroll
     for (uint r = 0u; r < FRAGMENTS; r++) {
-        const uint pixel = min(warp_m + r * 16u + (lane & 15u), PIXELS - 1u), row = pixel / OUT_COLUMNS;
-        const uint y = row / TILE_ROWS * PATCH_ROWS + row % TILE_ROWS * STRIDE_Y, x = pixel % OUT_COLUMNS * STRIDE_X;
-        pixels[r] = BYTES((y * PATCH_COLUMNS + x) * PIXEL + (lane >> 4));
+        const uint pixel = min(warp_m + r * 16u + (lane & 15u), PIXELS - 1u);
+        pixels[r] = BYTES(place_of(pixel) + (lane >> 4));
     }
 #if B_INNER_N
     const uint own = weights + BYTES((lane & 15u) * LINE + warp_n / 8u + (lane >> 4));
@@ -167,8 +294,7 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void binade(BD_ARGUM
 #pragma unroll 1
 #endif
         for (uint tap = 0u; tap < TAPS; tap++) {
-            const uint place = FLIP ? TAPS - 1u - tap : tap;
-            const uint at = patch + BYTES((place / WINDOW_COLUMNS * PATCH_COLUMNS + place % WINDOW_COLUMNS) * PIXEL);
+            const uint at = patch + BYTES(TAP(FLIP ? TAPS - 1u - tap : tap));
 #pragma unroll
             for (uint k = 0u; k < CHANNELS; k += 16u) {
                 uint a[FRAGMENTS][4], b[PAIRS][4];
@@ -192,9 +318,8 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void binade(BD_ARGUM
             }
         }
 
-        /* The sums go through local memory, so that neighbours store neighbours. A tile's pixels follow each other in the result. */
-        const uint y0 = tile % TILES_Y * TILE_ROWS, m0 = (tile / TILES_Y * TILE_IMAGES * OUT_ROWS + y0) * OUT_COLUMNS;
-        const uint count = min(PIXELS, TILES_Y > 1u ? (OUT_ROWS - y0) * OUT_COLUMNS : M - m0);
+        /* The sums go through local memory, so that neighbours store neighbours. */
+        const uint m0 = FIRST_PIXEL(tile), count = COUNT(tile);
 #pragma unroll
         for (uint r = 0u; r < FRAGMENTS; r++) {
 #pragma unroll
@@ -223,3 +348,4 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void binade(BD_ARGUM
         }
     }
 }
+#endif

@@ -320,7 +320,12 @@ int64_t bd_contraction_chunks(const bd_graph *graph, bd_tensor tensor, const bd_
     if ((node->op != BD_OP_MATMUL && node->op != BD_OP_CONV2D_WEIGHT) || results <= 0)
         return 1;
     bd_tile tile, tiles[BD_MATRIX_TILES];
-    if (bd_matrix_tiles(graph, tensor, NULL, target, tiles))
+    const int matrix_tiles = bd_matrix_tiles(graph, tensor, NULL, target, tiles);
+    bd_resident resident;
+    for (int i = 0; i < matrix_tiles; i++)
+        if (tiles[i].kind == BD_TILE_RESIDENT && bd_resident_of(graph, tensor, NULL, &tiles[i], target, &resident))
+            return resident.chunks;
+    if (matrix_tiles)
         return bd_matrix_chunks(&c, target);
     if (may_vector(target, node, BD_VARIANT_VECTOR_WEIGHT) && node->op == BD_OP_CONV2D_WEIGHT &&
         weight_tile(graph, node, &c, target, &tile)) {

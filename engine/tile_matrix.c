@@ -58,7 +58,7 @@ uint32_t bd_matrix_stages(const bd_tile *tile)
 
 static uint32_t items(const bd_tile *tile, const bd_target *target)
 {
-    return tile->m / tile->item_m * (tile->n / tile->item_n) * target->matrix.lanes;
+    return bd_group_items(tile) * target->matrix.lanes;
 }
 
 /* Two stages of an operand's panel, whose lines of m or of k are padded by eight halves. */
@@ -131,6 +131,10 @@ static bool fits_grain(const bd_tile *tile, const bd_target *target, uint32_t pa
 #define FRAGMENTS(...) TILE_OF(BD_TILE_MATRIX, __VA_ARGS__)
 #define WARPGROUP(M, N) TILE_OF(BD_TILE_WARPGROUP, M, N, 64, 16, N)
 #define RESIDENT(M, N, ITEM_M, ITEM_N) TILE_OF(BD_TILE_RESIDENT, M, N, 16, ITEM_M, ITEM_N)
+#define RESIDENT_SUMS(N, PIXELS, ITEM_N)                                                                               \
+    {                                                                                                                  \
+        .kind = BD_TILE_RESIDENT, .n = N, .k = PIXELS, .item_n = ITEM_N, .slices = 8                                   \
+    }
 static const bd_tile all_tiles[] = {
     JOINED(128, 128, 64, 64, 64), /* larger ones were slower on an H100 */
     JOINED(128, 128, 64, 64, 32),
@@ -179,6 +183,13 @@ static const bd_tile all_tiles[] = {
     RESIDENT(128, 64, 32, 64),
     RESIDENT(128, 64, 32, 32),
     RESIDENT(64, 64, 32, 32),
+    /* weight gradients: bd_resident_complete */
+    RESIDENT_SUMS(16, 256, 16),
+    RESIDENT_SUMS(16, 128, 16),
+    RESIDENT_SUMS(16, 64, 16),
+    RESIDENT_SUMS(32, 256, 16),
+    RESIDENT_SUMS(32, 128, 16),
+    RESIDENT_SUMS(32, 128, 32),
 };
 enum { TILES = sizeof all_tiles / sizeof *all_tiles };
 _Static_assert((int)TILES <= (int)BD_MATRIX_TILES, "room for all of them");
@@ -280,8 +291,8 @@ static double resident_cost(const bd_graph *graph, bd_tensor tensor, const bd_ke
     if (!bd_resident_of(graph, tensor, kernel, tile, target, &r))
         return NOT_GUESSED;
     const double products = bd_resident_microseconds(graph, tensor, tile, target, &r) * PRODUCTS_A_MICROSECOND;
-    return (target->nvidia ? products : 0.5 * products + LAUNCH) /
-           (double)bd_contraction_of(graph, tensor).k; /* as in cost() */
+    const double length = (double)bd_chunk_length(bd_contraction_of(graph, tensor).k, graph->nodes[tensor].chunks);
+    return (target->nvidia ? products : 0.5 * products + LAUNCH) / length; /* as in cost() */
 }
 
 /* Joined matrices are slow to begin and to store: not a guess for short sums. */
@@ -322,7 +333,9 @@ int bd_matrix_tiles(const bd_graph *graph, bd_tensor tensor, const bd_kernel *ke
     int count = 0;
     double costs[BD_MATRIX_TILES];
     for (int i = 0; i < TILES; i++) {
-        const bd_tile tile = all_tiles[i];
+        bd_tile tile = all_tiles[i];
+        if (tile.kind == BD_TILE_RESIDENT && !bd_resident_complete(graph, tensor, &tile))
+            continue;
         if (!allowed[tile.kind] || (long_results && !leaves_room(&tile)) || !fits(graph, tensor, kernel, target, &tile))
             continue;
         const int64_t chunks = node->chunks > 1 ? node->chunks : 1;

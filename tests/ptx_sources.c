@@ -48,7 +48,7 @@ static bd_status write_file(const char *folder, const char *name, const char *ki
     return written ? BD_OK : BD_ERROR_FILE;
 }
 
-static bd_status write_source(const char *folder, const source_case *c, const bd_tile *tile, const bd_target *target)
+static bd_status write_source(const char *folder, const source_case *c, bd_tile tile, const bd_target *target)
 {
     bd_graph *graph;
     bd_plan *plan = NULL;
@@ -59,9 +59,9 @@ static bd_status write_source(const char *folder, const source_case *c, const bd
         return status;
     bd_set_role(graph, BD_ROLE_FIXED);
     const bd_tensor y = contraction(graph, c);
-    const bool resident = tile->kind == BD_TILE_RESIDENT;
+    const bool resident = tile.kind == BD_TILE_RESIDENT;
     bd_resident found;
-    if (resident && !bd_resident_of(graph, y, NULL, tile, target, &found)) {
+    if (resident && !(bd_resident_complete(graph, y, &tile) && bd_resident_of(graph, y, NULL, &tile, target, &found))) {
         bd_graph_destroy(&graph);
         return BD_OK;
     }
@@ -71,14 +71,14 @@ static bd_status write_source(const char *folder, const source_case *c, const bd
         bd_kernel *kernel = &plan->kernels[k];
         if (kernel->class != BD_KERNEL_CONTRACTION)
             continue;
-        kernel->tile = *tile;
+        kernel->tile = tile;
         bd_group_launch(plan, kernel, target);
         status = bd_kernel_source(plan, kernel, target, BD_DIALECT_OPENCL, &source, &error);
     }
     status = write_file(folder, c->name,
-                        resident                          ? "resident"
-                        : tile->kind == BD_TILE_WARPGROUP ? "wgmma"
-                                                          : "mma",
+                        resident                         ? "resident"
+                        : tile.kind == BD_TILE_WARPGROUP ? "wgmma"
+                                                         : "mma",
                         source, error.message);
     bd_plan_destroy(&plan);
     bd_graph_destroy(&graph);
@@ -168,6 +168,7 @@ int main(int argc, char **argv)
         { .kind = BD_TILE_RESIDENT, .m = 128, .n = 16, .k = 16, .item_m = 32, .item_n = 16 },
         { .kind = BD_TILE_RESIDENT, .m = 64, .n = 32, .k = 16, .item_m = 16, .item_n = 32 },
         { .kind = BD_TILE_RESIDENT, .m = 128, .n = 64, .k = 16, .item_m = 32, .item_n = 64 },
+        { .kind = BD_TILE_RESIDENT, .n = 16, .k = 128, .item_n = 16, .slices = 8 }, /* a weight gradient's */
     };
     bd_target target;
     bd_target_default(&target);
@@ -181,7 +182,7 @@ int main(int argc, char **argv)
     }
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         for (size_t j = 0; j < sizeof tiles / sizeof *tiles; j++)
-            if (write_source(argv[1], &cases[i], &tiles[j], &target) != BD_OK)
+            if (write_source(argv[1], &cases[i], tiles[j], &target) != BD_OK)
                 return EXIT_FAILURE;
     for (size_t i = 0; i < sizeof attentions / sizeof *attentions; i++)
         if (write_attention(argv[1], &attentions[i], &target) != BD_OK)

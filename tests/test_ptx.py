@@ -59,8 +59,8 @@ def check(path, folder):
     assert product in text, f'{path.name}: no {product}'
     assert bool(re.search(COPY, text)) == copies, f'{path.name}: copies to local memory {"expected" if copies else "not expected"}'
     assert bool(re.search(EIGHT_BYTES, text)) == codes, f'{path.name}: loads of eight codes {"expected" if codes else "not expected"}'
-    if kind == 'resident': # weights and pixels come by ldmatrix at addresses that differ by constants
-        assert re.search(r'ldmatrix.sync.aligned.m8n8.x4.shared', text) and 'wgmma' not in text, f'{path.name}: not of fragments'
+    if kind == 'resident': # weights and pixels come by ldmatrix
+        assert re.search(r'ldmatrix.sync.aligned.m8n8.x4(.trans)?.shared', text) and 'wgmma' not in text, f'{path.name}: not of fragments'
     assert conversion is None or conversion in text, f'{path.name}: no {conversion}'
     if shutil.which('ptxas'):
         source = folder / (path.stem + '.ptx')

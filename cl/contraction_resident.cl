@@ -8,6 +8,11 @@
  * A work-group takes TILE_N columns of one part of the sum, whose tiles are every CHUNKS-th, and copies beside a tile's patch of x its
  * pixels of dy. Warps that have the same sums (SLICES) take turns at a tile's sixteens of pixels, and add up in the end.
  *
+ * Expected of an H100 for 3x3 windows over 256 images, at 2.6 TB/s, 750 products a cycle and processor as mma.sync does them elsewhere,
+ * and 128 bytes a cycle from local memory, which count in part beside each other: 16 channels of 32x32 pixels 16.8 MB, 6.5 us, 1.2 GFLOP,
+ * 3.6 us, and 5 us of ldmatrix and sums, in all 10 us, 12 for the weight gradient; 32 channels of 16x16 8.4 MB and 1.2 GFLOP, 7.5 and 10 us;
+ * 64 of 8x8 4.2 MB and 1.2 GFLOP, 7 and 10 us; 64 of 32x32 67 MB, 26 us, and 19 GFLOP, 57 us, in all 62 and 64 us.
+ *
  * Pixels of a patch and lines of weights are longer by a piece of eight numbers of 16 bits than what they hold: an odd number of
  * pieces, so that the same piece of eight neighbours shares no bank. */
 #ifndef BD_ARGUMENTS /* so that the skeleton compiles alone */

@@ -179,7 +179,6 @@ static const bd_tile all_tiles[] = {
     RESIDENT(256, 32, 32, 32),
     RESIDENT(128, 32, 32, 32),
     RESIDENT(64, 32, 16, 32),
-    RESIDENT(256, 64, 64, 32),
     RESIDENT(128, 64, 32, 64),
     RESIDENT(128, 64, 32, 32),
     RESIDENT(64, 64, 32, 32),

@@ -1,10 +1,11 @@
 /* Tiles of BD_TILE_RESIDENT: convolutions of few channels, whose weights a work-group keeps in shared memory (cl/contraction_resident.cl). */
 #include "emit.h"
-#include "quantise.h"
 #include "tile.h"
 
 /* Of an H100: what a processor has for its work-groups, and what it takes of that for each of them. */
 enum { PROCESSOR_BYTES = 233472, GROUP_BYTES = 1024, PROCESSOR_ITEMS = 2048, PROCESSOR_REGISTERS = 65536 };
+/* Sums of a work-item that leave it enough of its 255 registers. */
+enum { MOST_SUMS = 160 };
 /* Bytes in a piece, eight numbers of 16 bits. */
 enum { PIECE = 16 };
 
@@ -37,8 +38,8 @@ bool bd_tile_is_ptx(const bd_tile *tile)
 static bool is_plain(const bd_graph *graph, bd_tensor contraction, const bd_kernel *kernel, const bd_target *target,
                      int side)
 {
-    const bd_tensor input = bd_stored_operand(graph, graph->nodes[contraction].inputs[side]);
-    const bd_shape *shape = &graph->nodes[input].shape;
+    const bd_tensor operand = graph->nodes[contraction].inputs[side], input = bd_stored_operand(graph, operand);
+    const bd_shape *shape = &graph->nodes[operand].shape;
     const int number = kernel ? bd_kernel_operand(kernel, input) : 0;
     return graph->nodes[input].format == bd_matrix_format(graph, contraction, target) && target->half.storage &&
            shape->dim[shape->rank - 1] % target->matrix.k == 0 && number >= 0 &&
@@ -98,10 +99,15 @@ static int64_t shared_bytes(const bd_graph *graph, bd_tensor contraction, const 
     return weights + 2 * patch + warps * 16 * (tile->item_n + 8) * (int64_t)sizeof(float);
 }
 
+static int64_t sums_of(const bd_tile *tile)
+{
+    return tile->item_m * tile->item_n / 32;
+}
+
 /* Registers of a work-item, as ptxas counts them: its sums, and what else there is. */
 static int64_t registers(const bd_tile *tile)
 {
-    return tile->item_m * tile->item_n / 32 + 40;
+    return sums_of(tile) + 40;
 }
 
 bool bd_resident_complete(const bd_graph *graph, bd_tensor contraction, bd_tile *tile)
@@ -138,7 +144,7 @@ bool bd_resident_of(const bd_graph *graph, bd_tensor contraction, const bd_kerne
     const int64_t images = rows == out->dim[1] ? smaller(space / (rows * out->dim[2]), out->dim[0]) : 1;
     const int64_t tiles = ceil_divide(out->dim[0], images) * ceil_divide(out->dim[1], rows);
     const int64_t bytes = shared_bytes(graph, contraction, tile, images, rows);
-    if (bytes > target->matrix.resident_bytes)
+    if (bytes > target->matrix.resident_bytes || sums_of(tile) > MOST_SUMS)
         return false;
     int64_t together = smaller(PROCESSOR_BYTES / (bytes + GROUP_BYTES), PROCESSOR_ITEMS / items);
     together = smaller(together, PROCESSOR_REGISTERS / (items * registers(tile)));

@@ -77,9 +77,9 @@
 #define WARPS_N (TILE_N / WARP_N)
 #define WARPS (CHANNELS / 16u * WARPS_N * SLICES)
 #define STEPS CEIL(PIXELS, 16u)
-#define COLUMN_PIECES (TILE_N / 8u)
-#define COLUMNS (COLUMN_PIECES + 1u) /* of a pixel of dy */
-#define STAGE (PATCH * PIXEL + STEPS * 16u * COLUMNS)
+#define DY_PIECES (TILE_N / 8u)
+#define DY_PIXEL (DY_PIECES + 1u) /* of a pixel of dy */
+#define STAGE (PATCH * PIXEL + STEPS * 16u * DY_PIXEL)
 #define SUM_ROW (TILE_N + 8u)
 #define SHARED (STAGES * STAGE > M * SUM_ROW / 4u ? STAGES * STAGE : M * SUM_ROW / 4u)
 #else
@@ -157,10 +157,10 @@ static inline void copy_pixels(BD_ARGUMENTS, const uint pixels, const uint tile,
 {
     const uint first = FIRST_PIXEL(tile), count = COUNT(tile);
 #pragma unroll 4
-    for (uint e = item; e < STEPS * 16u * COLUMN_PIECES; e += ITEMS) {
-        const uint q = e % COLUMN_PIECES, pixel = e / COLUMN_PIECES;
+    for (uint e = item; e < STEPS * 16u * DY_PIECES; e += ITEMS) {
+        const uint q = e % DY_PIECES, pixel = e / DY_PIECES;
         const bool valid = pixel < count;
-        COPY(pixels + BYTES(pixel * COLUMNS + q), B_PIECE(valid ? (first + pixel) * N + n0 + q * 8u : 0u), valid ? 16u : 0u);
+        COPY(pixels + BYTES(pixel * DY_PIXEL + q), B_PIECE(valid ? (first + pixel) * N + n0 + q * 8u : 0u), valid ? 16u : 0u);
     }
 }
 
@@ -197,7 +197,7 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void binade(BD_ARGUM
         }
 #endif
         const uint patch = stages + stage * BYTES(STAGE) + BYTES(warp_c / 8u + (lane >> 3 & 1u));
-        const uint pixels = stages + stage * BYTES(STAGE) + BYTES(PATCH * PIXEL + (lane & 15u) * COLUMNS + warp_n / 8u + (lane >> 4));
+        const uint pixels = stages + stage * BYTES(STAGE) + BYTES(PATCH * PIXEL + (lane & 15u) * DY_PIXEL + warp_n / 8u + (lane >> 4));
 #pragma unroll 1
         for (uint step = slice; step < STEPS; step += SLICES) {
             /* Pixels past the tile's are any of its own: those of dy are 0. */
@@ -205,7 +205,7 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void binade(BD_ARGUM
             uint b[PAIRS][4];
 #pragma unroll
             for (uint j = 0u; j < PAIRS; j++)
-                LOAD4_TURNED(b[j], pixels + BYTES(step * 16u * COLUMNS + j * 2u));
+                LOAD4_TURNED(b[j], pixels + BYTES(step * 16u * DY_PIXEL + j * 2u));
 #pragma unroll
             for (uint tap = 0u; tap < TAPS; tap++) {
                 uint a[4];

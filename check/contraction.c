@@ -151,6 +151,30 @@ static void convolve(session *s, format_set f, const convolution *v)
     case_run(&c);
 }
 
+/* relu(conv(x, w) + b + r), and the data gradient where x is positive: what residual blocks fuse behind convolutions. */
+static void convolve_fused(session *s, format_set f, int64_t images, int64_t side, int64_t in, int64_t out)
+{
+    test_case c;
+    if (!case_begin(&c, s, f, "relu(conv(x) + b + r) and a masked gradient, %lldx%lldx%lldx%lld to %lld",
+                    (long long)images, (long long)side, (long long)side, (long long)in, (long long)out))
+        return;
+    bd_graph *g = c.graph;
+    const bd_window window = { { 3, 3 }, { 1, 1 }, { { 1, 1 }, { 1, 1 } } };
+    const bd_shape x_shape = BD_SHAPE(images, side, side, in), y_shape = BD_SHAPE(images, side, side, out);
+    const fill_kind fills[] = { FILL_WHOLE, FILL_UNIFORM };
+    for (int i = 0; i < 2; i++) {
+        const bool whole = fills[i] == FILL_WHOLE;
+        const bd_tensor x = case_input(&c, f.value, x_shape, fills[i]), r = case_input(&c, f.value, y_shape, fills[i]);
+        const bd_tensor weight = case_input(&c, f.value, BD_SHAPE(3, 3, in, out), fills[i]);
+        const bd_tensor bias = case_input(&c, f.value, BD_SHAPE(out), fills[i]);
+        const bd_tensor sum = bd_add(g, bd_conv2d(g, x, weight, window), bd_broadcast(g, bias, y_shape));
+        case_output(&c, bd_relu(g, bd_add(g, sum, r)), whole ? equal_value : sum_of(9 * in, 3));
+        const bd_tensor dx = bd_conv2d_data(g, r, weight, window, x_shape), zero = bd_constant(g, x_shape, 0);
+        case_output(&c, bd_select(g, bd_less(g, zero, x), dx, zero), whole ? equal_value : sum_of(9 * out, 1));
+    }
+    case_run(&c);
+}
+
 /* ---- operands of other formats, which matrix units multiply as what holds both (bd_matrix_format); results are F32 ---- */
 
 typedef struct format_pair {
@@ -246,6 +270,7 @@ void test_operands(session *s)
         multiply_formats(s, others[i], (product_shape){ 1, 64, 64, 64, false, false });
     convolve_formats(s, f8, 16, 24);
     convolve_formats(s, bf16, 16, 24);
+    convolve_formats(s, bf16, 16, 32);
     convolve_formats(s, whole, 16, 24);
 }
 
@@ -272,13 +297,19 @@ void test_convolutions(session *s)
         { 3, 6, 5, 64, 32, { { 3, 2 }, { 1, 1 }, { { 0, 2 }, { 1, 0 } } } },
         { 4, 10, 8, 64, 64, { { 3, 3 }, { 2, 2 }, { { 1, 1 }, { 0, 1 } } } },
         { 4, 4, 8, 64, 64, { { 1, 1 }, { 1, 1 }, { { 0, 0 }, { 0, 0 } } } },
+        /* few channels: tiles of whole images and of rows, the last of them partial, weights that stay */
+        { 5, 8, 8, 16, 16, { { 3, 3 }, { 1, 1 }, { { 1, 1 }, { 1, 1 } } } },
+        { 3, 17, 19, 16, 32, { { 3, 3 }, { 1, 1 }, { { 1, 1 }, { 1, 1 } } } },
+        { 7, 9, 5, 32, 16, { { 3, 3 }, { 2, 2 }, { { 1, 1 }, { 1, 1 } } } },
+        { 3, 11, 9, 32, 64, { { 2, 3 }, { 1, 1 }, { { 1, 0 }, { 0, 2 } } } },
     };
     /* Drivers take a second to compile each of the three kernels, so not every format has every shape. */
-    enum { TILED = 4 }; /* halves with sums in FP32 only */
+    enum { TILED = 8 }; /* halves with sums in FP32 only */
     const size_t count = sizeof convolutions / sizeof convolutions[0], strides[] = { 2, 1, 3 };
     for (int f = 0; f < 3; f++)
         for (size_t i = 0; i < (f == 1 ? count : count - TILED); i += strides[f])
             convolve(s, each[f], &convolutions[i]);
+    convolve_fused(s, fp16, 5, 7, 16, 32);
     /* many pixels: the weight's gradient is cut into parts */
     static const convolution long_sum = { 8, 28, 28, 1, 6, { { 5, 5 }, { 1, 1 }, { { 2, 2 }, { 2, 2 } } } };
     convolve(s, fp32, &long_sum);

@@ -25,6 +25,7 @@ typedef enum bd_tile_kind {
     BD_TILE_MATRIX,        /* a work-group's tile through shared memory, its products by matrix units */
     BD_TILE_WARPGROUP,     /* the same with four subgroups to a product (wgmma) */
     BD_TILE_MATRIX2,       /* a work-group's tile as one matrix that the driver spreads over it */
+    BD_TILE_RESIDENT,      /* a convolution by matrix units, its weights in shared memory while tiles of pixels pass */
 } bd_tile_kind;
 typedef struct bd_tile {
     bd_tile_kind kind;
@@ -53,6 +54,7 @@ typedef enum bd_variant {
     BD_VARIANT_MATRIX,
     BD_VARIANT_WARPGROUP,
     BD_VARIANT_MATRIX2,
+    BD_VARIANT_RESIDENT,
     BD_VARIANT_ATTENTION_MATRIX,
     BD_VARIANT_LIBRARY,
     BD_VARIANT_COUNT
@@ -122,9 +124,9 @@ typedef struct bd_storage {
 } bd_storage;
 
 /* Matrix units that multiply halves and sum in F32: what a subgroup of `lanes` invocations multiplies at once, m x k by
- * k x n, and the shared memory that a tile may take; that of a BD_TILE_WARPGROUP. All 0 where there are none. */
+ * k x n, and the shared memory that a tile may take; that of a BD_TILE_WARPGROUP and of a BD_TILE_RESIDENT. All 0 where there are none. */
 typedef struct bd_matrix_units {
-    uint32_t m, n, k, lanes, shared_bytes, warpgroup_bytes;
+    uint32_t m, n, k, lanes, shared_bytes, warpgroup_bytes, resident_bytes;
     bool bf16; /* they multiply BF16 in the same way */
     bool e4m3; /* PTX makes halves of F8E4M3 (from compute capability 8.9 on) */
 } bd_matrix_units;
@@ -218,7 +220,7 @@ typedef enum bd_dialect {
     BD_DIALECT_GLSL,
 } bd_dialect;
 
-/* The dialect of a kernel's source for a backend of this dialect: wgmma's kernels are OpenCL C for Vulkan, too, which launches their PTX. */
+/* The dialect of a kernel's source for a backend of this dialect: those of bd_tile_is_ptx are OpenCL C for Vulkan, too, which launches their PTX. */
 bd_dialect bd_kernel_dialect(const bd_kernel *kernel, bd_dialect backend);
 
 /* The complete source of a kernel, `dialect` being the backend's: prelude, skeleton and generated parts. In OpenCL C the function is `binade`, buffers

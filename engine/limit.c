@@ -110,6 +110,7 @@ static bd_status apply(bd_device *device, const char *item, size_t length, bd_er
         lower(&limits->shared_bytes, size);
         lower(&device->target.matrix.shared_bytes, size);
         lower(&device->target.matrix.warpgroup_bytes, size);
+        lower(&device->target.matrix.resident_bytes, size);
         lower(&device->target.joined.shared_bytes, size);
     } else if (IS(item, "workgroup", name) && sized) {
         lower(&limits->max_workgroup_items, size);

@@ -313,8 +313,8 @@ static bd_status print(const bd_plan *plan, const bd_kernel *kernel, const bd_ta
 
 bd_dialect bd_kernel_dialect(const bd_kernel *kernel, bd_dialect backend)
 {
-    const bool warpgroup = kernel->class == BD_KERNEL_CONTRACTION && kernel->tile.kind == BD_TILE_WARPGROUP;
-    return warpgroup && backend == BD_DIALECT_GLSL ? BD_DIALECT_OPENCL : backend;
+    const bool ptx = kernel->class == BD_KERNEL_CONTRACTION && bd_tile_is_ptx(&kernel->tile);
+    return ptx && backend == BD_DIALECT_GLSL ? BD_DIALECT_OPENCL : backend;
 }
 
 bd_status bd_kernel_source(const bd_plan *plan, const bd_kernel *kernel, const bd_target *target, bd_dialect dialect,

@@ -20,8 +20,9 @@ void bd_print_pointwise(bd_printer *printer);
 void bd_print_rows(bd_printer *printer);
 void bd_print_columns(bd_printer *printer);
 void bd_print_contraction(bd_printer *printer);
-void bd_print_contraction_simd(bd_printer *printer);   /* of tile BD_TILE_SIMD */
-void bd_print_contraction_matrix(bd_printer *printer); /* of tiles for matrix units */
+void bd_print_contraction_simd(bd_printer *printer);     /* of tile BD_TILE_SIMD */
+void bd_print_contraction_matrix(bd_printer *printer);   /* of tiles for matrix units */
+void bd_print_contraction_resident(bd_printer *printer); /* of tile BD_TILE_RESIDENT */
 void bd_print_attention(bd_printer *printer);
 void bd_print_control(bd_printer *printer);
 
@@ -31,6 +32,9 @@ void bd_print_value(bd_printer *printer, const char *name, bd_tensor input);
 
 /* The macro NAME_GET4(x): four elements from x on, a multiple of 4, loaded at once where they lie so in a buffer. */
 void bd_print_fours(bd_printer *printer, const char *name, bd_tensor input);
+
+/* Sizes of a convolution. The data gradient is the convolution of dy, spread by the stride, with the window turned round. */
+void bd_print_images(bd_printer *printer);
 
 /* A contraction's sizes, the macros and functions that read its operands, and the function that stores its results. */
 void bd_print_operands(bd_printer *printer);

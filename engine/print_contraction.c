@@ -11,8 +11,7 @@ static int unroll(int64_t length)
     return copies;
 }
 
-/* Sizes of a convolution. The data gradient is the convolution of dy, spread by the stride, with the window turned round. */
-static void print_images(bd_printer *printer)
+void bd_print_images(bd_printer *printer)
 {
     const bd_graph *graph = printer->plan->graph;
     const bd_node *node = &graph->nodes[printer->kernel->anchor];
@@ -41,7 +40,7 @@ static void print_copied_images(bd_printer *printer)
     const bd_graph *graph = printer->plan->graph;
     const bd_node *node = &graph->nodes[printer->kernel->anchor];
     const bd_tile *tile = &printer->kernel->tile;
-    print_images(printer);
+    bd_print_images(printer);
     bd_text_append(&printer->macros, "#define TILE_IMAGES %uu\n#define TILE_ROWS %uu\n#define UNROLL %d\n",
                    tile->images, tile->rows,
                    unroll(tile->kind == BD_TILE_VECTOR_CONV
@@ -84,6 +83,10 @@ void bd_print_contraction(bd_printer *printer)
     bd_text *macros = &printer->macros;
     if (tile->kind == BD_TILE_SIMD) {
         bd_print_contraction_simd(printer);
+        return;
+    }
+    if (tile->kind == BD_TILE_RESIDENT) {
+        bd_print_contraction_resident(printer);
         return;
     }
     if (bd_tile_uses_matrix_units(tile)) {

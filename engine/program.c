@@ -120,18 +120,18 @@ static bd_status record(bd_program *program, void (*progress)(void *user, int do
     return status;
 }
 
-/* wgmma is reached in ways that no driver promises. Where one refuses a kernel, the device is done with it, and other tiles take its
+/* Kernels of inline PTX are reached in ways that no driver promises. Where one refuses a kernel, the device is done with it, and other tiles take its
  * contractions; false where there are none. */
-static bool go_without_warpgroups(bd_program *program)
+static bool go_without_ptx(bd_program *program)
 {
     bd_target *target = &bd_store_device(program->store)->target;
     bd_tile tiles[BD_GROUP_TILES];
     bool changed = false;
     for (int k = 0; k < program->plan->kernel_count; k++) {
         bd_kernel *kernel = &program->plan->kernels[k];
-        if (kernel->class != BD_KERNEL_CONTRACTION || kernel->tile.kind != BD_TILE_WARPGROUP)
+        if (kernel->class != BD_KERNEL_CONTRACTION || !bd_tile_is_ptx(&kernel->tile))
             continue;
-        target->matrix.warpgroup_bytes = 0;
+        target->matrix.warpgroup_bytes = target->matrix.resident_bytes = 0;
         if (bd_group_tiles(program->plan->graph, kernel->anchor, kernel, target, tiles) == 0)
             return false;
         kernel->tile = tiles[0];
@@ -163,7 +163,7 @@ bd_status bd_program_create(bd_store *store, bd_plan **plan, uint64_t seed,
         status = device->backend->buffer_create(device, program->plan->pack_bytes, &program->packs, error);
     if (status == BD_OK)
         status = record(program, progress, user, error);
-    if (status == BD_ERROR_DEVICE && !program->plan->fixed && go_without_warpgroups(program))
+    if (status == BD_ERROR_DEVICE && !program->plan->fixed && go_without_ptx(program))
         status = record(program, progress, user, error);
     if (status != BD_OK)
         bd_program_destroy(&program);

@@ -194,6 +194,7 @@ bd_variant bd_variant_of(const bd_kernel *kernel)
         [BD_TILE_MATRIX] = BD_VARIANT_MATRIX,
         [BD_TILE_WARPGROUP] = BD_VARIANT_WARPGROUP,
         [BD_TILE_MATRIX2] = BD_VARIANT_MATRIX2,
+        [BD_TILE_RESIDENT] = BD_VARIANT_RESIDENT,
     };
     if (kernel->class == BD_KERNEL_LIBRARY)
         return BD_VARIANT_LIBRARY;
@@ -319,7 +320,12 @@ int64_t bd_contraction_chunks(const bd_graph *graph, bd_tensor tensor, const bd_
     if ((node->op != BD_OP_MATMUL && node->op != BD_OP_CONV2D_WEIGHT) || results <= 0)
         return 1;
     bd_tile tile, tiles[BD_MATRIX_TILES];
-    if (bd_matrix_tiles(graph, tensor, NULL, target, tiles))
+    const int matrix_tiles = bd_matrix_tiles(graph, tensor, NULL, target, tiles);
+    bd_resident resident;
+    for (int i = 0; i < matrix_tiles; i++)
+        if (tiles[i].kind == BD_TILE_RESIDENT && bd_resident_of(graph, tensor, NULL, &tiles[i], target, &resident))
+            return resident.chunks;
+    if (matrix_tiles)
         return bd_matrix_chunks(&c, target);
     if (may_vector(target, node, BD_VARIANT_VECTOR_WEIGHT) && node->op == BD_OP_CONV2D_WEIGHT &&
         weight_tile(graph, node, &c, target, &tile)) {
@@ -359,9 +365,14 @@ void bd_group_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *ta
     kernel->local[0] = bd_group_items(tile);
     if (bd_tile_uses_matrix_units(tile))
         kernel->local[0] *= target->matrix.lanes;
-    bd_spread_groups(
-        target, kernel,
-        (uint64_t)(c.batch * chunks * ceil_divide(c.m, tile->m) * ceil_divide(c.n, tile->n)));
+    bd_resident resident;
+    int64_t groups = c.batch * chunks * ceil_divide(c.m, tile->m) * ceil_divide(c.n, tile->n);
+    if (tile->kind == BD_TILE_RESIDENT &&
+        bd_resident_of(plan->graph, kernel->anchor, kernel, tile, target, &resident)) {
+        kernel->tile.images = resident.images, kernel->tile.rows = resident.rows;
+        groups = resident.groups;
+    }
+    bd_spread_groups(target, kernel, (uint64_t)groups);
 }
 
 bool bd_contraction_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *target)

@@ -39,7 +39,7 @@ bool bd_variant_allowed(const bd_target *target, const bd_node *contraction, bd_
  * unmeasured first; returns how many. `kernel` is the contraction's, or NULL while nothing is fused yet. */
 enum {
     BD_PLAIN_TILES = BD_VARIANT_GROUP_4X4 + 1,
-    BD_MATRIX_TILES = 48,
+    BD_MATRIX_TILES = 64,
     BD_GROUP_TILES = BD_PLAIN_TILES + BD_MATRIX_TILES
 };
 int bd_group_tiles(const bd_graph *graph, bd_tensor node, const bd_kernel *kernel, const bd_target *target,
@@ -56,8 +56,25 @@ bool bd_matrix_lies_in_rows(const bd_graph *graph, bd_tensor contraction, const 
                             const bd_target *target, int side);
 /* Whether what is fused behind a contraction takes long, an element of the result: such kernels are tuned apart. */
 bool bd_results_are_long(const bd_graph *graph, const bd_kernel *kernel);
-/* BD_TILE_MATRIX, BD_TILE_WARPGROUP or BD_TILE_MATRIX2. */
+/* BD_TILE_MATRIX, BD_TILE_WARPGROUP, BD_TILE_MATRIX2 or BD_TILE_RESIDENT. */
 bool bd_tile_uses_matrix_units(const bd_tile *tile);
+/* BD_TILE_WARPGROUP or BD_TILE_RESIDENT, whose kernels are inline PTX whatever the backend. */
+bool bd_tile_is_ptx(const bd_tile *tile);
+/* How a BD_TILE_RESIDENT takes a convolution: a tile's pixels are `rows` whole rows of an image, or `images` whole ones; `groups`
+ * work-groups of `bytes` of shared memory go over all tiles. Of a weight gradient the sum is in `chunks` parts: those that the node has,
+ * or, while `kernel` is NULL, those that it should have. False where the tile cannot: it is for convolutions, weight gradients, and data
+ * gradients of stride 1, operands that nothing is fused to, channels in steps of the units, and rows and weights that fit. */
+typedef struct bd_resident {
+    uint32_t images, rows, tiles, groups, chunks, bytes;
+} bd_resident;
+/* Of a weight gradient's tile the table has columns, pixels (`k`), a subgroup's columns, and how many subgroups (`slices`): puts in the
+ * contraction's rows and how many subgroups have the same ones. False where the tile is not for this contraction. */
+bool bd_resident_complete(const bd_graph *graph, bd_tensor contraction, bd_tile *tile);
+bool bd_resident_of(const bd_graph *graph, bd_tensor contraction, const bd_kernel *kernel, const bd_tile *tile,
+                    const bd_target *target, bd_resident *r);
+/* What that takes, as predicted. */
+double bd_resident_microseconds(const bd_graph *graph, bd_tensor contraction, const bd_tile *tile,
+                                const bd_target *target, const bd_resident *r);
 /* Into how many parts the sum is cut so that matrix units have enough to do, with a tile that suits the size of the result. */
 int64_t bd_matrix_chunks(const bd_contraction *c, const bd_target *target);
 /* How many panels of a tile for NVIDIA's matrix units lie in shared memory at once. */

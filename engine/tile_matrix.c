@@ -1,4 +1,4 @@
-/* Tiles for matrix units, BD_TILE_MATRIX, BD_TILE_WARPGROUP and BD_TILE_MATRIX2: contractions that are summed in F32, of operands in
+/* Tiles for matrix units, BD_TILE_MATRIX, BD_TILE_WARPGROUP, BD_TILE_MATRIX2 and BD_TILE_RESIDENT: contractions that are summed in F32, of operands in
  * every format that is part of F16 or BF16. */
 #include "emit.h"
 #include "quantise.h"
@@ -8,8 +8,9 @@
 
 /* Work-groups that a processor should have to choose from. */
 #define GROUPS_TOGETHER 2
-/* What Vulkan takes longer for a launch than for a dispatch, 0.3 us on an H100, in products. */
-#define LAUNCH 2.5e5
+/* In a microsecond of an H100; and what Vulkan takes longer for a launch than for a dispatch there, 0.3 us. */
+#define PRODUCTS_A_MICROSECOND 8.3e5
+#define LAUNCH (0.3 * PRODUCTS_A_MICROSECOND)
 /* Of local memory, which the work-groups of a Hopper processor share. */
 #define PROCESSOR_BYTES 196608
 /* Above every cost: such a tile comes after the others, and only a measurement chooses it. */
@@ -22,7 +23,8 @@ static int64_t ceil_divide(int64_t a, int64_t b)
 
 bool bd_tile_uses_matrix_units(const bd_tile *tile)
 {
-    return tile->kind == BD_TILE_MATRIX || tile->kind == BD_TILE_WARPGROUP || tile->kind == BD_TILE_MATRIX2;
+    return tile->kind == BD_TILE_MATRIX || tile->kind == BD_TILE_WARPGROUP || tile->kind == BD_TILE_MATRIX2 ||
+           tile->kind == BD_TILE_RESIDENT;
 }
 
 /* Whether all values of the format are halves that the units multiply: some drop subnormal ones; NVIDIA's in OpenCL were tried. */
@@ -56,7 +58,7 @@ uint32_t bd_matrix_stages(const bd_tile *tile)
 
 static uint32_t items(const bd_tile *tile, const bd_target *target)
 {
-    return tile->m / tile->item_m * (tile->n / tile->item_n) * target->matrix.lanes;
+    return bd_group_items(tile) * target->matrix.lanes;
 }
 
 /* Two stages of an operand's panel, whose lines of m or of k are padded by eight halves. */
@@ -128,6 +130,11 @@ static bool fits_grain(const bd_tile *tile, const bd_target *target, uint32_t pa
 #define JOINED(...) TILE_OF(BD_TILE_MATRIX2, __VA_ARGS__)
 #define FRAGMENTS(...) TILE_OF(BD_TILE_MATRIX, __VA_ARGS__)
 #define WARPGROUP(M, N) TILE_OF(BD_TILE_WARPGROUP, M, N, 64, 16, N)
+#define RESIDENT(M, N, ITEM_M, ITEM_N) TILE_OF(BD_TILE_RESIDENT, M, N, 16, ITEM_M, ITEM_N)
+#define RESIDENT_SUMS(N, PIXELS, ITEM_N)                                                                               \
+    {                                                                                                                  \
+        .kind = BD_TILE_RESIDENT, .n = N, .k = PIXELS, .item_n = ITEM_N, .slices = 8                                   \
+    }
 static const bd_tile all_tiles[] = {
     JOINED(128, 128, 64, 64, 64), /* larger ones were slower on an H100 */
     JOINED(128, 128, 64, 64, 32),
@@ -165,6 +172,23 @@ static const bd_tile all_tiles[] = {
     FRAGMENTS(128, 16, 32, 16, 16),
     FRAGMENTS(32, 32, 32, 16, 16),
     FRAGMENTS(16, 16, 32, 16, 16),
+    RESIDENT(256, 16, 32, 16),
+    RESIDENT(512, 16, 64, 16),
+    RESIDENT(128, 16, 32, 16),
+    RESIDENT(256, 32, 64, 32),
+    RESIDENT(256, 32, 32, 32),
+    RESIDENT(128, 32, 32, 32),
+    RESIDENT(64, 32, 16, 32),
+    RESIDENT(128, 64, 32, 64),
+    RESIDENT(128, 64, 32, 32),
+    RESIDENT(64, 64, 32, 32),
+    /* weight gradients: bd_resident_complete */
+    RESIDENT_SUMS(16, 256, 16),
+    RESIDENT_SUMS(16, 128, 16),
+    RESIDENT_SUMS(16, 64, 16),
+    RESIDENT_SUMS(32, 256, 16),
+    RESIDENT_SUMS(32, 128, 16),
+    RESIDENT_SUMS(32, 128, 32),
 };
 enum { TILES = sizeof all_tiles / sizeof *all_tiles };
 _Static_assert((int)TILES <= (int)BD_MATRIX_TILES, "room for all of them");
@@ -218,6 +242,10 @@ static bool fits(const bd_graph *graph, bd_tensor tensor, const bd_kernel *kerne
     if (items(tile, target) > target->limits.max_workgroup_items ||
         items(tile, target) > target->limits.max_workgroup_size[0])
         return false;
+    if (tile->kind == BD_TILE_RESIDENT) {
+        bd_resident r;
+        return bd_resident_of(graph, tensor, kernel, tile, target, &r);
+    }
     if (tile->kind != BD_TILE_MATRIX2)
         return fits_fragments(tile, target);
     uint32_t panels = 0;
@@ -257,6 +285,18 @@ static double cost(const bd_contraction *c, int64_t chunks, const bd_tile *tile,
     return (idle ? 2 : 1) * least + step / 1000; /* of those that wait alike the smallest */
 }
 
+/* The same of a tile that has its weights in shared memory. */
+static double resident_cost(const bd_graph *graph, bd_tensor tensor, const bd_kernel *kernel, const bd_target *target,
+                            const bd_tile *tile)
+{
+    bd_resident r;
+    if (!bd_resident_of(graph, tensor, kernel, tile, target, &r))
+        return NOT_GUESSED;
+    const double products = bd_resident_microseconds(graph, tensor, tile, target, &r) * PRODUCTS_A_MICROSECOND;
+    const double length = (double)bd_chunk_length(bd_contraction_of(graph, tensor).k, graph->nodes[tensor].chunks);
+    return (target->nvidia ? products : 0.5 * products + LAUNCH) / length; /* as in cost() */
+}
+
 /* Joined matrices are slow to begin and to store: not a guess for short sums. */
 static bool worth_guessing(const bd_contraction *c, int64_t chunks, const bd_tile *tile)
 {
@@ -289,17 +329,22 @@ int bd_matrix_tiles(const bd_graph *graph, bd_tensor tensor, const bd_kernel *ke
         [BD_TILE_WARPGROUP] = bd_variant_allowed(target, node, BD_VARIANT_WARPGROUP),
         [BD_TILE_MATRIX2] = bd_variant_allowed(target, node, BD_VARIANT_MATRIX2) && may_store_twice(graph, kernel) &&
                             (format == BD_F16 || target->joined.bf16),
+        [BD_TILE_RESIDENT] = bd_variant_allowed(target, node, BD_VARIANT_RESIDENT),
     };
     const bool long_results = bd_results_are_long(graph, kernel);
     int count = 0;
     double costs[BD_MATRIX_TILES];
     for (int i = 0; i < TILES; i++) {
-        const bd_tile tile = all_tiles[i];
+        bd_tile tile = all_tiles[i];
+        if (tile.kind == BD_TILE_RESIDENT && !bd_resident_complete(graph, tensor, &tile))
+            continue;
         if (!allowed[tile.kind] || (long_results && !suits_long_results(&tile)) ||
             !fits(graph, tensor, kernel, target, &tile))
             continue;
         const int64_t chunks = node->chunks > 1 ? node->chunks : 1;
-        const double now = cost(&c, chunks, &tile, target) + (worth_guessing(&c, chunks, &tile) ? 0 : NOT_GUESSED);
+        const double now = tile.kind == BD_TILE_RESIDENT ? resident_cost(graph, tensor, kernel, target, &tile)
+                                                         : cost(&c, chunks, &tile, target) +
+                                                               (worth_guessing(&c, chunks, &tile) ? 0 : NOT_GUESSED);
         int place = count++;
         for (; place > 0 && costs[place - 1] > now; place--) {
             costs[place] = costs[place - 1];

@@ -20,6 +20,7 @@ const char *bd_variant_name(bd_variant variant)
         "matrix",
         "warpgroup",
         "matrix2",
+        "resident",
         "attention-matrix",
         "library",
     };

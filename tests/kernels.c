@@ -84,6 +84,7 @@ static bool has_tiles(const session *s)
     const bd_target *target = &s->device->target;
     return s->tile.kind == BD_TILE_MATRIX2     ? target->joined.grain_count > 0
            : s->tile.kind == BD_TILE_WARPGROUP ? target->matrix.warpgroup_bytes > 0
+           : s->tile.kind == BD_TILE_RESIDENT  ? target->matrix.resident_bytes > 0
                                                : target->matrix.m > 0;
 }
 
@@ -100,7 +101,8 @@ int main(int argc, const char **argv)
           "TEXT|TEXT..." },
         { "no-fusion", 0, POPT_ARG_NONE, &no_fusion, 0, "every node a kernel of its own", NULL },
         { "tile", 't', POPT_ARG_STRING, &tile, 0,
-          "of every contraction that can have it: group, matrix, warpgroup or matrix2, the work-group's, an item's or "
+          "of every contraction that can have it: group, matrix, warpgroup, matrix2 or resident, the work-group's, an "
+          "item's or "
           "a "
           "subgroup's",
           "KIND:MxNxK:MxN" },

@@ -153,7 +153,8 @@ static const struct {
 } tile_kinds[] = { { "group", BD_TILE_GROUP },
                    { "matrix", BD_TILE_MATRIX },
                    { "warpgroup", BD_TILE_WARPGROUP },
-                   { "matrix2", BD_TILE_MATRIX2 } };
+                   { "matrix2", BD_TILE_MATRIX2 },
+                   { "resident", BD_TILE_RESIDENT } };
 enum { TILE_KINDS = sizeof tile_kinds / sizeof *tile_kinds };
 
 bool read_tile(const char *text, bd_tile *tile)
@@ -181,7 +182,8 @@ static void print_tiles(const bd_plan *plan)
             plan->kernels[k].class == BD_KERNEL_CONTRACTION || plan->kernels[k].class == BD_KERNEL_ATTENTION;
         for (int i = 0; i < TILE_KINDS && tiled; i++)
             if (tile_kinds[i].kind == t->kind)
-                printf(" %s:%ux%ux%u:%ux%u", tile_kinds[i].name, t->m, t->n, t->k, t->item_m, t->item_n);
+                printf(t->slices > 1 ? " %s:%ux%ux%u:%ux%u:%u" : " %s:%ux%ux%u:%ux%u", tile_kinds[i].name, t->m, t->n,
+                       t->k, t->item_m, t->item_n, t->slices);
     }
 }
 
@@ -254,6 +256,12 @@ bool run_benchmarks(session *s)
         { "conv 3x3, 256x32x32x16 to 16", bench_conv, { 256, 32, 16, 16 }, true },
         { "conv 3x3 data, 256x32x32x16", bench_conv_data, { 256, 32, 16, 16 }, true },
         { "conv 3x3 weight, 256x32x32x16", bench_conv_weight, { 256, 32, 16, 16 }, true },
+        { "conv 3x3, 256x16x16x32 to 32", bench_conv, { 256, 16, 32, 32 }, true },
+        { "conv 3x3 data, 256x16x16x32", bench_conv_data, { 256, 16, 32, 32 }, true },
+        { "conv 3x3 weight, 256x16x16x32", bench_conv_weight, { 256, 16, 32, 32 }, true },
+        { "conv 3x3, 256x8x8x64 to 64", bench_conv, { 256, 8, 64, 64 }, true },
+        { "conv 3x3 data, 256x8x8x64", bench_conv_data, { 256, 8, 64, 64 }, true },
+        { "conv 3x3 weight, 256x8x8x64", bench_conv_weight, { 256, 8, 64, 64 }, true },
         { "max pool 64x32x32x32", bench_pool, { 64, 32, 32 }, false },
         { "attention 4x64, 2x32", bench_attention, { 4, 64, 2, 32 }, false },
         { "attention 4x64, 2x32 backward", bench_attention_grad, { 4, 64, 2, 32 }, false },

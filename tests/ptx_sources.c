@@ -48,7 +48,7 @@ static bd_status write_file(const char *folder, const char *name, const char *ki
     return written ? BD_OK : BD_ERROR_FILE;
 }
 
-static bd_status write_source(const char *folder, const source_case *c, const bd_tile *tile, const bd_target *target)
+static bd_status write_source(const char *folder, const source_case *c, bd_tile tile, const bd_target *target)
 {
     bd_graph *graph;
     bd_plan *plan = NULL;
@@ -59,17 +59,27 @@ static bd_status write_source(const char *folder, const source_case *c, const bd
         return status;
     bd_set_role(graph, BD_ROLE_FIXED);
     const bd_tensor y = contraction(graph, c);
+    const bool resident = tile.kind == BD_TILE_RESIDENT;
+    bd_resident found;
+    if (resident && !(bd_resident_complete(graph, y, &tile) && bd_resident_of(graph, y, NULL, &tile, target, &found))) {
+        bd_graph_destroy(&graph);
+        return BD_OK;
+    }
     bd_assign(graph, bd_variable(graph, "/y", BD_ROLE_FIXED, BD_F32, bd_tensor_shape(graph, y), (bd_init){ 0 }), y);
     status = bd_plan_create(graph, target, NULL, &plan, &error);
     for (int k = 0; status == BD_OK && k < plan->kernel_count; k++) {
         bd_kernel *kernel = &plan->kernels[k];
         if (kernel->class != BD_KERNEL_CONTRACTION)
             continue;
-        kernel->tile = *tile;
+        kernel->tile = tile;
         bd_group_launch(plan, kernel, target);
         status = bd_kernel_source(plan, kernel, target, BD_DIALECT_OPENCL, &source, &error);
     }
-    status = write_file(folder, c->name, tile->kind == BD_TILE_WARPGROUP ? "wgmma" : "mma", source, error.message);
+    status = write_file(folder, c->name,
+                        resident                         ? "resident"
+                        : tile.kind == BD_TILE_WARPGROUP ? "wgmma"
+                                                         : "mma",
+                        source, error.message);
     bd_plan_destroy(&plan);
     bd_graph_destroy(&graph);
     return status;
@@ -130,6 +140,8 @@ int main(int argc, char **argv)
         { "bf16-odd", BD_BF16, BD_BF16, BD_OP_MATMUL, false, false, 509 },
         { "bf16-turned", BD_BF16, BD_BF16, BD_OP_MATMUL, true, true, 512 },
         { "bf16-conv", BD_BF16, BD_BF16, BD_OP_CONV2D, false, false, 64 },
+        { "f16-conv", BD_F16, BD_F16, BD_OP_CONV2D, false, false, 16 },
+        { "f16-data", BD_F16, BD_F16, BD_OP_CONV2D_DATA, false, false, 32 },
         { "bf16-weight", BD_BF16, BD_BF16, BD_OP_CONV2D_WEIGHT, false, false, 64 },
         { "bf16-e5m2", BD_BF16, BD_F8E5M2, BD_OP_MATMUL, false, true, 512 },
         { "e4m3-e5m2", BD_F8E4M3, BD_F8E5M2, BD_OP_MATMUL, false, false, 512 },
@@ -153,20 +165,24 @@ int main(int argc, char **argv)
     const bd_tile tiles[] = {
         { .kind = BD_TILE_MATRIX, .m = 128, .n = 64, .k = 32, .item_m = 32, .item_n = 32 },
         { .kind = BD_TILE_WARPGROUP, .m = 128, .n = 128, .k = 64, .item_m = 16, .item_n = 128 },
+        { .kind = BD_TILE_RESIDENT, .m = 128, .n = 16, .k = 16, .item_m = 32, .item_n = 16 },
+        { .kind = BD_TILE_RESIDENT, .m = 64, .n = 32, .k = 16, .item_m = 16, .item_n = 32 },
+        { .kind = BD_TILE_RESIDENT, .m = 128, .n = 64, .k = 16, .item_m = 32, .item_n = 64 },
+        { .kind = BD_TILE_RESIDENT, .n = 16, .k = 128, .item_n = 16, .slices = 8 }, /* a weight gradient's */
     };
     bd_target target;
     bd_target_default(&target);
     target.nvidia = target.vector_types = true;
     target.limits.max_workgroup_items = target.limits.max_workgroup_size[0] = 1024;
     target.limits.compute_units = 132;
-    target.matrix = (bd_matrix_units){ 16, 16, 16, 32, 98304, 196608, .bf16 = true, .e4m3 = true };
+    target.matrix = (bd_matrix_units){ 16, 16, 16, 32, 98304, 196608, 196608, .bf16 = true, .e4m3 = true };
     if (argc != 2) {
         fprintf(stderr, "usage: ptx_sources FOLDER\n");
         return 2;
     }
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         for (size_t j = 0; j < sizeof tiles / sizeof *tiles; j++)
-            if (write_source(argv[1], &cases[i], &tiles[j], &target) != BD_OK)
+            if (write_source(argv[1], &cases[i], tiles[j], &target) != BD_OK)
                 return EXIT_FAILURE;
     for (size_t i = 0; i < sizeof attentions / sizeof *attentions; i++)
         if (write_attention(argv[1], &attentions[i], &target) != BD_OK)

@@ -398,8 +398,87 @@ START_TEST(a_product_by_warpgroups_is_the_same_for_vulkan)
     ck_assert_uint_eq(kernel.operands[0].parts, 2);
     free(source);
     free(opencl);
+    kernel.tile.kind = BD_TILE_RESIDENT;
+    ck_assert_int_eq(bd_kernel_dialect(&kernel, BD_DIALECT_GLSL), BD_DIALECT_OPENCL);
     kernel.tile.kind = BD_TILE_MATRIX;
     ck_assert_int_eq(bd_kernel_dialect(&kernel, BD_DIALECT_GLSL), BD_DIALECT_GLSL);
+    bd_plan_destroy(&plan);
+    bd_graph_destroy(&graph);
+}
+END_TEST
+
+/* The plan of one of the three convolutions with 3x3 windows over 256 images of 32x32 pixels, in halves. The caller destroys both. */
+static bd_plan *plan_few_channels(bd_graph *graph, const bd_target *target, bd_op op, int64_t channels, int64_t stride)
+{
+    const bd_init zero = { BD_INIT_CONSTANT, 0 };
+    const bd_window window = { { 3, 3 }, { stride, stride }, { { 1, 1 }, { 1, 1 } } };
+    const bd_shape image = BD_SHAPE(256, 32, 32, channels), taps = BD_SHAPE(3, 3, channels, channels),
+                   result = BD_SHAPE(256, 32 / stride, 32 / stride, channels);
+    bd_error error;
+    bd_plan *plan;
+    bd_set_role(graph, BD_ROLE_FIXED);
+    const bd_tensor x = bd_variable(graph, "/x", BD_ROLE_FIXED, BD_F16, image, zero),
+                    w = bd_variable(graph, "/w", BD_ROLE_FIXED, BD_F16, taps, zero),
+                    dy = bd_variable(graph, "/dy", BD_ROLE_FIXED, BD_F16, result, zero);
+    const bd_tensor y = op == BD_OP_CONV2D        ? bd_conv2d(graph, x, w, window)
+                        : op == BD_OP_CONV2D_DATA ? bd_conv2d_data(graph, dy, w, window, image)
+                                                  : bd_conv2d_weight(graph, x, dy, window, taps);
+    bd_assign(graph, bd_variable(graph, "/y", BD_ROLE_FIXED, BD_F32, bd_tensor_shape(graph, y), zero), y);
+    const bd_status status = bd_plan_create(graph, target, NULL, &plan, &error);
+    ck_assert_msg(status == BD_OK, "%s", error.message);
+    return plan;
+}
+
+/* Of few channels weights stay in local memory, or sums in registers: what a work-group holds fits, and the work-groups, no more of them
+ * than there are tiles, have all of them. */
+START_TEST(convolutions_of_few_channels_keep_their_weights)
+{
+    static const struct {
+        bd_op op;
+        int64_t channels, stride;
+        bool resident;
+    } rows[] = {
+        { BD_OP_CONV2D, 16, 1, true },         { BD_OP_CONV2D, 32, 1, true },
+        { BD_OP_CONV2D_DATA, 16, 1, true },    { BD_OP_CONV2D_WEIGHT, 16, 1, true },
+        { BD_OP_CONV2D_WEIGHT, 32, 1, true },  { BD_OP_CONV2D_DATA, 16, 2, false },
+        { BD_OP_CONV2D, 24, 1, false },        { BD_OP_CONV2D, 256, 1, false },
+        { BD_OP_CONV2D_WEIGHT, 24, 1, false },
+    };
+    bd_target target = tensor_cores();
+    target.limits.compute_units = 132;
+    target.matrix.resident_bytes = 196608;
+    bd_graph *graph;
+    bd_error error;
+    ck_assert_int_eq(bd_graph_create(&graph, &error), BD_OK);
+    bd_plan *plan = plan_few_channels(graph, &target, rows[_i].op, rows[_i].channels, rows[_i].stride);
+    const bd_kernel *kernel = contraction_of(plan);
+    ck_assert_int_eq(kernel->tile.kind == BD_TILE_RESIDENT, rows[_i].resident);
+    bd_resident r;
+    if (rows[_i].resident) {
+        ck_assert(bd_resident_of(plan->graph, kernel->anchor, kernel, &kernel->tile, &target, &r));
+        ck_assert_uint_le(r.bytes, target.matrix.resident_bytes);
+        ck_assert_uint_eq(r.tiles, 256 / kernel->tile.images * ((31 + kernel->tile.rows) / kernel->tile.rows));
+        ck_assert_uint_eq(kernel->groups[0] * kernel->groups[1], r.groups);
+        ck_assert(r.groups >= 132 && r.groups <= r.tiles * 2);
+        ck_assert_int_eq(bd_variant_of(kernel), BD_VARIANT_RESIDENT);
+    }
+    bd_plan_destroy(&plan);
+    bd_graph_destroy(&graph);
+}
+END_TEST
+
+/* A variant that is found wrong, or a device without so much local memory, goes without. */
+START_TEST(convolutions_of_few_channels_have_another_way)
+{
+    bd_target target = tensor_cores();
+    target.matrix.resident_bytes = _i ? 196608 : 8192;
+    target.avoid[BD_F16][BD_F32] = target.avoid[BD_F32][BD_F32] = _i ? 1u << BD_VARIANT_RESIDENT : 0;
+    bd_graph *graph;
+    bd_error error;
+    ck_assert_int_eq(bd_graph_create(&graph, &error), BD_OK);
+    bd_plan *plan = plan_few_channels(graph, &target, BD_OP_CONV2D, 16, 1);
+    ck_assert_int_ne(contraction_of(plan)->tile.kind, BD_TILE_RESIDENT);
+    ck_assert(bd_tile_uses_matrix_units(&contraction_of(plan)->tile));
     bd_plan_destroy(&plan);
     bd_graph_destroy(&graph);
 }
@@ -733,6 +812,8 @@ int main(void)
     tcase_add_test(plans, tensors_alive_together_never_overlap);
     tcase_add_test(plans, a_product_by_warpgroups_is_covered);
     tcase_add_test(plans, a_product_by_warpgroups_is_the_same_for_vulkan);
+    tcase_add_loop_test(plans, convolutions_of_few_channels_keep_their_weights, 0, 9);
+    tcase_add_loop_test(plans, convolutions_of_few_channels_have_another_way, 0, 2);
     tcase_add_test(plans, matrix_units_share_long_sums);
     tcase_add_test(plans, matrix_units_multiply_what_they_hold);
     tcase_add_loop_test(plans, matrix_units_multiply_codes, 0, 4);

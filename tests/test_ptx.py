@@ -19,6 +19,8 @@ CASES = {
     'bf16-odd': ('bf16', False, False, None),
     'bf16-turned': ('bf16', True, False, None),
     'bf16-conv': ('bf16', True, False, None),
+    'f16-conv': ('f16', True, False, None),
+    'f16-data': ('f16', True, False, None),
     'bf16-weight': ('bf16', True, False, None),
     'bf16-e5m2': ('bf16', True, False, None),
     'e4m3-e5m2': ('f16', False, True, 'cvt.rn.f16x2.e4m3x2'),
@@ -57,6 +59,8 @@ def check(path, folder):
     assert product in text, f'{path.name}: no {product}'
     assert bool(re.search(COPY, text)) == copies, f'{path.name}: copies to local memory {"expected" if copies else "not expected"}'
     assert bool(re.search(EIGHT_BYTES, text)) == codes, f'{path.name}: loads of eight codes {"expected" if codes else "not expected"}'
+    if kind == 'resident': # weights and pixels come by ldmatrix
+        assert re.search(r'ldmatrix.sync.aligned.m8n8.x4(.trans)?.shared', text) and 'wgmma' not in text, f'{path.name}: not of fragments'
     assert conversion is None or conversion in text, f'{path.name}: no {conversion}'
     if shutil.which('ptxas'):
         source = folder / (path.stem + '.ptx')

@@ -89,4 +89,5 @@ void opencl_probe_matrix(opencl_device *device, bd_matrix_units *found)
     if (multiplies(device, warpgroups, BD_F16, MOST_M, 2) &&
         (!found->bf16 || multiplies(device, warpgroups, BD_BF16, MOST_M, 2)))
         found->warpgroup_bytes = WARPGROUP_LOCAL;
+    found->resident_bytes = found->warpgroup_bytes ? found->warpgroup_bytes : found->shared_bytes;
 }

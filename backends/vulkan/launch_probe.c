@@ -111,7 +111,7 @@ bd_status bd_vk_launch_probe(bd_vk_device *device, bd_error *error)
         bd_vk_message(device, found.refusal);
         return BD_OK;
     }
-    units->warpgroup_bytes = WARPGROUP_BYTES;
+    units->warpgroup_bytes = units->resident_bytes = WARPGROUP_BYTES;
     const size_t used = strlen(info->matrix_units);
     snprintf(info->matrix_units + used, sizeof info->matrix_units - used, "%swgmma m64k16 through PTX",
              used ? ", " : "");

@@ -313,7 +313,7 @@ static bd_status print(const bd_plan *plan, const bd_kernel *kernel, const bd_ta
 
 bd_dialect bd_kernel_dialect(const bd_kernel *kernel, bd_dialect backend)
 {
-    const bool warpgroup = kernel->class == BD_KERNEL_CONTRACTION && kernel->tile.kind == BD_TILE_WARPGROUP;
+    const bool warpgroup = kernel->class == BD_KERNEL_CONTRACTION && bd_tile_is_warpgroup(&kernel->tile);
     return warpgroup && backend == BD_DIALECT_GLSL ? BD_DIALECT_OPENCL : backend;
 }
 

@@ -22,6 +22,7 @@ void bd_print_columns(bd_printer *printer);
 void bd_print_contraction(bd_printer *printer);
 void bd_print_contraction_simd(bd_printer *printer);   /* of tile BD_TILE_SIMD */
 void bd_print_contraction_matrix(bd_printer *printer); /* of tiles for matrix units */
+void bd_print_contraction_codes(bd_printer *printer);  /* of BD_TILE_WARPGROUP8 */
 void bd_print_attention(bd_printer *printer);
 void bd_print_control(bd_printer *printer);
 

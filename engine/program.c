@@ -129,7 +129,7 @@ static bool go_without_warpgroups(bd_program *program)
     bool changed = false;
     for (int k = 0; k < program->plan->kernel_count; k++) {
         bd_kernel *kernel = &program->plan->kernels[k];
-        if (kernel->class != BD_KERNEL_CONTRACTION || kernel->tile.kind != BD_TILE_WARPGROUP)
+        if (kernel->class != BD_KERNEL_CONTRACTION || !bd_tile_is_warpgroup(&kernel->tile))
             continue;
         target->matrix.warpgroup_bytes = 0;
         if (bd_group_tiles(program->plan->graph, kernel->anchor, kernel, target, tiles) == 0)

@@ -74,6 +74,7 @@ static bd_graph *trial_graph(const trial *t)
     if (y != BD_NONE) {
         graph->nodes[y].format = node->format;
         graph->nodes[y].accumulator = node->accumulator;
+        graph->nodes[y].unit_sums = node->unit_sums;
         const bd_shape shape = graph->nodes[y].shape;
         bd_assign(graph, bd_variable(graph, "/y", BD_ROLE_FIXED, node->format, shape, zero), y);
         graph->nodes[graph->node_count - 1].format = node->format;

@@ -12,6 +12,7 @@ typedef struct source_case {
     bd_op op;
     bool transpose_a, transpose_b;
     int64_t size; /* of every dimension that may be odd */
+    bool moved;   /* A's whole numbers are moved up to begin with 0 */
 } source_case;
 
 static bd_tensor contraction(bd_graph *graph, const source_case *c)
@@ -21,12 +22,17 @@ static bd_tensor contraction(bd_graph *graph, const source_case *c)
     const bd_shape image = BD_SHAPE(4, 8, 8, c->size), taps = BD_SHAPE(3, 3, c->size, c->size);
     const bool matmul = c->op == BD_OP_MATMUL;
     const bd_shape square = BD_SHAPE(c->size, c->size);
-    const bd_tensor a = bd_variable(graph, "/a", BD_ROLE_FIXED, c->a, matmul ? square : image, zero);
+    bd_tensor a = bd_variable(graph, "/a", BD_ROLE_FIXED, c->a, matmul ? square : image, zero);
     const bd_tensor b = bd_variable(graph, "/b", BD_ROLE_FIXED, c->b,
                                     matmul                         ? square
                                     : c->op == BD_OP_CONV2D_WEIGHT ? image
                                                                    : taps,
                                     zero);
+    if (c->moved) {
+        const double shift = bd_format_describe(c->a).largest + 1;
+        a = bd_add(graph, a, bd_constant(graph, bd_tensor_shape(graph, a), shift));
+        graph->nodes[a].recompute = true;
+    }
     switch (c->op) {
     case BD_OP_CONV2D: return bd_conv2d(graph, a, b, window);
     case BD_OP_CONV2D_DATA: return bd_conv2d_data(graph, a, b, window, image);
@@ -59,17 +65,25 @@ static bd_status write_source(const char *folder, const source_case *c, const bd
         return status;
     bd_set_role(graph, BD_ROLE_FIXED);
     const bd_tensor y = contraction(graph, c);
+    graph->nodes[y].unit_sums = true;
     bd_assign(graph, bd_variable(graph, "/y", BD_ROLE_FIXED, BD_F32, bd_tensor_shape(graph, y), (bd_init){ 0 }), y);
     status = bd_plan_create(graph, target, NULL, &plan, &error);
     for (int k = 0; status == BD_OK && k < plan->kernel_count; k++) {
         bd_kernel *kernel = &plan->kernels[k];
-        if (kernel->class != BD_KERNEL_CONTRACTION)
+        const bool codes = tile->kind == BD_TILE_WARPGROUP8;
+        if (kernel->class != BD_KERNEL_CONTRACTION ||
+            (codes && !bd_multiplies_codes(plan->graph, kernel->anchor, kernel, target)))
             continue;
         kernel->tile = *tile;
         bd_group_launch(plan, kernel, target);
         status = bd_kernel_source(plan, kernel, target, BD_DIALECT_OPENCL, &source, &error);
     }
-    status = write_file(folder, c->name, tile->kind == BD_TILE_WARPGROUP ? "wgmma" : "mma", source, error.message);
+    if (source || status != BD_OK || tile->kind != BD_TILE_WARPGROUP8) {
+        const char *const kind = tile->kind == BD_TILE_MATRIX      ? "mma"
+                                 : tile->kind == BD_TILE_WARPGROUP ? "wgmma"
+                                                                   : "codes";
+        status = write_file(folder, c->name, kind, source, error.message);
+    }
     bd_plan_destroy(&plan);
     bd_graph_destroy(&graph);
     return status;
@@ -140,7 +154,9 @@ int main(int argc, char **argv)
         { "e5m2-e4m3-data", BD_F8E5M2, BD_F8E4M3, BD_OP_CONV2D_DATA, false, false, 64 },
         { "e4m3-e5m2-weight", BD_F8E4M3, BD_F8E5M2, BD_OP_CONV2D_WEIGHT, false, false, 64 },
         { "int8", BD_I8, BD_I8, BD_OP_MATMUL, false, false, 512 },
-        { "int4-conv", BD_I4, BD_I4, BD_OP_CONV2D, false, false, 64 },
+        { "e4m3-turned", BD_F8E4M3, BD_F8E4M3, BD_OP_MATMUL, false, true, 528 },
+        { "int8-moved", BD_I8, BD_I8, BD_OP_MATMUL, false, true, 528, true },
+        { "int4-conv", BD_I4, BD_I4, BD_OP_CONV2D, false, false, 64, true },
         { "e3m2-e4m0", e3m2, e4m0, BD_OP_MATMUL, true, false, 512 },
         { "e5m8", e5m8, e5m8, BD_OP_MATMUL, false, false, 512 },
     };
@@ -153,13 +169,15 @@ int main(int argc, char **argv)
     const bd_tile tiles[] = {
         { .kind = BD_TILE_MATRIX, .m = 128, .n = 64, .k = 32, .item_m = 32, .item_n = 32 },
         { .kind = BD_TILE_WARPGROUP, .m = 128, .n = 128, .k = 64, .item_m = 16, .item_n = 128 },
+        { .kind = BD_TILE_WARPGROUP8, .m = 128, .n = 128, .k = 128, .item_m = 16, .item_n = 128 },
     };
     bd_target target;
     bd_target_default(&target);
     target.nvidia = target.vector_types = true;
     target.limits.max_workgroup_items = target.limits.max_workgroup_size[0] = 1024;
     target.limits.compute_units = 132;
-    target.matrix = (bd_matrix_units){ 16, 16, 16, 32, 98304, 196608, .bf16 = true, .e4m3 = true };
+    target.matrix =
+        (bd_matrix_units){ 16, 16, 16, 32, 98304, 196608, .bf16 = true, .e4m3 = true, .int8 = true, .f8_bits = 13 };
     if (argc != 2) {
         fprintf(stderr, "usage: ptx_sources FOLDER\n");
         return 2;

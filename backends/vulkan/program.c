@@ -2,6 +2,7 @@
 #include "vulkan.h"
 
 #include "../../engine/parallel.h"
+#include "../../engine/tile.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -91,7 +92,7 @@ static bd_status make_pipeline(void *user, int64_t number, bd_error *error)
     const int first = m->first[number];
     const bd_dispatch *dispatch = &m->desc->dispatches[first];
     const bd_tile_kind kind = dispatch->kernel->tile.kind;
-    if (kind == BD_TILE_WARPGROUP)
+    if (bd_tile_is_warpgroup(&dispatch->kernel->tile))
         return bd_vk_function_create(m->device, dispatch->kernel->name, dispatch->source,
                                      &m->program->pipelines[number].function, error);
     const bool matrices = kind == BD_TILE_MATRIX || kind == BD_TILE_MATRIX2;

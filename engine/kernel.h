@@ -129,9 +129,9 @@ typedef struct bd_matrix_units {
     uint32_t m, n, k, lanes, shared_bytes, warpgroup_bytes;
     bool bf16; /* they multiply BF16 in the same way */
     bool e4m3; /* PTX makes halves of F8E4M3 (from compute capability 8.9 on) */
-    /* BD_TILE_WARPGROUP8 multiplies whole numbers of 8 bits, and floats (E4M3 and E5M2), in whose sums so many bits after the leading one
-     * count; 0: it has none of these. */
-    bool int8;
+    /* BD_TILE_WARPGROUP8 multiplies whole numbers of 8 bits, those of A without a sign too, and floats (E4M3 and E5M2), in whose sums so
+     * many bits after the leading one count; 0: it has none of these. */
+    bool int8, uint8;
     uint32_t f8_bits;
 } bd_matrix_units;
 

@@ -81,9 +81,10 @@ bool bd_multiplies_codes(const bd_graph *graph, bd_tensor contraction, const bd_
         const bd_shape *shape = &graph->nodes[node->inputs[side]].shape;
         const int64_t inner = shape->dim[shape->rank - 1];
         floats &= is_float8(&operand);
-        /* Without a sign only A's, as activations are. */
-        whole &= info.size == 1 && ((info.kind == BD_KIND_SIGNED && (side == 0 || operand.zero == 0)) ||
-                                    (info.kind == BD_KIND_UNSIGNED && side == 0));
+        /* What is stored is what is multiplied, not what that is read as. */
+        pieces &= operand.zero > 0 || operand.format == graph->nodes[node->inputs[side]].format;
+        const bool negative = info.kind == BD_KIND_SIGNED && operand.zero == 0;
+        whole &= info.kind != BD_KIND_FLOAT && info.size == 1 && (negative || (side == 0 && target->matrix.uint8));
         pieces &= (!kernel || bd_kernel_operand(kernel, operand.stored) >= 0) &&
                   inner % (operand.across ? 8 : 16) == 0 && (operand.across || chunks == 1 || length % 16 == 0);
     }

@@ -153,7 +153,8 @@ static const struct {
 } tile_kinds[] = { { "group", BD_TILE_GROUP },
                    { "matrix", BD_TILE_MATRIX },
                    { "warpgroup", BD_TILE_WARPGROUP },
-                   { "matrix2", BD_TILE_MATRIX2 } };
+                   { "matrix2", BD_TILE_MATRIX2 },
+                   { "warpgroup8", BD_TILE_WARPGROUP8 } };
 enum { TILE_KINDS = sizeof tile_kinds / sizeof *tile_kinds };
 
 bool read_tile(const char *text, bd_tile *tile)

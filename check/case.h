@@ -85,7 +85,7 @@ typedef struct test_tolerance {
     double ulps, relative, absolute;
     int64_t terms;
     int roundings;
-    double dropped; /* of TOLERANCE_SUM: that much of sum|a||b| besides (bd_unit_sum_error) */
+    double dropped; /* of TOLERANCE_SUM: that much of sum|a||b| besides (bd_most_unit_sum_error) */
 } test_tolerance;
 
 static const test_tolerance bit_identical = { .kind = TOLERANCE_NONE };

@@ -1,7 +1,7 @@
 /* Contraction by Hopper's tensor cores (wgmma) of operands of a byte, which they multiply as they are, 32 steps at once: floats of 8 bits,
  * or whole numbers. A work-group computes TILE_M x TILE_N elements of C through panels of TILE_K = 128 steps in local memory, a group of four
- * warps 64 x TILE_N of them. What the units keep of a sum of floats is less than FP32: each panel's sum is added to one in FP32 (DeepSeek-V3,
- * arXiv:2412.19437, section 3.3.2). Sums of whole numbers are exact.
+ * warps 64 x TILE_N of them. The units keep less of a sum of floats than FP32 does, so that each panel's sum is added to one in FP32, as in
+ * DeepSeek-V3 (arXiv:2412.19437, section 3.3.2). Sums of whole numbers are exact.
  * wgmma reads such operands in lines along k only. One that lies so in memory is copied to its panel ahead of the product. Another
  * (A_ACROSS, B_ACROSS) is loaded while the panel before is multiplied, in blocks of four steps by eight lines, and turned round on its way
  * to local memory; so are whole numbers that begin with 0 but are stored with a sign (A_SHIFTED), to lose it.

@@ -60,9 +60,15 @@ bd_code_operand bd_code_operand_of(const bd_graph *graph, bd_tensor contraction,
     return operand;
 }
 
-static bool is_float8(const bd_code_operand *operand)
+/* Floats of 8 bits that units have, of which the policy takes the units' sums. */
+static bool takes_unit_sums(const bd_graph *graph, bd_tensor contraction)
 {
-    return operand->format == BD_F8E4M3 || operand->format == BD_F8E5M2;
+    bool takes = graph->nodes[contraction].unit_sums && graph->nodes[contraction].accumulator == BD_F32;
+    for (int side = 0; side < 2; side++) {
+        const bd_format format = bd_code_operand_of(graph, contraction, side).format;
+        takes &= format == BD_F8E4M3 || format == BD_F8E5M2;
+    }
+    return takes;
 }
 
 /* Of products of whole numbers, one of them up to 255, the other from -128 to 127, which are summed in 32 bits. */
@@ -73,14 +79,13 @@ bool bd_multiplies_codes(const bd_graph *graph, bd_tensor contraction, const bd_
     const bd_node *node = &graph->nodes[contraction];
     const bd_contraction c = bd_contraction_of(graph, contraction);
     const int64_t chunks = node->chunks > 1 ? node->chunks : 1, length = bd_chunk_length(c.k, chunks);
-    bool floats = target->matrix.f8_bits > 0 && node->unit_sums;
+    const bool floats = target->matrix.f8_bits > 0 && takes_unit_sums(graph, contraction);
     bool whole = target->matrix.int8 && length <= MOST_WHOLE_TERMS, pieces = node->accumulator == BD_F32;
     for (int side = 0; side < 2; side++) {
         const bd_code_operand operand = bd_code_operand_of(graph, contraction, side);
         const bd_format_info info = bd_format_describe(operand.format);
         const bd_shape *shape = &graph->nodes[node->inputs[side]].shape;
         const int64_t inner = shape->dim[shape->rank - 1];
-        floats &= is_float8(&operand);
         /* What is stored is what is multiplied, not what that is read as. */
         pieces &= operand.zero > 0 || operand.format == graph->nodes[node->inputs[side]].format;
         const bool negative = info.kind == BD_KIND_SIGNED && operand.zero == 0;
@@ -91,12 +96,19 @@ bool bd_multiplies_codes(const bd_graph *graph, bd_tensor contraction, const bd_
     return pieces && (floats || whole);
 }
 
-/* Each instruction adds 32 products to what four of them make of a panel, aligned to the largest: of each of the 33 it drops less than a
- * unit in the last place kept, and of the result. All are at most the sum of the panel's magnitudes. */
-double bd_unit_sum_error(const bd_target *target)
+/* Four instructions make a panel's sum. Each aligns 32 products and what the ones before made to the largest, and cuts all 33 off f8_bits
+ * behind its exponent, and the result behind its own (Xie et al., arXiv:2511.10909, of Hopper's): 34 errors of at most 2^-f8_bits of what is
+ * at most the sum of the panel's magnitudes. What is subnormal counts as the least normal number in the exponent; where the largest product
+ * has such a factor, more is lost. */
+double bd_most_unit_sum_error(const bd_target *target)
 {
     enum { INSTRUCTIONS = 4, ROUNDINGS = 34 };
     return target->matrix.f8_bits ? ldexp(INSTRUCTIONS * ROUNDINGS, -(int)target->matrix.f8_bits) : 0;
+}
+
+double bd_unit_sum_error(const bd_graph *graph, bd_tensor contraction, const bd_target *target)
+{
+    return takes_unit_sums(graph, contraction) ? bd_most_unit_sum_error(target) : 0;
 }
 
 /* Of a panel, as contraction_codes.cl lays out operands in lines along k or across it. */

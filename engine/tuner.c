@@ -296,7 +296,7 @@ static bool choose(session *s, const bd_kernel *kernel, const bd_tile *tiles, in
                 .c = bd_contraction_of(graph, kernel->anchor),
                 .a = a->shape,
                 .b = b->shape,
-                .unit_error = node->unit_sums ? bd_unit_sum_error(&s->device->target) : 0 };
+                .unit_error = bd_unit_sum_error(graph, kernel->anchor, &s->device->target) };
     for (int side = 0; side < 2; side++) {
         const bd_tensor stored = bd_quantised_whole(graph, node->inputs[side], &t.zeros[side]);
         t.formats[side] = graph->nodes[stored].format;

@@ -1,5 +1,6 @@
-/* Products of 8-bit operands by wgmma: whether they are right, and how many bits sums of floats keep. On Hopper these are said to be 13 behind
- * the leading one (DeepSeek-V3, arXiv:2412.19437, section 3.3.2: about 14 in all), which nobody documents: so they are counted. */
+/* Products of 8-bit operands by wgmma: whether they are right, and how many bits sums of floats keep. No document of NVIDIA's says how many; on
+ * Hopper others found 13 behind the leading one (Xie et al., arXiv:2511.10909; about 14 in all: DeepSeek-V3, arXiv:2412.19437). So they are
+ * counted. */
 #include "probe_codes.h"
 
 #include <binade/format.h>

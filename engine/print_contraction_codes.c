@@ -12,14 +12,13 @@ static const char *unit_format(const bd_code_operand *operand)
     }
 }
 
-/* MULTIPLY_GROUP(c, a, b, keep): c = a b, plus c if `keep`, of 64 x n numbers of which each work-item has n / 2. */
-static void print_multiply_group(bd_text *macros, const bd_code_operand operands[2], bool whole, uint32_t n)
+void bd_print_multiply_codes(bd_text *macros, const char *a, const char *b, bool whole, uint32_t n)
 {
     const uint32_t count = n / 2;
     bd_text_append(macros,
                    "#define MULTIPLY_GROUP(c, a, b, keep) asm volatile(\"//+{ .reg .pred p; setp.ne.b32 p, %%%u, 0; "
                    "wgmma.mma_async.sync.aligned.m64n%uk32.%s.%s.%s {",
-                   count + 2, n, whole ? "s32" : "f32", unit_format(&operands[0]), unit_format(&operands[1]));
+                   count + 2, n, whole ? "s32" : "f32", a, b);
     for (uint32_t i = 0; i < count; i++)
         bd_text_append(macros, "%s%%%u", i ? ", " : "", i);
     bd_text_append(macros, "}, %%%u, %%%u, p%s; }\\n\" : ", count, count + 1, whole ? "" : ", 1, 1");
@@ -50,7 +49,7 @@ void bd_print_contraction_codes(bd_printer *printer)
         "#define CACHED %d\n#define LONG_RESULTS %d\n",
         tile->m, tile->n, tile->k, bd_matrix_stages(tile), whole, graph->nodes[kernel->anchor].op != BD_OP_MATMUL,
         bd_results_are_long(graph, kernel));
-    print_multiply_group(&printer->macros, operands, whole, tile->n);
+    bd_print_multiply_codes(&printer->macros, unit_format(&operands[0]), unit_format(&operands[1]), whole, tile->n);
     for (int side = 0; side < 2; side++)
         print_operand(printer, "AB"[side], &operands[side]);
     /* Of bytes with a sign that begin with -zero: what is too much of 128 + each, four at once. */

@@ -2,6 +2,7 @@
 #include "app.h"
 #include "auto.h"
 #include "data.h"
+#include "describe.h"
 #include "json.h"
 #include "limited.h"
 #include "list_models.h"
@@ -232,20 +233,6 @@ static void print_simulated(const bd_precision *precision)
         printf(": computed on in FP32, then rounded\n");
 }
 
-/* What the device makes of a policy that takes matrix units' own sums. */
-static void print_unit_sums(const bd_precision *precision, const bd_device_info *info)
-{
-    if (!precision->unit_sums)
-        return;
-    printf("sums=unit      ");
-    if (info->f8_sum_bits)
-        printf(
-            "of FP8 by matrix units where they are faster: %u bits after the first, of 128 products; those in FP32\n",
-            info->f8_sum_bits);
-    else
-        printf("in FP32: the device has no matrix units of FP8 that Binade can use\n");
-}
-
 static bd_status train(session *self, bd_error *error)
 {
     bd_trainer *trainer = NULL;
@@ -265,8 +252,11 @@ static bd_status train(session *self, bd_error *error)
         printf("limited to     %s\n", limit);
     if (!status && !self->options.json)
         print_simulated(&self->params.precision);
-    if (!status && !self->options.json)
-        print_unit_sums(&self->params.precision, bd_device_get_info(self->device));
+    if (!status && !self->options.json && self->params.precision.unit_sums) {
+        char sums[160];
+        describe_unit_sums(bd_device_get_info(self->device), sums, sizeof sums);
+        printf("sums=unit      %s\n", sums);
+    }
     if (!status && !self->options.json)
         print_result(&result, bd_device_get_info(self->device)->quirks);
     bd_trainer_destroy(&trainer);

@@ -18,6 +18,7 @@ typedef struct bench_check {
     bd_format value, statistic, accumulator;
     bd_format coarsest;   /* of what is stored: values, statistics and gradients */
     bd_judge contraction; /* of the graph's first product or convolution, if it has one */
+    double dropped;       /* of its sum of magnitudes, by matrix units of 8-bit floats (bd_unit_sum_error) */
 } bench_check;
 
 /* A benchmark: its operands' shapes, the graph over them, and how to tell whether a result is right. */

@@ -1,6 +1,7 @@
 /* The suite peak: multiply-adds a second, by format. It is the ceiling that gemm, conv and attention are held against. */
 #include "app.h"
 #include "bench_raw.h"
+#include "engine/print.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,12 +15,13 @@ enum {
     CPU_ITEMS_A_UNIT = 512,
     MOST_ROUNDS = 1 << 20,
     HEADER_WORDS = 4, /* of the parameters: rounds and three of the kernel's own */
+    WARPGROUP = 128,  /* invocations to a product of wgmma */
 };
 static const double least_seconds = 0.005; /* of a run, beside which a launch is little */
 static const float factor = -1, addend = 64;
 
 /* What is multiplied and added. */
-typedef enum arithmetic { F32, F16, BF16, DOT, MATRIX_F16, MATRIX_BF16 } arithmetic;
+typedef enum arithmetic { F32, F16, BF16, DOT, MATRIX_F16, MATRIX_BF16, CODES_F8, CODES_INT8 } arithmetic;
 static const char *const macros[] = { "BD_F32", "BD_F16", "BD_BF16", "BD_DOT" };
 
 typedef struct peak {
@@ -30,9 +32,20 @@ typedef struct peak {
     int64_t results;  /* floats that the kernel writes */
 } peak;
 
+/* Of 8 bits, by wgmma: four warps have one product, and one chain of them. */
+static bool is_codes(const peak *p)
+{
+    return p->kind == CODES_F8 || p->kind == CODES_INT8;
+}
+
 static bool is_matrix(const peak *p)
 {
-    return p->kind == MATRIX_F16 || p->kind == MATRIX_BF16;
+    return p->kind == MATRIX_F16 || p->kind == MATRIX_BF16 || is_codes(p);
+}
+
+static int chains(const peak *p)
+{
+    return is_codes(p) ? 1 : CHAINS;
 }
 
 static bd_status set_rounds(peak *p, uint32_t rounds, bd_error *error)
@@ -152,13 +165,40 @@ static bd_status create_matrix(peak *p, bd_error *error)
     return status;
 }
 
+static bd_status create_codes(peak *p, bd_error *error)
+{
+    const bool whole = p->kind == CODES_INT8;
+    const uint64_t size = HEADER_WORDS * sizeof(uint32_t) + (2 * (uint64_t)p->m + p->n) * p->k;
+    uint32_t *parameters = calloc(1, size);
+    if (!parameters)
+        return bd_fail(error, BD_ERROR_MEMORY, "no memory for matrices of %llu bytes", (unsigned long long)size);
+    uint8_t *code = (uint8_t *)(parameters + HEADER_WORDS);
+    for (uint32_t line = 0; line < 2 * p->m + p->n; line++)
+        for (uint32_t k = 0; k < p->k; k++) {
+            const double value = line < p->m       ? left_element(line, k)
+                                 : line < 2 * p->m ? -left_element(line - p->m, k)
+                                                   : right_element(k, line - 2 * p->m);
+            bd_format_encode(whole ? BD_I8 : BD_F8E4M3, &value, code++, 1);
+        }
+    bd_text defines = { 0 };
+    bd_text_append(&defines, "#define BD_N %uu\n#define BD_SUM %s\n", p->n, whole ? "int" : "float");
+    bd_print_multiply_codes(&defines, whole ? "s8" : "e4m3", whole ? "s8" : "e4m3", whole, p->n);
+    p->items -= p->items % WARPGROUP;
+    p->results = (int64_t)(p->items / WARPGROUP) * p->m * p->n;
+    bd_status status = defines.failed ? bd_fail(error, BD_ERROR_MEMORY, "no memory for a kernel")
+                                      : create(p, "bench_codes", defines.data, WARPGROUP, parameters, size, error);
+    bd_text_finish(&defines);
+    free(parameters);
+    return status;
+}
+
 static float right_matrix(const peak *p, int64_t element)
 {
     const uint32_t i = (uint32_t)(element / p->n % p->m), j = (uint32_t)(element % p->n);
     int sum = 0;
     for (uint32_t k = 0; k < p->k; k++)
         sum += left_element(i, k) * right_element(k, j);
-    return (float)(CHAINS * sum + CHAINS * (CHAINS - 1) / 2); /* the chains begin with 0, 1, 2, ... */
+    return (float)(chains(p) * sum + chains(p) * (chains(p) - 1) / 2); /* the chains begin with 0, 1, 2, ... */
 }
 
 /* ---- the rows ---- */
@@ -203,13 +243,15 @@ static bd_status check(peak *p, bench_row *row, bd_error *error)
 static double operations(const peak *p)
 {
     if (is_matrix(p))
-        return 2.0 * CHAINS * (double)p->results * p->k;
+        return 2.0 * chains(p) * (double)p->results * p->k;
     return 2.0 * CHAINS * p->items * (p->kind == DOT ? 4 : p->width);
 }
 
 static bd_status measure(bench *self, peak *p, bench_row *row, bd_error *error)
 {
-    bd_status status = is_matrix(p) ? create_matrix(p, error) : create_scalar(p, error);
+    bd_status status = is_codes(p)    ? create_codes(p, error)
+                       : is_matrix(p) ? create_matrix(p, error)
+                                      : create_scalar(p, error);
     if (!status)
         status = calibrate(p, error);
     if (status)
@@ -259,6 +301,13 @@ static bool possible(const bench *self, const peak *p, bench_row *row)
                       "this build or --limit leaves none of %s to use (GLSL needs glslang 13, and sums in FP32)",
                       units);
         break;
+    case CODES_F8:
+    case CODES_INT8:
+        if (!(p->kind == CODES_F8 ? target->matrix.f8_bits > 0 : target->matrix.int8))
+            bench_set(row, BENCH_UNSUPPORTED, "the device has no wgmma, or it computes wrongly");
+        else if (!opencl)
+            bench_set(row, BENCH_UNSUPPORTED, "measured through OpenCL, whose PTX Vulkan launches");
+        break;
     case F32: break;
     }
     return row->status == BENCH_OK;
@@ -282,6 +331,10 @@ static bd_status run_one(bench *self, const char *name, arithmetic kind, uint32_
                .k = matrix->k };
     p.items =
         device->target.is_cpu ? units * CPU_ITEMS_A_UNIT : (uint32_t)fmax(GPU_ITEMS, (double)units * ITEMS_A_UNIT);
+    if (is_codes(&p)) {
+        p.m = 64, p.n = 256, p.k = 32;
+        p.items = units * 2 * WARPGROUP;
+    }
     bd_error failure = { 0 };
     bd_status status = BD_OK;
     if (possible(self, &p, row))
@@ -306,6 +359,8 @@ bd_status bench_peak(bench *self, bd_error *error)
         { "int8 dot", DOT, 1, 1 },
         { "matrix units fp16", MATRIX_F16, 1, 1 },
         { "matrix units bf16", MATRIX_BF16, 1, 1 },
+        { "matrix units fp8", CODES_F8, 1, 1 },
+        { "matrix units int8", CODES_INT8, 1, 1 },
     };
     bd_status status = BD_OK;
     for (size_t i = 0; i < sizeof formats / sizeof *formats && !status && !bench_stopped(self); i++) {

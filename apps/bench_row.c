@@ -179,11 +179,13 @@ double bench_peak_of(const bench *self, const bd_precision *policy, const bd_rol
 {
     const size_t device = self->device_index;
     double peak = bench_ceiling(self, device, "fp32");
-    bool halves = true, bf16 = true;
+    bool halves = true, bf16 = true, fp8 = true, whole = true;
     for (int i = 0; i < 2; i++) {
         const bd_format operand = bd_precision_format(policy, bench_operand_role(policy, roles, i), NULL);
         halves &= bd_format_holds(BD_F16, operand);
         bf16 &= bd_format_holds(BD_BF16, operand);
+        fp8 &= operand == BD_F8E4M3 || operand == BD_F8E5M2;
+        whole &= bd_format_describe(operand).kind == BD_KIND_SIGNED;
     }
     /* Where there is no half arithmetic, halves are computed in FP32 and rounded. */
     if (bd_precision_format(policy, BD_ROLE_ACCUMULATOR, NULL) == BD_F16)
@@ -191,6 +193,11 @@ double bench_peak_of(const bench *self, const bd_precision *policy, const bd_rol
     /* Matrix units multiply halves or BF16, and what these hold, and sum in FP32. */
     else if (halves || bf16)
         peak = fmax(peak, bench_ceiling(self, device, halves ? "matrix units fp16" : "matrix units bf16"));
+    /* Or FP8, if their own sums will do, and whole numbers of a byte. */
+    if (bd_precision_format(policy, BD_ROLE_ACCUMULATOR, NULL) == BD_F32 && fp8 && policy->unit_sums)
+        peak = fmax(peak, bench_ceiling(self, device, "matrix units fp8"));
+    if (bd_precision_format(policy, BD_ROLE_ACCUMULATOR, NULL) == BD_F32 && whole)
+        peak = fmax(peak, bench_ceiling(self, device, "matrix units int8"));
     return peak;
 }
 

@@ -5,6 +5,7 @@
 #include "compare_files.h"
 #include "corrupt.h"
 #include "data.h"
+#include "describe.h"
 #include "federated.h"
 #include "json.h"
 #include "limited.h"
@@ -143,6 +144,11 @@ static void on_event(void *user, const bd_train_event *event)
 {
     session *self = user;
     run_record(self->run, event);
+    if (event->kind == BD_TRAIN_START && self->precision->unit_sums) {
+        char sums[160];
+        describe_unit_sums(bd_device_get_info(self->device), sums, sizeof sums);
+        progress_say(&self->progress, "%s: sums=unit: %s", self->precision->name, sums);
+    }
     if (event->kind == BD_TRAIN_MEASURED)
         warnings_check(&self->warnings, event, self->precision, tell_warning, self);
     if (event->kind == BD_TRAIN_EPOCH && !self->save_status)

@@ -38,6 +38,17 @@ const char *describe_subnormals(const bd_half_support *half)
     return half->subnormals_f32 ? "flushed to 0 in FP16, kept in FP32" : "flushed to 0 in FP16 and FP32";
 }
 
+void describe_unit_sums(const bd_device_info *info, char *text, size_t size)
+{
+    if (info->f8_sum_bits)
+        snprintf(
+            text, size,
+            "of FP8 by matrix units where they are faster: %u bits after the first, of 128 products; those in FP32",
+            info->f8_sum_bits);
+    else
+        snprintf(text, size, "in FP32: %s has no matrix units of FP8 that Binade can use", info->id);
+}
+
 void describe_device(FILE *file, const bd_device_info *info)
 {
     fprintf(file, "%-10s ", info->id);

@@ -53,12 +53,12 @@ json_t *json_device(const bd_device_info *info)
     static const char *const types[] = { "cpu", "integrated", "discrete", "other" };
     static const char *const roundings[] = { "unknown", "nearest_even", "toward_zero", "other" };
     const bd_half_support *half = &info->half;
-    return json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:s, s:o, s:o, s:{s:b, s:b, s:b, s:b, s:b, s:s}, s:b, s:o}", "id",
-                     info->id, "limit", info->limit, "backend", info->backend, "name", json_text(info->name), "vendor",
-                     json_text(info->vendor), "driver", json_text(info->driver), "type", types[info->type],
+    return json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:s, s:o, s:o, s:{s:b, s:b, s:b, s:b, s:b, s:s}, s:b, s:o, s:i}",
+                     "id", info->id, "limit", info->limit, "backend", info->backend, "name", json_text(info->name),
+                     "vendor", json_text(info->vendor), "driver", json_text(info->driver), "type", types[info->type],
                      "matrix_units", json_text(info->matrix_units), "limits", limits(&info->limits), "fp16", "storage",
                      half->storage, "arithmetic", half->arithmetic, "arithmetic_exact", half->arithmetic_exact,
                      "conversion_exact", half->conversion_exact, "subnormals", half->subnormals, "rounding",
                      roundings[half->rounding], "fp32_subnormals", half->subnormals_f32, "quirks",
-                     json_text(info->quirks));
+                     json_text(info->quirks), "f8_sum_bits", (int)info->f8_sum_bits);
 }

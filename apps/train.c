@@ -2,6 +2,7 @@
 #include "app.h"
 #include "auto.h"
 #include "data.h"
+#include "describe.h"
 #include "json.h"
 #include "limited.h"
 #include "list_models.h"
@@ -251,6 +252,11 @@ static bd_status train(session *self, bd_error *error)
         printf("limited to     %s\n", limit);
     if (!status && !self->options.json)
         print_simulated(&self->params.precision);
+    if (!status && !self->options.json && self->params.precision.unit_sums) {
+        char sums[160];
+        describe_unit_sums(bd_device_get_info(self->device), sums, sizeof sums);
+        printf("sums=unit      %s\n", sums);
+    }
     if (!status && !self->options.json)
         print_result(&result, bd_device_get_info(self->device)->quirks);
     bd_trainer_destroy(&trainer);

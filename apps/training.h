@@ -28,6 +28,7 @@ enum { TRAINING_ROWS = 27 };
     "  bf16-sr, bf16-kahan, fp16-kahan\n"                                                                              \
     "                       updates rounded stochastically, or summed with Kahan's compensation\n"                     \
     "  fp8, tf32            contractions of FP8 operands, scaled, or of 10 bits of mantissa; all else FP32\n"          \
+    "  fp8-native           fp8 with the sums of the device's FP8 matrix units, where it has some (sums=unit)\n"       \
     "  int8-qat, int4-qat   contractions of whole numbers whose step is learned (LSQ)\n"                               \
     "  w=f16,g=f32,...      role by role, also after one of these names: w weights, a activations, g gradients,\n"     \
     "                       stat softmax and losses, acc sums, master, state, qw qa qg operands of contractions;\n"    \

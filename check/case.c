@@ -192,6 +192,7 @@ static bd_status finish_graph(test_case *c, bd_error *error)
     for (int role = BD_ROLE_WEIGHT_OPERAND; c->operands && role <= BD_ROLE_GRADIENT_OPERAND; role++)
         precision.format[role] = c->operands->format[role];
     precision.saturate |= c->operands && c->operands->saturate;
+    precision.unit_sums = c->unit_sums;
     if ((status = bd_graph_apply_precision(c->graph, &precision, error)) != BD_OK)
         return status;
     for (int i = 0; i < c->output_count; i++) {

@@ -85,6 +85,7 @@ typedef struct test_tolerance {
     double ulps, relative, absolute;
     int64_t terms;
     int roundings;
+    double dropped; /* of TOLERANCE_SUM: that much of sum|a||b| besides (bd_most_unit_sum_error) */
 } test_tolerance;
 
 static const test_tolerance bit_identical = { .kind = TOLERANCE_NONE };
@@ -157,6 +158,7 @@ typedef struct test_case {
     int variant_count;
     uint32_t repeats;             /* runs of the program before comparing */
     const bd_precision *operands; /* of contractions: whose formats the operand roles have; NULL: as all others */
+    bool unit_sums;               /* as bd_precision has them */
 } test_case;
 
 /* False if the filter leaves this case out. Otherwise case_run must follow. */

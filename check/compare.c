@@ -141,7 +141,7 @@ static double error_allowed(const test_tolerance *t, const element *e)
         return t->ulps * unit_in_the_last_place(BD_F32, e->exact) + t->absolute;
     double u = format_roundoff(e->accumulator), k = (double)t->terms;
     double gamma = k * u / (1 - k * u);
-    double factor = (1 + gamma) * pow(1 + format_roundoff(e->format), t->roundings) - 1;
+    double factor = (1 + gamma) * pow(1 + format_roundoff(e->format), t->roundings) - 1 + t->dropped;
     /* Each product may fall below the accumulator's normal values, where its error is half the least one, not relative. */
     double underflow = 0.5 * format_least(e->accumulator) * k + 0.5 * format_least(e->format) * t->roundings;
     return factor * e->magnitude + underflow;

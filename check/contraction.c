@@ -1,5 +1,6 @@
 /* Matrix products and the three convolutions. Each case runs the same kernel on whole numbers, whose sums are exact in every
  * order and format, so that a wrong index shows as a wrong bit, and on real ones within the bound of their sums. */
+#include "../engine/tile.h"
 #include "case.h"
 
 #include <math.h>
@@ -211,22 +212,34 @@ static bd_tensor identity(test_case *c, bd_format format, bd_shape shape)
     return tensor;
 }
 
+/* Where the units' own sums will do. Whole numbers are exact in them too, as long as their sums stay below 2^13, which these do; the others
+ * are such that none becomes subnormal, as the bound wants them. */
+static test_tolerance unit_sum_of(const session *s, int64_t terms)
+{
+    test_tolerance t = sum_of(terms, 0);
+    t.dropped = bd_most_unit_sum_error(&s->device->target);
+    return t;
+}
+
 /* Each operand's values must come through the identity as they are. */
-static void multiply_formats(session *s, format_pair f, product_shape p)
+static void multiply_formats(session *s, format_pair f, product_shape p, bool unit_sums)
 {
     test_case c;
-    if (!case_begin(&c, s, fp32, "%s by %s, %lldx%lldx%lld%s%s", bd_format_name(f.a), bd_format_name(f.b),
+    if (!case_begin(&c, s, fp32, "%s by %s, %lldx%lldx%lld%s%s%s", bd_format_name(f.a), bd_format_name(f.b),
                     (long long)p.m, (long long)p.n, (long long)p.k, p.transpose_a ? " a'" : "",
-                    p.transpose_b ? " b'" : ""))
+                    p.transpose_b ? " b'" : "", unit_sums ? ", unit sums" : ""))
         return;
+    c.unit_sums = unit_sums;
     const bd_shape a_shape = p.transpose_a ? BD_SHAPE(p.k, p.m) : BD_SHAPE(p.m, p.k);
     const bd_shape b_shape = p.transpose_b ? BD_SHAPE(p.n, p.k) : BD_SHAPE(p.k, p.n);
+    const fill_kind fill = unit_sums ? FILL_POSITIVE : FILL_UNIFORM;
     const struct {
         bd_tensor a, b;
         test_tolerance tolerance;
     } products[] = {
         { case_input(&c, f.a, a_shape, FILL_WHOLE), case_input(&c, f.b, b_shape, FILL_WHOLE), equal_value },
-        { case_input(&c, f.a, a_shape, FILL_UNIFORM), case_input(&c, f.b, b_shape, FILL_UNIFORM), sum_of(p.k, 0) },
+        { case_input(&c, f.a, a_shape, fill), case_input(&c, f.b, b_shape, fill),
+          unit_sums ? unit_sum_of(s, p.k) : sum_of(p.k, 0) },
         { patterns(&c, f.a, a_shape), identity(&c, f.b, b_shape), equal_value },
         { identity(&c, f.a, a_shape), patterns(&c, f.b, b_shape), equal_value },
     };
@@ -236,19 +249,43 @@ static void multiply_formats(session *s, format_pair f, product_shape p)
     case_run(&c);
 }
 
-static void convolve_formats(session *s, format_pair f, int64_t in, int64_t out)
+/* Whole numbers of A that are stored with a sign and read from 0 on, as activations of learned steps are. */
+static void multiply_moved(session *s, format_pair f, product_shape p)
+{
+    test_case c;
+    if (!case_begin(&c, s, fp32, "%s from 0 by %s, %lldx%lldx%lld%s%s", bd_format_name(f.a), bd_format_name(f.b),
+                    (long long)p.m, (long long)p.n, (long long)p.k, p.transpose_a ? " a'" : "",
+                    p.transpose_b ? " b'" : ""))
+        return;
+    const bd_shape a_shape = p.transpose_a ? BD_SHAPE(p.k, p.m) : BD_SHAPE(p.m, p.k);
+    const bd_shape b_shape = p.transpose_b ? BD_SHAPE(p.n, p.k) : BD_SHAPE(p.k, p.n);
+    const double zero = bd_format_describe(f.a).largest + 1;
+    const bd_tensor a = patterns(&c, f.a, a_shape), b = patterns(&c, f.b, b_shape);
+    const bd_tensor moved = bd_add(c.graph, a, bd_constant(c.graph, a_shape, zero));
+    if (moved != BD_NONE)
+        c.graph->nodes[moved].recompute = true;
+    case_output(&c, bd_matmul(c.graph, moved, b, p.transpose_a, p.transpose_b), sum_of(p.k, 0));
+    case_run(&c);
+}
+
+static void convolve_formats(session *s, format_pair f, int64_t in, int64_t out, bool unit_sums)
 {
     test_case c;
     const bd_window window = { { 3, 3 }, { 1, 1 }, { { 1, 1 }, { 1, 1 } } };
-    if (!case_begin(&c, s, fp32, "%s by %s, 2x6x5x%lld to %lld", bd_format_name(f.a), bd_format_name(f.b),
-                    (long long)in, (long long)out))
+    if (!case_begin(&c, s, fp32, "%s by %s, 2x6x5x%lld to %lld%s", bd_format_name(f.a), bd_format_name(f.b),
+                    (long long)in, (long long)out, unit_sums ? ", unit sums" : ""))
         return;
+    c.unit_sums = unit_sums;
     const bd_shape x_shape = BD_SHAPE(2, 6, 5, in), taps = BD_SHAPE(3, 3, in, out), y_shape = BD_SHAPE(2, 6, 5, out);
-    bd_tensor x = case_input(&c, f.a, x_shape, FILL_UNIFORM), weight = case_input(&c, f.b, taps, FILL_WHOLE);
-    bd_tensor dy = case_input(&c, f.a, y_shape, FILL_UNIFORM), other = case_input(&c, f.b, y_shape, FILL_WHOLE);
-    case_output(&c, bd_conv2d(c.graph, x, weight, window), sum_of(9 * in, 0));
-    case_output(&c, bd_conv2d_data(c.graph, dy, weight, window, x_shape), sum_of(9 * out, 0));
-    case_output(&c, bd_conv2d_weight(c.graph, x, other, window, taps), sum_of(60, 0));
+    const fill_kind fill = unit_sums ? FILL_POSITIVE : FILL_UNIFORM;
+    bd_tensor x = case_input(&c, f.a, x_shape, fill), weight = case_input(&c, f.b, taps, FILL_WHOLE);
+    bd_tensor dy = case_input(&c, f.a, y_shape, fill), other = case_input(&c, f.b, y_shape, FILL_WHOLE);
+    const int64_t terms[] = { 9 * in, 9 * out, 60 };
+    const bd_tensor results[] = { bd_conv2d(c.graph, x, weight, window),
+                                  bd_conv2d_data(c.graph, dy, weight, window, x_shape),
+                                  bd_conv2d_weight(c.graph, x, other, window, taps) };
+    for (int i = 0; i < 3; i++)
+        case_output(&c, results[i], unit_sums ? unit_sum_of(s, terms[i]) : sum_of(terms[i], 0));
     case_run(&c);
 }
 
@@ -260,18 +297,25 @@ void test_operands(session *s)
                                    { BD_BF16, BD_F8E5M2 },
                                    { bd_format_exmy(5, 8), bd_format_exmy(2, 5) } };
     for (int t = 0; t < 4; t++)
-        multiply_formats(s, f8, (product_shape){ 1, 40, 72, 48, t & 1, t & 2 });
+        multiply_formats(s, f8, (product_shape){ 1, 40, 72, 48, t & 1, t & 2 }, false);
     for (int t = 0; t < 4; t += 3)
-        multiply_formats(s, bf16, (product_shape){ 1, 40, 72, 48, t & 1, t & 2 });
-    multiply_formats(s, f8, (product_shape){ 1, 33, 35, 37, false, false });
-    multiply_formats(s, bf16, (product_shape){ 1, 33, 35, 37, false, false });
-    multiply_formats(s, f8, (product_shape){ 1, 16, 24, 4096, true, false });
+        multiply_formats(s, bf16, (product_shape){ 1, 40, 72, 48, t & 1, t & 2 }, false);
+    multiply_formats(s, f8, (product_shape){ 1, 33, 35, 37, false, false }, false);
+    multiply_formats(s, bf16, (product_shape){ 1, 33, 35, 37, false, false }, false);
+    multiply_formats(s, f8, (product_shape){ 1, 16, 24, 4096, true, false }, false);
     for (int i = 0; i < 4; i++)
-        multiply_formats(s, others[i], (product_shape){ 1, 64, 64, 64, false, false });
-    convolve_formats(s, f8, 16, 24);
-    convolve_formats(s, bf16, 16, 24);
-    convolve_formats(s, bf16, 16, 32);
-    convolve_formats(s, whole, 16, 24);
+        multiply_formats(s, others[i], (product_shape){ 1, 64, 64, 64, false, false }, false);
+    convolve_formats(s, f8, 16, 24, false);
+    convolve_formats(s, bf16, 16, 24, false);
+    convolve_formats(s, bf16, 16, 32, false);
+    convolve_formats(s, whole, 16, 24, false);
+    /* Units of 8 bits take operands in pieces of 16 along k and of 8 across it. */
+    for (int turn = 0; turn < 4; turn++)
+        multiply_formats(s, f8, (product_shape){ 1, 72, 136, 400, turn & 1, turn & 2 }, true);
+    for (int turn = 0; turn < 4; turn += 3)
+        multiply_moved(s, whole, (product_shape){ 1, 72, 136, 144, turn & 1, turn & 2 });
+    multiply_formats(s, (format_pair){ BD_F8E5M2, BD_F8E4M3 }, (product_shape){ 1, 16, 24, 4096, true, false }, true);
+    convolve_formats(s, f8, 16, 32, true);
 }
 
 void test_convolutions(session *s)

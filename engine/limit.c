@@ -64,6 +64,7 @@ static void lower(uint32_t *limit, uint64_t size)
 static void remove_matrix_units(bd_device *device)
 {
     device->info.matrix_units[0] = '\0';
+    device->info.f8_sum_bits = 0;
     device->target.matrix = (bd_matrix_units){ 0 };
     device->target.joined = (bd_joined_matrices){ 0 };
 }

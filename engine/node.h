@@ -126,6 +126,7 @@ typedef struct bd_node {
     bd_op op;
     bd_format format;      /* of the result: every reader sees the value rounded to it */
     bd_format accumulator; /* of the sums inside reductions and contractions */
+    bool unit_sums;        /* contractions: what matrix units of 8-bit floats keep of a sum will do */
     bd_rounding_rule rule; /* how the result is rounded to its format */
     uint32_t draw;         /* of BD_ROUND_STOCHASTIC: the stream of its random numbers */
     bd_role role;

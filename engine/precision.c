@@ -23,6 +23,7 @@ static const char *const role_names[BD_ROLE_COUNT] = {
 };
 
 #define BF16 "a=bf16,g=bf16,stat=bf16,master=bf16,state=bf16"
+#define FP8 "qw=f8e4m3,qa=f8e4m3,qg=f8e5m2,operands=delayed,overflow=saturate"
 
 /* Presets are settings, in the grammar of all policies. */
 static const struct {
@@ -41,7 +42,9 @@ static const struct {
     { "fp16-kahan", "w=f16,a=f16,g=f16,stat=f16,master=f16,state=f16,kahan=on" },
     { "mixed-bf16", "w=bf16,a=bf16,g=bf16" },
     /* Micikevicius et al., arXiv:2209.05433: contractions of 8-bit operands, all else in single. */
-    { "fp8", "qw=f8e4m3,qa=f8e4m3,qg=f8e5m2,operands=delayed,overflow=saturate" },
+    { "fp8", FP8 },
+    /* With the sums that matrix units of 8 bits make: DeepSeek-V3, arXiv:2412.19437, section 3.3.2. */
+    { "fp8-native", FP8 ",sums=unit" },
     /* Esser et al., arXiv:1902.08153: contractions of whole numbers of learned steps, trained in single. */
     { "int8-qat", "qw=int8,qa=int8,operands=learned" },
     { "int4-qat", "qw=int4,qa=int4,operands=learned,ends=int8" },
@@ -50,11 +53,12 @@ static const struct {
 };
 enum { PRESET_COUNT = sizeof presets / sizeof *presets };
 
-#define KNOWN_PRESETS "fp32, fp16, fp16-strict, mixed, bf16, bf16-sr, bf16-kahan, fp16-kahan, mixed-bf16, fp8, " \
-                      "int8-qat, int4-qat, tf32"
+#define KNOWN_PRESETS                                                                                                  \
+    "fp32, fp16, fp16-strict, mixed, bf16, bf16-sr, bf16-kahan, fp16-kahan, mixed-bf16, fp8, "                         \
+    "fp8-native, int8-qat, int4-qat, tf32"
 #define KNOWN_LAYER_SETTINGS "w, a, g, stat, acc, master, state, qw, qa, qg"
 #define KNOWN_SETTINGS                                                                                                 \
-    KNOWN_LAYER_SETTINGS ", round, overflow, kahan, operands, history, ends, scale, growth, backoff, interval"
+    KNOWN_LAYER_SETTINGS ", round, overflow, kahan, operands, history, ends, sums, scale, growth, backoff, interval"
 #define KNOWN_FORMATS "f32, f16, bf16, f8e4m3, f8e5m2, and e2m0 to e8m23"
 #define KNOWN_OPERAND_FORMATS "int8, int4, int3, int2, " KNOWN_FORMATS
 #define KNOWN_MODES "nearest, zero, mask, stochastic"
@@ -66,8 +70,9 @@ const char *bd_role_name(bd_role role)
 
 const char *const *bd_precision_presets(void)
 {
-    static const char *const names[] = { "fp32",       "fp16",       "fp16-strict", "mixed", "bf16", "bf16-sr",
-                                         "bf16-kahan", "fp16-kahan", "mixed-bf16",  "fp8",   "int8-qat", "int4-qat", "tf32", NULL };
+    static const char *const names[] = { "fp32",       "fp16",       "fp16-strict", "mixed",      "bf16",
+                                         "bf16-sr",    "bf16-kahan", "fp16-kahan",  "mixed-bf16", "fp8",
+                                         "fp8-native", "int8-qat",   "int4-qat",    "tf32",       NULL };
     _Static_assert(sizeof names / sizeof *names == PRESET_COUNT + 1, "a name for each preset");
     return names;
 }
@@ -210,6 +215,10 @@ static bd_status set_general(parser *p, span name, span value)
     } else if (equals(name, "ends")) {
         if (!find_format(value, BD_ROLE_WEIGHT_OPERAND, &precision->ends))
             return reject(p, value, "unknown format", "known: " KNOWN_OPERAND_FORMATS);
+    } else if (equals(name, "sums")) {
+        if (!equals(value, "exact") && !equals(value, "unit"))
+            return reject(p, value, "unknown sums", "known: exact, unit");
+        precision->unit_sums = equals(value, "unit");
     } else if (equals(name, "history")) {
         if (!is_number || number > 65536 || number < 1 || exp2(rint(log2(number))) != number)
             return reject(p, value, "wrong history", "must be a number of steps, a power of two up to 65536");
@@ -272,8 +281,8 @@ static bd_status set_role(parser *p, bd_precision_override *override, bd_role ro
 }
 
 /* What one section has set so far: a bit a role, then a bit for each of these. */
-static const char *const general_settings[] = { "round", "overflow", "kahan",   "operands", "history",
-                                                "ends",  "scale",    "growth",  "backoff",  "interval" };
+static const char *const general_settings[] = { "round", "overflow", "kahan",  "operands", "history", "ends",
+                                                "sums",  "scale",    "growth", "backoff",  "interval" };
 enum { GENERAL_SETTING_COUNT = sizeof general_settings / sizeof *general_settings };
 
 /* role=format[:mode] or, outside of layers, scale=... and so on. `override` is NULL outside of layers. */
@@ -383,7 +392,8 @@ static bd_status check_scales(const bd_precision *precision, bd_error *error)
         if (whole && precision->operands != BD_OPERANDS_DELAYED && !learns)
             return bd_fail(error, BD_ERROR_ARGUMENT, "precision '%.200s': whole numbers of %s need a scale; add %s",
                            precision->name, role_names[role],
-                           role == BD_ROLE_GRADIENT_OPERAND ? "operands=delayed" : "operands=learned or operands=delayed");
+                           role == BD_ROLE_GRADIENT_OPERAND ? "operands=delayed"
+                                                            : "operands=learned or operands=delayed");
     }
     return BD_OK;
 }
@@ -427,7 +437,8 @@ bd_status bd_precision_set_ends(bd_precision *precision, const char *first, cons
 {
     const char *const layers[] = { first, last };
     for (int i = 0; i < 2 && precision->ends != BD_F32; i++) {
-        bd_precision_override *override = precision->overrides; /* in front: what the policy says of a layer counts more */
+        bd_precision_override *override =
+            precision->overrides; /* in front: what the policy says of a layer counts more */
         if (precision->override_count == BD_MAX_OVERRIDES || strlen(layers[i]) >= sizeof override->layer)
             return bd_fail(error, BD_ERROR_ARGUMENT, "precision '%s': no room for another format of layer '%s'",
                            precision->name, layers[i]);
@@ -537,6 +548,7 @@ bd_status bd_graph_apply_precision(bd_graph *graph, const bd_precision *precisio
         node->format = node_format(graph, node, precision);
         node->rule = node_rule(graph, node, precision, steps);
         node->draw = FIRST_DRAW + (uint32_t)i;
+        node->unit_sums = precision->unit_sums;
         node->accumulator = node->role == BD_ROLE_FIXED
                                 ? BD_F32
                                 : bd_precision_format(precision, BD_ROLE_ACCUMULATOR, graph->layers[node->layer]);

@@ -89,6 +89,10 @@ void bd_print_contraction(bd_printer *printer)
         bd_print_contraction_resident(printer);
         return;
     }
+    if (tile->kind == BD_TILE_WARPGROUP8) {
+        bd_print_contraction_codes(printer);
+        return;
+    }
     if (bd_tile_uses_matrix_units(tile)) {
         bd_print_contraction_matrix(printer);
         return;

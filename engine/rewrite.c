@@ -104,6 +104,7 @@ static bd_node *append_copy(rewriter *r, bd_tensor old, const bd_shape *shape, b
         return NULL;
     copy->format = node->format;
     copy->accumulator = node->accumulator;
+    copy->unit_sums = node->unit_sums;
     copy->rule = node->rule;
     copy->draw = node->draw;
     copy->role = node->role;

@@ -47,6 +47,23 @@ int bd_group_tiles(const bd_graph *graph, bd_tensor node, const bd_kernel *kerne
 /* In which format the device's matrix units multiply this contraction's operands, all of whose values are values of it: BD_F16 or
  * BD_BF16; BD_F32 where they cannot. Products of either are exact in F32, so that nothing is rounded but the sum. */
 bd_format bd_matrix_format(const bd_graph *graph, bd_tensor contraction, const bd_target *target);
+/* An operand of a contraction of bytes that matrix units multiply as they are: what is stored, in which format, of whole numbers what moves
+ * them up to begin with 0, and whether neighbours follow each other across k. */
+typedef struct bd_code_operand {
+    bd_tensor stored;
+    bd_format format;
+    double zero;
+    bool across;
+} bd_code_operand;
+bd_code_operand bd_code_operand_of(const bd_graph *graph, bd_tensor contraction, int side);
+/* Whether tiles of BD_TILE_WARPGROUP8 can do this contraction: of floats of 8 bits, if the units' own sums will do, or of whole numbers, whose
+ * sums are exact. Its operands lie in pieces of 16 bytes along k or 8 across it. `kernel` as for bd_group_tiles. */
+bool bd_multiplies_codes(const bd_graph *graph, bd_tensor contraction, const bd_kernel *kernel, const bd_target *target);
+/* What a contraction's sums may be off by more than sums in F32, for each unit of the sum of the products' magnitudes: if its operands are
+ * floats of 8 bits, no subnormal ones, and the units' own sums will do; else 0. */
+double bd_unit_sum_error(const bd_graph *graph, bd_tensor contraction, const bd_target *target);
+/* The same of a contraction that is so. */
+double bd_most_unit_sum_error(const bd_target *target);
 /* Those by matrix units, the best guess first; 0 where the device's matrix units cannot do this contraction. */
 int bd_matrix_tiles(const bd_graph *graph, bd_tensor node, const bd_kernel *kernel, const bd_target *target,
                     bd_tile tiles[BD_MATRIX_TILES]);
@@ -56,9 +73,9 @@ bool bd_matrix_lies_in_rows(const bd_graph *graph, bd_tensor contraction, const 
                             const bd_target *target, int side);
 /* Whether what is fused behind a contraction takes long, an element of the result: such kernels are tuned apart. */
 bool bd_results_are_long(const bd_graph *graph, const bd_kernel *kernel);
-/* BD_TILE_MATRIX, BD_TILE_WARPGROUP, BD_TILE_MATRIX2 or BD_TILE_RESIDENT. */
+/* BD_TILE_MATRIX, BD_TILE_WARPGROUP, BD_TILE_WARPGROUP8, BD_TILE_MATRIX2 or BD_TILE_RESIDENT. */
 bool bd_tile_uses_matrix_units(const bd_tile *tile);
-/* BD_TILE_WARPGROUP or BD_TILE_RESIDENT, whose kernels are inline PTX whatever the backend. */
+/* BD_TILE_WARPGROUP, BD_TILE_WARPGROUP8 or BD_TILE_RESIDENT, whose kernels are inline PTX whatever the backend. */
 bool bd_tile_is_ptx(const bd_tile *tile);
 /* How a BD_TILE_RESIDENT takes a convolution: a tile's pixels are `rows` whole rows of an image, or `images` whole ones; `groups`
  * work-groups of `bytes` of shared memory go over all tiles. Of a weight gradient the sum is in `chunks` parts: those that the node has,

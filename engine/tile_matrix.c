@@ -1,9 +1,10 @@
-/* Tiles for matrix units, BD_TILE_MATRIX, BD_TILE_WARPGROUP, BD_TILE_MATRIX2 and BD_TILE_RESIDENT: contractions that are summed in F32, of operands in
- * every format that is part of F16 or BF16. */
+/* Tiles for matrix units, BD_TILE_MATRIX, BD_TILE_WARPGROUP, BD_TILE_MATRIX2, BD_TILE_RESIDENT and BD_TILE_WARPGROUP8: contractions that are summed
+ * in F32, of operands in every format that is part of F16 or BF16, or of 8 bits. */
 #include "emit.h"
 #include "quantise.h"
 #include "tile.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 /* Work-groups that a processor should have to choose from. */
@@ -21,10 +22,19 @@ static int64_t ceil_divide(int64_t a, int64_t b)
     return (a + b - 1) / b;
 }
 
+static bool is_warpgroup(const bd_tile *tile)
+{
+    return tile->kind == BD_TILE_WARPGROUP || tile->kind == BD_TILE_WARPGROUP8;
+}
+
+bool bd_tile_is_ptx(const bd_tile *tile)
+{
+    return is_warpgroup(tile) || tile->kind == BD_TILE_RESIDENT;
+}
+
 bool bd_tile_uses_matrix_units(const bd_tile *tile)
 {
-    return tile->kind == BD_TILE_MATRIX || tile->kind == BD_TILE_WARPGROUP || tile->kind == BD_TILE_MATRIX2 ||
-           tile->kind == BD_TILE_RESIDENT;
+    return tile->kind == BD_TILE_MATRIX || tile->kind == BD_TILE_MATRIX2 || bd_tile_is_ptx(tile);
 }
 
 /* Whether all values of the format are halves that the units multiply: some drop subnormal ones; NVIDIA's in OpenCL were tried. */
@@ -47,13 +57,85 @@ bd_format bd_matrix_format(const bd_graph *graph, bd_tensor contraction, const b
     return target->matrix.bf16 && bd_format_holds(BD_BF16, a) && bd_format_holds(BD_BF16, b) ? BD_BF16 : BD_F32;
 }
 
+bd_code_operand bd_code_operand_of(const bd_graph *graph, bd_tensor contraction, int side)
+{
+    const bd_node *node = &graph->nodes[contraction];
+    bd_code_operand operand = { .across = !bd_inner_is_k(node, side) };
+    operand.stored = bd_stored_operand(graph, bd_quantised_whole(graph, node->inputs[side], &operand.zero));
+    operand.format = graph->nodes[operand.stored].format;
+    return operand;
+}
+
+/* Floats of 8 bits that units have, of which the policy takes the units' sums. */
+static bool takes_unit_sums(const bd_graph *graph, bd_tensor contraction)
+{
+    bool takes = graph->nodes[contraction].unit_sums && graph->nodes[contraction].accumulator == BD_F32;
+    for (int side = 0; side < 2; side++) {
+        const bd_format format = bd_code_operand_of(graph, contraction, side).format;
+        takes &= format == BD_F8E4M3 || format == BD_F8E5M2;
+    }
+    return takes;
+}
+
+/* Of products of whole numbers, one of them up to 255, the other from -128 to 127, which are summed in 32 bits. */
+#define MOST_WHOLE_TERMS 65536
+
+bool bd_multiplies_codes(const bd_graph *graph, bd_tensor contraction, const bd_kernel *kernel, const bd_target *target)
+{
+    const bd_node *node = &graph->nodes[contraction];
+    const bd_contraction c = bd_contraction_of(graph, contraction);
+    const int64_t chunks = node->chunks > 1 ? node->chunks : 1, length = bd_chunk_length(c.k, chunks);
+    const bool floats = target->matrix.f8_bits > 0 && takes_unit_sums(graph, contraction);
+    bool whole = target->matrix.int8 && length <= MOST_WHOLE_TERMS, pieces = node->accumulator == BD_F32;
+    for (int side = 0; side < 2; side++) {
+        const bd_code_operand operand = bd_code_operand_of(graph, contraction, side);
+        const bd_format_info info = bd_format_describe(operand.format);
+        const bd_shape *shape = &graph->nodes[node->inputs[side]].shape;
+        const int64_t inner = shape->dim[shape->rank - 1];
+        /* What is stored is what is multiplied, not what that is read as. */
+        pieces &= operand.zero > 0 || operand.format == graph->nodes[node->inputs[side]].format;
+        const bool negative = info.kind == BD_KIND_SIGNED && operand.zero == 0;
+        whole &= info.kind != BD_KIND_FLOAT && info.size == 1 && (negative || (side == 0 && target->matrix.uint8));
+        pieces &= (!kernel || bd_kernel_operand(kernel, operand.stored) >= 0) &&
+                  inner % (operand.across ? 8 : 16) == 0 && (operand.across || chunks == 1 || length % 16 == 0);
+    }
+    return pieces && (floats || whole);
+}
+
+/* Four instructions make a panel's sum. Each aligns 32 products and what the ones before made to the largest, and cuts all 33 off f8_bits
+ * behind its exponent, and the result behind its own (Xie et al., arXiv:2511.10909, of Hopper's): 34 errors of at most 2^-f8_bits of what is
+ * at most the sum of the panel's magnitudes. What is subnormal counts as the least normal number in the exponent; where the largest product
+ * has such a factor, more is lost. */
+double bd_most_unit_sum_error(const bd_target *target)
+{
+    enum { INSTRUCTIONS = 4, ROUNDINGS = 34 };
+    return target->matrix.f8_bits ? ldexp(INSTRUCTIONS * ROUNDINGS, -(int)target->matrix.f8_bits) : 0;
+}
+
+double bd_unit_sum_error(const bd_graph *graph, bd_tensor contraction, const bd_target *target)
+{
+    return takes_unit_sums(graph, contraction) ? bd_most_unit_sum_error(target) : 0;
+}
+
+/* Of a panel, as contraction_codes.cl lays out operands in lines along k or across it. */
+static uint32_t code_panel_bytes(uint32_t lines)
+{
+    return (lines / 8 * 1040 + 1023) / 1024 * 1024;
+}
+
+/* Of the panels of one stage. */
+static uint32_t stage_bytes(const bd_tile *tile)
+{
+    return tile->kind == BD_TILE_WARPGROUP8 ? code_panel_bytes(tile->m) + code_panel_bytes(tile->n)
+                                            : 2 * (tile->m + tile->n) * tile->k;
+}
+
 /* wgmma has a panel multiplied, one that may still be, and at least one on its way; a fourth where the processor still takes two
  * work-groups (98,304 bytes each), or only one anyway. */
 uint32_t bd_matrix_stages(const bd_tile *tile)
 {
-    const uint32_t bytes = 2 * (tile->m + tile->n) * tile->k;
-    return tile->kind == BD_TILE_WARPGROUP && (4 * bytes <= PROCESSOR_BYTES / 2 || 3 * bytes > PROCESSOR_BYTES / 2) ? 4
-                                                                                                                    : 3;
+    const uint32_t bytes = stage_bytes(tile);
+    return is_warpgroup(tile) && (4 * bytes <= PROCESSOR_BYTES / 2 || 3 * bytes > PROCESSOR_BYTES / 2) ? 4 : 3;
 }
 
 static uint32_t items(const bd_tile *tile, const bd_target *target)
@@ -71,10 +153,10 @@ static uint32_t panel_bytes(uint32_t m, uint32_t k)
 static bool fits_fragments(const bd_tile *tile, const bd_target *target)
 {
     const bd_matrix_units *units = &target->matrix;
-    const bool turned = target->nvidia || tile->kind == BD_TILE_WARPGROUP;
-    const uint32_t panels = turned ? bd_matrix_stages(tile) * 2 * (tile->m + tile->n) * tile->k
+    const bool warpgroup = is_warpgroup(tile), turned = target->nvidia || warpgroup;
+    const uint32_t panels = turned ? bd_matrix_stages(tile) * stage_bytes(tile)
                                    : panel_bytes(tile->m, tile->k) + panel_bytes(tile->n, tile->k);
-    const uint32_t bytes = tile->kind == BD_TILE_WARPGROUP ? units->warpgroup_bytes : units->shared_bytes;
+    const uint32_t bytes = warpgroup ? units->warpgroup_bytes : units->shared_bytes;
     const uint32_t sums = tile->m / tile->item_m * tile->n * units->m * (uint32_t)sizeof(float);
     return tile->item_m % units->m == 0 && tile->item_m / units->m <= 4 && tile->item_n % units->n == 0 &&
            tile->k % units->k == 0 && panels <= bytes && sums <= bytes;
@@ -135,6 +217,7 @@ static bool fits_grain(const bd_tile *tile, const bd_target *target, uint32_t pa
     {                                                                                                                  \
         .kind = BD_TILE_RESIDENT, .n = N, .k = PIXELS, .item_n = ITEM_N, .slices = 8                                   \
     }
+#define WARPGROUP8(M, N) TILE_OF(BD_TILE_WARPGROUP8, M, N, 128, 16, N)
 static const bd_tile all_tiles[] = {
     JOINED(128, 128, 64, 64, 64), /* larger ones were slower on an H100 */
     JOINED(128, 128, 64, 64, 32),
@@ -157,6 +240,11 @@ static const bd_tile all_tiles[] = {
     WARPGROUP(192, 16),
     WARPGROUP(128, 16),
     WARPGROUP(64, 16),
+    WARPGROUP8(128, 128), /* with more columns two sums each would not fit the registers */
+    WARPGROUP8(192, 64),
+    WARPGROUP8(128, 64),
+    WARPGROUP8(64, 128),
+    WARPGROUP8(64, 64),
     FRAGMENTS(128, 128, 32, 64, 64),
     FRAGMENTS(128, 128, 32, 64, 32),
     FRAGMENTS(256, 64, 32, 64, 32),
@@ -231,8 +319,8 @@ bool bd_results_are_long(const bd_graph *graph, const bd_kernel *kernel)
  * The code for joined matrices has a copy of it for each of an invocation's sums, which does not fit the instruction cache. */
 static bool suits_long_results(const bd_tile *tile)
 {
-    const uint32_t panels = bd_matrix_stages(tile) * 2 * (tile->m + tile->n) * tile->k;
-    return tile->kind == BD_TILE_MATRIX || (tile->kind == BD_TILE_WARPGROUP && panels <= PROCESSOR_BYTES / 2);
+    return tile->kind == BD_TILE_MATRIX ||
+           (is_warpgroup(tile) && bd_matrix_stages(tile) * stage_bytes(tile) <= PROCESSOR_BYTES / 2);
 }
 
 /* Whether a work-group can hold the tile. */
@@ -257,21 +345,23 @@ static bool fits(const bd_graph *graph, bd_tensor tensor, const bd_kernel *kerne
 
 /* What a processor takes for its share of the work-groups, for each step of k, in products of mma.sync's rate. The numbers were
  * fitted by hand to times on an H100: mma.sync's to 12 tiles for each of 18 contractions of networks, wgmma's to 12 tiles for each of
- * 4, cooperative matrices' to 18 for each of AlexNet's 19 (docs/benchmarks.md has the best ones). Where no asynchronous copies
+ * 4, cooperative matrices' to 18 for each of AlexNet's 19 (docs/benchmarks.md has the best ones); those of 8 bits are a guess, half of
+ * wgmma's. Where no asynchronous copies
  * hide how long a panel takes to come, no step is shorter than that; a long panel is awaited half as often, and fewer of its groups
  * fit a processor. */
 static double cost(const bd_contraction *c, int64_t chunks, const bd_tile *tile, const bd_target *target)
 {
     const double product = (double)tile->m * tile->n, panels = (double)tile->m + tile->n;
     const bool waits = !target->nvidia && tile->kind == BD_TILE_MATRIX;
-    double group = tile->kind == BD_TILE_WARPGROUP ? 0.6 * product + 25 * panels
-                   : tile->kind == BD_TILE_MATRIX2 ? 0.62 * product + 8 * panels
-                                                   : product + 20 * panels;
+    double group = tile->kind == BD_TILE_WARPGROUP    ? 0.6 * product + 25 * panels
+                   : tile->kind == BD_TILE_WARPGROUP8 ? 0.3 * product + 12.5 * panels
+                   : tile->kind == BD_TILE_MATRIX2    ? 0.62 * product + 8 * panels
+                                                      : product + 20 * panels;
     if (waits && tile->item_m * tile->item_n >= 64 * 64)
         group *= 0.85;
     if (tile->kind == BD_TILE_MATRIX && tile->k > 32)
         group *= 1.36;
-    const bool launched = tile->kind == BD_TILE_WARPGROUP && !target->nvidia;
+    const bool launched = is_warpgroup(tile) && !target->nvidia;
     if (launched)
         group *=
             0.5; /* cooperative matrices, by which Vulkan's costs count, take twice as long as mma.sync: 0.81 and 0.41 ms at 4096 */
@@ -327,6 +417,8 @@ int bd_matrix_tiles(const bd_graph *graph, bd_tensor tensor, const bd_kernel *ke
     const bool allowed[] = {
         [BD_TILE_MATRIX] = bd_variant_allowed(target, node, BD_VARIANT_MATRIX),
         [BD_TILE_WARPGROUP] = bd_variant_allowed(target, node, BD_VARIANT_WARPGROUP),
+        [BD_TILE_WARPGROUP8] = bd_variant_allowed(target, node, BD_VARIANT_WARPGROUP8) &&
+                               bd_multiplies_codes(graph, tensor, kernel, target),
         [BD_TILE_MATRIX2] = bd_variant_allowed(target, node, BD_VARIANT_MATRIX2) && may_store_twice(graph, kernel) &&
                             (format == BD_F16 || target->joined.bf16),
         [BD_TILE_RESIDENT] = bd_variant_allowed(target, node, BD_VARIANT_RESIDENT),

@@ -29,11 +29,6 @@ static double lesser(double a, double b)
     return a < b ? a : b;
 }
 
-bool bd_tile_is_ptx(const bd_tile *tile)
-{
-    return tile->kind == BD_TILE_WARPGROUP || tile->kind == BD_TILE_RESIDENT;
-}
-
 /* Numbers of the units' format in one buffer, to which nothing was fused, the last dimension in whole steps of the units. */
 static bool is_plain(const bd_graph *graph, bd_tensor contraction, const bd_kernel *kernel, const bd_target *target,
                      int side)

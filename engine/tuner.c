@@ -2,6 +2,7 @@
 #include "cache.h"
 #include "clock.h"
 #include "judge.h"
+#include "quantise.h"
 #include "tile.h"
 
 #include <binade/binade.h>
@@ -45,10 +46,25 @@ typedef struct trial {
     bd_contraction c;
     bd_shape a, b; /* of the operands */
     bd_format formats[2];
+    double zeros[2];   /* what moves whole numbers up (bd_quantised_whole) */
+    double unit_error; /* bd_unit_sum_error, if the units' sums will do */
     double *values[2]; /* what the operands hold; owned */
 } trial;
 
 /* ---- the trial's graph ---- */
+
+static bd_tensor trial_operand(bd_graph *graph, const trial *t, int side)
+{
+    const bd_init random = { BD_INIT_UNIFORM, 1.0 };
+    const bd_shape shape = side ? t->b : t->a;
+    const bd_tensor stored = bd_variable(graph, side ? "/b" : "/a", BD_ROLE_FIXED, t->formats[side], shape, random);
+    if (t->zeros[side] == 0)
+        return stored;
+    const bd_tensor moved = bd_add(graph, stored, bd_constant(graph, shape, t->zeros[side]));
+    if (moved != BD_NONE)
+        graph->nodes[moved].recompute = true;
+    return moved;
+}
 
 static bd_graph *trial_graph(const trial *t)
 {
@@ -56,9 +72,8 @@ static bd_graph *trial_graph(const trial *t)
     if (bd_graph_create(&graph, NULL) != BD_OK)
         return NULL;
     bd_set_role(graph, BD_ROLE_FIXED);
-    const bd_init random = { BD_INIT_UNIFORM, 1.0 }, zero = { BD_INIT_CONSTANT, 0.0 };
-    const bd_tensor a = bd_variable(graph, "/a", BD_ROLE_FIXED, t->formats[0], t->a, random);
-    const bd_tensor b = bd_variable(graph, "/b", BD_ROLE_FIXED, t->formats[1], t->b, random);
+    const bd_init zero = { BD_INIT_CONSTANT, 0.0 };
+    const bd_tensor a = trial_operand(graph, t, 0), b = trial_operand(graph, t, 1);
     const bd_node *node = t->node;
     bd_tensor y;
     switch (node->op) {
@@ -74,6 +89,7 @@ static bd_graph *trial_graph(const trial *t)
     if (y != BD_NONE) {
         graph->nodes[y].format = node->format;
         graph->nodes[y].accumulator = node->accumulator;
+        graph->nodes[y].unit_sums = node->unit_sums;
         const bd_shape shape = graph->nodes[y].shape;
         bd_assign(graph, bd_variable(graph, "/y", BD_ROLE_FIXED, node->format, shape, zero), y);
         graph->nodes[graph->node_count - 1].format = node->format;
@@ -92,7 +108,8 @@ static double unit_roundoff(bd_format format)
 
 /* A sum of k products is off by gamma = k u / (1 - k u) of the sum of their magnitudes at most, in any order (Higham,
  * "Accuracy and Stability of Numerical Algorithms", 3.1; here k + 1, since halves are rounded as products too, and partial
- * sums add some more: twice that covers it), and the result is rounded once more; 2^-24 for what is subnormal as a half. */
+ * sums add some more: twice that covers it), and the result is rounded once more; 2^-24 for what is subnormal as a half. What units of
+ * 8-bit floats drop comes to that. */
 static bool results_right(const trial *t, const double *y)
 {
     const bd_judge judge = { t->node, t->c, t->a, t->b, { t->values[0], t->values[1] } };
@@ -101,7 +118,7 @@ static bool results_right(const trial *t, const double *y)
     const double u = unit_roundoff(t->node->accumulator), k = 2.0 * (double)(t->c.k + 1) * u;
     for (int64_t i = 0; i < count; i += step) {
         const bd_exact_sum sum = bd_judge_element(&judge, i);
-        const double bound = k < 1 ? k / (1 - k) * sum.magnitude : INFINITY;
+        const double bound = (k < 1 ? k / (1 - k) + t->unit_error : INFINITY) * sum.magnitude;
         if (!(fabs(y[i] - sum.value) <= bound + unit_roundoff(t->node->format) * (fabs(sum.value) + bound) + 0x1p-24))
             return false;
     }
@@ -123,6 +140,8 @@ static bool read_operands(trial *t, bd_store *store)
             free(values);
             return false;
         }
+        for (size_t j = 0; j < count; j++)
+            values[j] += t->zeros[i];
         t->values[i] = values;
     }
     return true;
@@ -277,7 +296,11 @@ static bool choose(session *s, const bd_kernel *kernel, const bd_tile *tiles, in
                 .c = bd_contraction_of(graph, kernel->anchor),
                 .a = a->shape,
                 .b = b->shape,
-                .formats = { a->format, b->format } };
+                .unit_error = bd_unit_sum_error(graph, kernel->anchor, &s->device->target) };
+    for (int side = 0; side < 2; side++) {
+        const bd_tensor stored = bd_quantised_whole(graph, node->inputs[side], &t.zeros[side]);
+        t.formats[side] = graph->nodes[stored].format;
+    }
     *best = choice_of(&tiles[0]);
     if (count + library < 2 || is_over(s) || s->plan->tuning == BD_TUNING_OFF ||
         2.0 * (double)(t.c.batch * t.c.m * t.c.n) * (double)t.c.k < LEAST_FLOPS ||
@@ -305,9 +328,12 @@ static bd_cache_key choice_key(const session *s, const bd_kernel *kernel, bool l
     const bd_limits *limits = &info->limits;
     int length = snprintf(problem, sizeof problem, "%s %s by %s %s%s to %s in %s, %lld parts, library %d",
                           bd_op_get_info(node->op)->name, bd_shape_text(&a->shape, shapes[0], sizeof shapes[0]),
-                          bd_shape_text(&b->shape, shapes[1], sizeof shapes[1]), bd_format_name(a->format),
-                          bd_format_name(b->format), bd_format_name(node->format), bd_format_name(node->accumulator),
-                          (long long)node->chunks, library);
+                          bd_shape_text(&b->shape, shapes[1], sizeof shapes[1]),
+                          bd_format_name(bd_quantised_format(graph, node->inputs[0])),
+                          bd_format_name(bd_quantised_format(graph, node->inputs[1])), bd_format_name(node->format),
+                          bd_format_name(node->accumulator), (long long)node->chunks, library);
+    if (bd_multiplies_codes(graph, kernel->anchor, kernel, &s->device->target))
+        length += snprintf(problem + length, sizeof problem - (size_t)length, ", codes");
     if (bd_results_are_long(graph, kernel))
         length += snprintf(problem + length, sizeof problem - (size_t)length, ", long results");
     length += snprintf(problem + length, sizeof problem - (size_t)length,

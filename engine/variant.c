@@ -19,6 +19,7 @@ const char *bd_variant_name(bd_variant variant)
         "simd",
         "matrix",
         "warpgroup",
+        "warpgroup8",
         "matrix2",
         "resident",
         "attention-matrix",

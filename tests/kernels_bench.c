@@ -150,11 +150,9 @@ static bd_tensor bench_attention_grad_causal(bd_graph *g, const int64_t *size)
 static const struct {
     const char *name;
     bd_tile_kind kind;
-} tile_kinds[] = { { "group", BD_TILE_GROUP },
-                   { "matrix", BD_TILE_MATRIX },
-                   { "warpgroup", BD_TILE_WARPGROUP },
-                   { "matrix2", BD_TILE_MATRIX2 },
-                   { "resident", BD_TILE_RESIDENT } };
+} tile_kinds[] = { { "group", BD_TILE_GROUP },         { "matrix", BD_TILE_MATRIX },
+                   { "warpgroup", BD_TILE_WARPGROUP }, { "matrix2", BD_TILE_MATRIX2 },
+                   { "resident", BD_TILE_RESIDENT },   { "warpgroup8", BD_TILE_WARPGROUP8 } };
 enum { TILE_KINDS = sizeof tile_kinds / sizeof *tile_kinds };
 
 bool read_tile(const char *text, bd_tile *tile)

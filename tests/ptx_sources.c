@@ -12,6 +12,7 @@ typedef struct source_case {
     bd_op op;
     bool transpose_a, transpose_b;
     int64_t size; /* of every dimension that may be odd */
+    bool moved;   /* A's whole numbers are moved up to begin with 0 */
 } source_case;
 
 static bd_tensor contraction(bd_graph *graph, const source_case *c)
@@ -21,12 +22,17 @@ static bd_tensor contraction(bd_graph *graph, const source_case *c)
     const bd_shape image = BD_SHAPE(4, 8, 8, c->size), taps = BD_SHAPE(3, 3, c->size, c->size);
     const bool matmul = c->op == BD_OP_MATMUL;
     const bd_shape square = BD_SHAPE(c->size, c->size);
-    const bd_tensor a = bd_variable(graph, "/a", BD_ROLE_FIXED, c->a, matmul ? square : image, zero);
+    bd_tensor a = bd_variable(graph, "/a", BD_ROLE_FIXED, c->a, matmul ? square : image, zero);
     const bd_tensor b = bd_variable(graph, "/b", BD_ROLE_FIXED, c->b,
                                     matmul                         ? square
                                     : c->op == BD_OP_CONV2D_WEIGHT ? image
                                                                    : taps,
                                     zero);
+    if (c->moved) {
+        const double shift = bd_format_describe(c->a).largest + 1;
+        a = bd_add(graph, a, bd_constant(graph, bd_tensor_shape(graph, a), shift));
+        graph->nodes[a].recompute = true;
+    }
     switch (c->op) {
     case BD_OP_CONV2D: return bd_conv2d(graph, a, b, window);
     case BD_OP_CONV2D_DATA: return bd_conv2d_data(graph, a, b, window, image);
@@ -65,21 +71,26 @@ static bd_status write_source(const char *folder, const source_case *c, bd_tile 
         bd_graph_destroy(&graph);
         return BD_OK;
     }
+    graph->nodes[y].unit_sums = true;
     bd_assign(graph, bd_variable(graph, "/y", BD_ROLE_FIXED, BD_F32, bd_tensor_shape(graph, y), (bd_init){ 0 }), y);
     status = bd_plan_create(graph, target, NULL, &plan, &error);
     for (int k = 0; status == BD_OK && k < plan->kernel_count; k++) {
         bd_kernel *kernel = &plan->kernels[k];
-        if (kernel->class != BD_KERNEL_CONTRACTION)
+        const bool codes = tile.kind == BD_TILE_WARPGROUP8;
+        if (kernel->class != BD_KERNEL_CONTRACTION ||
+            (codes && !bd_multiplies_codes(plan->graph, kernel->anchor, kernel, target)))
             continue;
         kernel->tile = tile;
         bd_group_launch(plan, kernel, target);
         status = bd_kernel_source(plan, kernel, target, BD_DIALECT_OPENCL, &source, &error);
     }
-    status = write_file(folder, c->name,
-                        resident                         ? "resident"
-                        : tile.kind == BD_TILE_WARPGROUP ? "wgmma"
-                                                         : "mma",
-                        source, error.message);
+    if (source || status != BD_OK || tile.kind != BD_TILE_WARPGROUP8) {
+        const char *const kind = tile.kind == BD_TILE_MATRIX      ? "mma"
+                                 : tile.kind == BD_TILE_WARPGROUP ? "wgmma"
+                                 : tile.kind == BD_TILE_RESIDENT  ? "resident"
+                                                                  : "codes";
+        status = write_file(folder, c->name, kind, source, error.message);
+    }
     bd_plan_destroy(&plan);
     bd_graph_destroy(&graph);
     return status;
@@ -135,26 +146,29 @@ int main(int argc, char **argv)
 {
     const bd_format e3m2 = bd_format_exmy(3, 2), e4m0 = bd_format_exmy(4, 0), e5m8 = bd_format_exmy(5, 8);
     const source_case cases[] = {
-        { "f16", BD_F16, BD_F16, BD_OP_MATMUL, false, false, 512 },
-        { "bf16", BD_BF16, BD_BF16, BD_OP_MATMUL, false, false, 512 },
-        { "bf16-odd", BD_BF16, BD_BF16, BD_OP_MATMUL, false, false, 509 },
-        { "bf16-turned", BD_BF16, BD_BF16, BD_OP_MATMUL, true, true, 512 },
-        { "bf16-conv", BD_BF16, BD_BF16, BD_OP_CONV2D, false, false, 64 },
-        { "f16-conv", BD_F16, BD_F16, BD_OP_CONV2D, false, false, 16 },
-        { "f16-data", BD_F16, BD_F16, BD_OP_CONV2D_DATA, false, false, 32 },
-        { "bf16-weight", BD_BF16, BD_BF16, BD_OP_CONV2D_WEIGHT, false, false, 64 },
-        { "bf16-e5m2", BD_BF16, BD_F8E5M2, BD_OP_MATMUL, false, true, 512 },
-        { "e4m3-e5m2", BD_F8E4M3, BD_F8E5M2, BD_OP_MATMUL, false, false, 512 },
-        { "e4m3-e5m2-odd", BD_F8E4M3, BD_F8E5M2, BD_OP_MATMUL, false, false, 509 },
-        { "e5m2-e4m3-turned", BD_F8E5M2, BD_F8E4M3, BD_OP_MATMUL, true, true, 512 },
-        { "e4m3-f16", BD_F8E4M3, BD_F16, BD_OP_MATMUL, false, true, 512 },
-        { "e4m3-conv", BD_F8E4M3, BD_F8E4M3, BD_OP_CONV2D, false, false, 64 },
-        { "e5m2-e4m3-data", BD_F8E5M2, BD_F8E4M3, BD_OP_CONV2D_DATA, false, false, 64 },
-        { "e4m3-e5m2-weight", BD_F8E4M3, BD_F8E5M2, BD_OP_CONV2D_WEIGHT, false, false, 64 },
-        { "int8", BD_I8, BD_I8, BD_OP_MATMUL, false, false, 512 },
-        { "int4-conv", BD_I4, BD_I4, BD_OP_CONV2D, false, false, 64 },
-        { "e3m2-e4m0", e3m2, e4m0, BD_OP_MATMUL, true, false, 512 },
-        { "e5m8", e5m8, e5m8, BD_OP_MATMUL, false, false, 512 },
+        { "f16", BD_F16, BD_F16, BD_OP_MATMUL, false, false, 512, false },
+        { "bf16", BD_BF16, BD_BF16, BD_OP_MATMUL, false, false, 512, false },
+        { "bf16-odd", BD_BF16, BD_BF16, BD_OP_MATMUL, false, false, 509, false },
+        { "bf16-turned", BD_BF16, BD_BF16, BD_OP_MATMUL, true, true, 512, false },
+        { "bf16-conv", BD_BF16, BD_BF16, BD_OP_CONV2D, false, false, 64, false },
+        { "f16-conv", BD_F16, BD_F16, BD_OP_CONV2D, false, false, 16, false },
+        { "f16-data", BD_F16, BD_F16, BD_OP_CONV2D_DATA, false, false, 32, false },
+        { "bf16-weight", BD_BF16, BD_BF16, BD_OP_CONV2D_WEIGHT, false, false, 64, false },
+        { "bf16-e5m2", BD_BF16, BD_F8E5M2, BD_OP_MATMUL, false, true, 512, false },
+        { "e4m3-e5m2", BD_F8E4M3, BD_F8E5M2, BD_OP_MATMUL, false, false, 512, false },
+        { "e4m3-e5m2-odd", BD_F8E4M3, BD_F8E5M2, BD_OP_MATMUL, false, false, 509, false },
+        { "e5m2-e4m3-turned", BD_F8E5M2, BD_F8E4M3, BD_OP_MATMUL, true, true, 512, false },
+        { "e4m3-f16", BD_F8E4M3, BD_F16, BD_OP_MATMUL, false, true, 512, false },
+        { "e4m3-conv", BD_F8E4M3, BD_F8E4M3, BD_OP_CONV2D, false, false, 64, false },
+        { "e5m2-e4m3-data", BD_F8E5M2, BD_F8E4M3, BD_OP_CONV2D_DATA, false, false, 64, false },
+        { "e4m3-e5m2-weight", BD_F8E4M3, BD_F8E5M2, BD_OP_CONV2D_WEIGHT, false, false, 64, false },
+        { "int8", BD_I8, BD_I8, BD_OP_MATMUL, false, false, 512, false },
+        { "e5m2-e4m3-turned", BD_F8E5M2, BD_F8E4M3, BD_OP_MATMUL, true, true, 512, false },
+        { "e4m3-turned", BD_F8E4M3, BD_F8E4M3, BD_OP_MATMUL, false, true, 528, false },
+        { "int8-moved", BD_I8, BD_I8, BD_OP_MATMUL, false, true, 528, true },
+        { "int4-conv", BD_I4, BD_I4, BD_OP_CONV2D, false, false, 64, true },
+        { "e3m2-e4m0", e3m2, e4m0, BD_OP_MATMUL, true, false, 512, false },
+        { "e5m8", e5m8, e5m8, BD_OP_MATMUL, false, false, 512, false },
     };
     const attention_case attentions[] = {
         { "attention-f16", BD_F16, 256, 64, true },
@@ -169,13 +183,15 @@ int main(int argc, char **argv)
         { .kind = BD_TILE_RESIDENT, .m = 64, .n = 32, .k = 16, .item_m = 16, .item_n = 32 },
         { .kind = BD_TILE_RESIDENT, .m = 128, .n = 64, .k = 16, .item_m = 32, .item_n = 64 },
         { .kind = BD_TILE_RESIDENT, .n = 16, .k = 128, .item_n = 16, .slices = 8 }, /* a weight gradient's */
+        { .kind = BD_TILE_WARPGROUP8, .m = 128, .n = 128, .k = 128, .item_m = 16, .item_n = 128 },
     };
     bd_target target;
     bd_target_default(&target);
     target.nvidia = target.vector_types = true;
     target.limits.max_workgroup_items = target.limits.max_workgroup_size[0] = 1024;
     target.limits.compute_units = 132;
-    target.matrix = (bd_matrix_units){ 16, 16, 16, 32, 98304, 196608, 196608, .bf16 = true, .e4m3 = true };
+    target.matrix = (bd_matrix_units){ 16,     16,           16,           32,           98304,         196608,
+                                       196608, .bf16 = true, .e4m3 = true, .int8 = true, .uint8 = true, .f8_bits = 13 };
     if (argc != 2) {
         fprintf(stderr, "usage: ptx_sources FOLDER\n");
         return 2;

@@ -119,7 +119,7 @@ static void add_peak(bench *self, const char *name, double gflops)
 
 START_TEST(peaks_are_those_of_the_operands)
 {
-    enum { FP32 = 1, SCALAR = 2, BF16_UNITS = 3, F16_UNITS = 4 };
+    enum { FP32 = 1, SCALAR = 2, BF16_UNITS = 3, F16_UNITS = 4, F8_UNITS = 5, INT8_UNITS = 6 };
     static const bd_role forward[] = { BD_ROLE_ACTIVATION_OPERAND, BD_ROLE_WEIGHT_OPERAND },
                          data[] = { BD_ROLE_GRADIENT_OPERAND, BD_ROLE_WEIGHT_OPERAND };
     static const struct {
@@ -131,7 +131,9 @@ START_TEST(peaks_are_those_of_the_operands)
         { "fp16-strict", SCALAR, SCALAR, SCALAR },
         { "mixed-bf16", BF16_UNITS, BF16_UNITS, BF16_UNITS },
         { "fp8", F16_UNITS, F16_UNITS, FP32 },
-        { "int8-qat", F16_UNITS, FP32, FP32 }, /* its gradients stay single */
+        { "fp8-native", F8_UNITS, F8_UNITS, FP32 },
+        { "fp8-native,qw=f16", F16_UNITS, F16_UNITS, FP32 },
+        { "int8-qat", INT8_UNITS, FP32, FP32 }, /* its gradients stay single */
         { "mixed-bf16,qw=f8e4m3", BF16_UNITS, BF16_UNITS, BF16_UNITS },
         { "qw=f16,qa=bf16", FP32, FP32, FP32 },
         { "tf32", FP32, FP32, FP32 },
@@ -141,6 +143,8 @@ START_TEST(peaks_are_those_of_the_operands)
     add_peak(&self, "fp16 scalar", SCALAR);
     add_peak(&self, "matrix units bf16", BF16_UNITS);
     add_peak(&self, "matrix units fp16", F16_UNITS);
+    add_peak(&self, "matrix units fp8", F8_UNITS);
+    add_peak(&self, "matrix units int8", INT8_UNITS);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         bd_precision policy;
         bd_error error = { 0 };

@@ -78,7 +78,8 @@ def check_suite(device, suite, rows):
         assert all(row['share_of_peak'] > 0 for row in done), 'the measured peak is missing'
     if suite == 'peak':
         assert {row['name'] for row in mine} == {'fp32', 'fp16 scalar', 'fp16 vector', 'bf16', 'int8 dot',
-                                                 'matrix units fp16', 'matrix units bf16'}
+                                                 'matrix units fp16', 'matrix units bf16', 'matrix units fp8',
+                                                 'matrix units int8'}
     if suite == 'gemm':
         assert {row['name'] for row in mine} == {f'matmul {t} 24x16x40' for t in ('nn', 'tn')}
         assert device != 'opencl:0' or {'own', 'clblast'} == {row['variant'] for row in mine}
@@ -133,7 +134,7 @@ def test_peak_kernels():
     """What the device has and the build can express is measured and right; for the rest the reason says what is missing."""
     reasons = {'fp16 scalar': 'half arithmetic', 'fp16 vector': 'half arithmetic', 'bf16': 'BF16',
                'int8 dot': 'integer_dot_product', 'matrix units fp16': 'matrix units|glslang 13', 'matrix units bf16':
-               'matrix units|matrices of BF16'}
+               'matrix units|matrices of BF16', 'matrix units fp8': 'wgmma', 'matrix units int8': 'wgmma'}
     for device in devices()[1:]:
         document = json.loads(bench('--device', device, '--suite', 'peak', *QUICK, '-o', 'json'))
         units, rows = document['devices'][0]['matrix_units'], {row['name']: row for row in document['rows']}

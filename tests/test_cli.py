@@ -347,6 +347,8 @@ def test_train_plain(place):
     assert err.count('epoch ') == 2 and '\x1b' not in err and '\r' not in err
     out, err = run(*place.tiny('--quiet'))
     assert 'test accuracy' in out and not err
+    text, _ = run(*place.tiny('--precision', 'fp8-native,history=4', '--epochs', '1'))
+    assert re.search(r'^sums=unit      in FP32: reference has no matrix units of FP8', text, re.M), text
 
 
 def test_limit(place):

@@ -605,6 +605,43 @@ START_TEST(matrix_units_multiply_codes)
 }
 END_TEST
 
+/* Units of 8 bits, where a policy takes their sums of floats: of the MLP's three layers the last has ten columns, which are no whole pieces;
+ * of whole numbers there are the forward products only. */
+START_TEST(units_of_8_bits_multiply_codes)
+{
+    static const struct {
+        const char *policy;
+        int products;
+        const char *product; /* of one of them */
+    } rows[] = { { "fp8-native,history=4", 5, ".f32.e5m2.e4m3 {" },
+                 { "fp8,history=4", 0, NULL },
+                 { "int8-qat", 2, ".s32.u8.s8 {" },
+                 { "fp8-native,operands=plain", 5, ".f32.e4m3.e5m2 {" } };
+    bd_target target = tensor_cores();
+    target.matrix.int8 = target.matrix.uint8 = true;
+    target.matrix.f8_bits = 13;
+    setting s;
+    set_up(&s, mlp, rows[_i].policy, 28, 32);
+    bd_plan *plan = plan_for(&s, &target, true);
+    int products = 0;
+    for (int k = 0; k < plan->kernel_count; k++) {
+        bd_kernel *kernel = &plan->kernels[k];
+        if (kernel->class != BD_KERNEL_CONTRACTION ||
+            !bd_multiplies_codes(plan->graph, kernel->anchor, kernel, &target))
+            continue;
+        kernel->tile = (bd_tile){ .kind = BD_TILE_WARPGROUP8, .m = 64, .n = 64, .k = 128, .item_m = 16, .item_n = 64 };
+        bd_group_launch(plan, kernel, &target);
+        products++;
+    }
+    ck_assert_int_eq(products, rows[_i].products);
+    ck_assert_int_eq(contractions_with(plan, &target, "define TILE_K 128u"), products);
+    if (rows[_i].product)
+        ck_assert_int_gt(contractions_with(plan, &target, rows[_i].product), 0);
+    bd_plan_destroy(&plan);
+    tear_down(&s);
+}
+END_TEST
+
 /* A row of an image is a token. */
 static bd_tensor attentive(bd_graph *graph, bd_tensor x, int64_t classes, bool training, const void *user)
 {
@@ -817,6 +854,7 @@ int main(void)
     tcase_add_test(plans, matrix_units_share_long_sums);
     tcase_add_test(plans, matrix_units_multiply_what_they_hold);
     tcase_add_loop_test(plans, matrix_units_multiply_codes, 0, 4);
+    tcase_add_loop_test(plans, units_of_8_bits_multiply_codes, 0, 4);
     tcase_add_test(plans, neighbours_share_random_numbers);
     tcase_add_loop_test(plans, attention_takes_matrix_units, 0, 9);
     tcase_add_test(plans, plain_tiles_suit_the_result);

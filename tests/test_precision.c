@@ -61,7 +61,10 @@ START_TEST(presets_beside_half)
     ck_assert_int_eq(fp8.format[BD_ROLE_WEIGHT_OPERAND], BD_F8E4M3);
     ck_assert_int_eq(fp8.format[BD_ROLE_ACTIVATION_OPERAND], BD_F8E4M3);
     ck_assert_int_eq(fp8.format[BD_ROLE_GRADIENT_OPERAND], BD_F8E5M2);
-    ck_assert(fp8.operands == BD_OPERANDS_DELAYED && fp8.history == 16 && fp8.saturate);
+    ck_assert(fp8.operands == BD_OPERANDS_DELAYED && fp8.history == 16 && fp8.saturate && !fp8.unit_sums);
+    const bd_precision native = parse("fp8-native");
+    ck_assert(native.unit_sums && !parse("fp8-native,sums=exact").unit_sums && parse("qa=e5m2,sums=unit").unit_sums);
+    ck_assert_mem_eq(native.format, fp8.format, sizeof fp8.format);
     ck_assert(tf32.operands == BD_OPERANDS_PLAIN && tf32.history == 1024 && !tf32.saturate);
     ck_assert_int_eq(tf32.format[BD_ROLE_GRADIENT_OPERAND], bd_format_exmy(8, 10));
     bd_precision int4 = parse("int4-qat;last:qw=int8");
@@ -183,6 +186,7 @@ static const struct {
     { "w=e9m1", "character 3:", "unknown format 'e9m1'" },
     { "acc=bf16", "character 5:", "unknown format of sums 'bf16'; known: f32, f16" },
     { "acc=f16:zero", "character 9:", "a rounding of sums 'zero'" },
+    { "sums=fast", "character 6:", "unknown sums 'fast'; known: exact, unit" },
     { "kahan=yes", "character 7:", "unknown kahan 'yes'; known: on, off" },
     { "operands=scaled", "character 10:", "unknown operands 'scaled'; known: plain, delayed, learned" },
     { "fp8,history=3", "character 13:", "wrong history '3'" },

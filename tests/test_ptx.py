@@ -10,6 +10,18 @@ from pathlib import Path
 CLANG = ['clang', '-x', 'cl', '-cl-std=CL1.2', '-target', 'nvptx64-nvidia-cuda', '-Xclang', '-finclude-default-header',
          '-Xclang', '-target-cpu', '-Xclang', 'sm_80', '-Xclang', '-target-feature', '-Xclang', '+ptx70', '-Dasm=__asm__', '-O2', '-Wall',
          '-Wno-unused', '-Wno-pass-failed', '-Werror', '-S', '-o', '-']
+# Operands of 8 bits that are multiplied as they are: the sums' and the operands' formats, and whether one is copied and one turned round.
+CODES = {
+    'e4m3-e5m2': ('f32.e4m3.e5m2', True, True),
+    'e5m2-e4m3-turned': ('f32.e5m2.e4m3', True, True),
+    'e4m3-turned': ('f32.e4m3.e4m3', True, False),
+    'e4m3-conv': ('f32.e4m3.e4m3', True, True),
+    'e5m2-e4m3-data': ('f32.e5m2.e4m3', True, False),
+    'e4m3-e5m2-weight': ('f32.e4m3.e5m2', False, True),
+    'int8': ('s32.s8.s8', True, True),
+    'int8-moved': ('s32.u8.s8', True, False),
+    'int4-conv': ('s32.u8.s8', False, True),
+}
 COPY, EIGHT_BYTES = 'cp.async.c[ag].shared.global', r'ld.global(.nc)?.(v2.u32|u64|v2.b32|b64)'
 
 # Of each case: the products' formats, whether operands are copied, whether eight codes are loaded at once, and what else there must be.
@@ -31,7 +43,9 @@ CASES = {
     'e5m2-e4m3-data': ('f16', False, True, 'prmt.b32'),
     'e4m3-e5m2-weight': ('f16', False, True, 'prmt.b32'),
     'int8': ('f16', False, True, 'sub.rn.f16x2'),
+    'int8-moved': ('f16', False, True, 'sub.rn.f16x2'),
     'int4-conv': ('f16', False, True, 'sub.rn.f16x2'),
+    'e4m3-turned': ('f16', False, True, 'cvt.rn.f16x2.e4m3x2'),
     'e3m2-e4m0': ('f16', False, True, 'mul.rn.f16x2'),
     'e5m8': ('f16', False, False, None),
     'attention-f16': ('f16', True, False, 'ex2.approx.ftz.f32'),
@@ -47,13 +61,20 @@ def compiled(path):
     if ptx.returncode:
         sys.exit(f'{path.name}: clang: {ptx.stderr[:2000]}')
     text = ptx.stdout.replace('//+', '')
-    return re.sub(r'^\.target sm_80', '.target sm_90a', re.sub(r'^\.version \S+', '.version 8.0', text, flags=re.M), flags=re.M)
+    return re.sub(r'^\.target sm_80', '.target sm_90a', re.sub(r'^\.version \S+', '.version 8.4', text, flags=re.M), flags=re.M)
 
 
 def check(path, folder):
     name, _, kind = path.stem.rpartition('-')
-    units, copies, codes, conversion = CASES[name]
     text = compiled(path)
+    if kind == 'codes':
+        formats, copies, turns = CODES[name]
+        assert f'wgmma.mma_async.sync.aligned.m64n128k32.{formats} ' in text, f'{path.name}: no product of {formats}'
+        assert bool(re.search(COPY, text)) == copies, f'{path.name}: copies to local memory {"expected" if copies else "not expected"}'
+        assert ('prmt.b32' in text) == turns, f'{path.name}: an operand turned round {"expected" if turns else "not expected"}'
+        assemble(path, text, folder)
+        return
+    units, copies, codes, conversion = CASES[name]
     product = f'wgmma.mma_async.sync.aligned.m64n128k16.f32.{units}.{units}' if kind == 'wgmma' \
         else f'mma.sync.aligned.m16n8k16.row.col.f32.{units}.{units}.f32'
     assert product in text, f'{path.name}: no {product}'
@@ -62,6 +83,10 @@ def check(path, folder):
     if kind == 'resident': # weights and pixels come by ldmatrix
         assert re.search(r'ldmatrix.sync.aligned.m8n8.x4(.trans)?.shared', text) and 'wgmma' not in text, f'{path.name}: not of fragments'
     assert conversion is None or conversion in text, f'{path.name}: no {conversion}'
+    assemble(path, text, folder)
+
+
+def assemble(path, text, folder):
     if shutil.which('ptxas'):
         source = folder / (path.stem + '.ptx')
         source.write_text(text)
@@ -78,6 +103,7 @@ def main():
         subprocess.run([sys.argv[1], folder], check=True)
         sources = sorted(folder.glob('*.cl'))
         assert {path.stem.rpartition('-')[0] for path in sources} == set(CASES)
+        assert {path.stem.removesuffix('-codes') for path in sources if path.stem.endswith('-codes')} == set(CODES)
         for path in sources:
             check(path, folder)
 

@@ -1,10 +1,12 @@
 /* Which matrix units can be reached through inline PTX, which NVIDIA's OpenCL does not document: so it is tried. */
 #include "../../engine/embedded.h"
+#include "../nvidia/probe_codes.h"
 #include "opencl.h"
 
 #include <binade/format.h>
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 /* Local memory of a tile for tensor cores. CL_DEVICE_LOCAL_MEM_SIZE says 49,152, but more builds and runs: 200,000 on an H100
@@ -76,6 +78,22 @@ static bool converts_e4m3(opencl_device *device)
     return right;
 }
 
+static bd_status run_codes(void *user, bd_unit_code a, bd_unit_code b, const void *in, size_t in_size, void *out,
+                           size_t out_size, bd_error *error)
+{
+    static const char name[] = "cl/probe_warpgroup8.cl";
+    opencl_device *device = user;
+    cl_program program;
+    char options[64];
+    snprintf(options, sizeof options, "-DTYPE_A=%d -DTYPE_B=%d", (int)a, (int)b);
+    bd_status status = opencl_build(device, bd_embedded_text(name), options, name, &program, error);
+    if (status != BD_OK)
+        return status;
+    status = opencl_probe_run(device, program, "binade", 128, in, in_size, out, out_size, error);
+    clReleaseProgram(program);
+    return status;
+}
+
 void opencl_probe_matrix(opencl_device *device, bd_matrix_units *found)
 {
     static const char warps[] = "cl/probe_matrix.cl", warpgroups[] = "cl/probe_warpgroup.cl";
@@ -90,4 +108,7 @@ void opencl_probe_matrix(opencl_device *device, bd_matrix_units *found)
         (!found->bf16 || multiplies(device, warpgroups, BD_BF16, MOST_M, 2)))
         found->warpgroup_bytes = WARPGROUP_LOCAL;
     found->resident_bytes = found->warpgroup_bytes ? found->warpgroup_bytes : found->shared_bytes;
+    bd_error refusal; /* a device that is lost so shows it with the next command */
+    if (found->warpgroup_bytes)
+        bd_probe_codes(run_codes, device, found, &refusal);
 }

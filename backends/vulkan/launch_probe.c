@@ -4,6 +4,7 @@
 #include "../../engine/cache.h"
 #include "../../engine/embedded.h"
 #include "../../engine/text.h"
+#include "../nvidia/probe_codes.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +16,7 @@ enum { WARPGROUP_BYTES = 196608, M = 64, N = 16, K = 16 };
 /* What the cache remembers of a device and driver. */
 typedef struct finding {
     bool right;
+    bd_matrix_units codes; /* of 8 bits: no more than that is set */
     char refusal[248];
 } finding;
 
@@ -57,6 +59,21 @@ static bd_status multiply(bd_vk_device *device, bd_format format, bool *right, b
     return status;
 }
 
+static bd_status run_codes(void *user, bd_unit_code a, bd_unit_code b, const void *in, size_t in_size, void *out,
+                           size_t out_size, bd_error *error)
+{
+    bd_text text = { 0 };
+    bd_text_append(&text,
+                   "#define TYPE_A %d\n#define TYPE_B %d\n"
+                   "#define OFFSETS , const ulong in_first, const ulong out_first\n%s",
+                   (int)a, (int)b, bd_embedded_text("cl/probe_warpgroup8.cl"));
+    const bd_vk_probe_buffer buffers[] = { { .data = (void *)in, .size = in_size, .format = BD_U8 },
+                                           { .data = out, .size = out_size, .written = true } };
+    const bd_status status = bd_vk_probe_run(user, text.data, BD_TILE_WARPGROUP8, 1, buffers, 2, error);
+    bd_text_finish(&text);
+    return status;
+}
+
 /* Of BF16 it is wanted too where cooperative matrices have it: what a product may be done by must not depend on its format. */
 static bd_status try_all(bd_vk_device *device, finding *found, bd_error *error)
 {
@@ -67,7 +84,7 @@ static bd_status try_all(bd_vk_device *device, finding *found, bd_error *error)
              status != BD_OK ? error->message
              : found->right  ? ""
                              : "its products are wrong");
-    return status;
+    return found->right ? bd_probe_codes(run_codes, device, &found->codes, error) : status;
 }
 
 /* From the cache, or tried. Whether there is a compiler may change without the driver, so its lack is not remembered. */
@@ -75,7 +92,7 @@ static bd_status find_out(bd_vk_device *device, finding *found, bd_error *error)
 {
     const bd_device_info *info = &device->base.info;
     const char *parts[] = { info->name, info->driver, device->base.target.matrix.bf16 ? "bf16" : "",
-                            bd_embedded_text("cl/probe_warpgroup.cl") };
+                            bd_embedded_text("cl/probe_warpgroup.cl"), bd_embedded_text("cl/probe_warpgroup8.cl") };
     const bd_cache_key key = bd_cache_hash(parts, sizeof parts / sizeof *parts);
     void *stored = NULL;
     size_t size = 0;
@@ -112,8 +129,12 @@ bd_status bd_vk_launch_probe(bd_vk_device *device, bd_error *error)
         return BD_OK;
     }
     units->warpgroup_bytes = units->resident_bytes = WARPGROUP_BYTES;
+    units->int8 = found.codes.int8;
+    units->uint8 = found.codes.uint8;
+    units->f8_bits = found.codes.f8_bits;
     const size_t used = strlen(info->matrix_units);
     snprintf(info->matrix_units + used, sizeof info->matrix_units - used, "%swgmma m64k16 through PTX",
              used ? ", " : "");
+    bd_codes_describe(units, info);
     return BD_OK;
 }

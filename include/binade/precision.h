@@ -59,6 +59,9 @@ typedef struct bd_precision {
     bd_format ends;   /* of the operands of the first and the last layer that contracts weights; F32: as all others */
     bool kahan;       /* updates are summed with compensation (arXiv:2010.06192) */
     bool saturate;    /* what is beyond a format's largest value becomes that */
+    /* Where the device's matrix units multiply the operands of contractions in their own format of 8 bits, sums may be theirs: of 128
+     * products in fewer bits than F32 has (bd_device_info says in how many), and of those in F32. Elsewhere they are as without. */
+    bool unit_sums;
     bd_scaling scaling;
     float scale, growth, backoff;
     uint32_t growth_interval;
@@ -70,7 +73,7 @@ typedef struct bd_precision {
  *     [preset,]role=format[:rounding],...[;layer:role=format[:rounding],...]
  * roles w a g stat acc master state qw qa qg; formats f32 f16 bf16 f8e4m3 f8e5m2 and eXmY, of sums (acc) f32 and f16, of operands
  * that are scaled (qw qa qg) also int8, int4, int3 and int2; roundings nearest zero mask stochastic. Also round=ROUNDING of all roles,
- * overflow=inf|saturate, kahan=on|off, operands=plain|delayed|learned, history=STEPS, ends=FORMAT,
+ * overflow=inf|saturate, kahan=on|off, operands=plain|delayed|learned, history=STEPS, ends=FORMAT, sums=exact|unit,
  * scale=none|dynamic|NUMBER, growth=, backoff=, interval=.
  * Roles left open are fp32's, and rounded to nearest. BD_ERROR_ARGUMENT names the position and lists what is known. */
 BD_API bd_status bd_precision_parse(const char *text, bd_precision *precision, bd_error *error);

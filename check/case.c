@@ -547,6 +547,7 @@ const case_group case_groups[CASE_GROUPS] = {
     { "attention", test_attention, false },
     { "matmul", test_matmul, false },
     { "convolutions", test_convolutions, false },
+    { "columns", test_columns, false },
     { "operands", test_operands, false },
     { "pooling", test_pooling, false },
     { "depthwise", test_depthwise, false },

@@ -32,6 +32,10 @@ void bd_print_value(bd_printer *printer, const char *name, bd_tensor input);
 /* The macro NAME_GET4(x): four elements from x on, a multiple of 4, loaded at once where they lie so in a buffer. */
 void bd_print_fours(bd_printer *printer, const char *name, bd_tensor input);
 
+/* Of a contraction's kernel: the macros by which its skeleton sums columns, and within `store` the values that are summed. */
+void bd_print_columns_macros(bd_printer *printer);
+void bd_print_columns_values(bd_printer *printer, const char *const lanes[BD_WIDTH]);
+
 /* A contraction's sizes, the macros and functions that read its operands, and the function that stores its results. */
 void bd_print_operands(bd_printer *printer);
 

@@ -1,4 +1,5 @@
 #include "rewrite.h"
+#include "columns.h"
 #include "emit.h"
 #include "quantise.h"
 #include "tile.h"
@@ -384,7 +385,9 @@ static bd_status copy_nodes(rewriter *r, const bool *live, const bd_compile_opti
         }
         if (node->chunks <= 1 && (node->op == BD_OP_SUM || node->op == BD_OP_MEAN || node->op == BD_OP_DEVIATIONS)) {
             bd_extent extent = bd_reduction_extent(r->from, t);
-            chunks = sum_chunks(r->target, &extent);
+            chunks = bd_column_strips(r->to, r->mapped[node->inputs[0]], node, &extent, r->target, options);
+            if (chunks == 0)
+                chunks = sum_chunks(r->target, &extent);
         } else if (node->chunks <= 1 && (node->op == BD_OP_MAXIMUM || node->op == BD_OP_ARGMAX)) {
             bd_extent extent = bd_reduction_extent(r->from, t);
             chunks = least_chunks(r->target, &extent);

@@ -21,6 +21,7 @@ const char *bd_variant_name(bd_variant variant)
         "warpgroup",
         "matrix2",
         "attention-matrix",
+        "column-sums",
         "library",
     };
     return names[variant];

@@ -1,6 +1,7 @@
 /* A case: its graph, its inputs and outputs between guard bands, and its run on the device. */
 #include "case.h"
 
+#include "../engine/columns.h"
 #include "../engine/control.h"
 #include "../engine/philox.h"
 #include "../engine/tile.h"
@@ -404,8 +405,11 @@ static void note_variants(test_case *c, const bd_plan *plan)
             !(kernel->class == BD_KERNEL_ATTENTION && bd_tile_uses_matrix_units(&kernel->tile)))
             continue;
         const bd_node *node = &plan->graph->nodes[kernel->anchor];
-        c->variants[c->variant_count++] =
-            (case_variant){ node->op, node->format, node->accumulator, bd_variant_of(kernel) };
+        case_variant variant = { node->op, node->format, node->accumulator, bd_variant_of(kernel) };
+        c->variants[c->variant_count++] = variant;
+        variant.variant = BD_VARIANT_COLUMN_SUMS;
+        if (bd_kernel_sums_columns(kernel) && c->variant_count < MAX_OUTPUTS)
+            c->variants[c->variant_count++] = variant;
     }
 }
 

@@ -492,8 +492,9 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void binade(BD_ARGUM
 #pragma unroll
     for (uint h = 0u; h < COLUMN_FOURS; h++) {
         const uint m = m0 + warp_m, n = n0 + warp_n + (h * COLUMN_LANES + lane % COLUMN_LANES) * 4u;
-        if (entry == 0u && (WHOLE || (m < M && n < N)))
-            COLUMNS_STORE(h, (part * M + m) / 64u, n);
+        if (WHOLE || (m < M && n < N))
+            if (entry == 0u)
+                COLUMNS_STORE(h, (part * M + m) / 64u, n);
     }
 #endif
 }

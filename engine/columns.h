@@ -13,8 +13,9 @@
 #include "kernel.h"
 
 enum {
-    BD_STRIP = 64,         /* rows of a partial result: of a tile's m a divisor, else the tile cannot */
-    BD_COLUMN_NUMBERS = 4, /* that the partial results of a column in one kernel may be: of a sum one, of mean and deviations two */
+    BD_STRIP = 64, /* rows of a partial result: of a tile's m a divisor, else the tile cannot */
+    BD_COLUMN_NUMBERS =
+        4, /* that the partial results of a column in one kernel may be: of a sum one, of mean and deviations two */
 };
 
 /* What is summed of a column. */

@@ -86,15 +86,16 @@ static void print_meet(const columns *c)
     for (uint32_t h = 0; h < c->fours; h++)
         for (int i = 0, s = 0, number = 0; i < c->count; i++) {
             if (c->sums[i].moments) {
-                bd_text_append(c->macros,
-                               "            { const BD_VALUE4 d = COLUMN_SEE(%uu, %du, entry + half_) - columns[%u][%d]; "
-                               "columns[%u][%d] += 0.5f * d; columns[%u][%d] += COLUMN_SEE(%uu, %du, entry + half_) "
-                               "+ d * d * (0.5f * terms); } \\\n",
-                               h, number, h, s, h, s, h, s + 2, h, number + 1);
+                bd_text_append(
+                    c->macros,
+                    "            { const BD_VALUE4 d = COLUMN_SEE(%uu, %du, entry + half_) - columns[%u][%d]; "
+                    "columns[%u][%d] += 0.5f * d; columns[%u][%d] += COLUMN_SEE(%uu, %du, entry + half_) "
+                    "+ d * d * (0.5f * terms); } \\\n",
+                    h, number, h, s, h, s, h, s + 2, h, number + 1);
                 number += 2, s += MOMENT_STATES;
             } else {
-                bd_text_append(c->macros, "            columns[%u][%d] += COLUMN_SEE(%uu, %du, entry + half_); \\\n",
-                               h, s, h, number);
+                bd_text_append(c->macros, "            columns[%u][%d] += COLUMN_SEE(%uu, %du, entry + half_); \\\n", h,
+                               s, h, number);
                 number++, s++;
             }
         }
@@ -175,7 +176,8 @@ void bd_print_columns_macros(bd_printer *printer)
 {
     columns c = columns_of(printer);
     c.macros = &printer->macros;
-    bd_text_append(c.macros, "#define COLUMNS %d\n#define COLUMN_SUMS %d\n#define COLUMN_FOURS %uu\n#define COLUMN_NUMBERS %du\n",
+    bd_text_append(c.macros,
+                   "#define COLUMNS %d\n#define COLUMN_SUMS %d\n#define COLUMN_FOURS %uu\n#define COLUMN_NUMBERS %du\n",
                    c.count > 0, c.count, c.fours, c.numbers);
     if (c.count == 0) {
         bd_text_append(c.macros, "#define COLUMNS_BEGIN\n#define COLUMNS_VALUES\n#define COLUMNS_ADD(h, first)\n");

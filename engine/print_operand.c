@@ -172,7 +172,8 @@ static void print_store(bd_printer *printer, const bd_contraction *c)
     const bool sums = bd_kernel_sums_columns(kernel);
     bd_text_append(&printer->macros, "#define STORE_WIDTH %u\n#define %s(row, n, sum) store(%srow, n, sum%s)\n",
                    kernel->width, wide ? "STORE_C4" : "STORE_C", opencl ? "BD_BUFFERS, " : "", sums ? ", values" : "");
-    bd_text_append(text, "%svoid store(%sconst uint row, const uint n, const %s sum%s)\n{\nconst uint i = row * %lluu + n;\n",
+    bd_text_append(text,
+                   "%svoid store(%sconst uint row, const uint n, const %s sum%s)\n{\nconst uint i = row * %lluu + n;\n",
                    opencl ? "static inline " : "", opencl ? "BD_ARGUMENTS, " : "",
                    !wide    ? "float"
                    : opencl ? "float4"

@@ -361,15 +361,14 @@ void bd_group_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *ta
     const bd_tile *tile = &kernel->tile;
     const int64_t chunks = larger(plan->graph->nodes[kernel->anchor].chunks, 1);
     /* Joined matrices hand out their sums one by one. */
-    kernel->width = tile->kind == BD_TILE_MATRIX2     ? 1
+    kernel->width = tile->kind == BD_TILE_MATRIX2    ? 1
                     : bd_kernel_sums_columns(kernel) ? BD_WIDTH
                                                      : bd_kernel_width(plan, kernel, target, c.n);
     kernel->local[0] = bd_group_items(tile);
     if (bd_tile_uses_matrix_units(tile))
         kernel->local[0] *= target->matrix.lanes;
-    bd_spread_groups(
-        target, kernel,
-        (uint64_t)(c.batch * chunks * ceil_divide(c.m, tile->m) * ceil_divide(c.n, tile->n)));
+    bd_spread_groups(target, kernel,
+                     (uint64_t)(c.batch * chunks * ceil_divide(c.m, tile->m) * ceil_divide(c.n, tile->n)));
 }
 
 bool bd_contraction_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *target)

@@ -6,25 +6,10 @@
 const char *bd_variant_name(bd_variant variant)
 {
     static const char *const names[BD_VARIANT_COUNT] = {
-        "group-128x128",
-        "group-128x128-sliced",
-        "group-128x64",
-        "group-256x32",
-        "group-64x64-sliced",
-        "group-64x64",
-        "group-64x32",
-        "group-32x32",
-        "group-4x4",
-        "vector",
-        "vector-conv",
-        "vector-weight",
-        "simd",
-        "matrix",
-        "warpgroup",
-        "matrix2",
-        "attention-matrix",
-        "column-sums",
-        "library",
+        "group-128x128", "group-128x128-sliced", "group-128x64", "group-256x32", "group-64x64-sliced",
+        "group-64x64",   "group-64x32",          "group-32x32",  "group-4x4",    "vector",
+        "vector-conv",   "vector-weight",        "simd",         "matrix",       "warpgroup",
+        "matrix2",       "attention-matrix",     "column-sums",  "library",
     };
     return names[variant];
 }

@@ -63,9 +63,10 @@ static bd_status write_source(const char *folder, const source_case *c, const bd
     const bd_tensor y = contraction(graph, c);
     bd_assign(graph, bd_variable(graph, "/y", BD_ROLE_FIXED, BD_F32, bd_tensor_shape(graph, y), (bd_init){ 0 }), y);
     for (int i = 0; i < 2 && c->columns; i++)
-        bd_assign(graph,
-                  bd_variable(graph, i ? "/deviations" : "/mean", BD_ROLE_FIXED, BD_F32, BD_SHAPE(c->size), (bd_init){ 0 }),
-                  i ? bd_deviations(graph, y, 0, 3, false) : bd_mean(graph, y, 0, 3, false));
+        bd_assign(
+            graph,
+            bd_variable(graph, i ? "/deviations" : "/mean", BD_ROLE_FIXED, BD_F32, BD_SHAPE(c->size), (bd_init){ 0 }),
+            i ? bd_deviations(graph, y, 0, 3, false) : bd_mean(graph, y, 0, 3, false));
     status = bd_plan_create(graph, target, NULL, &plan, &error);
     for (int k = 0; status == BD_OK && k < plan->kernel_count; k++) {
         bd_kernel *kernel = &plan->kernels[k];

@@ -110,8 +110,8 @@ static bool launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *targ
         /* Few groups, as where parts are put together, are as large as can be: the lanes' sums are a chain of loads. And while those are
          * long, groups have fewer columns, down to the 32 bytes that memory gives at once: one processor loads some 100 GB a second. */
         const uint32_t largest = target->limits.max_workgroup_items < 1024 ? target->limits.max_workgroup_items : 1024;
-        const bool few = groups < target->limits.compute_units && largest <= target->limits.max_workgroup_size[1];
-        const uint32_t items = few ? largest : most;
+        const bool few = groups < target->limits.compute_units;
+        const uint32_t items = few && largest <= target->limits.max_workgroup_size[1] ? largest : most;
         while (!target->is_cpu && few && kernel->local[0] * kernel->width > 8 && items / kernel->local[0] < length / 2)
             kernel->local[0] /= 2;
         groups = (uint64_t)ceil_divide(columns, kernel->local[0]) * outputs;

@@ -85,13 +85,12 @@ int64_t bd_column_strips(const bd_graph *graph, bd_tensor input, const bd_node *
     return extent->length / BD_STRIP;
 }
 
-bool bd_columns_are_strips(const bd_graph *graph, bd_tensor contraction, bd_tensor reduction)
+bool bd_columns_are_strips(const bd_graph *graph, bd_tensor contraction, bd_tensor reduction, const bd_target *target)
 {
-    const bd_node *node = &graph->nodes[reduction];
     const bd_contraction c = bd_contraction_of(graph, contraction);
     const bd_extent extent = bd_reduction_extent(graph, reduction);
-    return is_summed_in_f32(node) && graph->nodes[contraction].chunks <= 1 && covers(&c, &extent) &&
-           extent.chunks * BD_STRIP == extent.length;
+    return graph->nodes[reduction].attr.reduce.strips && graph->nodes[contraction].chunks <= 1 && covers(&c, &extent) &&
+           has_tile(graph, contraction, target);
 }
 
 /* ---- kernels ---- */

@@ -28,8 +28,8 @@ typedef struct bd_column_sum {
  * cut, so that fusion can put them behind the contraction that makes its input; 0 where there is none such. */
 int64_t bd_column_strips(const bd_graph *graph, bd_tensor input, const bd_node *reduction, const bd_extent *extent,
                          const bd_target *target, const bd_compile_options *options);
-/* Are these the strips of the contraction's results that its work-groups can sum? */
-bool bd_columns_are_strips(const bd_graph *graph, bd_tensor contraction, bd_tensor reduction);
+/* Are the partial results of the reduction, which was cut so, of the strips of this contraction, and may its work-groups sum them? */
+bool bd_columns_are_strips(const bd_graph *graph, bd_tensor contraction, bd_tensor reduction, const bd_target *target);
 /* Adds what the reduction sums to `count` others, unless it is there; returns how many there are now. */
 int bd_add_column_sum(const bd_graph *graph, bd_tensor reduction, bd_column_sum *sums, int count);
 /* Of how many numbers a column's partial results are. */

@@ -414,7 +414,7 @@ static bool sums_columns(const bd_fuser *f, int kernel, bd_tensor node)
     const bd_kernel *k = &f->plan->kernels[kernel];
     bd_column_sum sums[BD_COLUMN_NUMBERS + 1];
     int count = 0;
-    if (k->class != BD_KERNEL_CONTRACTION || !bd_columns_are_strips(f->graph, k->anchor, node))
+    if (k->class != BD_KERNEL_CONTRACTION || !bd_columns_are_strips(f->graph, k->anchor, node, f->target))
         return false;
     for (int i = 0; i < k->node_count; i++)
         if (f->space[k->nodes[i]] == BD_SPACE_REDUCED)

@@ -233,13 +233,17 @@ START_TEST(columns_are_summed_where_they_are_made)
         bool units, cpu, avoided;
         int reductions;
     } rows[] = {
-        { 65536, 64, BD_F32, true, false, false, 3 },      { 65536, 64, BD_F32, false, false, false, 3 },
+        { 65536, 64, BD_F32, true, false, false, 3 },
+        { 65536, 64, BD_F32, false, false, false, 3 },
         { 65536 + 64, 20, BD_F32, true, false, false, 3 }, /* tiles that are not full */
         { 65536 + 32, 64, BD_F32, true, false, false, 0 }, /* no whole strips */
         { 65536, 62, BD_F32, true, false, false, 0 },      /* nor fours */
         { 256, 512, BD_F32, true, false, false, 0 },       /* short */
-        { 65536, 64, BD_F16, false, false, false, 2 },     /* moments are summed in F32 whatever the accumulator */
-        { 65536, 64, BD_F32, false, true, false, 0 },      { 65536, 64, BD_F32, true, false, true, 0 },
+        { 64, 64, BD_F32, true, false, false, 0 },         /* one strip: there are no parts */
+        { 64, 64, BD_F32, false, true, false, 0 },
+        { 65536, 64, BD_F16, false, false, false, 2 }, /* moments are summed in F32 whatever the accumulator */
+        { 65536, 64, BD_F32, false, true, false, 0 },
+        { 65536, 64, BD_F32, true, false, true, 0 },
     };
     const bd_init zero = { BD_INIT_CONSTANT, 0 };
     const bd_shape shape = BD_SHAPE(rows[_i].m, rows[_i].n);
@@ -813,7 +817,7 @@ int main(void)
     tcase_add_test(plans, an_mlp_step_takes_at_most_18_dispatches);
     tcase_add_test(plans, a_lenet_step_takes_at_most_32_dispatches);
     tcase_add_loop_test(plans, normalisation_takes_two_passes_each_way, 0, 8);
-    tcase_add_loop_test(plans, columns_are_summed_where_they_are_made, 0, 9);
+    tcase_add_loop_test(plans, columns_are_summed_where_they_are_made, 0, 11);
     tcase_add_test(plans, pure_fp16_needs_at_most_055_of_fp32);
     tcase_add_test(plans, tensors_alive_together_never_overlap);
     tcase_add_test(plans, a_product_by_warpgroups_is_covered);

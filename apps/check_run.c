@@ -17,7 +17,7 @@ static const char quick_cases[] = "exact functions of every half fp16|transcende
                                   "special pairs of floats|rows of 17x33 fp16-strict|matmul: 1 of 63x65x31 fp16|"
                                   "convolutions: 2x8x9x6 to 5|10 steps fp32";
 /* What a remedy for contractions and attention is held against, and what variants run. */
-static const char contraction_cases[] = "matmul: |convolutions: |attention: |training: ";
+static const char contraction_cases[] = "matmul: |convolutions: |columns: |attention: |training: ";
 static const char quick_contraction_cases[] = "matmul: 1 of 63x65x31 fp|convolutions: 2x8x9x6 to 5";
 
 /* After so many errors of the driver in a row the device is given up. */
@@ -217,7 +217,8 @@ static void check_variants(runner *r)
 {
     const bd_target *target = &r->device->target;
     for (bd_variant v = 0; v < BD_VARIANT_COUNT && !target->is_cpu && !should_stop(r); v++) {
-        if ((v >= BD_VARIANT_VECTOR && v <= BD_VARIANT_SIMD) || v == BD_VARIANT_ATTENTION_MATRIX)
+        if ((v >= BD_VARIANT_VECTOR && v <= BD_VARIANT_SIMD) || v == BD_VARIANT_ATTENTION_MATRIX ||
+            v == BD_VARIANT_COLUMN_SUMS)
             continue;
         if (v == BD_VARIANT_LIBRARY && !target->library_f32 && !target->library_f16)
             continue;

@@ -1,6 +1,7 @@
 /* A case: its graph, its inputs and outputs between guard bands, and its run on the device. */
 #include "case.h"
 
+#include "../engine/columns.h"
 #include "../engine/control.h"
 #include "../engine/philox.h"
 #include "../engine/tile.h"
@@ -405,8 +406,11 @@ static void note_variants(test_case *c, const bd_plan *plan)
             !(kernel->class == BD_KERNEL_ATTENTION && bd_tile_uses_matrix_units(&kernel->tile)))
             continue;
         const bd_node *node = &plan->graph->nodes[kernel->anchor];
-        c->variants[c->variant_count++] =
-            (case_variant){ node->op, node->format, node->accumulator, bd_variant_of(kernel) };
+        case_variant variant = { node->op, node->format, node->accumulator, bd_variant_of(kernel) };
+        c->variants[c->variant_count++] = variant;
+        variant.variant = BD_VARIANT_COLUMN_SUMS;
+        if (bd_kernel_sums_columns(kernel) && c->variant_count < MAX_OUTPUTS)
+            c->variants[c->variant_count++] = variant;
     }
 }
 
@@ -538,23 +542,14 @@ void case_run(test_case *c)
 }
 
 const case_group case_groups[CASE_GROUPS] = {
-    { "unary", test_unary, false },
-    { "binary", test_binary, false },
-    { "movement", test_movement, false },
-    { "gather", test_gather, false },
-    { "tally", test_tally, false },
-    { "reductions", test_reductions, false },
-    { "softmax", test_softmax, false },
-    { "attention", test_attention, false },
-    { "matmul", test_matmul, false },
-    { "convolutions", test_convolutions, false },
-    { "operands", test_operands, false },
-    { "pooling", test_pooling, false },
-    { "depthwise", test_depthwise, false },
-    { "sources", test_sources, false },
-    { "control", test_control, false },
-    { "limits", test_limits, false },
-    { "formats", test_formats, false },
-    { "gradients", test_gradients, true },
-    { "training", test_training, true },
+    { "unary", test_unary, false },        { "binary", test_binary, false },
+    { "movement", test_movement, false },  { "gather", test_gather, false },
+    { "tally", test_tally, false },        { "reductions", test_reductions, false },
+    { "softmax", test_softmax, false },    { "attention", test_attention, false },
+    { "matmul", test_matmul, false },      { "convolutions", test_convolutions, false },
+    { "columns", test_columns, false },    { "operands", test_operands, false },
+    { "pooling", test_pooling, false },    { "depthwise", test_depthwise, false },
+    { "sources", test_sources, false },    { "control", test_control, false },
+    { "limits", test_limits, false },      { "formats", test_formats, false },
+    { "gradients", test_gradients, true }, { "training", test_training, true },
 };

@@ -220,6 +220,7 @@ void test_softmax(session *s);
 void test_attention(session *s);
 void test_matmul(session *s);
 void test_convolutions(session *s);
+void test_columns(session *s);
 void test_operands(session *s);
 void test_pooling(session *s);
 void test_depthwise(session *s);
@@ -236,7 +237,7 @@ typedef struct case_group {
     bool backward; /* graphs with their gradients */
 } case_group;
 
-enum { CASE_GROUPS = 19 };
+enum { CASE_GROUPS = 20 };
 extern const case_group case_groups[CASE_GROUPS];
 
 /* Runs a group's cases, as far as the session wants them. */

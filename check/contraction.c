@@ -318,6 +318,96 @@ void test_operands(session *s)
     convolve_formats(s, f8, 16, 32, true);
 }
 
+/* ---- sums over the columns of a contraction's results, which its work-groups may take (engine/columns.h) ---- */
+
+/* What is summed there: whole numbers, which are the same everywhere, up to `spread` away from `offset`. Sums are exact. A strip's mean
+ * and deviations take some 64 roundings and the strips' as many as there are strips, so the bounds are those of `moments` (reduction.c) with
+ * so many additions. */
+static void sum_columns(test_case *c, bd_tensor y, bd_tensor other, int64_t rows, double offset, double spread)
+{
+    const int axes = bd_tensor_shape(c->graph, y).rank - 1;
+    const double u = 0x1p-24, n = (double)rows, g = (64 + n / 64 + 8) * u, difference = 2 * spread;
+    const double e = 2 * u * (offset + spread);
+    const test_tolerance mean = { .kind = TOLERANCE_NEAR, .absolute = 2 * g * difference + 2 * e };
+    const test_tolerance deviations = { .kind = TOLERANCE_NEAR,
+                                        .relative = 2 * u,
+                                        .absolute =
+                                            8 * g * n * difference * difference + n * (2 * difference + e) * e };
+    case_output(c, y, equal_value);
+    const bd_role role = bd_set_role(c->graph, BD_ROLE_FIXED);
+    const bd_tensor exact = bd_cast(c->graph, y, BD_ROLE_FIXED);
+    case_output(c, bd_mean(c->graph, exact, 0, axes, false), mean);
+    case_output(c, bd_deviations(c->graph, exact, 0, axes, false), deviations);
+    if (other != BD_NONE) {
+        const bd_tensor factor = bd_cast(c->graph, other, BD_ROLE_FIXED);
+        case_output(c, bd_sum(c->graph, exact, 0, axes, false), equal_value);
+        case_output(c, bd_sum(c->graph, bd_mul(c->graph, exact, factor), 0, axes, false), equal_value);
+    }
+    bd_set_role(c->graph, role);
+}
+
+static bd_tensor constant_columns(test_case *c, int64_t columns, double value)
+{
+    double *values = test_allocate(columns, sizeof *values);
+    for (int64_t i = 0; i < columns; i++)
+        values[i] = value + (double)(i % 7);
+    const bd_tensor tensor = case_input_values(c, c->formats.value, BD_SHAPE(columns), values);
+    free(values);
+    return tensor;
+}
+
+/* Results far from 0, as a bias makes them, whose squares would cancel. */
+static void columns_of_product(session *s, format_set f, int64_t m, int64_t n, int64_t k)
+{
+    enum { FAR = 1500 };
+    test_case c;
+    if (!case_begin(&c, s, f, "columns of %lldx%lldx%lld", (long long)m, (long long)n, (long long)k))
+        return;
+    const bd_shape shape = BD_SHAPE(m, n);
+    const bd_tensor a = case_input(&c, f.value, BD_SHAPE(m, k), FILL_WHOLE);
+    const bd_tensor b = case_input(&c, f.value, BD_SHAPE(k, n), FILL_WHOLE);
+    const bd_tensor bias = bd_broadcast(c.graph, constant_columns(&c, n, FAR), shape);
+    const bd_tensor y = bd_add(c.graph, bd_matmul(c.graph, a, b, false, false), bias);
+    sum_columns(&c, y, BD_NONE, m, FAR + 7, 4 * (double)k);
+    case_run(&c);
+}
+
+/* Means and deviations forward, and backward the sums of what a mask leaves, and of its products. */
+static void columns_of_convolution(session *s, format_set f, int64_t images, int64_t size, int64_t in, int64_t out)
+{
+    enum { FAR = 1000 };
+    test_case c;
+    const bd_window window = { { 3, 3 }, { 1, 1 }, { { 1, 1 }, { 1, 1 } } };
+    const int64_t rows = images * size * size;
+    if (!case_begin(&c, s, f, "columns of %lldx%lldx%lldx%lld to %lld", (long long)images, (long long)size,
+                    (long long)size, (long long)in, (long long)out))
+        return;
+    bd_graph *g = c.graph;
+    const bd_shape x_shape = BD_SHAPE(images, size, size, in), y_shape = BD_SHAPE(images, size, size, out);
+    const bd_tensor weight = case_input(&c, f.value, BD_SHAPE(3, 3, in, out), FILL_WHOLE);
+    const bd_tensor x = case_input(&c, f.value, x_shape, FILL_WHOLE), dy = case_input(&c, f.value, y_shape, FILL_WHOLE);
+    const bd_tensor other = case_input(&c, f.value, x_shape, FILL_WHOLE);
+    const bd_tensor bias = bd_broadcast(g, constant_columns(&c, out, FAR), y_shape);
+    sum_columns(&c, bd_add(g, bd_conv2d(g, x, weight, window), bias), BD_NONE, rows, FAR + 7, 36 * (double)in);
+    const bd_tensor dx = bd_conv2d_data(g, dy, weight, window, x_shape), zero = bd_constant(g, x_shape, 0);
+    const bd_tensor masked = bd_select(g, bd_less(g, zero, other), dx, zero);
+    sum_columns(&c, masked, other, rows, 0, 36 * (double)out);
+    case_run(&c);
+}
+
+void test_columns(session *s)
+{
+    const format_set each[] = { fp32, fp16 };
+    for (int f = 0; f < 2; f++) {
+        columns_of_product(s, each[f], 1088, 20, 16); /* the last tiles are not full */
+        columns_of_product(s, each[f], 1024, 264, 16);
+        columns_of_convolution(s, each[f], 5, 16, 8, 12);
+    }
+    columns_of_product(s, fp16, 1472, 128, 32);
+    columns_of_convolution(s, fp16, 4, 16, 16, 16);
+    columns_of_convolution(s, fp16, 6, 16, 8, 64);
+}
+
 void test_convolutions(session *s)
 {
     const format_set each[] = { fp32, fp16, fp16_strict };

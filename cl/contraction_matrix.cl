@@ -6,7 +6,8 @@
  *  - by warps, each WARP_M x WARP_N elements, with mma.sync, from registers that ldmatrix fills;
  *  - or, if WARPGROUP, by groups of four warps, each 64 x TILE_N elements, with wgmma, from local memory (Hopper). What only sm_90a
  *    has stands behind "//+": the backend builds the kernel without it, and its PTX a second time with it.
- * The sums go back through local memory, so that neighbours store neighbours. */
+ * The sums go back through local memory, so that neighbours store neighbours; an item's lie in the same columns all along, and it may sum
+ * them (print_columns.c). */
 #ifndef BD_ARGUMENTS /* so that the skeleton compiles alone */
 #define BD_ARGUMENTS __global ushort *b0
 #define BD_BUFFERS b0
@@ -46,6 +47,12 @@
 #define B_PIECE(x) (b0 + (x))
 #define STORE_WIDTH 1
 #define STORE_C(row, n, sum) b0[(row) * N + (n)] = (ushort)(sum)
+#define COLUMNS 0
+#define COLUMN_FOURS 1u
+#define COLUMN_NUMBERS 0u
+#define COLUMNS_BEGIN
+#define COLUMNS_VALUES
+#define COLUMNS_ADD(h, first)
 #endif
 
 #define CEIL(a, b) (((a) + (b) - 1u) / (b))
@@ -107,7 +114,18 @@
 #endif
 /* Sixteen rows of each warp's sums, in fours. */
 #define SUMS (16u * WARP_N / 4u)
-#define SHARED (STAGES * STAGE > WARPS * SUMS ? STAGES * STAGE : WARPS * SUMS)
+#define LARGER(a, b) ((a) > (b) ? (a) : (b))
+#define SHARED LARGER(LARGER(STAGES * STAGE, WARPS * SUMS), COLUMN_NUMBERS * COLUMN_PLACES)
+/* Sums of columns: an item's row has COLUMN_LANES items, and each 64 rows of a column COLUMN_ENTRIES. */
+#define COLUMN_LANES (WARP_N / 4u / COLUMN_FOURS)
+#define COLUMN_ENTRIES (64u / WARP_M * (LANES / COLUMN_LANES))
+#define COLUMN_PLACES (ITEMS * COLUMN_FOURS)
+#define COLUMN_PLACE(h, number, entry)                                                                                \
+    ((volatile __local float4 *)panels)[(number) * COLUMN_PLACES +                                                    \
+                                        ((entry) * (TILE_M / 64u) + warp_m / 64u) * (TILE_N / 4u) + warp_n / 4u +      \
+                                        (h) * COLUMN_LANES + lane % COLUMN_LANES]
+#define COLUMN_SHOW(h, number, entry, four) COLUMN_PLACE(h, number, entry) = four
+#define COLUMN_SEE(h, number, entry) COLUMN_PLACE(h, number, entry)
 
 /* Where piece q of a line lies: eight lines' q-th pieces share no bank, 128 bytes being all the banks. wgmma reads the same
  * patterns ("swizzles" of 128, 64 and 32 bytes), but of lines longer than 128 bytes each 128 bytes of all lines first. */
@@ -436,6 +454,7 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void binade(BD_ARGUM
 #define SUM(r, j, e) sum[r][j][e]
 #endif
     volatile __local float *sums = (volatile __local float *)(panels + warp * SUMS);
+    COLUMNS_BEGIN
 #pragma unroll
     for (uint r = 0u; r < ROWS; r++) {
 #pragma unroll
@@ -455,13 +474,27 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void binade(BD_ARGUM
         for (uint i = 0u; i < 16u * WARP_N / (LANES * STORE_WIDTH); i++) { /* loads of what is fused go ahead of the stores */
             const uint e = (lane + i * LANES) * STORE_WIDTH;
             const uint m = m0 + warp_m + r * 16u + e / WARP_N, n = n0 + warp_n + e % WARP_N;
-            if (WHOLE || (m < M && n < N))
+            if (WHOLE || (m < M && n < N)) {
+                COLUMNS_VALUES
 #if STORE_WIDTH == 4
                 STORE_C4(part * M + m, n, *(volatile __local float4 *)(sums + e));
 #else
                 STORE_C(part * M + m, n, sums[e]);
 #endif
+                COLUMNS_ADD(i % COLUMN_FOURS, r == 0u && i < COLUMN_FOURS)
+            }
         }
         asm volatile("bar.warp.sync 0xffffffff;" : : : "memory");
     }
+#if COLUMNS
+    const uint entry = warp_m % 64u / WARP_M * (LANES / COLUMN_LANES) + lane / COLUMN_LANES;
+    COLUMNS_MERGE(entry, COLUMN_ENTRIES, 64u / COLUMN_ENTRIES)
+#pragma unroll
+    for (uint h = 0u; h < COLUMN_FOURS; h++) {
+        const uint m = m0 + warp_m, n = n0 + warp_n + (h * COLUMN_LANES + lane % COLUMN_LANES) * 4u;
+        if (WHOLE || (m < M && n < N))
+            if (entry == 0u)
+                COLUMNS_STORE(h, (part * M + m) / 64u, n);
+    }
+#endif
 }

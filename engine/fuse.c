@@ -2,13 +2,14 @@
  *  - an elementwise node joins the kernel that computes the last of its inputs, if it can be evaluated at that kernel's
  *    own index; so epilogues grow. Else it begins a pointwise kernel.
  *  - a reduction turns the pointwise kernel of its input into a row or column kernel, or joins one over the same space,
- *    also one that has nothing else in common with it.
+ *    also one that has nothing else in common with it; or the contraction that makes its input sums it (columns.h).
  *  - nodes that depend on variables only float until a kernel reads them: it adopts them if it reads them at its own
  *    index, a contraction also as a prologue; else they get a kernel of their own, before all others.
  *  - effects come last, where no kernel reads the old value any more.
  *  - then an elementwise node that one other kernel alone reads moves there, if fewer bytes are stored and loaded so.
  * A kernel keeps its place in the order, and a node joins only the latest of the kernels it depends on; so the order is
  * always a valid one. */
+#include "columns.h"
 #include "fuse_parts.h"
 #include "tile.h"
 
@@ -407,6 +408,21 @@ static bool has_room(const bd_fuser *f, int kernel, bd_tensor node)
     return s.count <= MOST_SOURCES || s.count == before;
 }
 
+/* May the contraction's work-groups sum the columns that `node` sums, beside those that they sum already? */
+static bool sums_columns(const bd_fuser *f, int kernel, bd_tensor node)
+{
+    const bd_kernel *k = &f->plan->kernels[kernel];
+    bd_column_sum sums[BD_COLUMN_NUMBERS + 1];
+    int count = 0;
+    if (k->class != BD_KERNEL_CONTRACTION || !bd_columns_are_strips(f->graph, k->anchor, node, f->target))
+        return false;
+    for (int i = 0; i < k->node_count; i++)
+        if (f->space[k->nodes[i]] == BD_SPACE_REDUCED)
+            count = bd_add_column_sum(f->graph, k->nodes[i], sums, count);
+    count = bd_add_column_sum(f->graph, node, sums, count);
+    return bd_count_column_numbers(sums, count) <= BD_COLUMN_NUMBERS;
+}
+
 static void place_reduction(bd_fuser *f, bd_tensor node)
 {
     bd_plan *plan = f->plan;
@@ -428,6 +444,9 @@ static void place_reduction(bd_fuser *f, bd_tensor node)
         } else if (k->class == class && bd_same_extent(&k->extent, &extent) && f->space[base] == BD_SPACE_ELEMENT &&
                    (class == BD_KERNEL_ROWS || !reads_reduction(f, l.kernel, base))) {
             kernel = l.kernel;
+        } else if (f->space[base] == BD_SPACE_ELEMENT && sums_columns(f, l.kernel, node)) {
+            bd_fuse_add_node(f, l.kernel, node, BD_SPACE_REDUCED);
+            return;
         }
     }
     /* Another reduction over a space of the same form, later than all that this one reads. */

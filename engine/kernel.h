@@ -37,7 +37,8 @@ typedef struct bd_tile {
 } bd_tile;
 
 /* Every way to do a contraction, which `binade check` tests one by one: the tiles of BD_TILE_GROUP, the other kinds of tiles, and
- * the backend's library; and attention by matrix units. Names in variant.c. */
+ * the backend's library; and what else may be done in another way: attention by matrix units, and sums over a contraction's columns by
+ * its work-groups (columns.h). Names in variant.c. */
 typedef enum bd_variant {
     BD_VARIANT_GROUP_128X128,
     BD_VARIANT_GROUP_128X128_SLICED,
@@ -58,6 +59,7 @@ typedef enum bd_variant {
     BD_VARIANT_MATRIX2,
     BD_VARIANT_RESIDENT,
     BD_VARIANT_ATTENTION_MATRIX,
+    BD_VARIANT_COLUMN_SUMS,
     BD_VARIANT_LIBRARY,
     BD_VARIANT_COUNT
 } bd_variant;

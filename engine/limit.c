@@ -1,5 +1,6 @@
 /* Simulated limits: a device is made to look like a smaller one. */
 #include "../backends/backend.h"
+#include "tile.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -93,10 +94,12 @@ static bd_status refuse(const char *item, size_t length, bd_error *error)
     char names[128] = "";
     for (size_t i = 0, used = 0; i < PROFILES; i++)
         used += (size_t)snprintf(names + used, sizeof names - used, ", %s", profiles[i].name);
-    return bd_fail(error, BD_ERROR_ARGUMENT,
-                   "limit '%.*s': wanted shared= (16K at least), workgroup=, binding= (64K at least) or memory=SIZE, "
-                   "subgroup=none or a power of two to 128, fp16=storage or packed, or one of%s",
-                   (int)(length < 80 ? length : 80), item, names + 1);
+    return bd_fail(
+        error, BD_ERROR_ARGUMENT,
+        "limit '%.*s': wanted shared= (16K at least), workgroup=, binding= (64K at least) or memory=SIZE, "
+        "subgroup=none or a power of two to 128, fp16=storage or packed, without=VARIANT (column-sums, matrix), or "
+        "one of%s",
+        (int)(length < 80 ? length : 80), item, names + 1);
 }
 
 static bd_status apply(bd_device *device, const char *item, size_t length, bd_error *error)
@@ -129,6 +132,8 @@ static bd_status apply(bd_device *device, const char *item, size_t length, bd_er
         /* In OpenCL a kernel sees whole buffers: there is nothing to cut. */
         if (device->backend == bd_vulkan_backend() && (size < limits->max_binding_bytes || !limits->max_binding_bytes))
             limits->max_binding_bytes = size;
+    } else if (IS(item, "without", name) && rest && bd_variant_avoid(&device->target, value, rest)) {
+        return BD_OK;
     } else if (IS(item, "memory", name) && sized) {
         if (size < limits->memory_bytes || !limits->memory_bytes)
             limits->memory_bytes = size;

@@ -148,7 +148,8 @@ typedef struct bd_node {
             bool keep;
             /* MEAN and DEVIATIONS of partial results: how many values each of them is of, the last of the rest of `total`. Else 0. */
             int64_t members, total;
-        } reduce; /* axes of the input */
+            bool strips; /* partial results of a contraction's rows, which its work-groups may make (columns.h) */
+        } reduce;        /* axes of the input */
         struct {
             bool transpose[2];
         } matmul;

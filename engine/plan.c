@@ -106,12 +106,16 @@ static bool launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *targ
         kernel->local[0] = power_of_two_up_to(target->is_cpu ? 64 : 32, columns);
         if (kernel->local[0] > most)
             kernel->local[0] = most;
-        const uint64_t blocks = (uint64_t)ceil_divide(columns, kernel->local[0]);
-        const uint64_t groups = blocks * (uint64_t)(e->outer * e->chunks);
-        /* Few groups, as where parts are put together, are as large as can be: the lanes' sums are a chain of loads. */
+        const uint64_t outputs = (uint64_t)(e->outer * e->chunks);
+        uint64_t groups = (uint64_t)ceil_divide(columns, kernel->local[0]) * outputs;
+        /* Few groups, as where parts are put together, are as large as can be: the lanes' sums are a chain of loads. And while those are
+         * long, groups have fewer columns, down to the 32 bytes that memory gives at once: one processor loads some 100 GB a second. */
         const uint32_t largest = target->limits.max_workgroup_items < 1024 ? target->limits.max_workgroup_items : 1024;
-        const uint32_t items =
-            groups < target->limits.compute_units && largest <= target->limits.max_workgroup_size[1] ? largest : most;
+        const bool few = groups < target->limits.compute_units;
+        const uint32_t items = few && largest <= target->limits.max_workgroup_size[1] ? largest : most;
+        while (!target->is_cpu && few && kernel->local[0] * kernel->width > 8 && items / kernel->local[0] < length / 2)
+            kernel->local[0] /= 2;
+        groups = (uint64_t)ceil_divide(columns, kernel->local[0]) * outputs;
         kernel->local[1] = target->is_cpu ? 1 : power_of_two_up_to(items / kernel->local[0], length / 4);
         bd_spread_groups(target, kernel, groups);
         break;

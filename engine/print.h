@@ -40,6 +40,10 @@ void bd_print_fours(bd_printer *printer, const char *name, bd_tensor input);
 /* Sizes of a convolution. The data gradient is the convolution of dy, spread by the stride, with the window turned round. */
 void bd_print_images(bd_printer *printer);
 
+/* Of a contraction's kernel: the macros by which its skeleton sums columns, and within `store` the values that are summed. */
+void bd_print_columns_macros(bd_printer *printer);
+void bd_print_columns_values(bd_printer *printer, const char *const lanes[BD_WIDTH]);
+
 /* A contraction's sizes, the macros and functions that read its operands, and the function that stores its results. */
 void bd_print_operands(bd_printer *printer);
 

@@ -12,6 +12,7 @@
  * A_GET8, B_GET8 (OpenCL): eight elements from x on.
  * STORE_C(row, n, sum) makes the results of element row * N + n, where row = (chunk * BATCH + z) * M + m; where STORE_WIDTH is 4,
  * STORE_C4 those of four from a multiple of four on. */
+#include "columns.h"
 #include "print.h"
 #include "tile.h"
 
@@ -169,14 +170,18 @@ static void print_store(bd_printer *printer, const bd_contraction *c)
     bd_text *text = bd_emitter_text(emitter);
     const bool wide = kernel->width > 1;
     const char *index = kernel->elements == 1 ? "0u" : "i", *lanes[BD_WIDTH] = { index };
-    bd_text_append(&printer->macros, "#define STORE_WIDTH %u\n#define %s(row, n, sum) store(%srow, n, sum)\n",
-                   kernel->width, wide ? "STORE_C4" : "STORE_C", opencl ? "BD_BUFFERS, " : "");
+    const bool sums = bd_kernel_sums_columns(kernel);
+    bd_text_append(&printer->macros, "#define STORE_WIDTH %u\n#define %s(row, n, sum) store(%srow, n, sum%s)\n",
+                   kernel->width, wide ? "STORE_C4" : "STORE_C", opencl ? "BD_BUFFERS, " : "", sums ? ", values" : "");
     bd_text_append(text,
-                   "%svoid store(%sconst uint row, const uint n, const %s sum)\n{\nconst uint i = row * %lluu + n;\n",
+                   "%svoid store(%sconst uint row, const uint n, const %s sum%s)\n{\nconst uint i = row * %lluu + n;\n",
                    opencl ? "static inline " : "", opencl ? "BD_ARGUMENTS, " : "",
                    !wide    ? "float"
                    : opencl ? "float4"
                             : "vec4",
+                   !sums    ? ""
+                   : opencl ? ", float4 *values"
+                            : ", out vec4 values[COLUMN_SUMS]",
                    (whole)c->n);
     const int mark = bd_emit_open(emitter);
     char expression[48];
@@ -194,6 +199,8 @@ static void print_store(bd_printer *printer, const bd_contraction *c)
         bd_emit_know(emitter, kernel->anchor, lanes[j], names[j]);
     }
     bd_print_stores(printer, BD_SPACE_ELEMENT, index);
+    if (sums)
+        bd_print_columns_values(printer, lanes);
     bd_text_append(text, "}\n");
     bd_emit_close(emitter, mark);
 }
@@ -235,4 +242,5 @@ void bd_print_operands(bd_printer *printer)
     bd_print_value(printer, "A", node->inputs[0]);
     bd_print_value(printer, "B", node->inputs[1]);
     print_store(printer, &c);
+    bd_print_columns_macros(printer);
 }

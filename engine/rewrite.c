@@ -1,4 +1,5 @@
 #include "rewrite.h"
+#include "columns.h"
 #include "emit.h"
 #include "quantise.h"
 #include "tile.h"
@@ -375,6 +376,7 @@ static bd_status copy_nodes(rewriter *r, const bool *live, const bd_compile_opti
             continue;
         const bd_op_class class = bd_op_get_info(node->op)->class;
         int64_t chunks = 1;
+        bool strips = false;
         if (class == BD_CLASS_ATTENTION && r->target->is_cpu) {
             copy_composed(r, t);
             continue;
@@ -385,7 +387,10 @@ static bd_status copy_nodes(rewriter *r, const bool *live, const bd_compile_opti
         }
         if (node->chunks <= 1 && (node->op == BD_OP_SUM || node->op == BD_OP_MEAN || node->op == BD_OP_DEVIATIONS)) {
             bd_extent extent = bd_reduction_extent(r->from, t);
-            chunks = sum_chunks(r->target, &extent);
+            chunks = bd_column_strips(r->to, r->mapped[node->inputs[0]], node, &extent, r->target, options);
+            strips = chunks > 0;
+            if (!strips)
+                chunks = sum_chunks(r->target, &extent);
         } else if (node->chunks <= 1 && (node->op == BD_OP_MAXIMUM || node->op == BD_OP_ARGMAX)) {
             bd_extent extent = bd_reduction_extent(r->from, t);
             chunks = least_chunks(r->target, &extent);
@@ -394,6 +399,8 @@ static bd_status copy_nodes(rewriter *r, const bool *live, const bd_compile_opti
         }
         if (!append_copy(r, t, &node->shape, &r->mapped[t]))
             break;
+        if (strips)
+            r->to->nodes[r->mapped[t]].attr.reduce.strips = true;
         if (chunks > 1)
             r->mapped[t] =
                 node->op == BD_OP_ARGMAX ? cut_argmax(r, r->mapped[t], chunks) : cut(r, t, r->mapped[t], chunks);

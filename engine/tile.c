@@ -1,4 +1,5 @@
 #include "tile.h"
+#include "columns.h"
 
 #include <math.h>
 
@@ -180,8 +181,13 @@ static int64_t plain_chunks(const bd_graph *graph, bd_tensor tensor, const bd_ta
 int bd_group_tiles(const bd_graph *graph, bd_tensor node, const bd_kernel *kernel, const bd_target *target,
                    bd_tile tiles[BD_GROUP_TILES])
 {
-    const int count = bd_matrix_tiles(graph, node, kernel, target, tiles);
-    return count + plain_tiles(graph, node, target, tiles + count);
+    int count = bd_matrix_tiles(graph, node, kernel, target, tiles), kept = 0;
+    count += plain_tiles(graph, node, target, tiles + count);
+    const bool sums = kernel && bd_kernel_sums_columns(kernel);
+    for (int i = 0; i < count; i++)
+        if (!sums || bd_tile_sums_columns(&tiles[i]))
+            tiles[kept++] = tiles[i];
+    return kept;
 }
 
 bd_variant bd_variant_of(const bd_kernel *kernel)
@@ -362,7 +368,9 @@ void bd_group_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *ta
     const bd_tile *tile = &kernel->tile;
     const int64_t chunks = larger(plan->graph->nodes[kernel->anchor].chunks, 1);
     /* Joined matrices hand out their sums one by one. */
-    kernel->width = tile->kind == BD_TILE_MATRIX2 ? 1 : bd_kernel_width(plan, kernel, target, c.n);
+    kernel->width = tile->kind == BD_TILE_MATRIX2    ? 1
+                    : bd_kernel_sums_columns(kernel) ? BD_WIDTH
+                                                     : bd_kernel_width(plan, kernel, target, c.n);
     kernel->local[0] = bd_group_items(tile);
     if (bd_tile_uses_matrix_units(tile))
         kernel->local[0] *= target->matrix.lanes;

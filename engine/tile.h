@@ -35,6 +35,8 @@ static inline bd_format bd_variant_format(bd_format format)
 }
 /* May the device do this contraction so? Not if the variant was found to compute wrongly in its formats. */
 bool bd_variant_allowed(const bd_target *target, const bd_node *contraction, bd_variant variant);
+/* Takes the variant of this name, of `length` characters, from the device in all formats; false if there is none. */
+bool bd_variant_avoid(bd_target *target, const char *name, size_t length);
 /* The work-group tiles, for matrix units and of BD_TILE_GROUP, that the device can hold and that compute rightly, the one to take
  * unmeasured first; returns how many. `kernel` is the contraction's, or NULL while nothing is fused yet. */
 enum {

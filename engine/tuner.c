@@ -1,6 +1,7 @@
 #include "tuner.h"
 #include "cache.h"
 #include "clock.h"
+#include "columns.h"
 #include "judge.h"
 #include "quantise.h"
 #include "tile.h"
@@ -336,6 +337,8 @@ static bd_cache_key choice_key(const session *s, const bd_kernel *kernel, bool l
         length += snprintf(problem + length, sizeof problem - (size_t)length, ", codes");
     if (bd_results_are_long(graph, kernel))
         length += snprintf(problem + length, sizeof problem - (size_t)length, ", long results");
+    if (bd_kernel_sums_columns(kernel))
+        length += snprintf(problem + length, sizeof problem - (size_t)length, ", sums of columns");
     length += snprintf(problem + length, sizeof problem - (size_t)length,
                        ", %u items, %u shared, halves %d%d, units %u and %u, without %x", limits->max_workgroup_items,
                        limits->shared_bytes, info->half.storage, info->half.arithmetic, s->device->target.matrix.m,

@@ -1,6 +1,8 @@
 /* Names of the variants of contractions and of attention, and which of them a device may use. */
 #include "tile.h"
 
+#include <string.h>
+
 const char *bd_variant_name(bd_variant variant)
 {
     static const char *const names[BD_VARIANT_COUNT] = {
@@ -23,9 +25,21 @@ const char *bd_variant_name(bd_variant variant)
         "matrix2",
         "resident",
         "attention-matrix",
+        "column-sums",
         "library",
     };
     return names[variant];
+}
+
+bool bd_variant_avoid(bd_target *target, const char *name, size_t length)
+{
+    bd_variant v = 0;
+    while (v < BD_VARIANT_COUNT && (strlen(bd_variant_name(v)) != length || memcmp(name, bd_variant_name(v), length)))
+        v++;
+    for (int f = 0; f < BD_FORMAT_COUNT && v < BD_VARIANT_COUNT; f++)
+        for (int a = 0; a < BD_FORMAT_COUNT; a++)
+            target->avoid[f][a] |= 1u << v;
+    return v < BD_VARIANT_COUNT;
 }
 
 bool bd_variant_allowed(const bd_target *target, const bd_node *node, bd_variant variant)

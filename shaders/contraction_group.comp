@@ -30,6 +30,7 @@
 #define ACCUMULATE(sum, a, b) fma(a, b, sum)
 #define STORE_WIDTH 1
 #define STORE_C(row, n, sum)
+#define COLUMNS 0
 #endif
 
 #define CEIL(a, b) (((a) + (b) - 1u) / (b))
@@ -56,6 +57,17 @@
 #define OF_N(j) (((j) / 4u * ITEMS_N + item_n) * 4u + (j) % 4u)
 // Where a slice shows four sums of row r.
 #define SHOWN(r, slice, j) ((r) % 2u * SHOWN_ROW + ((slice) * ITEM_N + (j)) / 4u * OWNERS + item % OWNERS)
+
+#if COLUMNS
+// Sums of columns: STRIP_ITEMS items along m share 64 rows of a column, each STRIP_ROWS of them; slices by turns.
+#define STRIP_ITEMS (ITEMS_M < 16u ? ITEMS_M : 16u)
+#define STRIP_ROWS (64u / STRIP_ITEMS)
+#define COLUMN_ENTRIES (STRIP_ITEMS * SLICES)
+#define COLUMN_PLACE(number, entry) \
+    panels[(number) * ITEMS + ((entry) * (ITEMS_M / STRIP_ITEMS) + item_m / STRIP_ITEMS) * ITEMS_N + item_n]
+#define COLUMN_SHOW(h, number, entry, four) COLUMN_PLACE(number, entry) = four
+#define COLUMN_SEE(h, number, entry) COLUMN_PLACE(number, entry)
+#endif
 
 // Where load `i` of this item, a piece, begins in the panel: neighbours in memory go to neighbouring items.
 #define PIECE(i) (item + (i) * ITEMS)
@@ -246,6 +258,23 @@ void main()
             sum[r][j] = total.x, sum[r][j + 1u] = total.y, sum[r][j + 2u] = total.z, sum[r][j + 3u] = total.w;
         }
     }
+#if COLUMNS // 64 rows of four columns after the other
+    const uint entry = item_m % STRIP_ITEMS * SLICES + slice;
+    [[unroll]] for (uint part_m = 0u; part_m < ITEM_M; part_m += STRIP_ROWS)
+        [[unroll]] for (uint j = 0u; j < ITEM_N; j += 4u) {
+            const uint strip = (m0 + OF_M(part_m)) / 64u, n = n0 + OF_N(j);
+            COLUMNS_BEGIN
+            [[unroll]] for (uint r = part_m; r < part_m + STRIP_ROWS; r++)
+                if (r % SLICES == slice && m0 + OF_M(r) < M && n < N) {
+                    COLUMNS_VALUES
+                    STORE_C4(part * M + m0 + OF_M(r), n, vec4(sum[r][j], sum[r][j + 1u], sum[r][j + 2u], sum[r][j + 3u]));
+                    COLUMNS_ADD(0, r < part_m + SLICES)
+                }
+            COLUMNS_MERGE(entry, COLUMN_ENTRIES, 64u / COLUMN_ENTRIES)
+            if (entry == 0u && strip < M / 64u && n < N)
+                COLUMNS_STORE(0, part * (M / 64u) + strip, n);
+        }
+#else
     [[unroll]] for (uint r = 0u; r < ITEM_M; r++)
         [[unroll]] for (uint j = 0u; j < ITEM_N; j += STORE_WIDTH)
             if (r % SLICES == slice && m0 + OF_M(r) < M && n0 + OF_N(j) < N)
@@ -253,5 +282,6 @@ void main()
                 STORE_C4(part * M + m0 + OF_M(r), n0 + OF_N(j), vec4(sum[r][j], sum[r][j + 1u], sum[r][j + 2u], sum[r][j + 3u]));
 #else
                 STORE_C(part * M + m0 + OF_M(r), n0 + OF_N(j), sum[r][j]);
+#endif
 #endif
 }

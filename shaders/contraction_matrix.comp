@@ -1,7 +1,8 @@
 // Contraction by matrix units, of operands that halves or BF16 hold: a work-group computes TILE_M x TILE_N elements of C through panels
 // of TILE_K steps in shared memory, a subgroup WARP_M x WARP_N of them in cooperative matrices. Panels lie in pieces of eight numbers, in
 // the order in which their operand lies in memory, and the next one is loaded while this one is multiplied. The sums go back through
-// shared memory, since which invocation holds which is the driver's secret.
+// shared memory, since which invocation holds which is the driver's secret; those that an invocation stores lie in the same columns all
+// along, and it may sum them (print_columns.c).
 #ifndef TILE_M // so that the skeleton compiles alone
 #define BATCH 1u
 #define M 64u
@@ -36,6 +37,12 @@
 #define B_CODES 0
 #define STORE_WIDTH 1
 #define STORE_C(row, n, sum)
+#define COLUMNS 0
+#define COLUMN_FOURS 1u
+#define COLUMN_NUMBERS 0u
+#define COLUMNS_BEGIN
+#define COLUMNS_VALUES
+#define COLUMNS_ADD(h, first)
 #endif
 
 #define WARPS_N (TILE_N / WARP_N)
@@ -50,7 +57,17 @@ layout(local_size_x = ITEMS) in;
 
 // One row of fragments of each subgroup's sums, in fours.
 #define SUMS (MATRIX_M * WARP_N / 4u)
-#define SHARED (2u * STAGE > WARPS * SUMS ? 2u * STAGE : WARPS * SUMS)
+#define LARGER(a, b) ((a) > (b) ? (a) : (b))
+#define SHARED LARGER(LARGER(2u * STAGE, WARPS * SUMS), COLUMN_NUMBERS * COLUMN_PLACES)
+// Sums of columns: an invocation's row has COLUMN_LANES invocations, and each 64 rows of a column COLUMN_ENTRIES.
+#define COLUMN_LANES (WARP_N / 4u / COLUMN_FOURS)
+#define COLUMN_ENTRIES (64u / WARP_M * (LANES / COLUMN_LANES))
+#define COLUMN_PLACES (ITEMS * COLUMN_FOURS)
+#define COLUMN_PLACE(h, number, entry)                                                                                \
+    panels[(number) * COLUMN_PLACES + ((entry) * (TILE_M / 64u) + warp_m / 64u) * (TILE_N / 4u) + warp_n / 4u +        \
+           (h) * COLUMN_LANES + lane % COLUMN_LANES]
+#define COLUMN_SHOW(h, number, entry, four) COLUMN_PLACE(h, number, entry) = floatBitsToUint(four)
+#define COLUMN_SEE(h, number, entry) uintBitsToFloat(COLUMN_PLACE(h, number, entry))
 shared uvec4 panels[SHARED];
 
 #define WHOLE (M % TILE_M == 0u && N % TILE_N == 0u)
@@ -74,8 +91,11 @@ shared uvec4 panels[SHARED];
         STORE_LOOP for (uint i = 0u; i < MATRIX_M * WARP_N / (LANES * STORE_WIDTH); i++) {                             \
             const uint e = (lane + i * LANES) * STORE_WIDTH;                                                           \
             const uint m = m0 + warp_m + r * MATRIX_M + e / WARP_N, n = n0 + warp_n + e % WARP_N;                      \
-            if (WHOLE || (m < M && n < N))                                                                             \
+            if (WHOLE || (m < M && n < N)) {                                                                           \
+                COLUMNS_VALUES                                                                                         \
                 STORE_SUM(part * M + m, n, e)                                                                          \
+                COLUMNS_ADD(i % COLUMN_FOURS, r == 0u && i < COLUMN_FOURS)                                             \
+            }                                                                                                          \
         }                                                                                                              \
         SYNCHRONISE                                                                                                    \
     }
@@ -135,6 +155,7 @@ void main()
         barrier();
     }
     const uint sums = warp * SUMS, lane = gl_SubgroupInvocationID;
+    COLUMNS_BEGIN
     STORE_ROW(0)
 #if ROWS > 1
     STORE_ROW(1)
@@ -142,5 +163,15 @@ void main()
 #if ROWS > 2
     STORE_ROW(2)
     STORE_ROW(3)
+#endif
+#if COLUMNS
+    const uint entry = warp_m % 64u / WARP_M * (LANES / COLUMN_LANES) + lane / COLUMN_LANES;
+    COLUMNS_MERGE(entry, COLUMN_ENTRIES, 64u / COLUMN_ENTRIES)
+    [[unroll]] for (uint h = 0u; h < COLUMN_FOURS; h++) {
+        const uint m = m0 + warp_m, n = n0 + warp_n + (h * COLUMN_LANES + lane % COLUMN_LANES) * 4u;
+        if (WHOLE || (m < M && n < N))
+            if (entry == 0u)
+                COLUMNS_STORE(h, (part * M + m) / 64u, n);
+    }
 #endif
 }

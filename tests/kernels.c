@@ -67,18 +67,6 @@ static bool run_groups(session *s, bool backward, bool verbose)
     return failed == 0;
 }
 
-/* Takes the variant of this name from the device; false if there is none. */
-static bool avoid_variant(bd_device *device, const char *name)
-{
-    bd_variant v = 0;
-    while (v < BD_VARIANT_COUNT && strcmp(name, bd_variant_name(v)) != 0)
-        v++;
-    for (int f = 0; f < BD_FORMAT_COUNT && v < BD_VARIANT_COUNT; f++)
-        for (int a = 0; a < BD_FORMAT_COUNT; a++)
-            device->target.avoid[f][a] |= 1u << v;
-    return v < BD_VARIANT_COUNT;
-}
-
 static bool has_tiles(const session *s)
 {
     const bd_target *target = &s->device->target;
@@ -106,7 +94,7 @@ int main(int argc, const char **argv)
           "work-group's, an item's or a subgroup's",
           "KIND:MxNxK:MxN" },
         { "avoid", 'a', POPT_ARG_STRING, &avoid, 0,
-          "a variant that is not to be used, as `binade check` names it: attention-matrix", "VARIANT" },
+          "a variant that is not to be used, as `binade check` names it: attention-matrix, column-sums", "VARIANT" },
         { "as-gpu", 0, POPT_ARG_NONE, &as_gpu, 0, "give a CPU driver the kernels of a GPU", NULL },
         { "verbose", 'v', POPT_ARG_NONE, &verbose, 0, "a line a case", NULL },
         POPT_AUTOHELP POPT_TABLEEND,
@@ -136,7 +124,7 @@ int main(int argc, const char **argv)
         fprintf(stderr, "kernels: no tile '%s'; wanted one such as matrix2:128x256x64:64x64\n", tile);
         exit_status = EXIT_USAGE;
         bd_device_close(&s.device);
-    } else if (avoid && !avoid_variant(s.device, avoid)) {
+    } else if (avoid && !bd_variant_avoid(&s.device->target, avoid, strlen(avoid))) {
         fprintf(stderr, "kernels: no variant '%s'; there are attention-matrix, matrix, group-64x64 and others\n",
                 avoid);
         exit_status = EXIT_USAGE;

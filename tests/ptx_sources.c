@@ -1,5 +1,6 @@
 /* ptx_sources FOLDER: writes the OpenCL C of contractions and of attention by NVIDIA's tensor cores into the folder, a file each, for test_ptx.py to
  * compile: every format that reaches them in another way, every turn of the operands, convolutions, and sizes that are not whole. */
+#include "engine/columns.h"
 #include "engine/kernel.h"
 #include "engine/tile.h"
 
@@ -13,13 +14,14 @@ typedef struct source_case {
     bool transpose_a, transpose_b;
     int64_t size; /* of every dimension that may be odd */
     bool moved;   /* A's whole numbers are moved up to begin with 0 */
+    bool columns; /* whose means and deviations are taken by the kernel, too */
 } source_case;
 
 static bd_tensor contraction(bd_graph *graph, const source_case *c)
 {
     const bd_init zero = { BD_INIT_CONSTANT, 0 };
     const bd_window window = { { 3, 3 }, { 1, 1 }, { { 1, 1 }, { 1, 1 } } };
-    const bd_shape image = BD_SHAPE(4, 8, 8, c->size), taps = BD_SHAPE(3, 3, c->size, c->size);
+    const bd_shape image = BD_SHAPE(c->columns ? 1024 : 4, 8, 8, c->size), taps = BD_SHAPE(3, 3, c->size, c->size);
     const bool matmul = c->op == BD_OP_MATMUL;
     const bd_shape square = BD_SHAPE(c->size, c->size);
     bd_tensor a = bd_variable(graph, "/a", BD_ROLE_FIXED, c->a, matmul ? square : image, zero);
@@ -73,6 +75,11 @@ static bd_status write_source(const char *folder, const source_case *c, bd_tile 
     }
     graph->nodes[y].unit_sums = true;
     bd_assign(graph, bd_variable(graph, "/y", BD_ROLE_FIXED, BD_F32, bd_tensor_shape(graph, y), (bd_init){ 0 }), y);
+    for (int i = 0; i < 2 && c->columns; i++)
+        bd_assign(
+            graph,
+            bd_variable(graph, i ? "/deviations" : "/mean", BD_ROLE_FIXED, BD_F32, BD_SHAPE(c->size), (bd_init){ 0 }),
+            i ? bd_deviations(graph, y, 0, 3, false) : bd_mean(graph, y, 0, 3, false));
     status = bd_plan_create(graph, target, NULL, &plan, &error);
     for (int k = 0; status == BD_OK && k < plan->kernel_count; k++) {
         bd_kernel *kernel = &plan->kernels[k];
@@ -80,6 +87,10 @@ static bd_status write_source(const char *folder, const source_case *c, bd_tile 
         if (kernel->class != BD_KERNEL_CONTRACTION ||
             (codes && !bd_multiplies_codes(plan->graph, kernel->anchor, kernel, target)))
             continue;
+        if (bd_kernel_sums_columns(kernel) != c->columns) {
+            status = bd_fail(&error, BD_ERROR_DATA, "its columns are summed, or are not, against expectation");
+            break;
+        }
         kernel->tile = tile;
         bd_group_launch(plan, kernel, target);
         status = bd_kernel_source(plan, kernel, target, BD_DIALECT_OPENCL, &source, &error);
@@ -146,29 +157,29 @@ int main(int argc, char **argv)
 {
     const bd_format e3m2 = bd_format_exmy(3, 2), e4m0 = bd_format_exmy(4, 0), e5m8 = bd_format_exmy(5, 8);
     const source_case cases[] = {
-        { "f16", BD_F16, BD_F16, BD_OP_MATMUL, false, false, 512, false },
-        { "bf16", BD_BF16, BD_BF16, BD_OP_MATMUL, false, false, 512, false },
-        { "bf16-odd", BD_BF16, BD_BF16, BD_OP_MATMUL, false, false, 509, false },
-        { "bf16-turned", BD_BF16, BD_BF16, BD_OP_MATMUL, true, true, 512, false },
-        { "bf16-conv", BD_BF16, BD_BF16, BD_OP_CONV2D, false, false, 64, false },
-        { "f16-conv", BD_F16, BD_F16, BD_OP_CONV2D, false, false, 16, false },
-        { "f16-data", BD_F16, BD_F16, BD_OP_CONV2D_DATA, false, false, 32, false },
-        { "bf16-weight", BD_BF16, BD_BF16, BD_OP_CONV2D_WEIGHT, false, false, 64, false },
-        { "bf16-e5m2", BD_BF16, BD_F8E5M2, BD_OP_MATMUL, false, true, 512, false },
-        { "e4m3-e5m2", BD_F8E4M3, BD_F8E5M2, BD_OP_MATMUL, false, false, 512, false },
-        { "e4m3-e5m2-odd", BD_F8E4M3, BD_F8E5M2, BD_OP_MATMUL, false, false, 509, false },
-        { "e5m2-e4m3-turned", BD_F8E5M2, BD_F8E4M3, BD_OP_MATMUL, true, true, 512, false },
-        { "e4m3-f16", BD_F8E4M3, BD_F16, BD_OP_MATMUL, false, true, 512, false },
-        { "e4m3-conv", BD_F8E4M3, BD_F8E4M3, BD_OP_CONV2D, false, false, 64, false },
-        { "e5m2-e4m3-data", BD_F8E5M2, BD_F8E4M3, BD_OP_CONV2D_DATA, false, false, 64, false },
-        { "e4m3-e5m2-weight", BD_F8E4M3, BD_F8E5M2, BD_OP_CONV2D_WEIGHT, false, false, 64, false },
-        { "int8", BD_I8, BD_I8, BD_OP_MATMUL, false, false, 512, false },
-        { "e5m2-e4m3-turned", BD_F8E5M2, BD_F8E4M3, BD_OP_MATMUL, true, true, 512, false },
-        { "e4m3-turned", BD_F8E4M3, BD_F8E4M3, BD_OP_MATMUL, false, true, 528, false },
-        { "int8-moved", BD_I8, BD_I8, BD_OP_MATMUL, false, true, 528, true },
-        { "int4-conv", BD_I4, BD_I4, BD_OP_CONV2D, false, false, 64, true },
-        { "e3m2-e4m0", e3m2, e4m0, BD_OP_MATMUL, true, false, 512, false },
-        { "e5m8", e5m8, e5m8, BD_OP_MATMUL, false, false, 512, false },
+        { "f16", BD_F16, BD_F16, BD_OP_MATMUL, false, false, 512, false, false },
+        { "bf16", BD_BF16, BD_BF16, BD_OP_MATMUL, false, false, 512, false, false },
+        { "bf16-odd", BD_BF16, BD_BF16, BD_OP_MATMUL, false, false, 509, false, false },
+        { "bf16-turned", BD_BF16, BD_BF16, BD_OP_MATMUL, true, true, 512, false, false },
+        { "bf16-conv", BD_BF16, BD_BF16, BD_OP_CONV2D, false, false, 64, false, false },
+        { "f16-conv", BD_F16, BD_F16, BD_OP_CONV2D, false, false, 16, false, false },
+        { "f16-data", BD_F16, BD_F16, BD_OP_CONV2D_DATA, false, false, 32, false, false },
+        { "bf16-weight", BD_BF16, BD_BF16, BD_OP_CONV2D_WEIGHT, false, false, 64, false, false },
+        { "bf16-e5m2", BD_BF16, BD_F8E5M2, BD_OP_MATMUL, false, true, 512, false, false },
+        { "e4m3-e5m2", BD_F8E4M3, BD_F8E5M2, BD_OP_MATMUL, false, false, 512, false, false },
+        { "e4m3-e5m2-odd", BD_F8E4M3, BD_F8E5M2, BD_OP_MATMUL, false, false, 509, false, false },
+        { "e5m2-e4m3-turned", BD_F8E5M2, BD_F8E4M3, BD_OP_MATMUL, true, true, 512, false, false },
+        { "e4m3-f16", BD_F8E4M3, BD_F16, BD_OP_MATMUL, false, true, 512, false, false },
+        { "e4m3-conv", BD_F8E4M3, BD_F8E4M3, BD_OP_CONV2D, false, false, 64, false, false },
+        { "e5m2-e4m3-data", BD_F8E5M2, BD_F8E4M3, BD_OP_CONV2D_DATA, false, false, 64, false, false },
+        { "e4m3-e5m2-weight", BD_F8E4M3, BD_F8E5M2, BD_OP_CONV2D_WEIGHT, false, false, 64, false, false },
+        { "int8", BD_I8, BD_I8, BD_OP_MATMUL, false, false, 512, false, false },
+        { "e4m3-turned", BD_F8E4M3, BD_F8E4M3, BD_OP_MATMUL, false, true, 528, false, false },
+        { "int8-moved", BD_I8, BD_I8, BD_OP_MATMUL, false, true, 528, true, false },
+        { "int4-conv", BD_I4, BD_I4, BD_OP_CONV2D, false, false, 64, true, false },
+        { "e3m2-e4m0", e3m2, e4m0, BD_OP_MATMUL, true, false, 512, false, false },
+        { "e5m8", e5m8, e5m8, BD_OP_MATMUL, false, false, 512, false, false },
+        { "f16-columns", BD_F16, BD_F16, BD_OP_CONV2D, false, false, 64, false, true },
     };
     const attention_case attentions[] = {
         { "attention-f16", BD_F16, 256, 64, true },

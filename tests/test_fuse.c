@@ -1,5 +1,6 @@
 /* The compiler: how many kernels a step takes, and that memory plans hold what they promise. That fusion changes no bit is
  * in test_train. */
+#include "engine/columns.h"
 #include "engine/emit.h"
 #include "engine/kernel.h"
 #include "engine/step.h"
@@ -168,7 +169,8 @@ static int count_loads(const bd_plan *plan, bd_op op, const char *layer)
     int loads = 0;
     for (int k = 0; k < plan->kernel_count; k++)
         for (int i = 0; is_written_by(plan, &plan->kernels[k], op, layer) && i < plan->kernels[k].operand_count; i++)
-            if (plan->kernels[k].operands[i].written) {
+            if (plan->kernels[k].operands[i].written &&
+                bd_op_get_info(plan->graph->nodes[plan->kernels[k].operands[i].node].op)->class != BD_CLASS_REDUCTION) {
                 ck_assert_int_eq(stored, BD_NONE);
                 stored = plan->kernels[k].operands[i].node;
                 ck_assert_int_eq(plan->graph->nodes[stored].format, BD_F16);
@@ -180,22 +182,118 @@ static int count_loads(const bd_plan *plan, bd_op op, const char *layer)
     return loads;
 }
 
-/* A convolution's result is loaded for the statistics, for the normalisation, and by each of the two passes backward; the gradient of
- * what follows by those two. Neither is stored in more than one form, nor wider than it is. */
+static bd_target tensor_cores(void)
+{
+    bd_target target;
+    bd_target_default(&target);
+    target.nvidia = target.vector_types = true;
+    target.limits.max_workgroup_items = target.limits.max_workgroup_size[0] = 1024;
+    target.matrix = (bd_matrix_units){ 16, 16, 16, 32, 98304, 196608, .bf16 = true, .e4m3 = true };
+    return target;
+}
+
+static void avoid_everywhere(bd_target *target, bd_variant variant)
+{
+    for (int f = 0; f < BD_FORMAT_COUNT; f++)
+        for (int a = 0; a < BD_FORMAT_COUNT; a++)
+            target->avoid[f][a] |= 1u << variant;
+}
+
+/* A convolution's result is loaded for the normalisation, and by each of the two passes backward; the gradient of what follows by those
+ * two, unless the first of them is a convolution's. Where columns are not summed by the convolutions, they are loaded for that, too.
+ * Neither is stored in more than one form, nor wider than it is. */
 START_TEST(normalisation_takes_two_passes_each_way)
 {
     static const char *const policies[] = { "fp16", "mixed" };
+    const bool avoided = _i / 2 % 2, units = _i / 4;
     setting s;
-    bd_target gpu;
-    bd_target_default(&gpu);
+    bd_target gpu = tensor_cores();
+    if (!units)
+        bd_target_default(&gpu);
     gpu.limits.compute_units = 132;
-    set_up(&s, normalised, policies[_i], 16, 256);
+    if (avoided)
+        avoid_everywhere(&gpu, BD_VARIANT_COLUMN_SUMS);
+    set_up(&s, normalised, policies[_i % 2], 16, 256);
     bd_plan *plan = plan_for(&s, &gpu, true);
-    ck_assert_int_eq(count_loads(plan, BD_OP_CONV2D, "conv1"), 4);
-    ck_assert_int_eq(count_loads(plan, BD_OP_CONV2D, "conv2"), 4);
-    ck_assert_int_eq(count_loads(plan, BD_OP_CONV2D_DATA, "conv2"), 2);
+    ck_assert_int_eq(count_loads(plan, BD_OP_CONV2D, "conv1"), 3 + avoided);
+    ck_assert_int_eq(count_loads(plan, BD_OP_CONV2D, "conv2"), 3 + avoided);
+    ck_assert_int_eq(count_loads(plan, BD_OP_CONV2D_DATA, "conv2"), 1 + avoided);
     bd_plan_destroy(&plan);
     tear_down(&s);
+}
+END_TEST
+
+/* Mean, deviations and sum over the rows of relu(a b + bias), where a is m x 32: is it the product's kernel that sums them? Every
+ * tile that it may have must be able to. */
+START_TEST(columns_are_summed_where_they_are_made)
+{
+    static const struct {
+        int64_t m, n;
+        bd_format accumulator;
+        bool units, cpu, avoided;
+        int reductions;
+    } rows[] = {
+        { 65536, 64, BD_F32, true, false, false, 3 },
+        { 65536, 64, BD_F32, false, false, false, 3 },
+        { 65536 + 64, 20, BD_F32, true, false, false, 3 }, /* tiles that are not full */
+        { 65536 + 32, 64, BD_F32, true, false, false, 0 }, /* no whole strips */
+        { 65536, 62, BD_F32, true, false, false, 0 },      /* nor fours */
+        { 256, 512, BD_F32, true, false, false, 0 },       /* short */
+        { 64, 64, BD_F32, true, false, false, 0 },         /* one strip: there are no parts */
+        { 64, 64, BD_F32, false, true, false, 0 },
+        { 65536, 64, BD_F16, false, false, false, 2 }, /* moments are summed in F32 whatever the accumulator */
+        { 65536, 64, BD_F32, false, true, false, 0 },
+        { 65536, 64, BD_F32, true, false, true, 0 },
+    };
+    const bd_init zero = { BD_INIT_CONSTANT, 0 };
+    const bd_shape shape = BD_SHAPE(rows[_i].m, rows[_i].n);
+    bd_target target = tensor_cores();
+    if (!rows[_i].units)
+        target.matrix = (bd_matrix_units){ 0 };
+    target.is_cpu = rows[_i].cpu;
+    target.limits.compute_units = 132;
+    if (rows[_i].avoided)
+        avoid_everywhere(&target, BD_VARIANT_COLUMN_SUMS);
+    bd_graph *graph;
+    bd_plan *plan;
+    bd_error error;
+    ck_assert_int_eq(bd_graph_create(&graph, &error), BD_OK);
+    bd_set_role(graph, BD_ROLE_FIXED);
+    const bd_tensor a = bd_variable(graph, "/a", BD_ROLE_FIXED, BD_F16, BD_SHAPE(rows[_i].m, 32), zero);
+    const bd_tensor b = bd_variable(graph, "/b", BD_ROLE_FIXED, BD_F16, BD_SHAPE(32, rows[_i].n), zero);
+    const bd_tensor bias = bd_variable(graph, "/bias", BD_ROLE_FIXED, BD_F32, BD_SHAPE(rows[_i].n), zero);
+    const bd_tensor product = bd_matmul(graph, a, b, false, false);
+    const bd_tensor y = bd_relu(graph, bd_add(graph, product, bd_broadcast(graph, bias, shape)));
+    const bd_tensor results[] = { bd_mean(graph, y, 0, 1, false), bd_deviations(graph, y, 0, 1, false),
+                                  bd_sum(graph, y, 0, 1, false) };
+    graph->nodes[product].accumulator = graph->nodes[results[2]].accumulator = rows[_i].accumulator;
+    for (int i = 0; i < 3; i++) {
+        static const char *const names[] = { "/mean", "/deviations", "/sum" };
+        bd_assign(graph, bd_variable(graph, names[i], BD_ROLE_FIXED, BD_F32, BD_SHAPE(rows[_i].n), zero), results[i]);
+    }
+    ck_assert_int_eq(bd_plan_create(graph, &target, NULL, &plan, &error), BD_OK);
+    int reductions = 0;
+    for (int k = 0; k < plan->kernel_count; k++) {
+        const bd_kernel *kernel = &plan->kernels[k];
+        bd_tile tiles[BD_GROUP_TILES];
+        for (int i = 0; kernel->class == BD_KERNEL_CONTRACTION && i < kernel->node_count; i++) {
+            const bd_node *node = &plan->graph->nodes[kernel->nodes[i]];
+            reductions += kernel->spaces[i] == BD_SPACE_REDUCED;
+            ck_assert(kernel->spaces[i] != BD_SPACE_REDUCED || node->chunks * BD_STRIP == rows[_i].m);
+        }
+        /* A thousand partial results of each column are not for one processor. */
+        if (kernel->class == BD_KERNEL_COLUMNS && reductions)
+            ck_assert_uint_ge(kernel->groups[0] * kernel->groups[1], (uint32_t)rows[_i].n / 8);
+        if (!bd_kernel_sums_columns(kernel))
+            continue;
+        ck_assert(bd_tile_sums_columns(&kernel->tile));
+        const int count = bd_group_tiles(plan->graph, kernel->anchor, kernel, &target, tiles);
+        for (int i = 0; i < count; i++)
+            ck_assert(tiles[i].m % BD_STRIP == 0 && tiles[i].kind != BD_TILE_MATRIX2);
+    }
+    ck_assert_int_eq(reductions, rows[_i].reductions);
+    bd_plan_destroy(&plan);
+    bd_graph_destroy(&graph);
 }
 END_TEST
 
@@ -313,16 +411,6 @@ static uint64_t shared_bytes(const bd_kernel *kernel)
 }
 
 /* A processor with tensor cores, as NVIDIA's OpenCL has them. */
-static bd_target tensor_cores(void)
-{
-    bd_target target;
-    bd_target_default(&target);
-    target.nvidia = target.vector_types = true;
-    target.limits.max_workgroup_items = target.limits.max_workgroup_size[0] = 1024;
-    target.matrix = (bd_matrix_units){ 16, 16, 16, 32, 98304, 196608, .bf16 = true, .e4m3 = true };
-    return target;
-}
-
 /* y = a b, or a convolution where `pixels`; both of halves. The caller destroys both. */
 static bd_plan *plan_contraction(bd_graph *graph, const bd_target *target, bool pixels)
 {
@@ -844,7 +932,8 @@ int main(void)
     tcase_set_timeout(plans, 120);
     tcase_add_test(plans, an_mlp_step_takes_at_most_18_dispatches);
     tcase_add_test(plans, a_lenet_step_takes_at_most_32_dispatches);
-    tcase_add_loop_test(plans, normalisation_takes_two_passes_each_way, 0, 2);
+    tcase_add_loop_test(plans, normalisation_takes_two_passes_each_way, 0, 8);
+    tcase_add_loop_test(plans, columns_are_summed_where_they_are_made, 0, 11);
     tcase_add_test(plans, pure_fp16_needs_at_most_055_of_fp32);
     tcase_add_test(plans, tensors_alive_together_never_overlap);
     tcase_add_test(plans, a_product_by_warpgroups_is_covered);

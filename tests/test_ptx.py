@@ -48,6 +48,7 @@ CASES = {
     'e4m3-turned': ('f16', False, True, 'cvt.rn.f16x2.e4m3x2'),
     'e3m2-e4m0': ('f16', False, True, 'mul.rn.f16x2'),
     'e5m8': ('f16', False, False, None),
+    'f16-columns': ('f16', True, False, None),
     'attention-f16': ('f16', True, False, 'ex2.approx.ftz.f32'),
     'attention-f16-deep': ('f16', True, False, 'ldmatrix.sync.aligned.m8n8.x4.trans'),
     'attention-f16-few': ('f16', True, False, 'cvt.rn.f16x2.f32'),

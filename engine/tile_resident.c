@@ -115,7 +115,7 @@ bool bd_resident_complete(const bd_graph *graph, bd_tensor contraction, bd_tile 
         return tile->n == c.n;
     const int64_t channels = graph->nodes[node->inputs[0]].shape.dim[3];
     const int64_t sets = channels / 16 * (tile->n / tile->item_n); /* of sums, one a subgroup */
-    if (channels % 16 || sets > tile->slices || tile->slices % (sets > 0 ? sets : 1) || c.n % tile->n)
+    if (channels % 16 || sets < 1 || tile->slices % sets || c.n % tile->n)
         return false;
     tile->m = (uint32_t)c.m, tile->item_m = (uint32_t)(c.m / channels * 16), tile->slices /= (uint32_t)sets;
     return true;

@@ -48,6 +48,12 @@
 #define B_PIECE(x) (b0 + (x))
 #define STORE_WIDTH 1
 #define STORE_C(row, n, sum) b0[(row) * N + (n)] = (ushort)(sum)
+#define COLUMNS 0
+#define COLUMN_FOURS 1u
+#define COLUMN_NUMBERS 0u
+#define COLUMNS_BEGIN
+#define COLUMNS_VALUES
+#define COLUMNS_ADD(h, first)
 #endif
 
 #define CEIL(a, b) (((a) + (b) - 1u) / (b))
@@ -98,7 +104,19 @@
 /* Sixteen rows of each warp's sums, padded so that stores of pairs share no bank. */
 #define SUM_ROW (WARP_N + 8u)
 #define SUMS (16u * SUM_ROW / 4u)
-#define SHARED (LINES * LINE + STAGES * PATCH * PIXEL + WARPS * SUMS)
+/* Sums of columns (print_columns.c), of whole tiles only, as in contraction_matrix.cl; they take the place of the rows. */
+#define COLUMN_LANES (WARP_N / 4u / COLUMN_FOURS)
+#define COLUMN_ENTRIES (64u / WARP_M * (LANES / COLUMN_LANES))
+#define COLUMN_PLACES (ITEMS * COLUMN_FOURS)
+#define COLUMN_PLACE(h, number, entry)                                                                                \
+    ((volatile __local float4 *)(shared + FIRST_SUM))[(number) * COLUMN_PLACES +                                      \
+                                                      ((entry) * (TILE_M / 64u) + warp_m / 64u) * (N / 4u) +          \
+                                                      warp_n / 4u + (h) * COLUMN_LANES + lane % COLUMN_LANES]
+#define COLUMN_SHOW(h, number, entry, four) COLUMN_PLACE(h, number, entry) = four
+#define COLUMN_SEE(h, number, entry) COLUMN_PLACE(h, number, entry)
+#define LARGER(a, b) ((a) > (b) ? (a) : (b))
+#define FIRST_SUM (LINES * LINE + STAGES * PATCH * PIXEL)
+#define SHARED (FIRST_SUM + LARGER(WARPS * SUMS, COLUMN_NUMBERS * COLUMN_PLACES))
 #endif
 #define ITEMS (WARPS * LANES)
 
@@ -258,7 +276,7 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void binade(BD_ARGUM
         return;
     const uint weights = LOCAL(shared), patches = weights + BYTES(LINES * LINE);
     const uint warp = item / LANES, lane = item % LANES, warp_m = warp / WARPS_N * WARP_M, warp_n = warp % WARPS_N * WARP_N;
-    volatile __local float *sums = (volatile __local float *)(shared + LINES * LINE + STAGES * PATCH * PIXEL + warp * SUMS);
+    volatile __local float *sums = (volatile __local float *)(shared + FIRST_SUM + warp * SUMS);
 #pragma unroll 4
     for (uint e = item; e < LINES * LINE_PIECES; e += ITEMS)
         COPY(weights + BYTES(e / LINE_PIECES * LINE + e % LINE_PIECES), B_PIECE(e * 8u), 16u);
@@ -325,6 +343,7 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void binade(BD_ARGUM
 
         /* The sums go through local memory, so that neighbours store neighbours. */
         const uint m0 = FIRST_PIXEL(tile), count = COUNT(tile);
+        COLUMNS_BEGIN
 #pragma unroll
         for (uint r = 0u; r < FRAGMENTS; r++) {
 #pragma unroll
@@ -342,15 +361,26 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void binade(BD_ARGUM
             for (uint i = 0u; i < 16u * WARP_N / (LANES * STORE_WIDTH); i++) { /* loads of what is fused go ahead of the stores */
                 const uint e = (lane + i * LANES) * STORE_WIDTH, row = e / WARP_N, column = e % WARP_N;
                 const uint pixel = warp_m + r * 16u + row;
-                if (WHOLE || pixel < count)
+                if (WHOLE || pixel < count) {
+                    COLUMNS_VALUES
 #if STORE_WIDTH == 4
                     STORE_C4(m0 + pixel, warp_n + column, *(volatile __local float4 *)(sums + row * SUM_ROW + column));
 #else
                     STORE_C(m0 + pixel, warp_n + column, sums[row * SUM_ROW + column]);
 #endif
+                    COLUMNS_ADD(i % COLUMN_FOURS, r == 0u && i < COLUMN_FOURS)
+                }
             }
             MEET_WARP;
         }
+#if COLUMNS
+        const uint entry = warp_m % 64u / WARP_M * (LANES / COLUMN_LANES) + lane / COLUMN_LANES;
+        COLUMNS_MERGE(entry, COLUMN_ENTRIES, 64u / COLUMN_ENTRIES)
+#pragma unroll
+        for (uint h = 0u; h < COLUMN_FOURS; h++)
+            if (entry == 0u)
+                COLUMNS_STORE(h, (m0 + warp_m) / 64u, warp_n + (h * COLUMN_LANES + lane % COLUMN_LANES) * 4u);
+#endif
     }
 }
 #endif

@@ -63,7 +63,8 @@ static bool covers(const bd_contraction *c, const bd_extent *extent)
 static bool has_tile(const bd_graph *graph, bd_tensor contraction, const bd_target *target)
 {
     bd_tile tiles[BD_GROUP_TILES];
-    return bd_group_tiles(graph, contraction, NULL, target, tiles) > 0 && bd_tile_sums_columns(&tiles[0]);
+    return bd_group_tiles(graph, contraction, NULL, target, tiles) > 0 &&
+           bd_tile_sums_columns(graph, contraction, &tiles[0], target);
 }
 
 int64_t bd_column_strips(const bd_graph *graph, bd_tensor input, const bd_node *reduction, const bd_extent *extent,
@@ -131,8 +132,14 @@ bool bd_kernel_sums_columns(const bd_kernel *kernel)
     return sums;
 }
 
-bool bd_tile_sums_columns(const bd_tile *tile)
+bool bd_tile_sums_columns(const bd_graph *graph, bd_tensor contraction, const bd_tile *tile, const bd_target *target)
 {
-    return (tile->kind == BD_TILE_GROUP || tile->kind == BD_TILE_MATRIX || tile->kind == BD_TILE_WARPGROUP) &&
-           tile->m % BD_STRIP == 0 && (tile->kind == BD_TILE_GROUP || BD_STRIP % tile->item_m == 0);
+    const bool strips = tile->m % BD_STRIP == 0 && (tile->kind == BD_TILE_GROUP || BD_STRIP % tile->item_m == 0);
+    switch (tile->kind) {
+    case BD_TILE_GROUP:
+    case BD_TILE_MATRIX:
+    case BD_TILE_WARPGROUP: return strips;
+    case BD_TILE_RESIDENT: return strips && bd_resident_is_whole(graph, contraction, tile, target);
+    default: return false;
+    }
 }

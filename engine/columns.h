@@ -39,6 +39,6 @@ int bd_kernel_column_sums(const bd_graph *graph, const bd_kernel *kernel, bd_col
 /* Does it sum any? */
 bool bd_kernel_sums_columns(const bd_kernel *kernel);
 /* Can work-groups of this tile do so? */
-bool bd_tile_sums_columns(const bd_tile *tile);
+bool bd_tile_sums_columns(const bd_graph *graph, bd_tensor contraction, const bd_tile *tile, const bd_target *target);
 
 #endif

@@ -185,7 +185,7 @@ int bd_group_tiles(const bd_graph *graph, bd_tensor node, const bd_kernel *kerne
     count += plain_tiles(graph, node, target, tiles + count);
     const bool sums = kernel && bd_kernel_sums_columns(kernel);
     for (int i = 0; i < count; i++)
-        if (!sums || bd_tile_sums_columns(&tiles[i]))
+        if (!sums || bd_tile_sums_columns(graph, node, &tiles[i], target))
             tiles[kept++] = tiles[i];
     return kept;
 }

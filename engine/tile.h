@@ -91,6 +91,8 @@ typedef struct bd_resident {
 bool bd_resident_complete(const bd_graph *graph, bd_tensor contraction, bd_tile *tile);
 bool bd_resident_of(const bd_graph *graph, bd_tensor contraction, const bd_kernel *kernel, const bd_tile *tile,
                     const bd_target *target, bd_resident *r);
+/* Whether all its tiles are full: a tile's rows are then as many as the tile has, one after the other. */
+bool bd_resident_is_whole(const bd_graph *graph, bd_tensor contraction, const bd_tile *tile, const bd_target *target);
 /* What that takes, as predicted. */
 double bd_resident_microseconds(const bd_graph *graph, bd_tensor contraction, const bd_tile *tile,
                                 const bd_target *target, const bd_resident *r);

@@ -1,4 +1,5 @@
 /* Tiles of BD_TILE_RESIDENT: convolutions of few channels, whose weights a work-group keeps in shared memory (cl/contraction_resident.cl). */
+#include "columns.h"
 #include "emit.h"
 #include "tile.h"
 
@@ -91,7 +92,9 @@ static int64_t shared_bytes(const bd_graph *graph, bd_tensor contraction, const 
     const int64_t weights =
         node->op == BD_OP_CONV2D ? c.k * (c.n / 8 + 1) * PIECE : taps * c.n * (channels / 8 + 1) * PIECE;
     const int64_t warps = tile->m / tile->item_m * (tile->n / tile->item_n);
-    return weights + 2 * patch + warps * 16 * (tile->item_n + 8) * (int64_t)sizeof(float);
+    /* Sums of columns take the place of the rows: a four of each number and work-item. */
+    const int64_t row_sums = 16 * (tile->item_n + 8), column_sums = BD_COLUMN_NUMBERS * BD_WIDTH * 32;
+    return weights + 2 * patch + warps * (row_sums > column_sums ? row_sums : column_sums) * (int64_t)sizeof(float);
 }
 
 static int64_t sums_of(const bd_tile *tile)
@@ -161,6 +164,14 @@ bool bd_resident_of(const bd_graph *graph, bd_tensor contraction, const bd_kerne
     r->chunks = (uint32_t)(kernel ? (node->chunks > 1 ? node->chunks : 1) : whole);
     r->groups = (uint32_t)(columns * r->chunks);
     return true;
+}
+
+bool bd_resident_is_whole(const bd_graph *graph, bd_tensor contraction, const bd_tile *tile, const bd_target *target)
+{
+    const bd_shape *out = pixels_of(graph, &graph->nodes[contraction]);
+    bd_resident r;
+    return bd_resident_of(graph, contraction, NULL, tile, target, &r) && out->dim[0] % r.images == 0 &&
+           out->dim[1] % r.rows == 0 && (int64_t)r.images * r.rows * out->dim[2] == tile->m;
 }
 
 /* What a processor takes, in microseconds of an H100. The bytes of memory pass at 2.6 TB/s while the products are done, 750 a cycle (as

@@ -286,7 +286,7 @@ START_TEST(columns_are_summed_where_they_are_made)
             ck_assert_uint_ge(kernel->groups[0] * kernel->groups[1], (uint32_t)rows[_i].n / 8);
         if (!bd_kernel_sums_columns(kernel))
             continue;
-        ck_assert(bd_tile_sums_columns(&kernel->tile));
+        ck_assert(bd_tile_sums_columns(plan->graph, kernel->anchor, &kernel->tile, &target));
         const int count = bd_group_tiles(plan->graph, kernel->anchor, kernel, &target, tiles);
         for (int i = 0; i < count; i++)
             ck_assert(tiles[i].m % BD_STRIP == 0 && tiles[i].kind != BD_TILE_MATRIX2);

@@ -25,6 +25,12 @@ void bd_print_contraction_matrix(bd_printer *printer); /* of tiles for matrix un
 void bd_print_attention(bd_printer *printer);
 void bd_print_control(bd_printer *printer);
 
+/* What the last work-group does (last_group.h): `declarations` are the shared variables that it needs, `text` stands at the kernel's end. */
+bd_status bd_print_last_group(const bd_printer *printer, const bd_kernel *whole, bd_text *declarations, bd_text *text,
+                              bd_error *error);
+/* The sums of a kernel that bd_kernel_of_last_group gives, in the order of `lanes` lanes. */
+void bd_print_last_sums(bd_printer *printer, uint32_t lanes);
+
 /* The function behind the macro NAME_GET(x): the element of linear index x, with everything that was fused into the load. OpenCL:
  * NAME_GET8(x), eight from there on. */
 void bd_print_value(bd_printer *printer, const char *name, bd_tensor input);

@@ -180,8 +180,15 @@ static int64_t plain_chunks(const bd_graph *graph, bd_tensor tensor, const bd_ta
 int bd_group_tiles(const bd_graph *graph, bd_tensor node, const bd_kernel *kernel, const bd_target *target,
                    bd_tile tiles[BD_GROUP_TILES])
 {
-    const int count = bd_matrix_tiles(graph, node, kernel, target, tiles);
-    return count + plain_tiles(graph, node, target, tiles + count);
+    enum { WORD = 16 }; /* shared memory of a shader whose work-groups count themselves (last_group.h), as a driver aligns it */
+    bd_target smaller = *target;
+    if (target->last_group && graph->nodes[node].chunks > 1 && !target->nvidia) {
+        smaller.limits.shared_bytes -= WORD;
+        smaller.matrix.shared_bytes -= smaller.matrix.shared_bytes ? WORD : 0;
+        smaller.joined.shared_bytes -= smaller.joined.shared_bytes ? WORD : 0;
+    }
+    const int count = bd_matrix_tiles(graph, node, kernel, &smaller, tiles);
+    return count + plain_tiles(graph, node, &smaller, tiles + count);
 }
 
 bd_variant bd_variant_of(const bd_kernel *kernel)

@@ -22,6 +22,7 @@ const char *bd_variant_name(bd_variant variant)
         "matrix2",
         "attention-matrix",
         "library",
+        "last-group",
     };
     return names[variant];
 }

@@ -254,4 +254,5 @@ void main()
 #else
                 STORE_C(part * M + m0 + OF_M(r), n0 + OF_N(j), sum[r][j]);
 #endif
+    //@last
 }

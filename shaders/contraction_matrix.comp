@@ -138,4 +138,5 @@ void main()
     STORE_ROW(2)
     STORE_ROW(3)
 #endif
+    //@last
 }

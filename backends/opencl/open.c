@@ -52,6 +52,8 @@ bd_status opencl_open(size_t index, bd_cache *cache, bd_device **opened, bd_erro
     fill_identity(platform, device);
     fill_options(device);
     status = opencl_probe(device, error);
+    if (status == BD_OK)
+        status = opencl_probe_last_group(device, error);
     if (status != BD_OK)
         goto failed;
     bd_target *target = &device->base.target;

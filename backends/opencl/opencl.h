@@ -8,6 +8,8 @@
 #include "../../engine/cache.h"
 #include "../backend.h"
 
+enum { OPENCL_FENCE_OPTIONS = 24 };
+
 typedef struct opencl_device {
     bd_device base;
     cl_device_id id;
@@ -16,6 +18,7 @@ typedef struct opencl_device {
     cl_command_queue timing_queue; /* the same with a clock; NULL until first used */
     char identity[512];            /* device and driver: what compiled kernels depend on */
     char options[256];             /* of every build */
+    char fence_options[OPENCL_FENCE_OPTIONS]; /* of kernels with a fence for the device, besides */
     bool nvidia;                   /* by its vendor: inline PTX is worth a try */
     uint64_t memory_now, memory_peak;
 } opencl_device;
@@ -67,6 +70,10 @@ bd_status opencl_probe_run(opencl_device *device, cl_program program, const char
 /* ---- probe_matrix.c ---- */
 /* What an NVIDIA device's tensor cores do; all 0 if they cannot be reached. */
 void opencl_probe_matrix(opencl_device *device, bd_matrix_units *found);
+
+/* ---- probe_last_group.c ---- */
+/* Fills fence_options and target.last_group, after opencl_probe. */
+bd_status opencl_probe_last_group(opencl_device *device, bd_error *error);
 
 /* ---- build.c ---- */
 /* Compiles `source` with the device's options and `extra` ones, or loads its binary from the disk cache. What inline PTX

@@ -45,7 +45,7 @@ static bd_status multiply(bd_vk_device *device, bd_format format, bool *right, b
     const bd_vk_probe_buffer buffers[] = { { .data = in, .size = sizeof in, .format = format },
                                            { .data = out, .size = sizeof out, .written = true } };
     char *source = probe_source(format);
-    bd_status status = bd_vk_probe_run(device, source, BD_TILE_WARPGROUP, 1, buffers, 2, error);
+    bd_status status = bd_vk_probe_run(device, source, BD_TILE_WARPGROUP, 1, 1, buffers, 2, error);
     free(source);
     *right = status == BD_OK;
     for (int i = 0; i < 2 * M * N && *right; i++) {

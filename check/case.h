@@ -224,6 +224,7 @@ void test_depthwise(session *s);
 void test_sources(session *s);
 void test_control(session *s);
 void test_limits(session *s);
+void test_last_group(session *s);
 void test_formats(session *s);
 void test_gradients(session *s);
 void test_training(session *s);
@@ -234,7 +235,7 @@ typedef struct case_group {
     bool backward; /* graphs with their gradients */
 } case_group;
 
-enum { CASE_GROUPS = 19 };
+enum { CASE_GROUPS = 20 };
 extern const case_group case_groups[CASE_GROUPS];
 
 /* Runs a group's cases, as far as the session wants them. */

@@ -21,7 +21,7 @@ static void fill_options(opencl_device *device)
     cl_device_fp_config single = 0;
     clGetDeviceInfo(device->id, CL_DEVICE_SINGLE_FP_CONFIG, sizeof single, &single, NULL);
     /* -w: PoCL lets its compiler count warnings on stderr. */
-    snprintf(device->options, sizeof device->options, "-cl-std=CL1.2 -w%s%s",
+    snprintf(device->options, sizeof device->options, "-w%s%s",
              single & CL_FP_CORRECTLY_ROUNDED_DIVIDE_SQRT
                  ? " -cl-fp32-correctly-rounded-divide-sqrt -DBD_EXACT_DIVIDE=1"
                  : "",

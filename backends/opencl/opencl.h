@@ -8,6 +8,8 @@
 #include "../../engine/cache.h"
 #include "../backend.h"
 
+/* The language of kernels that ask for no other. */
+#define OPENCL_STANDARD "-cl-std=CL1.2"
 enum { OPENCL_FENCE_OPTIONS = 24 };
 
 typedef struct opencl_device {

@@ -14,8 +14,9 @@
 #define GROUP_BYTES 50e9
 #define DEVICE_BYTES 2e12
 
-/* Sums that a work-item has under way: more would take registers that the kernel's other work needs. */
-enum { MOST_SUMS = 64, MOST_LANES = 16 };
+/* Sums that a work-item has under way, a register each; and where work-groups share a processor, so that registers are what keeps more of them
+ * from doing so. */
+enum { MOST_SUMS = 64, MOST_SUMS_BESIDE = 48, MOST_LANES = 16 };
 
 static int64_t ceil_divide(int64_t a, int64_t b)
 {
@@ -245,7 +246,9 @@ static bool plan_last_group(const bd_plan *plan, bd_kernel *maker, bd_kernel *su
     both.spaces = sums->spaces;
     both.last = *last;
     const uint32_t shares = last->lanes / bd_kernel_of_last_group(plan, &both).local[1];
-    return shares <= MOST_LANES && shares * last->width * (uint32_t)count <= MOST_SUMS &&
+    const bool beside = maker->class == BD_KERNEL_COLUMNS && maker->groups[0] > target->limits.compute_units;
+    return shares <= MOST_LANES &&
+           shares * last->width * (uint32_t)count <= (beside ? MOST_SUMS_BESIDE : MOST_SUMS) &&
            is_faster(plan, sums, &blocks, target);
 }
 

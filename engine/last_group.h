@@ -9,6 +9,9 @@
 /* Merges where the device can (bd_target.last_group) and where it should be faster. Between fusion and the memory plan. */
 bd_status bd_merge_final_sums(bd_plan *plan, const bd_target *target, bd_error *error);
 
+/* Bytes of shared memory that a kernel's count takes, as drivers align them. */
+enum { BD_LAST_GROUP_SHARED = 16 };
+
 /* The results of a kernel in blocks, each of which has a counter: [batch][m][n] in tiles of tile_m x tile_n, and `groups` work-groups that make
  * parts of one. Group g works on block g % count. */
 typedef struct bd_blocks {

@@ -94,7 +94,7 @@ static bd_status refuse(const char *item, size_t length, bd_error *error)
         used += (size_t)snprintf(names + used, sizeof names - used, ", %s", profiles[i].name);
     return bd_fail(error, BD_ERROR_ARGUMENT,
                    "limit '%.*s': wanted shared= (16K at least), workgroup=, binding= (64K at least) or memory=SIZE, "
-                   "subgroup=none or a power of two to 128, fp16=storage or packed, or one of%s",
+                   "subgroup=none or a power of two to 128, fp16=storage or packed, sums=apart, or one of%s",
                    (int)(length < 80 ? length : 80), item, names + 1);
 }
 
@@ -127,6 +127,8 @@ static bd_status apply(bd_device *device, const char *item, size_t length, bd_er
         /* In OpenCL a kernel sees whole buffers: there is nothing to cut. */
         if (device->backend == bd_vulkan_backend() && (size < limits->max_binding_bytes || !limits->max_binding_bytes))
             limits->max_binding_bytes = size;
+    } else if (IS(item, "sums", name) && rest && IS(value, "apart", rest)) {
+        device->target.last_group = false;
     } else if (IS(item, "memory", name) && sized) {
         if (size < limits->memory_bytes || !limits->memory_bytes)
             limits->memory_bytes = size;

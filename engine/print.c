@@ -267,6 +267,7 @@ static bd_status print(const bd_plan *plan, const bd_kernel *whole, const bd_tar
 {
     const bd_kernel groups = bd_kernel_of_groups(whole), *kernel = &groups;
     bd_printer printer = { .plan = plan, .kernel = kernel, .target = target, .dialect = dialect };
+    printer.slot_bytes = target->limits.shared_bytes - (whole->last.node_count ? BD_LAST_GROUP_SHARED : 0);
     bd_text text = { 0 };
     fillings f = { 0 };
     printer.emitter = bd_emitter_create(plan, kernel, dialect);

@@ -13,6 +13,7 @@ typedef struct bd_printer {
     bd_emitter *emitter;  /* writes the body */
     int *pass;            /* reductions: in which pass each of the kernel's nodes has its value */
     int slots;            /* reductions: values that the lanes put together at once, at most */
+    uint32_t slot_bytes;  /* reductions: shared memory for them */
     const char *skeleton; /* "pointwise": cl/pointwise.cl, shaders/pointwise.comp */
 } bd_printer;
 

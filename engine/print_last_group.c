@@ -47,7 +47,11 @@ bd_status bd_print_last_group(const bd_printer *printer, const bd_kernel *whole,
     const bd_blocks b = bd_last_group_blocks(printer->plan, whole);
     const uint32_t items = whole->local[0] * whole->local[1] * whole->local[2];
     const char *const shared = printer->dialect == BD_DIALECT_OPENCL ? "__local" : "shared";
+    const uint32_t each = (items + sums.local[0] - 1) / sums.local[0] * sums.local[0]; /* numbers of a slot */
+    const uint32_t there = printer->slots > 0 ? (uint32_t)printer->slots * items : 0;  /* that the groups are done with */
     bd_printer last = { .plan = printer->plan, .kernel = &sums, .target = printer->target, .dialect = printer->dialect };
+    const uint32_t numbers = there >= each ? there : printer->slot_bytes / (uint32_t)sizeof(float) - there;
+    last.slot_bytes = numbers / each * sums.local[0] * sums.local[1] * (uint32_t)sizeof(float);
     last.emitter = bd_emitter_create(last.plan, &sums, last.dialect);
     last.pass = calloc((size_t)sums.node_count + 1, sizeof *last.pass);
     if (!last.emitter || !last.pass) {
@@ -59,9 +63,9 @@ bd_status bd_print_last_group(const bd_printer *printer, const bd_kernel *whole,
     bd_text_append(text,
                    "#undef BD_LENGTH\n#undef BD_INNER\n#undef BD_LANES\n#undef BD_SLOT\n#define BD_LENGTH %lluu\n"
                    "#define BD_INNER %lluu\n#define BD_LANES %u\n"
-                   "#define BD_SLOT(slot, row) last_sums[((slot) * %uu + (row)) * %uu + at]\n",
+                   "#define BD_SLOT(slot, row) %s[(slot) * %uu + (row) * %uu + at]\n",
                    (unsigned long long)sums.extent.length, (unsigned long long)sums.extent.inner, sums.local[1],
-                   (items + sums.local[0] - 1) / sums.local[0], sums.local[0]);
+                   there >= each ? "scratch" : "last_sums", each, sums.local[0]);
     print_count(whole, &b, text);
     print_place(&sums, whole, &b, text);
     const bd_text *body = bd_emitter_text(last.emitter);
@@ -71,9 +75,8 @@ bd_status bd_print_last_group(const bd_printer *printer, const bd_kernel *whole,
     text->failed |= bd_emitter_failed(last.emitter);
     if (whole->class != BD_KERNEL_CONTRACTION || printer->dialect != BD_DIALECT_OPENCL) /* which has it in its panels */
         bd_text_append(declarations, "%s uint last_ticket[1];\n", shared);
-    if (last.slots)
-        bd_text_append(declarations, "%s float last_sums[%u];\n", shared,
-                       (unsigned)last.slots * ((items + sums.local[0] - 1) / sums.local[0]) * sums.local[0]);
+    if (last.slots && there < each)
+        bd_text_append(declarations, "%s float last_sums[%u];\n", shared, (unsigned)last.slots * each);
     bd_emitter_destroy(&last.emitter);
     free(last.pass);
     return BD_OK;

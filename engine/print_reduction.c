@@ -89,8 +89,7 @@ typedef struct gathering {
 
 static int most_slots(const bd_printer *printer)
 {
-    const bd_limits *limits = &printer->target->limits;
-    const uint32_t bytes = limits->shared_bytes < SLOT_BYTES ? limits->shared_bytes : SLOT_BYTES;
+    const uint32_t bytes = printer->slot_bytes < SLOT_BYTES ? printer->slot_bytes : SLOT_BYTES;
     const uint32_t slots = bytes / (printer->kernel->local[0] * printer->kernel->local[1] * (uint32_t)sizeof(float));
     return slots < 1 ? 1 : slots > MOST_SLOTS ? MOST_SLOTS : (int)slots;
 }
@@ -600,7 +599,6 @@ void bd_print_last_sums(bd_printer *printer, uint32_t lanes)
     }
     if (kernel->width > 1)
         bd_emit_lane(printer->emitter, result, 0);
-    load_beside_results(printer, result);
     print_pass(printer, &w, 1, result, false);
     print_results(printer, result);
 }

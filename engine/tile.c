@@ -1,4 +1,5 @@
 #include "tile.h"
+#include "last_group.h"
 
 #include <math.h>
 
@@ -180,12 +181,11 @@ static int64_t plain_chunks(const bd_graph *graph, bd_tensor tensor, const bd_ta
 int bd_group_tiles(const bd_graph *graph, bd_tensor node, const bd_kernel *kernel, const bd_target *target,
                    bd_tile tiles[BD_GROUP_TILES])
 {
-    enum { WORD = 16 }; /* shared memory of a shader whose work-groups count themselves (last_group.h), as a driver aligns it */
     bd_target smaller = *target;
-    if (target->last_group && graph->nodes[node].chunks > 1 && !target->nvidia) {
-        smaller.limits.shared_bytes -= WORD;
-        smaller.matrix.shared_bytes -= smaller.matrix.shared_bytes ? WORD : 0;
-        smaller.joined.shared_bytes -= smaller.joined.shared_bytes ? WORD : 0;
+    if (target->last_group && graph->nodes[node].chunks > 1 && !target->nvidia) { /* whose kernels count in their panels' memory */
+        smaller.limits.shared_bytes -= BD_LAST_GROUP_SHARED;
+        smaller.matrix.shared_bytes -= smaller.matrix.shared_bytes ? BD_LAST_GROUP_SHARED : 0;
+        smaller.joined.shared_bytes -= smaller.joined.shared_bytes ? BD_LAST_GROUP_SHARED : 0;
     }
     const int count = bd_matrix_tiles(graph, node, kernel, &smaller, tiles);
     return count + plain_tiles(graph, node, &smaller, tiles + count);

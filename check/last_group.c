@@ -71,7 +71,8 @@ static bd_status build(const sums_case *c, bd_graph **graph, bd_error *error)
     for (int i = 0; i < c->results; i++) {
         bd_set_role(*graph, BD_ROLE_ACTIVATION);
         const bd_tensor y = c->build(*graph, c->size, i);
-        bd_assign(*graph, bd_variable(*graph, names[i], BD_ROLE_ACTIVATION, BD_F32, bd_tensor_shape(*graph, y), (bd_init){ 0 }),
+        bd_assign(*graph,
+                  bd_variable(*graph, names[i], BD_ROLE_ACTIVATION, BD_F32, bd_tensor_shape(*graph, y), (bd_init){ 0 }),
                   y);
     }
     if ((status = bd_graph_status(*graph, error)) == BD_OK &&

@@ -97,7 +97,7 @@ enum { BD_WIDTH = 4 };
 /* Final sums in the kernel that makes their last partial sums: the work-groups count themselves, a counter for each block of results, and the
  * one that completes a count adds up that block's parts, in the order in which a column kernel would. */
 typedef struct bd_last_group {
-    int node_count;     /* so many of the kernel's nodes, the last ones, all in BD_SPACE_REDUCED of the sums; 0: there are none */
+    int node_count;     /* the kernel's last nodes, all in BD_SPACE_REDUCED of the sums; 0: there are none */
     bd_extent extent;   /* of the sums: parts by results */
     uint32_t lanes;     /* that a column kernel would share a column among: they are the order of its sum */
     uint32_t width;     /* neighbours that a work-item adds up, BD_WIDTH or 1 */
@@ -172,7 +172,7 @@ typedef struct bd_target {
     bool is_cpu;       /* a CPU driver: wide-vector tiles, few large work-groups */
     bool vector_types; /* OpenCL: float8, float16 */
     bool nvidia;       /* inline PTX */
-    bool last_group;   /* a work-group sees what others stored before they counted themselves: found by a start-up test */
+    bool last_group;   /* work-groups see what others stored before they counted themselves: found by a start-up test */
     bd_matrix_units matrix;
     bd_joined_matrices joined;
     bool integer_dot;              /* four products of INT8 and their sum in one instruction */

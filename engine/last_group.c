@@ -247,8 +247,7 @@ static bool plan_last_group(const bd_plan *plan, bd_kernel *maker, bd_kernel *su
     both.last = *last;
     const uint32_t shares = last->lanes / bd_kernel_of_last_group(plan, &both).local[1];
     const bool beside = maker->class == BD_KERNEL_COLUMNS && maker->groups[0] > target->limits.compute_units;
-    return shares <= MOST_LANES &&
-           shares * last->width * (uint32_t)count <= (beside ? MOST_SUMS_BESIDE : MOST_SUMS) &&
+    return shares <= MOST_LANES && shares * last->width * (uint32_t)count <= (beside ? MOST_SUMS_BESIDE : MOST_SUMS) &&
            is_faster(plan, sums, &blocks, target);
 }
 

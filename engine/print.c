@@ -298,8 +298,8 @@ static bd_status print(const bd_plan *plan, const bd_kernel *whole, const bd_tar
     }
     bd_status status = BD_OK;
     if (whole->last.node_count)
-        status = bd_print_last_group(&printer, whole, dialect == BD_DIALECT_OPENCL ? &f.local : &f.declare, &f.last,
-                                     error);
+        status =
+            bd_print_last_group(&printer, whole, dialect == BD_DIALECT_OPENCL ? &f.local : &f.declare, &f.last, error);
     if (dialect == BD_DIALECT_OPENCL)
         declare_arguments(plan->graph, whole, &printer.macros);
     else

@@ -12,8 +12,9 @@ static void print_count(const bd_kernel *whole, const bd_blocks *b, bd_text *tex
     if ((int64_t)whole->groups[0] * whole->groups[1] != groups)
         bd_text_append(text, "if (group < %lluu)\n", (unsigned long long)groups);
     bd_text_append(text, "{\nconst uint item = BD_ITEM, block = group %% %lluu;\n", (unsigned long long)b->count);
-    bd_text_append(text, "BD_DEVICE_FENCE;\nBD_BARRIER;\nif (item == 0u) last_ticket[0] = BD_COUNT(b%d, block);\nBD_BARRIER;\n",
-                   counters);
+    bd_text_append(
+        text, "BD_DEVICE_FENCE;\nBD_BARRIER;\nif (item == 0u) last_ticket[0] = BD_COUNT(b%d, block);\nBD_BARRIER;\n",
+        counters);
     bd_text_append(text, "if (last_ticket[0] == %lluu) {\nBD_DEVICE_FENCE;\nif (item == 0u) b%d[block] = 0u;\n",
                    (unsigned long long)b->groups - 1, counters);
 }
@@ -28,10 +29,10 @@ static void print_place(const bd_kernel *sums, const bd_kernel *whole, const bd_
                        items);
     else
         bd_text_append(text, "{\nconst uint at = item %% %uu, lane = item / %uu;\n", sums->local[0], sums->local[0]);
-    bd_text_append(text,
-                   "const uint m = block / %lluu %% %lluu * %uu + at / %uu, n = block %% %lluu * %uu + at %% %uu * %uu;\n",
-                   (unsigned long long)across, (unsigned long long)down, b->tile_m, side, (unsigned long long)across,
-                   b->tile_n, side, sums->width);
+    bd_text_append(
+        text, "const uint m = block / %lluu %% %lluu * %uu + at / %uu, n = block %% %lluu * %uu + at %% %uu * %uu;\n",
+        (unsigned long long)across, (unsigned long long)down, b->tile_m, side, (unsigned long long)across, b->tile_n,
+        side, sums->width);
     bd_text_append(text,
                    "const bool inside = lane < %uu && m < %lluu && n < %lluu;\n"
                    "const uint column = inside ? (block / %lluu * %lluu + m) * %lluu + n : 0u;\n"
@@ -48,8 +49,11 @@ bd_status bd_print_last_group(const bd_printer *printer, const bd_kernel *whole,
     const uint32_t items = whole->local[0] * whole->local[1] * whole->local[2];
     const char *const shared = printer->dialect == BD_DIALECT_OPENCL ? "__local" : "shared";
     const uint32_t each = (items + sums.local[0] - 1) / sums.local[0] * sums.local[0]; /* numbers of a slot */
-    const uint32_t there = printer->slots > 0 ? (uint32_t)printer->slots * items : 0;  /* that the groups are done with */
-    bd_printer last = { .plan = printer->plan, .kernel = &sums, .target = printer->target, .dialect = printer->dialect };
+    const uint32_t there =
+        printer->slots > 0 ? (uint32_t)printer->slots * items : 0; /* that the groups are done with */
+    bd_printer last = {
+        .plan = printer->plan, .kernel = &sums, .target = printer->target, .dialect = printer->dialect
+    };
     const uint32_t numbers = there >= each ? there : printer->slot_bytes / (uint32_t)sizeof(float) - there;
     last.slot_bytes = numbers / each * sums.local[0] * sums.local[1] * (uint32_t)sizeof(float);
     last.emitter = bd_emitter_create(last.plan, &sums, last.dialect);

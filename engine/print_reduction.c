@@ -24,7 +24,7 @@ typedef struct walk {
     uint32_t width;   /* elements of a step */
     uint32_t stride;  /* from one step of an item to its next */
     uint32_t steps;   /* of one turn of the loop */
-    uint32_t shares;  /* 1, or as many as the steps, each of which is the next of another lane: an item stands in for so many lanes */
+    uint32_t shares;  /* lanes that an item stands in for: 1, or one a step */
     bool even;        /* every item's steps are whole turns */
     uint32_t results; /* of each sum: one a row, one a column */
     bool once;        /* an item has one step at most: its values stay in registers from pass to pass */

@@ -182,7 +182,8 @@ int bd_group_tiles(const bd_graph *graph, bd_tensor node, const bd_kernel *kerne
                    bd_tile tiles[BD_GROUP_TILES])
 {
     bd_target smaller = *target;
-    if (target->last_group && graph->nodes[node].chunks > 1 && !target->nvidia) { /* whose kernels count in their panels' memory */
+    /* NVIDIA's OpenCL kernels count in their panels' memory. */
+    if (target->last_group && graph->nodes[node].chunks > 1 && !target->nvidia) {
         smaller.limits.shared_bytes -= BD_LAST_GROUP_SHARED;
         smaller.matrix.shared_bytes -= smaller.matrix.shared_bytes ? BD_LAST_GROUP_SHARED : 0;
         smaller.joined.shared_bytes -= smaller.joined.shared_bytes ? BD_LAST_GROUP_SHARED : 0;

@@ -693,7 +693,8 @@ START_TEST(last_groups_add_up_parts)
     bd_target target;
     bd_target_default(&target);
     target.limits.compute_units = 132;
-    target.limits.max_workgroup_items = target.limits.max_workgroup_size[0] = target.limits.max_workgroup_size[1] = 1024;
+    target.limits.max_workgroup_items = target.limits.max_workgroup_size[0] = target.limits.max_workgroup_size[1] =
+        1024;
     setting s;
     set_up(&s, normalised, "fp16", 16, 256);
     bd_plan *apart = plan_for(&s, &target, true);

@@ -16,12 +16,12 @@ typedef struct opencl_device {
     bd_device base;
     cl_device_id id;
     cl_context context;
-    cl_command_queue queue;        /* in order */
-    cl_command_queue timing_queue; /* the same with a clock; NULL until first used */
-    char identity[512];            /* device and driver: what compiled kernels depend on */
-    char options[256];             /* of every build */
+    cl_command_queue queue;                   /* in order */
+    cl_command_queue timing_queue;            /* the same with a clock; NULL until first used */
+    char identity[512];                       /* device and driver: what compiled kernels depend on */
+    char options[256];                        /* of every build */
     char fence_options[OPENCL_FENCE_OPTIONS]; /* of kernels with a fence for the device, besides */
-    bool nvidia;                   /* by its vendor: inline PTX is worth a try */
+    bool nvidia;                              /* by its vendor: inline PTX is worth a try */
     uint64_t memory_now, memory_peak;
 } opencl_device;
 

@@ -70,8 +70,7 @@ bd_status opencl_probe_last_group(opencl_device *device, bd_error *error)
     char *source = bd_last_group_probe_source(BD_DIALECT_OPENCL);
     if (!source)
         return bd_fail(error, BD_ERROR_MEMORY, "no memory to probe the device");
-    const bd_cache_key key =
-        bd_cache_hash((const char *[]){ device->identity, device->options, options, source }, 4);
+    const bd_cache_key key = bd_cache_hash((const char *[]){ device->identity, device->options, options, source }, 4);
     void *known = NULL;
     size_t size = 0;
     uint8_t right = 0;

@@ -59,7 +59,7 @@
 #define BD_UINT4(x, y, z, w) ((uint4)(x, y, z, w))
 #define BD_BOTH(a, b) ((a) && (b)) /* GLSL has a way without a branch */
 #define BD_BARRIER barrier(CLK_LOCAL_MEM_FENCE)
-#define BD_ITEM ((uint)(get_local_id(1) * get_local_size(0) + get_local_id(0)))
+#define BD_ITEM ((uint)get_local_id(1) * BD_LOCAL_X + (uint)get_local_id(0))
 #define BD_COUNT(buffer, i) atomic_inc(&(buffer)[i])
 /* What a work-item stored before it is seen by all that loads after it, once an atomic operation has told of it. */
 #if BD_NVIDIA

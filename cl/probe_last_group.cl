@@ -6,6 +6,7 @@
 #define GROUPS 1024u
 #define BLOCKS 8u
 #endif
+#define BD_LOCAL_X ITEMS
 
 __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void binade(__global uint *state, const ulong first)
 {

@@ -183,7 +183,7 @@ int bd_group_tiles(const bd_graph *graph, bd_tensor node, const bd_kernel *kerne
 {
     bd_target smaller = *target;
     /* NVIDIA's OpenCL kernels count in their panels' memory. */
-    if (target->last_group && graph->nodes[node].chunks > 1 && !target->nvidia) {
+    if (target->last_group && graph->nodes[node].chunks > 1 && !target->nvidia && !target->is_cpu) {
         smaller.limits.shared_bytes -= BD_LAST_GROUP_SHARED;
         smaller.matrix.shared_bytes -= smaller.matrix.shared_bytes ? BD_LAST_GROUP_SHARED : 0;
         smaller.joined.shared_bytes -= smaller.joined.shared_bytes ? BD_LAST_GROUP_SHARED : 0;

@@ -218,7 +218,7 @@ static void check_variants(runner *r)
     const bd_target *target = &r->device->target;
     for (bd_variant v = 0; v < BD_VARIANT_COUNT && !target->is_cpu && !should_stop(r); v++) {
         if ((v >= BD_VARIANT_VECTOR && v <= BD_VARIANT_SIMD) || v == BD_VARIANT_ATTENTION_MATRIX ||
-            v == BD_VARIANT_COLUMN_SUMS)
+            v == BD_VARIANT_COLUMN_SUMS || v == BD_VARIANT_LAST_GROUP)
             continue;
         if (v == BD_VARIANT_LIBRARY && !target->library_f32 && !target->library_f16)
             continue;

@@ -402,6 +402,13 @@ static void note_variants(test_case *c, const bd_plan *plan)
 {
     for (int k = 0; k < plan->kernel_count && c->variant_count < MAX_OUTPUTS; k++) {
         const bd_kernel *kernel = &plan->kernels[k];
+        if (kernel->last.node_count) {
+            const bd_node *sum = &plan->graph->nodes[kernel->nodes[kernel->node_count - kernel->last.node_count]];
+            c->variants[c->variant_count++] =
+                (case_variant){ sum->op, sum->format, sum->accumulator, BD_VARIANT_LAST_GROUP };
+        }
+        if (c->variant_count == MAX_OUTPUTS)
+            break;
         if (kernel->class != BD_KERNEL_CONTRACTION && kernel->class != BD_KERNEL_LIBRARY &&
             !(kernel->class == BD_KERNEL_ATTENTION && bd_tile_uses_matrix_units(&kernel->tile)))
             continue;
@@ -542,14 +549,15 @@ void case_run(test_case *c)
 }
 
 const case_group case_groups[CASE_GROUPS] = {
-    { "unary", test_unary, false },        { "binary", test_binary, false },
-    { "movement", test_movement, false },  { "gather", test_gather, false },
-    { "tally", test_tally, false },        { "reductions", test_reductions, false },
-    { "softmax", test_softmax, false },    { "attention", test_attention, false },
-    { "matmul", test_matmul, false },      { "convolutions", test_convolutions, false },
-    { "columns", test_columns, false },    { "operands", test_operands, false },
-    { "pooling", test_pooling, false },    { "depthwise", test_depthwise, false },
-    { "sources", test_sources, false },    { "control", test_control, false },
-    { "limits", test_limits, false },      { "formats", test_formats, false },
-    { "gradients", test_gradients, true }, { "training", test_training, true },
+    { "unary", test_unary, false },           { "binary", test_binary, false },
+    { "movement", test_movement, false },     { "gather", test_gather, false },
+    { "tally", test_tally, false },           { "reductions", test_reductions, false },
+    { "softmax", test_softmax, false },       { "attention", test_attention, false },
+    { "matmul", test_matmul, false },         { "convolutions", test_convolutions, false },
+    { "columns", test_columns, false },       { "operands", test_operands, false },
+    { "pooling", test_pooling, false },       { "depthwise", test_depthwise, false },
+    { "sources", test_sources, false },       { "control", test_control, false },
+    { "limits", test_limits, false },         { "formats", test_formats, false },
+    { "final sums", test_last_group, false }, { "gradients", test_gradients, true },
+    { "training", test_training, true },
 };

@@ -227,6 +227,7 @@ void test_depthwise(session *s);
 void test_sources(session *s);
 void test_control(session *s);
 void test_limits(session *s);
+void test_last_group(session *s);
 void test_formats(session *s);
 void test_gradients(session *s);
 void test_training(session *s);

@@ -19,6 +19,7 @@
 
 __kernel __attribute__((reqd_work_group_size(BD_LOCAL))) void binade(BD_ARGUMENTS)
 {
+    //@local
 #if BD_LANES > 1
     __local float scratch[BD_SLOTS * BD_COLUMNS * BD_LANES];
 #endif
@@ -37,4 +38,5 @@ __kernel __attribute__((reqd_work_group_size(BD_LOCAL))) void binade(BD_ARGUMENT
     const uint last = inside ? min(first + BD_CHUNK, BD_LENGTH) : 0u;
     const uint o = output * BD_INNER + column;
     //@body
+    //@last
 }

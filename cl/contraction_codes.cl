@@ -328,4 +328,7 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void binade(BD_ARGUM
             STORE_C(part * M + m, n, sums[e]);
 #endif
     }
+    /* The panels' memory is free, and kernels by wgmma may have no second array (backends/nvidia/ptx.c). */
+#define last_ticket ((volatile __local uint *)panels)
+    //@last
 }

@@ -307,4 +307,7 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void binade(BD_ARGUM
                 STORE_C(part * M + m0 + OF_M(r), n0 + OF_N(j), sum[r][j]);
 #endif
 #endif
+    /* The panels' memory is free: wgmma's kernels may have no second array (backends/nvidia/ptx.c). */
+#define last_ticket ((volatile __local uint *)panels)
+    //@last
 }

@@ -497,4 +497,7 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void binade(BD_ARGUM
                 COLUMNS_STORE(h, (part * M + m) / 64u, n);
     }
 #endif
+    /* The panels' memory is free: wgmma's kernels may have no second array (backends/nvidia/ptx.c). */
+#define last_ticket ((volatile __local uint *)panels)
+    //@last
 }

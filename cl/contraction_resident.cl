@@ -265,6 +265,9 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void binade(BD_ARGUM
         STORE_C(part * M + m, n0 + n, sums[m * SUM_ROW + n]);
 #endif
     }
+    /* One array is all that Vulkan launches (backends/nvidia/ptx.c). */
+#define last_ticket ((volatile __local uint *)shared)
+    //@last
 }
 #else
 __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void binade(BD_ARGUMENTS)

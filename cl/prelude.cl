@@ -59,6 +59,14 @@
 #define BD_UINT4(x, y, z, w) ((uint4)(x, y, z, w))
 #define BD_BOTH(a, b) ((a) && (b)) /* GLSL has a way without a branch */
 #define BD_BARRIER barrier(CLK_LOCAL_MEM_FENCE)
+#define BD_ITEM ((uint)get_local_id(1) * BD_LOCAL_X + (uint)get_local_id(0))
+#define BD_COUNT(buffer, i) atomic_inc(&(buffer)[i])
+/* What a work-item stored before it is seen by all that loads after it, once an atomic operation has told of it. */
+#if BD_NVIDIA
+#define BD_DEVICE_FENCE asm volatile("membar.gl;" : : : "memory")
+#else /* OpenCL C 2.0 or 3.0, which the backend asks for */
+#define BD_DEVICE_FENCE atomic_work_item_fence(CLK_GLOBAL_MEM_FENCE, memory_order_acq_rel, memory_scope_device)
+#endif
 #define BD_AS_FLOAT(x) as_float(x)
 #define BD_AS_UINT(x) as_uint(x)
 #define BD_AS_FLOAT4(x) as_float4(x)

@@ -61,6 +61,7 @@ typedef enum bd_variant {
     BD_VARIANT_ATTENTION_MATRIX,
     BD_VARIANT_COLUMN_SUMS,
     BD_VARIANT_LIBRARY,
+    BD_VARIANT_LAST_GROUP, /* of sums: partial sums added up by the last work-group (bd_last_group) */
     BD_VARIANT_COUNT
 } bd_variant;
 
@@ -99,6 +100,16 @@ typedef struct bd_extent {
  * 16 bytes a load. */
 enum { BD_WIDTH = 4 };
 
+/* Final sums in the kernel that makes their last partial sums: the work-groups count themselves, a counter for each block of results, and the
+ * one that completes a count adds up that block's parts, in the order in which a column kernel would. */
+typedef struct bd_last_group {
+    int node_count;     /* the kernel's last nodes, all in BD_SPACE_REDUCED of the sums; 0: there are none */
+    bd_extent extent;   /* of the sums: parts by results */
+    uint32_t lanes;     /* that a column kernel would share a column among: they are the order of its sum */
+    uint32_t width;     /* neighbours that a work-item adds up, BD_WIDTH or 1 */
+    bd_tensor counters; /* U32, 0 before and after a run: memory of this program alone */
+} bd_last_group;
+
 typedef struct bd_kernel {
     bd_kernel_class class;
     char name[96];    /* what it does and for which layer: "contraction fc1 matmul+add+relu" */
@@ -113,6 +124,7 @@ typedef struct bd_kernel {
     bd_tile tile; /* contractions and attention */
     uint32_t local[3], groups[3];
     uint32_t width; /* BD_WIDTH, or 1 */
+    bd_last_group last;
     uint64_t flops, bytes_read, bytes_written;
 } bd_kernel;
 
@@ -171,6 +183,7 @@ typedef struct bd_target {
     bool is_cpu;       /* a CPU driver: wide-vector tiles, few large work-groups */
     bool vector_types; /* OpenCL: float8, float16 */
     bool nvidia;       /* inline PTX */
+    bool last_group;   /* work-groups see what others stored before they counted themselves: found by a start-up test */
     bd_matrix_units matrix;
     bd_joined_matrices joined;
     bool integer_dot;              /* four products of INT8 and their sum in one instruction */
@@ -212,6 +225,8 @@ void bd_target_default(bd_target *target);
  * put work-items side by side themselves, with two exceptions. PoCL takes a group's columns one after the other, each with its whole loop of
  * single numbers. And where texels are read, four cost as much as one. What is gathered from everywhere gains nothing. */
 uint32_t bd_kernel_width(const bd_plan *plan, const bd_kernel *kernel, const bd_target *target, int64_t side);
+/* Sizes a kernel's work-groups and their number, and chooses a contraction's tile. False where no variant of a contraction is left. */
+bool bd_kernel_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *target);
 /* A result is only written; a variable that is written may be read too. */
 bool bd_operand_is_read(const bd_graph *graph, const bd_kernel *kernel, const bd_operand *operand);
 

@@ -97,7 +97,7 @@ static bd_status refuse(const char *item, size_t length, bd_error *error)
     return bd_fail(
         error, BD_ERROR_ARGUMENT,
         "limit '%.*s': wanted shared= (16K at least), workgroup=, binding= (64K at least) or memory=SIZE, "
-        "subgroup=none or a power of two to 128, fp16=storage or packed, without=VARIANT (column-sums, matrix), or "
+        "subgroup=none or a power of two to 128, fp16=storage or packed, without=VARIANT (last-group, matrix), or "
         "one of%s",
         (int)(length < 80 ? length : 80), item, names + 1);
 }

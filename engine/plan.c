@@ -1,6 +1,7 @@
 /* From a graph to a plan: rewrite, fuse, launch sizes, memory. */
 #include "emit.h"
 #include "fuse.h"
+#include "last_group.h"
 #include "memory.h"
 #include "rewrite.h"
 #include "tile.h"
@@ -71,8 +72,7 @@ static bool has_long_sums(const bd_plan *plan, const bd_kernel *kernel)
     return has;
 }
 
-/* False where no variant of a contraction is left. */
-static bool launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *target)
+bool bd_kernel_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *target)
 {
     const uint32_t most = target->limits.max_workgroup_items < 256 ? target->limits.max_workgroup_items : 256;
     kernel->local[0] = kernel->local[1] = kernel->local[2] = 1;
@@ -184,7 +184,7 @@ static void count_work(const bd_plan *plan, bd_kernel *kernel)
         }
         if (kernel->operands[i].written)
             kernel->bytes_written += bytes;
-        if (bd_operand_is_read(graph, kernel, &kernel->operands[i]))
+        if (bd_operand_is_read(graph, kernel, &kernel->operands[i]) || bd_is_part(graph, kernel, t))
             kernel->bytes_read += bytes;
     }
 }
@@ -294,12 +294,14 @@ bd_status bd_plan_create(const bd_graph *graph, const bd_target *target, const b
     bd_status status = bd_rewrite(graph, target, options, &plan->graph, error);
     if (status == BD_OK)
         status = bd_fuse(plan, target, options, error);
+    if (status == BD_OK && !options->no_fusion)
+        status = bd_merge_final_sums(plan, target, error);
     if (status == BD_OK)
         status = bd_plan_memory(plan, target, error);
     for (int k = 0; status == BD_OK && k < plan->kernel_count; k++) {
         bd_kernel *kernel = &plan->kernels[k];
         name_kernel(plan, kernel);
-        if (!launch(plan, kernel, target)) {
+        if (!bd_kernel_launch(plan, kernel, target)) {
             status =
                 bd_fail(error, BD_ERROR_UNSUPPORTED,
                         "kernel '%s': every variant computes wrongly in %s on this device (binade check); use another "

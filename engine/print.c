@@ -2,6 +2,7 @@
 #include "print.h"
 #include "control.h"
 #include "embedded.h"
+#include "last_group.h"
 #include "tile.h"
 
 #include <stdio.h>
@@ -137,10 +138,8 @@ static bd_tensor memory_of(const bd_graph *graph, bd_tensor tensor)
 }
 
 /* Whether nothing writes what the kernel reads here: then the compiler may load it ahead of stores. */
-static bool is_constant(const bd_printer *printer, const bd_operand *operand)
+static bool is_constant(const bd_graph *graph, const bd_kernel *kernel, const bd_operand *operand)
 {
-    const bd_graph *graph = printer->plan->graph;
-    const bd_kernel *kernel = printer->kernel;
     const bd_tensor memory = memory_of(graph, operand->node);
     for (int i = 0; i < kernel->operand_count && memory != BD_NONE; i++)
         if (kernel->operands[i].written && memory_of(graph, kernel->operands[i].node) == memory)
@@ -173,20 +172,25 @@ static void declare_parts(const bd_operand *operand, const char *access, const c
 }
 
 /* The type that a buffer's elements have in the kernel, and its declaration. */
-static void declare_buffers(const bd_printer *printer, bd_text *declarations)
+static void declare_buffers(const bd_graph *graph, const bd_kernel *kernel, bd_text *declarations)
 {
-    const bd_graph *graph = printer->plan->graph;
+    const bd_kernel last = { .width = kernel->last.width };
     int binding = 0;
-    for (int i = 0; i < printer->kernel->operand_count; i++) {
-        const bd_operand *operand = &printer->kernel->operands[i];
+    for (int i = 0; i < kernel->operand_count; i++) {
+        const bd_operand *operand = &kernel->operands[i];
         const char *format = bd_format_name(graph->nodes[operand->node].format);
-        const char *access = is_constant(printer, operand) ? "restrict readonly " : operand->written ? "" : "readonly ";
+        const bool shared = operand->written && (bd_is_part(graph, kernel, operand->node) ||
+                                                 (kernel->last.node_count && operand->node == kernel->last.counters));
+        const char *access = is_constant(graph, kernel, operand) ? "restrict readonly "
+                             : shared                            ? "coherent "
+                             : operand->written                  ? ""
+                                                                 : "readonly ";
         if (operand->parts > 1)
             declare_parts(operand, access, format, i, binding, declarations);
         else if (operand->parts == 1)
             bd_text_append(declarations, "layout(set = 0, binding = %d) %sbuffer Buffer%d { BD_TYPE_%s b%d[]; };\n",
                            binding, access, i, format, i);
-        if (bd_is_wide(graph, printer->kernel, operand))
+        if (bd_is_wide(graph, kernel, operand) || (kernel->last.node_count && bd_is_wide(graph, &last, operand)))
             bd_text_append(declarations, "layout(set = 0, binding = %d) %sbuffer Fours%d { BD_FOUR_%s fours%d[]; };\n",
                            binding, access, i, format, i);
         binding += (int)operand->parts;
@@ -198,14 +202,13 @@ static void declare_buffers(const bd_printer *printer, bd_text *declarations)
 
 /* OpenCL: whole buffers p0, p1, ..., and in which element o0, o1, ... the operands b0, b1, ... begin. Not sub-buffers:
  * NVIDIA's driver (580.159) crashes when it releases some that overlap, as an arena's must, once kernels have used them. */
-static void declare_arguments(const bd_printer *printer, bd_text *macros)
+static void declare_arguments(const bd_graph *graph, const bd_kernel *kernel, bd_text *macros)
 {
-    const bd_kernel *kernel = printer->kernel;
     bd_text_append(macros, "#define BD_ARGUMENTS ");
     for (int i = 0; i < kernel->operand_count; i++)
         bd_text_append(macros, "__global %sBD_TYPE_%s *%sp%d, ", kernel->operands[i].written ? "" : "const ",
-                       bd_format_name(printer->plan->graph->nodes[kernel->operands[i].node].format),
-                       is_constant(printer, &kernel->operands[i]) ? "restrict " : "", i);
+                       bd_format_name(graph->nodes[kernel->operands[i].node].format),
+                       is_constant(graph, kernel, &kernel->operands[i]) ? "restrict " : "", i);
     for (int i = 0; i < kernel->operand_count; i++)
         bd_text_append(macros, "%sconst ulong o%d", i ? ", " : "", i);
     bd_text_append(macros, "\n#define BD_BUFFERS ");
@@ -216,7 +219,7 @@ static void declare_arguments(const bd_printer *printer, bd_text *macros)
     bd_text_append(macros, "\n");
     for (int i = 0; i < kernel->operand_count; i++)
         bd_text_append(macros, "#define b%d BD_SKIP_%s(p%d, o%d)\n", i,
-                       bd_format_name(printer->plan->graph->nodes[kernel->operands[i].node].format), i, i);
+                       bd_format_name(graph->nodes[kernel->operands[i].node].format), i, i);
 }
 
 /* Whether `at` holds a mark; what lies behind it goes to *rest. */
@@ -229,29 +232,44 @@ static bool is_mark(const char *at, const char *mark, const char **rest)
     return is;
 }
 
-/* A skeleton with what its marks ask for: "//@declare" and "//@body". */
-static void append_skeleton(bd_text *source, const char *skeleton, const bd_text *declarations, const bd_text *body)
+static void append_text(bd_text *source, const bd_text *text)
+{
+    if (text->data)
+        bd_text_append_raw(source, text->data, text->length);
+}
+
+/* What skeletons ask for by marks: declarations of a shader, "//@declare"; variables of an OpenCL kernel in local memory, "//@local"; the work,
+ * "//@body"; and what comes after it, "//@last". */
+typedef struct fillings {
+    bd_text declare, local, last;
+} fillings;
+
+static void append_skeleton(bd_text *source, const char *skeleton, const fillings *f, const bd_text *body)
 {
     const char *at = skeleton, *mark;
     while ((mark = strstr(at, "//@")) != NULL) {
         bd_text_append_raw(source, at, (size_t)(mark - at));
         at = mark + 2;
-        if (is_mark(mark, "//@declare", &at)) {
-            if (declarations->data)
-                bd_text_append_raw(source, declarations->data, declarations->length);
-        } else if (is_mark(mark, "//@body", &at)) {
-            if (body->data)
-                bd_text_append_raw(source, body->data, body->length);
-        }
+        if (is_mark(mark, "//@declare", &at))
+            append_text(source, &f->declare);
+        else if (is_mark(mark, "//@local", &at))
+            append_text(source, &f->local);
+        else if (is_mark(mark, "//@body", &at))
+            append_text(source, body);
+        else if (is_mark(mark, "//@last", &at))
+            append_text(source, &f->last);
     }
     bd_text_append_raw(source, at, strlen(at));
 }
 
-static bd_status print(const bd_plan *plan, const bd_kernel *kernel, const bd_target *target, bd_dialect dialect,
+static bd_status print(const bd_plan *plan, const bd_kernel *whole, const bd_target *target, bd_dialect dialect,
                        char **source, bd_error *error)
 {
+    const bd_kernel groups = bd_kernel_of_groups(whole), *kernel = &groups;
     bd_printer printer = { .plan = plan, .kernel = kernel, .target = target, .dialect = dialect };
-    bd_text text = { 0 }, declarations = { 0 };
+    printer.slot_bytes = target->limits.shared_bytes - (whole->last.node_count ? BD_LAST_GROUP_SHARED : 0);
+    bd_text text = { 0 };
+    fillings f = { 0 };
     printer.emitter = bd_emitter_create(plan, kernel, dialect);
     printer.pass = calloc((size_t)kernel->node_count + 1, sizeof *printer.pass);
     if (!printer.emitter || !printer.pass) {
@@ -278,32 +296,39 @@ static bd_status print(const bd_plan *plan, const bd_kernel *kernel, const bd_ta
     case BD_KERNEL_CONTROL: bd_print_control(&printer); break;
     case BD_KERNEL_LIBRARY: break;
     }
+    bd_status status = BD_OK;
+    if (whole->last.node_count)
+        status =
+            bd_print_last_group(&printer, whole, dialect == BD_DIALECT_OPENCL ? &f.local : &f.declare, &f.last, error);
     if (dialect == BD_DIALECT_OPENCL)
-        declare_arguments(&printer, &printer.macros);
+        declare_arguments(plan->graph, whole, &printer.macros);
     else
-        declare_buffers(&printer, &declarations);
+        declare_buffers(plan->graph, whole, &f.declare);
     char prelude[32], skeleton[48];
     const bool opencl = dialect == BD_DIALECT_OPENCL;
     snprintf(prelude, sizeof prelude, opencl ? "cl/prelude.cl" : "shaders/prelude.comp");
     snprintf(skeleton, sizeof skeleton, opencl ? "cl/%s.cl" : "shaders/%s.comp",
              printer.skeleton ? printer.skeleton : "");
     const char *prelude_text = bd_embedded_text(prelude), *skeleton_text = bd_embedded_text(skeleton);
-    bd_status status = BD_OK;
-    if (!prelude_text || !skeleton_text) {
+    if (status != BD_OK) {
+    } else if (!prelude_text || !skeleton_text) {
         status =
             bd_fail(error, BD_ERROR_UNSUPPORTED, "kernel '%s': this build has no skeleton %s", kernel->name, skeleton);
     } else {
         bd_text_append_raw(&text, prelude_text, strlen(prelude_text));
         if (printer.macros.data)
             bd_text_append_raw(&text, printer.macros.data, printer.macros.length);
-        append_skeleton(&text, skeleton_text, &declarations, bd_emitter_text(printer.emitter));
-        if (text.failed || declarations.failed || printer.macros.failed || bd_emitter_failed(printer.emitter))
+        append_skeleton(&text, skeleton_text, &f, bd_emitter_text(printer.emitter));
+        if (text.failed || f.declare.failed || f.local.failed || f.last.failed || printer.macros.failed ||
+            bd_emitter_failed(printer.emitter))
             status = bd_fail(error, BD_ERROR_MEMORY, "out of memory for kernel source");
     }
     bd_emitter_destroy(&printer.emitter);
     free(printer.pass);
     bd_text_finish(&printer.macros);
-    bd_text_finish(&declarations);
+    bd_text_finish(&f.declare);
+    bd_text_finish(&f.local);
+    bd_text_finish(&f.last);
     if (status == BD_OK)
         *source = text.data;
     else

@@ -13,6 +13,7 @@ typedef struct bd_printer {
     bd_emitter *emitter;  /* writes the body */
     int *pass;            /* reductions: in which pass each of the kernel's nodes has its value */
     int slots;            /* reductions: values that the lanes put together at once, at most */
+    uint32_t slot_bytes;  /* reductions: shared memory for them */
     const char *skeleton; /* "pointwise": cl/pointwise.cl, shaders/pointwise.comp */
 } bd_printer;
 
@@ -29,6 +30,12 @@ void bd_print_contraction_codes(bd_printer *printer);  /* of BD_TILE_WARPGROUP8 
 void bd_print_multiply_codes(bd_text *macros, const char *a, const char *b, bool whole, uint32_t n);
 void bd_print_attention(bd_printer *printer);
 void bd_print_control(bd_printer *printer);
+
+/* What the last work-group does (last_group.h): `declarations` are the shared variables that it needs, `text` stands at the kernel's end. */
+bd_status bd_print_last_group(const bd_printer *printer, const bd_kernel *whole, bd_text *declarations, bd_text *text,
+                              bd_error *error);
+/* The sums of a kernel that bd_kernel_of_last_group gives, in the order of `lanes` lanes. */
+void bd_print_last_sums(bd_printer *printer, uint32_t lanes);
 
 /* The function behind the macro NAME_GET(x): the element of linear index x, with everything that was fused into the load. OpenCL:
  * NAME_GET8(x), eight from there on. */

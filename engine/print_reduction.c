@@ -15,22 +15,25 @@ typedef struct accumulation {
     char name[NAME], at[NAME];
 } accumulation;
 
-/* Steps of a loop whose loads are under way together. */
-enum { MOST_STEPS = 4 };
+/* Steps of a loop whose loads are under way together; and of those, the most that a last work-group's items sum apart. */
+enum { MOST_STEPS = 4, MOST_PLACES = 16 };
 
 /* How the work-items walk over what they sum: `width` elements of a row, or of so many columns, at each step. */
 typedef struct walk {
     bool rows;
-    uint32_t width;   /* accumulators of each sum */
+    uint32_t width;   /* elements of a step */
     uint32_t stride;  /* from one step of an item to its next */
     uint32_t steps;   /* of one turn of the loop */
+    uint32_t shares;  /* lanes that an item stands in for: 1, or one a step */
     bool even;        /* every item's steps are whole turns */
     uint32_t results; /* of each sum: one a row, one a column */
     bool once;        /* an item has one step at most: its values stay in registers from pass to pass */
 } walk;
 
-static const char *const places[MOST_STEPS] = { "r", "r1", "r2", "r3" };
-static const char *const elements[MOST_STEPS] = { "i", "i1", "i2", "i3" };
+static const char *const places[MOST_PLACES] = { "r",  "r1", "r2",  "r3",  "r4",  "r5",  "r6",  "r7",
+                                                 "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15" };
+static const char *const elements[MOST_PLACES] = { "i",  "i1", "i2",  "i3",  "i4",  "i5",  "i6",  "i7",
+                                                   "i8", "i9", "i10", "i11", "i12", "i13", "i14", "i15" };
 
 static bool is_moment(const bd_node *node)
 {
@@ -47,10 +50,10 @@ static int position(const bd_kernel *kernel, bd_tensor tensor)
     return -1;
 }
 
-/* A variable of the node at that position: one a neighbour. */
+/* A variable of the node at that position: one a neighbour, and one more for each in every other share. */
 static void name_variable(char name[NAME], const char *what, int number, const bd_printer *printer, uint32_t neighbour)
 {
-    if (printer->kernel->width > 1)
+    if (printer->kernel->width > 1 || neighbour)
         snprintf(name, NAME, "%s%d_%u", what, number, neighbour);
     else
         snprintf(name, NAME, "%s%d", what, number);
@@ -86,8 +89,7 @@ typedef struct gathering {
 
 static int most_slots(const bd_printer *printer)
 {
-    const bd_limits *limits = &printer->target->limits;
-    const uint32_t bytes = limits->shared_bytes < SLOT_BYTES ? limits->shared_bytes : SLOT_BYTES;
+    const uint32_t bytes = printer->slot_bytes < SLOT_BYTES ? printer->slot_bytes : SLOT_BYTES;
     const uint32_t slots = bytes / (printer->kernel->local[0] * printer->kernel->local[1] * (uint32_t)sizeof(float));
     return slots < 1 ? 1 : slots > MOST_SLOTS ? MOST_SLOTS : (int)slots;
 }
@@ -125,10 +127,17 @@ static uint32_t lanes_of(const bd_printer *printer)
     return printer->kernel->local[printer->kernel->class == BD_KERNEL_ROWS ? 0 : 1];
 }
 
-/* Every result of a sum: the accumulators of one row first become one. */
+/* Every result of a sum: the accumulators of one row first become one, and the shares of lanes what those would put together first. */
 static void gather_results(bd_printer *printer, const walk *w, gathering *g, const char *combine, const char *what,
                            int number)
 {
+    for (uint32_t half = w->shares / 2; half > 0; half /= 2)
+        for (uint32_t i = 0; i < half * w->width; i++) {
+            char first[NAME], name[NAME];
+            name_variable(first, what, number, printer, i);
+            name_variable(name, what, number, printer, i + half * w->width);
+            bd_text_append(bd_emitter_text(printer->emitter), "%s = %s(%s, %s);\n", first, combine, first, name);
+        }
     for (uint32_t i = w->results; i < w->width; i++) {
         char first[NAME], name[NAME];
         name_variable(first, what, number, printer, 0);
@@ -179,7 +188,7 @@ static void start_moment(bd_printer *printer, const walk *w, bd_tensor moment, c
     const char *lanes[BD_WIDTH];
     if (summing_node(printer, moment) != moment)
         return;
-    for (uint32_t i = 0; i < w->width; i++) {
+    for (uint32_t i = 0; i < w->width * w->shares; i++) {
         name_variable(sum, "sum", number, printer, i);
         name_variable(shift, "shift", number, printer, i);
         bd_text_append(text, i < w->results ? "BD_VALUE %s = 0.0f, %s = 0.0f;\n" : "BD_VALUE %s = 0.0f;\n", sum, shift);
@@ -204,6 +213,7 @@ static void start_moment(bd_printer *printer, const walk *w, bd_tensor moment, c
 static void add_to_moment(bd_printer *printer, const walk *w, bd_tensor moment, int step, uint32_t neighbour,
                           const char *index)
 {
+    const uint32_t share = w->shares > 1 ? (uint32_t)step * w->width : 0;
     const bd_node *node = &printer->plan->graph->nodes[moment];
     bd_text *text = bd_emitter_text(printer->emitter);
     const int summing = position(printer->kernel, summing_node(printer, moment));
@@ -211,9 +221,9 @@ static void add_to_moment(bd_printer *printer, const walk *w, bd_tensor moment, 
     const unsigned long long each = (unsigned long long)node->attr.reduce.members,
                              total = (unsigned long long)node->attr.reduce.total;
     char shift[NAME], sum[NAME], n[NAME], d[NAME];
-    const accumulation a = accumulate(printer, moment, neighbour);
+    const accumulation a = accumulate(printer, moment, share + neighbour);
     name_variable(shift, "shift", summing, printer, w->results > 1 ? neighbour : 0);
-    name_variable(sum, "sum", summing, printer, neighbour);
+    name_variable(sum, "sum", summing, printer, share + neighbour);
     snprintf(n, sizeof n, "n%d_%d_%u", own, step, neighbour);
     snprintf(d, sizeof d, "d%d_%d_%u", own, step, neighbour);
     const char *value = bd_emit_value(printer->emitter, node->inputs[0], index);
@@ -287,16 +297,18 @@ static bool is_reduction(const bd_printer *printer, int i)
     return bd_op_get_info(printer->plan->graph->nodes[printer->kernel->nodes[i]].op)->class == BD_CLASS_REDUCTION;
 }
 
-/* One turn of the loop: `steps` steps, the first at `r`. All values of a turn come before what it stores, so that no load waits for
- * a store. */
-static void print_turn(bd_printer *printer, const walk *w, int number, uint32_t steps, bool store_elements)
+/* One turn of the loop: `steps` steps, the first at `r` and `begin` steps on. All values of a turn come before what it stores, so that no load
+ * waits for a store. */
+static void print_turn(bd_printer *printer, const walk *w, int number, uint32_t begin, uint32_t steps,
+                       bool store_elements)
 {
     const bd_graph *graph = printer->plan->graph;
     const bd_kernel *kernel = printer->kernel;
     bd_emitter *emitter = printer->emitter;
     bd_text *text = bd_emitter_text(emitter);
     const int mark = w->once ? 0 : bd_emit_open(emitter);
-    for (uint32_t step = 0; step < steps; step++) {
+    for (uint32_t step = begin; step < begin + steps; step++) {
+        const uint32_t share = w->shares > 1 ? step * w->width : 0;
         const char *lanes[BD_WIDTH], *index = kernel->elements == 1 ? "0u" : elements[step];
         if (step)
             bd_text_append(text, "const uint %s = r + %uu;\n", places[step], step * w->stride);
@@ -315,7 +327,7 @@ static void print_turn(bd_printer *printer, const walk *w, int number, uint32_t 
             if (!is_reduction(printer, i) || printer->pass[i] != number)
                 continue;
             for (uint32_t j = 0; j < w->width; j++) {
-                const accumulation a = accumulate(printer, kernel->nodes[i], j);
+                const accumulation a = accumulate(printer, kernel->nodes[i], share + j);
                 const char *value = bd_emit_value(emitter, node->inputs[0], lanes[j]);
                 if (node->op == BD_OP_ARGMAX) /* the first NaN counts as the largest */
                     bd_text_append(
@@ -330,7 +342,7 @@ static void print_turn(bd_printer *printer, const walk *w, int number, uint32_t 
         if (store_elements)
             bd_print_values(printer, BD_SPACE_ELEMENT, index);
     }
-    for (uint32_t step = 0; step < steps && store_elements; step++)
+    for (uint32_t step = begin; step < begin + steps && store_elements; step++)
         bd_print_stores(printer, BD_SPACE_ELEMENT, kernel->elements == 1 ? "0u" : elements[step]);
     if (w->once)
         bd_text_append(text, "}\n");
@@ -348,22 +360,32 @@ static void print_loops(bd_printer *printer, const walk *w, int number, bool sto
         if (number == 1)
             bd_text_append(text, "const bool mine = lane * %uu < last;\nconst uint r = mine ? lane * %uu : 0u;\n", each,
                            each);
-        print_turn(printer, w, number, 1, store_elements);
+        print_turn(printer, w, number, 0, 1, store_elements);
         return;
     }
     if (!printer->target->is_cpu) /* whose compilers see what changes by themselves */
         bd_emit_begin_loop(printer->emitter, constants);
     if (w->even || w->steps == 1) {
         bd_text_append(text, "for (uint r = first + lane * %uu; r < last; r += %uu) {\n", each, w->steps * w->stride);
-        print_turn(printer, w, number, w->steps, store_elements);
+        print_turn(printer, w, number, 0, w->steps, store_elements);
         bd_text_append(text, "}\n");
     } else {
         bd_text_append(text, "{\nuint r = first + lane * %uu;\nfor (; r + %uu < last; r += %uu) {\n", each,
                        (w->steps - 1) * w->stride, w->steps * w->stride);
-        print_turn(printer, w, number, w->steps, store_elements);
-        bd_text_append(text, "}\nfor (; r < last; r += %uu) {\n", w->stride);
-        print_turn(printer, w, number, 1, store_elements);
-        bd_text_append(text, "}\n}\n");
+        print_turn(printer, w, number, 0, w->steps, store_elements);
+        bd_text_append(text, "}\n");
+        if (w->shares > 1) {
+            for (uint32_t share = 0; share < w->shares; share++) {
+                bd_text_append(text, "if (r + %uu < last) {\n", share * w->stride);
+                print_turn(printer, w, number, share, 1, store_elements);
+                bd_text_append(text, "}\n");
+            }
+        } else {
+            bd_text_append(text, "for (; r < last; r += %uu) {\n", w->stride);
+            print_turn(printer, w, number, 0, 1, store_elements);
+            bd_text_append(text, "}\n");
+        }
+        bd_text_append(text, "}\n");
     }
     if (!printer->target->is_cpu)
         bd_emit_end_loop(printer->emitter);
@@ -382,7 +404,7 @@ static void print_pass(bd_printer *printer, const walk *w, int number, const cha
     gathering g = { 0 };
     for (int i = 0; i < kernel->node_count; i++)
         if (is_reduction(printer, i) && pass[i] == number) {
-            for (uint32_t j = 0; j < w->width; j++) {
+            for (uint32_t j = 0; j < w->width * w->shares; j++) {
                 const accumulation a = accumulate(printer, kernel->nodes[i], j);
                 bd_text_append(text, "BD_VALUE %s = %s;\n", a.name, a.start);
                 if (graph->nodes[a.node].op == BD_OP_ARGMAX)
@@ -439,7 +461,7 @@ static walk plan_walk(const bd_printer *printer, uint32_t stride)
     const bd_extent *e = &kernel->extent;
     const int64_t chunk = (e->length + e->chunks - 1) / e->chunks;
     const bool rows = kernel->class == BD_KERNEL_ROWS;
-    walk w = { rows, kernel->width, stride, 1, false, rows ? 1 : kernel->width, false };
+    walk w = { rows, kernel->width, stride, 1, 1, false, rows ? 1 : kernel->width, false };
     int64_t loads = 0;
     bool argmax = false;
     for (int i = 0; i < kernel->operand_count; i++)
@@ -555,6 +577,30 @@ void bd_print_rows(bd_printer *printer)
         print_loops(printer, &w, passes + 1, true);
     print_results(printer, result);
     bd_text_append(&printer->macros, "#define BD_SLOTS %d\n", printer->slots ? printer->slots : 1);
+}
+
+void bd_print_last_sums(bd_printer *printer, uint32_t lanes)
+{
+    const bd_kernel *kernel = printer->kernel;
+    const bd_extent *e = &kernel->extent;
+    const char *result = "o";
+    walk w = { .width = kernel->width, .stride = kernel->local[1], .results = kernel->width };
+    w.shares = w.steps = lanes / kernel->local[1];
+    while (w.shares == 1 && w.steps < MOST_STEPS && 2 * w.steps * w.stride <= e->length)
+        w.steps *= 2;
+    w.even = e->length % (w.steps * w.stride) == 0;
+    find_passes(printer);
+    for (uint32_t step = 0; step < w.steps; step++) {
+        char column_of[48];
+        if (kernel->width > 1)
+            bd_emit_lane(printer->emitter, elements[step], 0);
+        snprintf(column_of, sizeof column_of, "%s %% %lluu", elements[step], (unsigned long long)e->inner);
+        bd_emit_know_index(printer->emitter, column_of, "column");
+    }
+    if (kernel->width > 1)
+        bd_emit_lane(printer->emitter, result, 0);
+    print_pass(printer, &w, 1, result, false);
+    print_results(printer, result);
 }
 
 void bd_print_columns(bd_printer *printer)

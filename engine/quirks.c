@@ -101,8 +101,8 @@ void bd_quirks_describe(const bd_quirks *q, char *text, size_t size)
             for (int v = 0; v < BD_VARIANT_COUNT; v++)
                 if (q->avoid[formats[f]][formats[a]] >> v & 1)
                     say(text, size, "%s%s in %s with %s sums not used",
-                        v == BD_VARIANT_ATTENTION_MATRIX ? "" : "contraction ", bd_variant_name((bd_variant)v),
-                        bd_format_name(formats[f]), bd_format_name(formats[a]));
+                        v == BD_VARIANT_ATTENTION_MATRIX || v == BD_VARIANT_LAST_GROUP ? "" : "contraction ",
+                        bd_variant_name((bd_variant)v), bd_format_name(formats[f]), bd_format_name(formats[a]));
     if (q->no_half_arithmetic)
         say(text, size, "native half arithmetic not used");
     if (q->flushes_f16)

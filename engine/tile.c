@@ -1,5 +1,6 @@
 #include "tile.h"
 #include "columns.h"
+#include "last_group.h"
 
 #include <math.h>
 
@@ -181,8 +182,15 @@ static int64_t plain_chunks(const bd_graph *graph, bd_tensor tensor, const bd_ta
 int bd_group_tiles(const bd_graph *graph, bd_tensor node, const bd_kernel *kernel, const bd_target *target,
                    bd_tile tiles[BD_GROUP_TILES])
 {
-    int count = bd_matrix_tiles(graph, node, kernel, target, tiles), kept = 0;
-    count += plain_tiles(graph, node, target, tiles + count);
+    bd_target smaller = *target;
+    /* NVIDIA's OpenCL kernels count in their panels' memory. */
+    if (target->last_group && graph->nodes[node].chunks > 1 && !target->nvidia && !target->is_cpu) {
+        smaller.limits.shared_bytes -= BD_LAST_GROUP_SHARED;
+        smaller.matrix.shared_bytes -= smaller.matrix.shared_bytes ? BD_LAST_GROUP_SHARED : 0;
+        smaller.joined.shared_bytes -= smaller.joined.shared_bytes ? BD_LAST_GROUP_SHARED : 0;
+    }
+    int count = bd_matrix_tiles(graph, node, kernel, &smaller, tiles), kept = 0;
+    count += plain_tiles(graph, node, &smaller, tiles + count);
     const bool sums = kernel && bd_kernel_sums_columns(kernel);
     for (int i = 0; i < count; i++)
         if (!sums || bd_tile_sums_columns(graph, node, &tiles[i], target))

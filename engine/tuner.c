@@ -49,6 +49,7 @@ typedef struct trial {
     bd_format formats[2];
     double zeros[2];   /* what moves whole numbers up (bd_quantised_whole) */
     double unit_error; /* bd_unit_sum_error, if the units' sums will do */
+    bool last_group;   /* adds up its parts, as the kernel of the plan does */
     double *values[2]; /* what the operands hold; owned */
 } trial;
 
@@ -149,21 +150,23 @@ static bool read_operands(trial *t, bd_store *store)
 }
 
 /* The contraction with a tile, or by the library (`tile` NULL); NULL where that cannot be. */
-static bd_program *compile(const session *s, bd_store *store, const bd_graph *graph, const bd_tile *tile)
+static bd_program *compile(const session *s, const trial *t, bd_store *store, const bd_graph *graph,
+                           const bd_tile *tile)
 {
     bd_plan *plan = NULL;
     bd_program *program = NULL;
-    const bd_target *target = &s->device->target;
+    bd_target target = s->device->target;
     const bd_compile_options options = { .gemm = tile ? BD_GEMM_OWN : BD_GEMM_LIBRARY };
     bool found = false;
-    if (bd_plan_create(graph, target, &options, &plan, NULL) != BD_OK)
+    target.last_group &= t->last_group;
+    if (bd_plan_create(graph, &target, &options, &plan, NULL) != BD_OK)
         return NULL;
     plan->tuned = plan->fixed = true;
     for (int k = 0; k < plan->kernel_count; k++) {
         bd_kernel *kernel = &plan->kernels[k];
         if (tile && kernel->class == BD_KERNEL_CONTRACTION) {
             kernel->tile = *tile;
-            bd_group_launch(plan, kernel, target);
+            bd_group_launch(plan, kernel, &target);
         }
         found |= kernel->class == (tile ? BD_KERNEL_CONTRACTION : BD_KERNEL_LIBRARY);
     }
@@ -262,7 +265,7 @@ static int fastest(session *s, trial *t, const bd_graph *graph, const bd_tile *t
         return -1;
     for (int i = 0; i < count + library && !is_over(s); i++) {
         times[i] = UINT64_MAX;
-        programs[i] = compile(s, store, graph, i < count ? &tiles[i] : NULL);
+        programs[i] = compile(s, t, store, graph, i < count ? &tiles[i] : NULL);
         compiled += programs[i] != NULL;
     }
     bool warm = compiled < 2;
@@ -297,7 +300,8 @@ static bool choose(session *s, const bd_kernel *kernel, const bd_tile *tiles, in
                 .c = bd_contraction_of(graph, kernel->anchor),
                 .a = a->shape,
                 .b = b->shape,
-                .unit_error = bd_unit_sum_error(graph, kernel->anchor, &s->device->target) };
+                .unit_error = bd_unit_sum_error(graph, kernel->anchor, &s->device->target),
+                .last_group = kernel->last.node_count > 0 };
     for (int side = 0; side < 2; side++) {
         const bd_tensor stored = bd_quantised_whole(graph, node->inputs[side], &t.zeros[side]);
         t.formats[side] = graph->nodes[stored].format;
@@ -339,6 +343,8 @@ static bd_cache_key choice_key(const session *s, const bd_kernel *kernel, bool l
         length += snprintf(problem + length, sizeof problem - (size_t)length, ", long results");
     if (bd_kernel_sums_columns(kernel))
         length += snprintf(problem + length, sizeof problem - (size_t)length, ", sums of columns");
+    if (kernel->last.node_count)
+        length += snprintf(problem + length, sizeof problem - (size_t)length, ", added up");
     length += snprintf(problem + length, sizeof problem - (size_t)length,
                        ", %u items, %u shared, halves %d%d, units %u and %u, without %x", limits->max_workgroup_items,
                        limits->shared_bytes, info->half.storage, info->half.arithmetic, s->device->target.matrix.m,

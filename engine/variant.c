@@ -27,6 +27,7 @@ const char *bd_variant_name(bd_variant variant)
         "attention-matrix",
         "column-sums",
         "library",
+        "last-group",
     };
     return names[variant];
 }

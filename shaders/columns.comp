@@ -37,4 +37,5 @@ void main()
     const uint last = inside ? min(first + BD_CHUNK, BD_LENGTH) : 0u;
     const uint o = output_ * BD_INNER + column;
     //@body
+    //@last
 }

@@ -284,4 +284,5 @@ void main()
                 STORE_C(part * M + m0 + OF_M(r), n0 + OF_N(j), sum[r][j]);
 #endif
 #endif
+    //@last
 }

@@ -174,4 +174,5 @@ void main()
                 COLUMNS_STORE(h, (part * M + m) / 64u, n);
     }
 #endif
+    //@last
 }

@@ -140,4 +140,5 @@ void main()
 #endif
     }
     coopMatPerElementNV(sum, sum, store_sum, m0, n0, part);
+    //@last
 }

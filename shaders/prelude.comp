@@ -63,6 +63,10 @@
 #define BD_BOTH(a, b) bool(uint(a) & uint(b))
 #define BD_EITHER(a, b) bool(uint(a) | uint(b))
 #define BD_BARRIER barrier()
+#define BD_ITEM gl_LocalInvocationIndex
+#define BD_COUNT(buffer, i) atomicAdd(buffer[i], 1u)
+// What an invocation stored in coherent buffers before it is seen by all that loads after it, once an atomic operation has told of it.
+#define BD_DEVICE_FENCE memoryBarrierBuffer()
 #define BD_AS_FLOAT(x) uintBitsToFloat(x)
 #define BD_AS_UINT(x) floatBitsToUint(x)
 #define BD_AS_FLOAT4(x) uintBitsToFloat(x)

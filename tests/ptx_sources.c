@@ -1,4 +1,4 @@
-/* ptx_sources FOLDER: writes the OpenCL C of contractions and of attention by NVIDIA's tensor cores into the folder, a file each, for test_ptx.py to
+/* ptx_sources FOLDER: writes the OpenCL C of contractions and of attention by NVIDIA's tensor cores, and of sums by the last work-group, into the folder, a file each, for test_ptx.py to
  * compile: every format that reaches them in another way, every turn of the operands, convolutions, and sizes that are not whole. */
 #include "engine/columns.h"
 #include "engine/kernel.h"
@@ -153,6 +153,52 @@ static bd_status write_attention(const char *folder, const attention_case *c, co
     return status;
 }
 
+/* Kernels whose last work-group adds up parts: the moments of columns, and a product of long sums with a tile. */
+static bd_status write_sums(const char *folder, const bd_tile *tile, const bd_target *target)
+{
+    const bd_init zero = { BD_INIT_CONSTANT, 0 };
+    const bool product = tile != NULL;
+    bd_target counting = *target;
+    bd_graph *graph;
+    bd_plan *plan = NULL;
+    bd_error error = { 0 };
+    char *source = NULL;
+    counting.last_group = true;
+    bd_status status = bd_graph_create(&graph, &error);
+    if (status != BD_OK)
+        return status;
+    bd_set_role(graph, BD_ROLE_FIXED);
+    const bd_shape rows = product ? BD_SHAPE(256, 2048) : BD_SHAPE(65536, 64), columns = BD_SHAPE(2048, 64);
+    const bd_tensor x = bd_variable(graph, "/x", BD_ROLE_FIXED, BD_F16, rows, zero);
+    const bd_tensor y = bd_variable(graph, "/y", BD_ROLE_FIXED, BD_F16, columns, zero);
+    const bd_tensor results[] = { product ? bd_matmul(graph, x, y, false, false) : bd_mean(graph, x, 0, 1, false),
+                                  product ? BD_NONE : bd_deviations(graph, x, 0, 1, false) };
+    for (int i = 0; i < (product ? 1 : 2); i++)
+        bd_assign(graph,
+                  bd_variable(graph, i ? "/second" : "/first", BD_ROLE_FIXED, BD_F32,
+                              bd_tensor_shape(graph, results[i]), zero),
+                  results[i]);
+    status = bd_plan_create(graph, &counting, NULL, &plan, &error);
+    for (int k = 0; status == BD_OK && k < plan->kernel_count; k++) {
+        bd_kernel *kernel = &plan->kernels[k];
+        if (!kernel->last.node_count)
+            continue;
+        if (product) {
+            kernel->tile = *tile;
+            bd_group_launch(plan, kernel, &counting);
+        }
+        status = bd_kernel_source(plan, kernel, &counting, BD_DIALECT_OPENCL, &source, &error);
+    }
+    status = write_file(folder, product ? "sums-product" : "sums-moments",
+                        !product                          ? "columns"
+                        : tile->kind == BD_TILE_WARPGROUP ? "wgmma"
+                                                          : "mma",
+                        source, error.message);
+    bd_plan_destroy(&plan);
+    bd_graph_destroy(&graph);
+    return status;
+}
+
 int main(int argc, char **argv)
 {
     const bd_format e3m2 = bd_format_exmy(3, 2), e4m0 = bd_format_exmy(4, 0), e5m8 = bd_format_exmy(5, 8);
@@ -211,6 +257,9 @@ int main(int argc, char **argv)
         for (size_t j = 0; j < sizeof tiles / sizeof *tiles; j++)
             if (write_source(argv[1], &cases[i], tiles[j], &target) != BD_OK)
                 return EXIT_FAILURE;
+    if (write_sums(argv[1], NULL, &target) != BD_OK || write_sums(argv[1], &tiles[0], &target) != BD_OK ||
+        write_sums(argv[1], &tiles[1], &target) != BD_OK)
+        return EXIT_FAILURE;
     for (size_t i = 0; i < sizeof attentions / sizeof *attentions; i++)
         if (write_attention(argv[1], &attentions[i], &target) != BD_OK)
             return EXIT_FAILURE;

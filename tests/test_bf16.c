@@ -59,7 +59,7 @@ static void check_products(bd_vk_device *vulkan, const char *source, bool joined
     const bd_vk_probe_buffer buffers[] = { { .data = in, .size = in_size },
                                            { .data = in, .size = in_size },
                                            { .data = out, .size = out_size, .written = true } };
-    OK(bd_vk_probe_run(vulkan, source, joined ? BD_TILE_MATRIX2 : BD_TILE_MATRIX, 1, buffers, 3, &error));
+    OK(bd_vk_probe_run(vulkan, source, joined ? BD_TILE_MATRIX2 : BD_TILE_MATRIX, 1, 1, buffers, 3, &error));
     for (uint32_t i = 0; i < results * m * n; i++) {
         double sum = 0;
         for (uint32_t step = 0; step < k; step++)

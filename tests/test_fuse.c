@@ -877,6 +877,100 @@ START_TEST(plans_obey_small_limits)
 }
 END_TEST
 
+/* Kernels whose last work-group has sums to make, and kernels that are but sums over parts. */
+static void count_sums(const bd_plan *plan, int *merged, int *apart)
+{
+    *merged = *apart = 0;
+    for (int k = 0; k < plan->kernel_count; k++) {
+        const bd_kernel *kernel = &plan->kernels[k];
+        const bd_node *anchor = kernel->anchor == BD_NONE ? NULL : &plan->graph->nodes[kernel->anchor];
+        *merged += kernel->last.node_count > 0;
+        *apart += kernel->class == BD_KERNEL_COLUMNS && anchor && plan->graph->nodes[anchor->inputs[0]].chunks > 1;
+        for (int i = 0; i < kernel->node_count && kernel->last.node_count; i++)
+            ck_assert_int_eq(plan->kernel_of[kernel->nodes[i]], k);
+    }
+}
+
+/* Statistics of normalisation, and the sums of its backward pass, need no kernel of their own; wide sums keep theirs. */
+START_TEST(last_groups_add_up_parts)
+{
+    bd_target target;
+    bd_target_default(&target);
+    target.limits.compute_units = 132;
+    target.limits.max_workgroup_items = target.limits.max_workgroup_size[0] = target.limits.max_workgroup_size[1] =
+        1024;
+    setting s;
+    set_up(&s, normalised, "fp16", 16, 256);
+    bd_plan *apart = plan_for(&s, &target, true);
+    target.last_group = true;
+    bd_plan *merged = plan_for(&s, &target, true), *separate = plan_for(&s, &target, false);
+    int none, sums, some, left;
+    count_sums(apart, &none, &sums);
+    count_sums(merged, &some, &left);
+    ck_assert_int_eq(none, 0);
+    ck_assert_int_ge(some, 6);
+    ck_assert_int_eq(some + left, sums);
+    ck_assert_int_eq(merged->kernel_count, apart->kernel_count - some);
+    ck_assert_uint_gt(merged->pack_bytes, apart->pack_bytes); /* the counters, which nothing else overwrites */
+    count_sums(separate, &none, &sums);
+    ck_assert_int_eq(none, 0);
+    bd_plan_destroy(&apart);
+    bd_plan_destroy(&merged);
+    bd_plan_destroy(&separate);
+    for (int avoided = 0; avoided < 2; avoided++) { /* a variant that computes wrongly, and CPU drivers */
+        target.is_cpu = !avoided;
+        for (int f = 0; f < BD_FORMAT_COUNT; f++)
+            target.avoid[f][BD_F32] = avoided ? 1u << BD_VARIANT_LAST_GROUP : 0;
+        bd_plan *plan = plan_for(&s, &target, true);
+        count_sums(plan, &none, &sums);
+        ck_assert_int_eq(none, 0);
+        bd_plan_destroy(&plan);
+    }
+    tear_down(&s);
+}
+END_TEST
+
+/* A running mean that the graph reads after the sum is not to be overwritten before: the kernel of the sums stays where it is. */
+START_TEST(sums_do_not_move_past_readers_of_what_they_write)
+{
+    bd_target target;
+    bd_target_default(&target);
+    target.limits.compute_units = 132;
+    target.last_group = true;
+    for (int between = 0; between < 2; between++) {
+        bd_graph *graph;
+        bd_error error;
+        bd_plan *plan;
+        ck_assert(bd_graph_create(&graph, &error) == BD_OK);
+        bd_set_role(graph, BD_ROLE_FIXED);
+        const bd_init zero = { 0 };
+        const bd_tensor x = bd_variable(graph, "/x", BD_ROLE_FIXED, BD_F32, BD_SHAPE(65536, 32), zero),
+                        total = bd_variable(graph, "/total", BD_ROLE_FIXED, BD_F32, BD_SHAPE(32), zero),
+                        y = bd_variable(graph, "/y", BD_ROLE_FIXED, BD_F32, BD_SHAPE(16, 32), zero),
+                        w = bd_variable(graph, "/w", BD_ROLE_FIXED, BD_F32, BD_SHAPE(16, 1), zero);
+        const bd_tensor sum = bd_sum(graph, x, 0, 1, false);
+        if (between) /* a product, so a kernel of its own, of the old total */
+            bd_assign(graph, y, bd_matmul(graph, w, bd_reshape(graph, total, BD_SHAPE(1, 32)), false, false));
+        bd_assign(graph, total, sum);
+        ck_assert_msg(bd_plan_create(graph, &target, NULL, &plan, &error) == BD_OK, "%s", error.message);
+        int merged, apart;
+        count_sums(plan, &merged, &apart);
+        ck_assert_int_eq(merged + apart, 1);
+        ck_assert(between || plan->kernel_count == 1);
+        int reader = -1, writer = plan->kernel_count;
+        for (int k = 0; k < plan->kernel_count; k++)
+            for (int i = 0; i < plan->kernels[k].operand_count; i++) {
+                const bd_node *node = &plan->graph->nodes[plan->kernels[k].operands[i].node];
+                if (node->op == BD_OP_VARIABLE && strcmp(node->attr.variable.name, "total") == 0)
+                    *(plan->kernels[k].operands[i].written ? &writer : &reader) = k;
+            }
+        ck_assert_int_lt(reader, writer);
+        bd_plan_destroy(&plan);
+        bd_graph_destroy(&graph);
+    }
+}
+END_TEST
+
 /* CPU drivers: PoCL takes four columns a work-item; where texels are read, columns and pointwise kernels fetch four numbers at once. */
 START_TEST(cpu_drivers_take_neighbours_where_that_is_faster)
 {
@@ -949,6 +1043,8 @@ int main(void)
     tcase_add_test(plans, plain_tiles_suit_the_result);
     tcase_add_loop_test(plans, plans_obey_small_limits, 0, 2);
     tcase_add_loop_test(plans, cpu_drivers_take_neighbours_where_that_is_faster, 0, 2);
+    tcase_add_test(plans, last_groups_add_up_parts);
+    tcase_add_test(plans, sums_do_not_move_past_readers_of_what_they_write);
     tcase_add_loop_test(plans, scales_of_many_layers_need_few_buffers, 0, 2);
     tcase_add_test(plans, every_kernel_reads_only_what_is_written_before);
     suite_add_tcase(suite, plans);

@@ -1,6 +1,7 @@
 /* The model zoo: parameter counts, and that the whole of each network can be planned. (That they compute what PyTorch's do is
  * what test_golden says.) */
 #include "../apps/models/models.h"
+#include "../engine/step.h"
 #include "../engine/store.h"
 
 #include <check.h>
@@ -112,6 +113,57 @@ START_TEST(steps_are_planned)
 }
 END_TEST
 
+/* Kernels of a step in FP16, of 256 images or 64 texts, for a GPU with tensor cores and 132 processors: docs/benchmarks.md has them. */
+static const struct planned {
+    const char *name;
+    int kernels, merged; /* where final sums have kernels of their own, and with the last work-group's sums */
+} planned[] = {
+    { "resnet32", 308, 245 },    { "vgg16", 88, 80 },      { "vit8", 254, 220 },
+    { "mobilenetv2", 252, 187 }, { "gpt-mini", 175, 172 },
+};
+enum { PLANNED = sizeof planned / sizeof *planned };
+
+START_TEST(kernels_of_a_step_are_counted)
+{
+    const struct planned *counts = &planned[_i];
+    const bool is_gpt = data_for(counts->name) == &text;
+    model m;
+    bd_error error = { 0 };
+    bd_train_params params;
+    bd_graph *graph;
+    bd_layout layout = { 0 };
+    bd_target target;
+    ck_assert_int_eq(model_parse(counts->name, &m, &error), BD_OK);
+    ck_assert_int_eq(model_fit(&m, data_for(counts->name), &error), BD_OK);
+    bd_train_params_init(&params);
+    params.model = m.function;
+    params.model_user = &m;
+    params.model_name = m.name;
+    params.dataset = data_for(counts->name);
+    params.context = m.gpt.context;
+    params.batch = is_gpt ? 64 : 256;
+    ck_assert_int_eq(bd_precision_parse("fp16", &params.precision, &error), BD_OK);
+    const bd_step_source source = { 50000, 50000, 16 };
+    ck_assert_msg(bd_step_training(&params, &source, &graph, &layout, &error) == BD_OK, "%s", error.message);
+    bd_target_default(&target);
+    target.nvidia = target.vector_types = true;
+    target.limits.max_workgroup_items = target.limits.max_workgroup_size[0] = target.limits.max_workgroup_size[1] =
+        1024;
+    target.limits.compute_units = 132;
+    target.limits.shared_bytes = 49152;
+    target.matrix = (bd_matrix_units){ 16, 16, 16, 32, 98304, 196608, .bf16 = true, .e4m3 = true };
+    for (int merged = 0; merged < 2; merged++) {
+        bd_plan *plan;
+        target.last_group = merged;
+        ck_assert_msg(bd_plan_create(graph, &target, NULL, &plan, &error) == BD_OK, "%s", error.message);
+        ck_assert_int_le(plan->kernel_count, merged ? counts->merged : counts->kernels);
+        bd_plan_destroy(&plan);
+    }
+    bd_graph_destroy(&graph);
+    bd_layout_finish(&layout);
+}
+END_TEST
+
 /* A normal distribution cut at two deviations has 0.774 of its variance; he_normal makes up for that. */
 START_TEST(he_weights_have_their_variance)
 {
@@ -189,6 +241,7 @@ int main(void)
     tcase_set_timeout(tests, 300);
     tcase_add_loop_test(tests, parameters_are_counted, 0, NETWORKS);
     tcase_add_loop_test(tests, steps_are_planned, 0, NETWORKS);
+    tcase_add_loop_test(tests, kernels_of_a_step_are_counted, 0, PLANNED);
     tcase_add_test(tests, he_weights_have_their_variance);
     tcase_add_test(tests, images_that_do_not_fit_are_refused);
     suite_add_tcase(suite, tests);

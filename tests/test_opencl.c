@@ -249,7 +249,7 @@ START_TEST(damaged_binary_is_compiled_again)
     opencl_device *opened = (opencl_device *)device;
     const char *source = "__kernel void binade(__global int *a) { a[0] = 42; }";
     char options[512];
-    snprintf(options, sizeof options, "%s ", opened->options);
+    snprintf(options, sizeof options, OPENCL_STANDARD " %s ", opened->options);
     bd_cache_key key = bd_cache_hash((const char *[]){ opened->identity, options, source }, 3);
     static const char nonsense[] = "this is no binary";
     for (int i = 0; i < 2; i++) { /* the second time the binary of the first is found */

@@ -1,4 +1,4 @@
-"""Compiles contractions and attention by NVIDIA's tensor cores to PTX, as NVIDIA's driver would, and looks for what they must be made of; where ptxas
+"""Compiles contractions and attention by NVIDIA's tensor cores, and sums by the last work-group, to PTX, as NVIDIA's driver would, and looks for what they must be made of; where ptxas
 is found, assembles it. test_ptx.py PTX_SOURCES; exit status 77 without a clang that makes PTX."""
 import re
 import shutil
@@ -53,6 +53,8 @@ CASES = {
     'attention-f16-deep': ('f16', True, False, 'ldmatrix.sync.aligned.m8n8.x4.trans'),
     'attention-f16-few': ('f16', True, False, 'cvt.rn.f16x2.f32'),
     'attention-bf16': ('bf16', True, False, 'cvt.rn.bf16x2.f32'),
+    'sums-product': ('f16', True, False, 'membar.gl'),
+    'sums-moments': (None, False, False, 'membar.gl'),
 }
 
 
@@ -76,11 +78,15 @@ def check(path, folder):
         assemble(path, text, folder)
         return
     units, copies, codes, conversion = CASES[name]
-    product = f'wgmma.mma_async.sync.aligned.m64n128k16.f32.{units}.{units}' if kind == 'wgmma' \
+    product = 'add.rn.f32' if units is None else f'wgmma.mma_async.sync.aligned.m64n128k16.f32.{units}.{units}' if kind == 'wgmma' \
         else f'mma.sync.aligned.m16n8k16.row.col.f32.{units}.{units}.f32'
     assert product in text, f'{path.name}: no {product}'
+    if name.startswith('sums-'):
+        assert text.count('membar.gl') == 2 and 'atomic_inc' in text, f'{path.name}: its groups are not counted between two fences'
+    if name == 'sums-product':
+        assert len(re.findall(r'^\s*\.shared', text, re.M)) == 1, f'{path.name}: Vulkan launches kernels with one array in shared memory only'
     assert bool(re.search(COPY, text)) == copies, f'{path.name}: copies to local memory {"expected" if copies else "not expected"}'
-    assert bool(re.search(EIGHT_BYTES, text)) == codes, f'{path.name}: loads of eight codes {"expected" if codes else "not expected"}'
+    assert units is None or bool(re.search(EIGHT_BYTES, text)) == codes, f'{path.name}: loads of eight codes {"expected" if codes else "not expected"}'
     if kind == 'resident': # weights and pixels come by ldmatrix
         assert re.search(r'ldmatrix.sync.aligned.m8n8.x4(.trans)?.shared', text) and 'wgmma' not in text, f'{path.name}: not of fragments'
     assert conversion is None or conversion in text, f'{path.name}: no {conversion}'

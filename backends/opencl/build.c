@@ -126,7 +126,8 @@ bd_status opencl_build(opencl_device *device, const char *source, const char *ex
                        cl_program *program, bd_error *error)
 {
     char options[sizeof device->options + 128];
-    snprintf(options, sizeof options, "%s %s", device->options, extra);
+    snprintf(options, sizeof options, "%s%s %s", strstr(extra, "-cl-std=") ? "" : OPENCL_STANDARD " ", device->options,
+             extra);
     bd_cache_key key = bd_cache_hash((const char *[]){ device->identity, options, source }, 3);
     *program = load_binary(device, key, options);
     if (*program)
@@ -150,7 +151,9 @@ bd_status opencl_ptx(opencl_device *device, const char *source, const char *what
 {
     cl_program program;
     *ptx = NULL;
-    bd_status status = build_source(device, source, device->options, what, &program, error);
+    char options[sizeof device->options + sizeof OPENCL_STANDARD + 1];
+    snprintf(options, sizeof options, OPENCL_STANDARD " %s", device->options);
+    bd_status status = build_source(device, source, options, what, &program, error);
     if (status != BD_OK)
         return status;
     size_t size;

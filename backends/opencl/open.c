@@ -21,7 +21,7 @@ static void fill_options(opencl_device *device)
     cl_device_fp_config single = 0;
     clGetDeviceInfo(device->id, CL_DEVICE_SINGLE_FP_CONFIG, sizeof single, &single, NULL);
     /* -w: PoCL lets its compiler count warnings on stderr. */
-    snprintf(device->options, sizeof device->options, "-cl-std=CL1.2 -w%s%s",
+    snprintf(device->options, sizeof device->options, "-w%s%s",
              single & CL_FP_CORRECTLY_ROUNDED_DIVIDE_SQRT
                  ? " -cl-fp32-correctly-rounded-divide-sqrt -DBD_EXACT_DIVIDE=1"
                  : "",
@@ -52,6 +52,8 @@ bd_status opencl_open(size_t index, bd_cache *cache, bd_device **opened, bd_erro
     fill_identity(platform, device);
     fill_options(device);
     status = opencl_probe(device, error);
+    if (status == BD_OK)
+        status = opencl_probe_last_group(device, error);
     if (status != BD_OK)
         goto failed;
     bd_target *target = &device->base.target;

@@ -8,15 +8,20 @@
 #include "../../engine/cache.h"
 #include "../backend.h"
 
+/* The language of kernels that ask for no other. */
+#define OPENCL_STANDARD "-cl-std=CL1.2"
+enum { OPENCL_FENCE_OPTIONS = 24 };
+
 typedef struct opencl_device {
     bd_device base;
     cl_device_id id;
     cl_context context;
-    cl_command_queue queue;        /* in order */
-    cl_command_queue timing_queue; /* the same with a clock; NULL until first used */
-    char identity[512];            /* device and driver: what compiled kernels depend on */
-    char options[256];             /* of every build */
-    bool nvidia;                   /* by its vendor: inline PTX is worth a try */
+    cl_command_queue queue;                   /* in order */
+    cl_command_queue timing_queue;            /* the same with a clock; NULL until first used */
+    char identity[512];                       /* device and driver: what compiled kernels depend on */
+    char options[256];                        /* of every build */
+    char fence_options[OPENCL_FENCE_OPTIONS]; /* of kernels with a fence for the device, besides */
+    bool nvidia;                              /* by its vendor: inline PTX is worth a try */
     uint64_t memory_now, memory_peak;
 } opencl_device;
 
@@ -67,6 +72,10 @@ bd_status opencl_probe_run(opencl_device *device, cl_program program, const char
 /* ---- probe_matrix.c ---- */
 /* What an NVIDIA device's tensor cores do; all 0 if they cannot be reached. */
 void opencl_probe_matrix(opencl_device *device, bd_matrix_units *found);
+
+/* ---- probe_last_group.c ---- */
+/* Fills fence_options and target.last_group, after opencl_probe. */
+bd_status opencl_probe_last_group(opencl_device *device, bd_error *error);
 
 /* ---- build.c ---- */
 /* Compiles `source` with the device's options and `extra` ones, or loads its binary from the disk cache. What inline PTX

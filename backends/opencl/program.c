@@ -34,7 +34,9 @@ static bd_status find_program(opencl_device *device, bd_backend_program *recorde
             return BD_OK;
         }
     }
-    bd_status status = opencl_build(device, dispatch->source, "", dispatch->kernel->name, program, error);
+    bd_status status =
+        opencl_build(device, dispatch->source, dispatch->kernel->last.node_count ? device->fence_options : "",
+                     dispatch->kernel->name, program, error);
     if (status == BD_OK)
         recorded->programs[recorded->program_count++] = (compiled){ key, *program };
     return status;

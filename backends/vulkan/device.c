@@ -158,6 +158,8 @@ static bd_status open_device(bd_vk_device *device, size_t index, bd_error *error
         device->launches = abilities.launches;
         status = bd_vk_probe(device, error);
     }
+    if (status == BD_OK)
+        status = bd_vk_probe_last_group(device, error);
     return status;
 }
 

@@ -47,7 +47,7 @@ static bd_status multiply(bd_vk_device *device, bd_format format, bool *right, b
     const bd_vk_probe_buffer buffers[] = { { .data = in, .size = sizeof in, .format = format },
                                            { .data = out, .size = sizeof out, .written = true } };
     char *source = probe_source(format);
-    bd_status status = bd_vk_probe_run(device, source, BD_TILE_WARPGROUP, 1, buffers, 2, error);
+    bd_status status = bd_vk_probe_run(device, source, BD_TILE_WARPGROUP, 1, 1, buffers, 2, error);
     free(source);
     *right = status == BD_OK;
     for (int i = 0; i < 2 * M * N && *right; i++) {
@@ -69,7 +69,7 @@ static bd_status run_codes(void *user, bd_unit_code a, bd_unit_code b, const voi
                    (int)a, (int)b, bd_embedded_text("cl/probe_warpgroup8.cl"));
     const bd_vk_probe_buffer buffers[] = { { .data = (void *)in, .size = in_size, .format = BD_U8 },
                                            { .data = out, .size = out_size, .written = true } };
-    const bd_status status = bd_vk_probe_run(user, text.data, BD_TILE_WARPGROUP8, 1, buffers, 2, error);
+    const bd_status status = bd_vk_probe_run(user, text.data, BD_TILE_WARPGROUP8, 1, 1, buffers, 2, error);
     bd_text_finish(&text);
     return status;
 }

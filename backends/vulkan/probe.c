@@ -155,7 +155,7 @@ static char *source_of(const bd_vk_device *device, bool arithmetic, int round, c
 #define MOST_BUFFERS 9
 #define PROBE_ITEMS 128 /* of a launch; shaders say it themselves */
 
-bd_status bd_vk_probe_run(bd_vk_device *device, const char *source, bd_tile_kind kind, uint32_t groups,
+bd_status bd_vk_probe_run(bd_vk_device *device, const char *source, bd_tile_kind kind, uint32_t groups, uint32_t runs,
                           const bd_vk_probe_buffer *data, int count, bd_error *error)
 {
     bd_device *base = &device->base;
@@ -179,7 +179,7 @@ bd_status bd_vk_probe_run(bd_vk_device *device, const char *source, bd_tile_kind
     if (status == BD_OK)
         status = bd_vk_program_create(base, &desc, &program, error);
     if (status == BD_OK)
-        status = bd_vk_program_run(base, program, 1, error);
+        status = bd_vk_program_run(base, program, runs, error);
     for (int i = 0; i < count && status == BD_OK; i++)
         if (data[i].written)
             status = bd_vk_buffer_read(base, bindings[i].buffer, 0, data[i].data, data[i].size, NULL, error);
@@ -192,7 +192,7 @@ bd_status bd_vk_probe_run(bd_vk_device *device, const char *source, bd_tile_kind
 static bd_status run(bd_vk_device *device, const char *source, uint32_t groups, const bd_vk_probe_buffer *data,
                      int count, bd_error *error)
 {
-    return bd_vk_probe_run(device, source, BD_TILE_GROUP, groups, data, count, error);
+    return bd_vk_probe_run(device, source, BD_TILE_GROUP, groups, 1, data, count, error);
 }
 
 /* ---- the probes ---- */

@@ -319,9 +319,14 @@ typedef struct bd_vk_probe_buffer {
     bd_format format; /* of texels */
 } bd_vk_probe_buffer;
 
-/* Runs a kernel once. `kind` says whether it has cooperative matrices. */
-bd_status bd_vk_probe_run(bd_vk_device *device, const char *source, bd_tile_kind kind, uint32_t groups,
+/* Runs a kernel `runs` times. `kind` says whether it has cooperative matrices. */
+bd_status bd_vk_probe_run(bd_vk_device *device, const char *source, bd_tile_kind kind, uint32_t groups, uint32_t runs,
                           const bd_vk_probe_buffer *data, int count, bd_error *error);
+
+/* ---- probe_last_group.c ---- */
+
+/* Fills the target's last_group. */
+bd_status bd_vk_probe_last_group(bd_vk_device *device, bd_error *error);
 
 /* ---- probe_matrix.c ---- */
 

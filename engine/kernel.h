@@ -34,6 +34,7 @@ typedef struct bd_tile {
     uint32_t item_m, item_n; /* of a work-item's registers; for matrix units: of a subgroup's */
     uint32_t slices;         /* BD_TILE_GROUP: work-items that share their part of the tile, and each panel's steps */
     uint32_t images, rows;   /* convolutions: of a work-group */
+    uint32_t spread;         /* BD_TILE_SIMD: lanes that show each other their part of B */
 } bd_tile;
 
 /* Every way to do a contraction, which `binade check` tests one by one: the tiles of BD_TILE_GROUP, the other kinds of tiles, and
@@ -188,6 +189,7 @@ typedef struct bd_target {
     bd_joined_matrices joined;
     bool integer_dot;              /* four products of INT8 and their sum in one instruction */
     bool library_f32, library_f16; /* the backend's GEMM library works in these */
+    bool shuffles;                 /* invocations of a subgroup, of limits.subgroup_size, read each other's numbers */
     /* Operands of up to so many elements are read as texels, in a kernel up to texel_bindings; 0: as buffers. A CPU driver's
      * texel fetch may take a tenth of its storage buffers' loads. */
     uint32_t texel_elements, texel_bindings;

@@ -75,6 +75,7 @@ static void limit_subgroup(bd_device *device, uint32_t size)
     if (size == device->info.limits.subgroup_size)
         return;
     device->info.limits.subgroup_size = size;
+    device->target.shuffles = false;
     remove_matrix_units(device);
 }
 

@@ -22,13 +22,18 @@ void bd_print_contraction_simd(bd_printer *printer)
     const bd_node *node = &printer->plan->graph->nodes[printer->kernel->anchor];
     const bd_contraction c = bd_contraction_of(printer->plan->graph, printer->kernel->anchor);
     const int64_t chunks = node->chunks > 1 ? node->chunks : 1, chunk = bd_chunk_length(c.k, chunks);
-    const bool ragged = c.k % tile->k || (chunks > 1 && chunk % tile->k);
+    const bool parts = chunks > 1 && chunk % tile->k, ragged = c.k % tile->k || parts;
+    const bd_run run = bd_run_of(printer->plan->graph, printer->kernel->anchor);
+    const bool even = run.length == c.k || (run.length % tile->k == 0 && !parts);
     printer->skeleton = "contraction_simd";
     bd_print_operands(printer);
     bd_text_append(&printer->macros,
-                   "#define LANES %u\n#define LANES_N %u\n#define ITEM_M %u\n#define ITEM_N %u\n#define STEP "
-                   "%uu\n#define RAGGED %d\n",
-                   printer->kernel->local[0], tile->n / tile->item_n, tile->item_m, tile->item_n, tile->k, ragged);
+                   "#define LANES %u\n#define LANES_N %u\n#define SPREAD %u\n#define ITEM_M %u\n#define ITEM_N %u\n"
+                   "#define STEP %u\n#define RAGGED %d\n#define EVEN %d\n",
+                   printer->kernel->local[0], tile->n / tile->item_n, tile->spread, tile->item_m, tile->item_n, tile->k,
+                   ragged, even);
+    bd_text_append(&printer->macros, "#define EVEN_STEP(u) BD_UINT4((u) * %lluu, 0u, (u) * %lluu, 0u)\n",
+                   (unsigned long long)run.step, (unsigned long long)run.pixels);
     print_texels(printer, 'A', node->inputs[0]);
     print_texels(printer, 'B', node->inputs[1]);
 }

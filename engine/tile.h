@@ -11,6 +11,12 @@ typedef struct bd_contraction {
 } bd_contraction;
 
 bd_contraction bd_contraction_of(const bd_graph *graph, bd_tensor node);
+/* Where A's elements lie (print_operand.c) follows evenly as k grows, in runs of `length` that begin at multiples of it: each `step`
+ * elements after the one before, and, where k counts a convolution's pixels, `pixels` to the right. */
+typedef struct bd_run {
+    int64_t length, step, pixels;
+} bd_run;
+bd_run bd_run_of(const bd_graph *graph, bd_tensor contraction);
 /* Do the elements of a contraction's operand A (`side` 0) or B (1) follow each other along k? */
 bool bd_inner_is_k(const bd_node *contraction, int side);
 /* [outer][length][inner] of a reduction node's input. */

@@ -4,27 +4,31 @@
 
 /* Nanoseconds for one vector register of 8 lanes, measured with Mesa 22.3's lavapipe on a server CPU; only their proportions
  * matter. */
-#define COST_FETCH 5.0    /* of a texel, however wide, by lanes that lie side by side or at one place */
-#define COST_APART 9.0    /* by lanes whose texels lie a row apart */
-#define COST_MULTIPLY 0.5 /* and add */
-#define COST_TURN 0.3     /* each sum, through the execution mask, in a turn of the loop */
+#define COST_FETCH 5.0     /* of a texel, however wide, by lanes that lie side by side or at one place */
+#define COST_APART 9.0     /* by lanes whose texels lie a row apart */
+#define COST_MULTIPLY 0.21 /* and add */
+#define COST_SHOW 0.25     /* a number to another lane */
+#define COST_TURN 0.15     /* each sum, through the execution mask, in a turn of the loop */
 #define COST_STORE 15.0
 #define COST_COLUMN 15.0 /* a convolution's context of k, by divisions */
-#define COST_INSIDE 4.0  /* whether a tap lies inside the image, for each fetch */
+#define COST_INSIDE 1.5  /* whether a tap lies inside the image, for each fetch */
 
 /* What is unrolled must be compiled: worth it if a thousand runs gain as much. */
 #define COST_COMPILE_SUM 3500.0 /* with its store */
 #define COST_COMPILE_MULTIPLY 250.0
 
-#define MOST_SUMS 96 /* of an invocation */
-#define MOST_MULTIPLY 288
+#define COST_REFUSED 1e30 /* what unrolls too much is taken where all do, and then the least of it */
+
+#define MOST_SUMS 128 /* of an invocation */
+#define MOST_MULTIPLY 512
 /* SwiftShader's registers are this narrow: it compiles five times slower, and gains nothing from more. */
 #define NARROW_LANES 4
 #define NARROW_MULTIPLY 64
 /* Rounding a product and a sum to halves by integers is so much more code than one multiplication; SwiftShader takes 0.2 s for
  * eight of them in a row, and minutes for sixteen. */
 #define HALF_SUM_CODE 16
-#define MOST_STEP 8
+#define MOST_STEP 4
+#define ROWS 4 /* that a lane's vectors are a multiple of where they are more: the skeleton takes so many at once */
 
 typedef struct operand {
     int number;    /* of the kernel's operand; -1: not one as it is read */
@@ -35,10 +39,11 @@ typedef struct operand {
 typedef struct problem {
     bd_contraction c;
     int64_t chunks, chunk; /* parts of k, and their length */
+    int64_t run;           /* of k, whose contexts go on evenly */
     operand a, b;
     bool convolution;
     uint32_t lanes, units;
-    int64_t depth, most_multiply; /* of k at once, and what is unrolled at most */
+    int64_t most_multiply; /* what is unrolled at most */
 } problem;
 
 static int64_t ceil_divide(int64_t a, int64_t b)
@@ -63,12 +68,26 @@ static operand read_operand(const bd_plan *plan, const bd_kernel *kernel, bd_ten
     return o;
 }
 
+bd_run bd_run_of(const bd_graph *graph, bd_tensor contraction)
+{
+    const bd_node *node = &graph->nodes[contraction];
+    const bd_contraction c = bd_contraction_of(graph, contraction);
+    const bd_shape *a = &graph->nodes[node->inputs[0]].shape;
+    if (node->op == BD_OP_MATMUL)
+        return (bd_run){ c.k, node->attr.matmul.transpose[0] ? c.m : 1, 0 };
+    if (node->op != BD_OP_CONV2D_WEIGHT)
+        return (bd_run){ a->dim[3], 1, 0 };
+    const int64_t stride = node->attr.window.stride[1];
+    return (bd_run){ graph->nodes[node->inputs[1]].shape.dim[2], stride * a->dim[3], stride };
+}
+
 static problem describe(const bd_plan *plan, const bd_kernel *kernel, const bd_target *target)
 {
     const bd_graph *graph = plan->graph;
     const bd_node *node = &graph->nodes[kernel->anchor];
     problem p = { .c = bd_contraction_of(graph, kernel->anchor), .chunks = node->chunks > 1 ? node->chunks : 1 };
-    p.chunk = ceil_divide(p.c.k, p.chunks);
+    p.chunk = bd_chunk_length(p.c.k, p.chunks);
+    p.run = bd_run_of(graph, kernel->anchor).length;
     p.lanes = target->limits.subgroup_size;
     p.units = target->limits.compute_units ? target->limits.compute_units : 1;
     const bd_shape *a = &graph->nodes[node->inputs[0]].shape, *b = &graph->nodes[node->inputs[1]].shape;
@@ -81,38 +100,46 @@ static problem describe(const bd_plan *plan, const bd_kernel *kernel, const bd_t
     p.b = read_operand(plan, kernel, node->inputs[1], b->dim[b->rank - 1], along_k[1], &p, target);
     if (p.a.number >= 0 && p.a.number == p.b.number) /* x^T x: one binding */
         p.a.width = p.b.width = p.a.width < p.b.width ? p.a.width : p.b.width;
-    const int64_t depth_a = p.a.along_k ? p.a.width : 1, depth_b = p.b.along_k ? p.b.width : 1;
-    p.depth = depth_a > depth_b ? depth_a : depth_b;
     p.most_multiply = p.lanes > NARROW_LANES ? MOST_MULTIPLY : NARROW_MULTIPLY;
     if (node->accumulator == BD_F16 && !(target->half.arithmetic && target->half.arithmetic_exact))
         p.most_multiply /= HALF_SUM_CODE;
     return p;
 }
 
-/* The most of k in a turn that every part of k has a whole number of; where that is little, parts end raggedly. */
-static int64_t choose_step(const problem *p, int64_t sums)
+/* Of k at once: a texel of A, or what the lanes of a fetch of B have between them. */
+static int64_t depth_of(const problem *p, uint32_t lanes_n, uint32_t spread)
 {
-    const int64_t depth = p->depth;
+    const int64_t a = p->a.along_k ? p->a.width : 1,
+                  b = (p->b.along_k ? p->b.width : 1) * (p->lanes / (lanes_n * spread));
+    return a > b ? a : b;
+}
+
+/* The most of k in a turn that every run and every part has a whole number of; where that is little, parts end raggedly. */
+static int64_t choose_step(const problem *p, int64_t sums, int64_t depth)
+{
     int64_t most = p->most_multiply / sums < MOST_STEP ? p->most_multiply / sums : MOST_STEP;
     most = most < depth ? depth : most / depth * depth;
     int64_t step = most;
-    while (step > depth && (p->c.k % step || (p->chunks > 1 && p->chunk % step)))
+    while (step > depth && (p->run % step || p->c.k % step || (p->chunks > 1 && p->chunk % step)))
         step -= depth;
     return step == 1 && p->c.k > 1 ? most : step;
 }
 
 static double cost(const problem *p, const bd_tile *t)
 {
-    const int64_t sums = t->item_m * t->item_n, step = t->k;
+    const int64_t sums = t->item_m * t->item_n, step = t->k, held = t->n / t->item_n * t->spread;
     const double fetches_a = (double)(t->item_m * step / p->a.width),
-                 fetches_b = (double)(t->item_n * step / p->b.width);
+                 fetches_b =
+                     (double)(t->item_n / t->spread) * (double)step * (double)held / (double)(p->lanes * p->b.width);
     /* The lanes of a matmul lie in different rows of an operand whose elements follow each other along k. */
     const bool apart_a = !p->convolution && p->a.along_k && t->m > t->item_m,
-               apart_b = p->b.along_k && t->n > t->item_n;
-    double turn = fetches_a * (apart_a ? COST_APART : COST_FETCH) + fetches_b * (apart_b ? COST_APART : COST_FETCH) +
-                  (double)sums * ((double)step * COST_MULTIPLY + COST_TURN);
-    if (p->convolution)
-        turn += fetches_a * COST_INSIDE + (double)(step / (p->a.along_k ? p->a.width : 1)) * COST_COLUMN;
+               apart_b = !p->convolution && p->b.along_k && held > 1;
+    const int64_t shown = t->spread - (held == p->lanes); /* a lane need not show itself its own */
+    const double turn =
+        fetches_a * (apart_a ? COST_APART : COST_FETCH) + fetches_b * (apart_b ? COST_APART : COST_FETCH) +
+        (double)(t->item_n / t->spread * shown * step) * COST_SHOW +
+        (double)sums * ((double)step * COST_MULTIPLY + COST_TURN) +
+        (p->convolution ? fetches_a * COST_INSIDE + (p->run % step ? (double)step : 1.0) * COST_COLUMN : 0);
     const int64_t groups = ceil_divide(p->c.m, t->m) * ceil_divide(p->c.n, t->n) * p->c.batch * p->chunks;
     const double group = (double)ceil_divide(p->chunk, step) * turn + (double)sums * COST_STORE;
     const double compile = (double)sums * (COST_COMPILE_SUM + (double)step * COST_COMPILE_MULTIPLY);
@@ -125,22 +152,28 @@ static bd_tile best_tile(const problem *p)
     bd_tile best = { 0 };
     double least = 0;
     for (uint32_t lanes_n = 1; lanes_n <= p->lanes; lanes_n *= 2)
-        for (uint32_t item_m = wide_m; item_m <= 16; item_m += wide_m)
-            for (uint32_t item_n = wide_n; item_n <= 16 && item_m * item_n <= MOST_SUMS; item_n += wide_n) {
-                if (best.m && item_m * item_n * p->depth > p->most_multiply)
-                    break;
-                const bd_tile tile = { .kind = BD_TILE_SIMD,
-                                       .m = p->lanes / lanes_n * item_m,
-                                       .n = lanes_n * item_n,
-                                       .k = (uint32_t)choose_step(p, item_m * item_n),
-                                       .item_m = item_m,
-                                       .item_n = item_n };
-                const double now = cost(p, &tile);
-                if (best.m == 0 || now < least) {
-                    best = tile;
-                    least = now;
+        for (uint32_t spread = 1; lanes_n * spread <= p->lanes; spread *= 2) {
+            const int64_t depth = depth_of(p, lanes_n, spread);
+            if (depth > MOST_STEP)
+                continue;
+            for (uint32_t item_m = wide_m; item_m <= 16; item_m += item_m < ROWS ? wide_m : ROWS)
+                for (uint32_t item_n = wide_n * spread; item_n <= 64 && item_m * item_n <= MOST_SUMS;
+                     item_n += wide_n * spread) {
+                    const bd_tile tile = { .kind = BD_TILE_SIMD,
+                                           .m = p->lanes / lanes_n * item_m,
+                                           .n = lanes_n * item_n,
+                                           .k = (uint32_t)choose_step(p, item_m * item_n, depth),
+                                           .item_m = item_m,
+                                           .item_n = item_n,
+                                           .spread = spread };
+                    const int64_t unrolled = item_m * item_n * depth;
+                    const double now = unrolled > p->most_multiply ? COST_REFUSED * (double)unrolled : cost(p, &tile);
+                    if (best.m == 0 || now < least) {
+                        best = tile;
+                        least = now;
+                    }
                 }
-            }
+        }
     return best;
 }
 
@@ -152,7 +185,8 @@ static void read_wide(bd_kernel *kernel, const operand *o)
 
 bool bd_simd_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *target)
 {
-    if (target->texel_elements == 0 || target->texel_bindings < 2 || target->limits.subgroup_size == 0)
+    if (target->texel_elements == 0 || target->texel_bindings < 2 || !target->shuffles ||
+        target->limits.subgroup_size == 0)
         return false;
     const problem p = describe(plan, kernel, target);
     if (p.c.batch <= 0 || p.c.m <= 0 || p.c.n <= 0 || p.c.k <= 0)

@@ -1,6 +1,8 @@
 // Contraction for CPU drivers that make an invocation a lane of a vector register: a work-group is one register wide, and an
-// invocation holds ITEM_M x ITEM_N elements of C. Operands are read as texels and not shared, since shared memory costs a
-// lane-by-lane gather there. LANES_N of the lanes lie along n, the others along m.
+// invocation holds ITEM_M x ITEM_N elements of C. Operands are read as texels and not through shared memory, which costs a lane-by-lane
+// gather there. LANES_N of the lanes lie along n, the others along m. A fetch takes as long as twenty products, so of B no
+// two lanes fetch the same: groups of SPREAD lanes along m fetch different n, PARTS lanes a different k, and they show each other
+// what they have, which is an instruction where the other lane is known when the driver compiles.
 #ifndef STEP // so that the skeleton compiles alone
 #define BATCH 1u
 #define M 64u
@@ -9,11 +11,14 @@
 #define CHUNKS 1u
 #define CHUNK 64u
 #define LANES 8
-#define LANES_N 8
+#define LANES_N 1
+#define SPREAD 8
 #define ITEM_M 8
 #define ITEM_N 8
-#define STEP 8u // of k in a turn of the loop: each turn writes every sum through the execution mask
+#define STEP 8 // of k in a turn of the loop: each turn writes every sum through the execution mask
 #define RAGGED 0 // a part of k need not be a multiple of STEP
+#define EVEN 1 // within a turn contexts of k go on evenly
+#define EVEN_STEP(u) BD_UINT4(u, 0u, 0u, 0u)
 #define A_WIDTH 1 // elements of A to a texel, along its inner index
 #define B_WIDTH 1
 #define A_TEXEL(x) vec4(x)
@@ -34,7 +39,7 @@
 #define LANES_M (LANES / LANES_N)
 #define TILES_M CEIL(M, uint(LANES_M * ITEM_M))
 #define TILES_N CEIL(N, uint(LANES_N * ITEM_N))
-// Elements of a texel go to one invocation.
+// Elements of a texel of A go to one invocation.
 #if A_INNER_K
 #define A_ALONG_M 1u
 #define A_ALONG_K A_WIDTH
@@ -50,6 +55,8 @@
 #define VALID(row, column) A_VALID(column, row)
 #define INDEX(row, column) A_INDEX(column, row)
 #endif
+#define HELD (LANES_N * SPREAD) // lanes that fetch along n
+#define PARTS (LANES / HELD)
 #if B_INNER_N
 #define B_ALONG_N uint(B_WIDTH)
 #define B_ALONG_K 1
@@ -57,12 +64,25 @@
 #define B_ALONG_N 1u
 #define B_ALONG_K B_WIDTH
 #endif
-#define OF_M(r) (m0 + ((r) / A_ALONG_M * LANES_M + lane_m) * A_ALONG_M + (r) % A_ALONG_M)
-#define OF_N(j) (n0 + ((j) / B_ALONG_N * LANES_N + lane_n) * B_ALONG_N + (j) % B_ALONG_N)
-#if A_ALONG_K > B_ALONG_K
+#define B_DEPTH (B_ALONG_K * PARTS) // of k in a fetch
+#if A_ALONG_K < 4 && B_DEPTH < 4 && STEP % 4 == 0
+#define DEPTH 4
+#elif A_ALONG_K > B_DEPTH
 #define DEPTH A_ALONG_K
 #else
-#define DEPTH B_ALONG_K
+#define DEPTH B_DEPTH
+#endif
+#define BLOCKS (uint(ITEM_N / SPREAD) / B_ALONG_N) // texels of B side by side
+#define TEXEL_N(block, i) (n0 + ((block) * HELD + (i)) * B_ALONG_N)
+// A lane's sum j: of the lane whose number differs by FLIP(j), it is shown the element j % B_ALONG_N of its texel.
+#define BLOCK(j) ((j) / (SPREAD * B_ALONG_N))
+#define FLIP(j) ((j) / B_ALONG_N % SPREAD)
+#define OF_M(r) (m0 + ((r) / A_ALONG_M * LANES_M + lane_m) * A_ALONG_M + (r) % A_ALONG_M)
+#define OF_N(j) (TEXEL_N(BLOCK(j), lane_n * SPREAD + (lane_m ^ FLIP(j)) % SPREAD) + (j) % B_ALONG_N)
+#if ITEM_M < 4
+#define ROWS ITEM_M
+#else
+#define ROWS 4 // which ITEM_M is a multiple of
 #endif
 // What lies past the end is read where something is, and counts as 0: chosen by mix(), since ?: becomes a branch.
 #if RAGGED
@@ -79,12 +99,12 @@ layout(local_size_x = LANES) in;
 
 void main()
 {
-    const uint group = gl_WorkGroupID.y * gl_NumWorkGroups.x + gl_WorkGroupID.x, lane = gl_LocalInvocationID.x;
+    const uint group = gl_WorkGroupID.y * gl_NumWorkGroups.x + gl_WorkGroupID.x, lane = gl_SubgroupInvocationID;
     if (group >= TILES_M * TILES_N * BATCH * CHUNKS)
         return;
     const uint n0 = group % TILES_N * LANES_N * ITEM_N, m0 = group / TILES_N % TILES_M * LANES_M * ITEM_M;
     const uint part = group / (TILES_N * TILES_M), z = part % BATCH, begin = part / BATCH * CHUNK, last = min(begin + CHUNK, K);
-    const uint lane_n = lane % LANES_N, lane_m = lane / LANES_N;
+    const uint lane_m = lane % LANES_M, lane_n = lane / LANES_M;
     uvec4 row[ITEM_M];
     [[unroll]] for (uint r = 0u; r < ITEM_M; r += A_ALONG_M)
         row[r] = A_ROW(min(OF_M(r), M - A_ALONG_M));
@@ -92,12 +112,18 @@ void main()
     [[unroll]] for (uint r = 0u; r < ITEM_M; r++)
         [[unroll]] for (uint j = 0u; j < ITEM_N; j++)
             sum[r][j] = 0.0f;
-    for (uint first = begin; first < last; first += STEP)
+    for (uint first = begin; first < last; first += STEP) {
+        const uvec4 origin = A_COLUMN(first);
         [[unroll]] for (uint step = 0u; step < STEP; step += DEPTH) {
-            float a[ITEM_M][DEPTH], b[ITEM_N][DEPTH];
+            float a[ITEM_M][DEPTH];
+            vec4 b[BLOCKS][DEPTH / B_DEPTH];
             [[unroll]] for (uint u = 0u; u < DEPTH; u += A_ALONG_K) {
                 const uint k = first + step + u;
+#if EVEN
+                const uvec4 column = origin + EVEN_STEP(AT_K(k, A_ALONG_K) - first);
+#else
                 const uvec4 column = A_COLUMN(AT_K(k, A_ALONG_K));
+#endif
                 [[unroll]] for (uint r = 0u; r < ITEM_M; r += A_ALONG_M) {
                     const bool inside = BD_BOTH(VALID(row[r], column), !PAST(k));
                     const uint at = INDEX(row[r], column);
@@ -106,20 +132,27 @@ void main()
                         a[r + e % A_ALONG_M][u + e % A_ALONG_K] = mix(0.0f, texel[e], inside);
                 }
             }
-            [[unroll]] for (uint u = 0u; u < DEPTH; u += B_ALONG_K) {
-                const uint k = first + step + u;
-                [[unroll]] for (uint j = 0u; j < ITEM_N; j += B_ALONG_N) {
-                    const vec4 texel = B_TEXEL(B_INDEX(z, AT_K(k, B_ALONG_K), min(OF_N(j), N - B_ALONG_N)));
-                    [[unroll]] for (uint e = 0u; e < B_WIDTH; e++)
-                        b[j + e % B_ALONG_N][u + e % B_ALONG_K] = mix(texel[e], 0.0f, PAST(k));
+            [[unroll]] for (uint u = 0u; u < DEPTH; u += B_DEPTH) {
+                const uint k = first + step + u + lane / HELD * B_ALONG_K;
+                [[unroll]] for (uint block = 0u; block < BLOCKS; block++) {
+                    const uint n = min(TEXEL_N(block, lane % HELD), N - B_ALONG_N);
+                    const vec4 texel = B_TEXEL(B_INDEX(z, AT_K(k, B_ALONG_K), n));
+                    b[block][u / B_DEPTH] = mix(texel, vec4(0.0f), bvec4(PAST(k)));
                 }
             }
-            // u innermost: there are more sums than registers, and each is loaded and stored once for DEPTH products.
-            [[unroll]] for (uint r = 0u; r < ITEM_M; r++)
+            // What is shown serves ROWS sums at once, whose operands of A fit in registers with it. u before them: there are more
+            // sums than registers, and each is loaded and stored once for DEPTH products.
+            [[unroll]] for (uint rows = 0u; rows < ITEM_M; rows += ROWS)
                 [[unroll]] for (uint j = 0u; j < ITEM_N; j++)
-                    [[unroll]] for (uint u = 0u; u < DEPTH; u++)
-                        sum[r][j] = ACCUMULATE(sum[r][j], a[r][u], b[j][u]);
+                    [[unroll]] for (uint u = 0u; u < DEPTH; u++) {
+                        const float fetched = b[BLOCK(j)][u / B_DEPTH][B_INNER_N == 1 ? j % B_ALONG_N : u % B_ALONG_K];
+                        const uint holder = u % B_DEPTH / B_ALONG_K * HELD + lane_n * SPREAD + lane_m % SPREAD;
+                        const float shown = subgroupShuffle(subgroupShuffle(fetched, holder), lane ^ FLIP(j));
+                        [[unroll]] for (uint i = 0u; i < ROWS; i++)
+                            sum[rows + i][j] = ACCUMULATE(sum[rows + i][j], a[rows + i][u], shown);
+                    }
         }
+    }
     [[unroll]] for (uint r = 0u; r < ITEM_M; r++)
         [[unroll]] for (uint j = 0u; j < ITEM_N; j++)
             if (OF_M(r) < M && OF_N(j) < N)

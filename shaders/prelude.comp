@@ -28,6 +28,8 @@
 #define BD_FLOAT16 0
 #endif
 #extension GL_EXT_control_flow_attributes : require
+#extension GL_KHR_shader_subgroup_basic : enable
+#extension GL_KHR_shader_subgroup_shuffle : enable
 #if !defined BD_HALF_ROUND || !BD_HALF_CONVERSION
 #undef BD_HALF_ROUND
 #define BD_HALF_ROUND 0

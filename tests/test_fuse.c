@@ -982,6 +982,7 @@ START_TEST(cpu_drivers_take_neighbours_where_that_is_faster)
     target.limits.compute_units = 2;
     target.texel_elements = texels ? 1 << 27 : 0;
     target.texel_bindings = texels ? 32 : 0;
+    target.shuffles = texels;
     setting s;
     set_up(&s, mlp, "fp32", 28, 256);
     bd_plan *plan = plan_for(&s, &target, true);

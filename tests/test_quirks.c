@@ -233,6 +233,7 @@ START_TEST(plans_leave_wrong_variants_out)
     target.is_cpu = target.vector_types = _i == 1;
     target.texel_elements = _i == 2 ? 1 << 27 : 0;
     target.texel_bindings = 16;
+    target.shuffles = _i == 2;
     target.limits.max_workgroup_items = target.limits.max_workgroup_size[0] = 512; /* every tile fits */
     target.limits.shared_bytes = 65536;
     while ((plan = plan_product(&target, &error))) {

@@ -185,6 +185,7 @@ bd_status bd_vk_open(size_t index, bd_cache *cache, bd_device **result, bd_error
         bd_vk_close(&device->base);
         return status;
     }
+    target->shuffles = bd_vk_physical_shuffles(device->physical);
     if (device->texels) {
         const VkPhysicalDeviceLimits *limits = &device->properties.limits;
         target->texel_elements = limits->maxTexelBufferElements;

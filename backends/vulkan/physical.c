@@ -504,6 +504,15 @@ bool bd_vk_physical_has_texels(VkPhysicalDevice physical)
     return all;
 }
 
+bool bd_vk_physical_shuffles(VkPhysicalDevice physical)
+{
+    VkPhysicalDeviceSubgroupProperties subgroup = { .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_PROPERTIES };
+    VkPhysicalDeviceProperties2 all = { .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = &subgroup };
+    vkGetPhysicalDeviceProperties2(physical, &all);
+    return (subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT) &&
+           (subgroup.supportedOperations & VK_SUBGROUP_FEATURE_SHUFFLE_BIT);
+}
+
 static void describe_limits(VkPhysicalDevice physical, const VkPhysicalDeviceProperties *properties,
                             const extension_list *extensions, bd_limits *limits)
 {

@@ -62,6 +62,8 @@ bd_status bd_vk_physical_describe(VkPhysicalDevice physical, size_t index, bd_de
                                   bd_vk_abilities *abilities, bd_error *error);
 /* The driver reads every storage format as texels. */
 bool bd_vk_physical_has_texels(VkPhysicalDevice physical);
+/* The invocations of a subgroup read each other's numbers. */
+bool bd_vk_physical_shuffles(VkPhysicalDevice physical);
 /* The format of texels of elements of `format`; one to a texel for whole numbers. */
 VkFormat bd_vk_texel_format(bd_format format, bd_access access);
 /* The best queue family for compute; UINT32_MAX if there is none. */

@@ -72,6 +72,17 @@ static bool has_long_sums(const bd_plan *plan, const bd_kernel *kernel)
     return has;
 }
 
+/* Does it put together what a contraction's work-groups summed? */
+static bool sums_strips(const bd_plan *plan, const bd_kernel *kernel)
+{
+    bool found = false;
+    for (int i = 0; i < kernel->operand_count; i++) {
+        const bd_node *node = &plan->graph->nodes[kernel->operands[i].node];
+        found |= bd_op_get_info(node->op)->class == BD_CLASS_REDUCTION && node->attr.reduce.strips;
+    }
+    return found;
+}
+
 bool bd_kernel_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *target)
 {
     const uint32_t most = target->limits.max_workgroup_items < 256 ? target->limits.max_workgroup_items : 256;
@@ -109,11 +120,13 @@ bool bd_kernel_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *t
         const uint64_t outputs = (uint64_t)(e->outer * e->chunks);
         uint64_t groups = (uint64_t)ceil_divide(columns, kernel->local[0]) * outputs;
         /* Few groups, as where parts are put together, are as large as can be: the lanes' sums are a chain of loads. And while those are
-         * long, groups have fewer columns, down to the 32 bytes that memory gives at once: one processor loads some 100 GB a second. */
+         * long, and no last work-group will take them over, groups have fewer columns, down to the 32 bytes that memory gives at once:
+         * one processor loads some 100 GB a second. */
         const uint32_t largest = target->limits.max_workgroup_items < 1024 ? target->limits.max_workgroup_items : 1024;
         const bool few = groups < target->limits.compute_units;
         const uint32_t items = few && largest <= target->limits.max_workgroup_size[1] ? largest : most;
-        while (!target->is_cpu && few && kernel->local[0] * kernel->width > 8 && items / kernel->local[0] < length / 2)
+        while (!target->is_cpu && few && sums_strips(plan, kernel) && kernel->local[0] * kernel->width > 8 &&
+               items / kernel->local[0] < length / 2)
             kernel->local[0] /= 2;
         groups = (uint64_t)ceil_divide(columns, kernel->local[0]) * outputs;
         kernel->local[1] = target->is_cpu ? 1 : power_of_two_up_to(items / kernel->local[0], length / 4);

@@ -118,7 +118,7 @@ int bd_count_column_numbers(const bd_column_sum *sums, int count)
 int bd_kernel_column_sums(const bd_graph *graph, const bd_kernel *kernel, bd_column_sum sums[BD_COLUMN_NUMBERS])
 {
     int count = 0;
-    for (int i = 0; i < kernel->node_count; i++)
+    for (int i = 0; i < kernel->node_count - kernel->last.node_count; i++)
         if (kernel->spaces[i] == BD_SPACE_REDUCED)
             count = bd_add_column_sum(graph, kernel->nodes[i], sums, count);
     return count;
@@ -127,7 +127,8 @@ int bd_kernel_column_sums(const bd_graph *graph, const bd_kernel *kernel, bd_col
 bool bd_kernel_sums_columns(const bd_kernel *kernel)
 {
     bool sums = false;
-    for (int i = 0; kernel->class == BD_KERNEL_CONTRACTION && i < kernel->node_count; i++)
+    /* What the last work-group adds up is another matter (last_group.h). */
+    for (int i = 0; kernel->class == BD_KERNEL_CONTRACTION && i < kernel->node_count - kernel->last.node_count; i++)
         sums |= kernel->spaces[i] == BD_SPACE_REDUCED;
     return sums;
 }

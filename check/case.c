@@ -238,7 +238,7 @@ static void force_tile(session *s, bd_plan *plan)
             }
     }
     plan->fixed = s->tile.m > 0;
-    plan->tuned |= plan->fixed;
+    plan->tuned |= plan->fixed || s->guessed;
 }
 
 bd_status device_run_create(session *s, const bd_graph *graph, device_run *run, bd_error *error)

@@ -47,6 +47,7 @@ typedef struct session {
     const char *only;   /* NULL, or a whole "group: case" */
     bool no_fusion;
     bd_gemm gemm;
+    bool guessed; /* tiles are those that are guessed, not what the tuner finds */
     bd_tile tile;     /* of every contraction that can have it; unless its m is 0 */
     int tile_count;   /* contractions that had it, and kernels of attention, which have it only by themselves */
     uint32_t repeats; /* more runs of each case, whose results must be the first one's, bit for bit */

@@ -300,13 +300,14 @@ static inline __attribute__((always_inline)) void gradient(BD_ARGUMENTS, const b
 
 __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void binade(BD_ARGUMENTS)
 {
-    __local __attribute__((aligned(16))) uint4 panels[STAGES * TILES * TILE];
+    /* One array, which is all that Vulkan launches: panels, and backward two numbers a token. */
+    __local __attribute__((aligned(16))) uint4 panels[STAGES * TILES * TILE + (BACKWARD == 1 ? PANEL / 2u : 0u)];
     const uint group = (uint)(get_group_id(1) * get_num_groups(0) + get_group_id(0));
     if (group >= PARTS * BLOCKS * HEADS * SEQUENCES)
         return;
     const uint block = group / PARTS % BLOCKS, head = group / (PARTS * BLOCKS) % HEADS, z = group / (PARTS * BLOCKS * HEADS);
 #if BACKWARD
-    __local float2 terms[PANEL];
+    __local float2 *const terms = (__local float2 *)(panels + STAGES * TILES * TILE);
     if (group % PARTS == 0u)
         gradient(BD_BUFFERS, false, z, head, block, panels, terms);
     else

@@ -25,6 +25,7 @@ typedef enum bd_tile_kind {
     BD_TILE_MATRIX,        /* a work-group's tile through shared memory, its products by matrix units */
     BD_TILE_WARPGROUP,     /* the same with four subgroups to a product (wgmma) */
     BD_TILE_MATRIX2,       /* a work-group's tile as one matrix that the driver spreads over it */
+    BD_TILE_ATTENTION,     /* attention by matrix units through PTX in Vulkan, which elsewhere is a BD_TILE_MATRIX */
     BD_TILE_RESIDENT,      /* a convolution by matrix units, its weights in shared memory while tiles of pixels pass */
     BD_TILE_WARPGROUP8,    /* as BD_TILE_WARPGROUP, of operands of 8 bits as they are */
 } bd_tile_kind;

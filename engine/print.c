@@ -338,7 +338,8 @@ static bd_status print(const bd_plan *plan, const bd_kernel *whole, const bd_tar
 
 bd_dialect bd_kernel_dialect(const bd_kernel *kernel, bd_dialect backend)
 {
-    const bool ptx = kernel->class == BD_KERNEL_CONTRACTION && bd_tile_is_ptx(&kernel->tile);
+    const bool has_tile = kernel->class == BD_KERNEL_CONTRACTION || kernel->class == BD_KERNEL_ATTENTION;
+    const bool ptx = has_tile && bd_tile_is_ptx(&kernel->tile);
     return ptx && backend == BD_DIALECT_GLSL ? BD_DIALECT_OPENCL : backend;
 }
 

@@ -129,14 +129,19 @@ static bool go_without_ptx(bd_program *program)
     bool changed = false;
     for (int k = 0; k < program->plan->kernel_count; k++) {
         bd_kernel *kernel = &program->plan->kernels[k];
-        if (kernel->class != BD_KERNEL_CONTRACTION || !bd_tile_is_ptx(&kernel->tile))
+        if ((kernel->class != BD_KERNEL_CONTRACTION && kernel->class != BD_KERNEL_ATTENTION) ||
+            !bd_tile_is_ptx(&kernel->tile))
             continue;
         target->matrix.warpgroup_bytes = target->matrix.resident_bytes = 0;
+        changed = true;
+        if (kernel->class == BD_KERNEL_ATTENTION) {
+            bd_attention_launch(program->plan, kernel, target);
+            continue;
+        }
         if (bd_group_tiles(program->plan->graph, kernel->anchor, kernel, target, tiles) == 0)
             return false;
         kernel->tile = tiles[0];
         bd_group_launch(program->plan, kernel, target);
-        changed = true;
     }
     return changed;
 }

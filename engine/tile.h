@@ -83,7 +83,7 @@ bool bd_matrix_lies_in_rows(const bd_graph *graph, bd_tensor contraction, const 
 bool bd_results_are_long(const bd_graph *graph, const bd_kernel *kernel);
 /* BD_TILE_MATRIX, BD_TILE_WARPGROUP, BD_TILE_WARPGROUP8, BD_TILE_MATRIX2 or BD_TILE_RESIDENT. */
 bool bd_tile_uses_matrix_units(const bd_tile *tile);
-/* BD_TILE_WARPGROUP, BD_TILE_WARPGROUP8 or BD_TILE_RESIDENT, whose kernels are inline PTX whatever the backend. */
+/* BD_TILE_WARPGROUP, BD_TILE_WARPGROUP8, BD_TILE_RESIDENT or BD_TILE_ATTENTION, whose kernels are inline PTX whatever the backend. */
 bool bd_tile_is_ptx(const bd_tile *tile);
 /* How a BD_TILE_RESIDENT takes a convolution: a tile's pixels are `rows` whole rows of an image, or `images` whole ones; `groups`
  * work-groups of `bytes` of shared memory go over all tiles. Of a weight gradient the sum is in `chunks` parts: those that the node has,

@@ -81,21 +81,26 @@ static bool matrix_tile(const bd_node *node, int64_t tokens, int64_t depth, cons
 {
     const uint64_t line = ((uint64_t)depth + 15) / 16 * 32 + 16;
     const bool backward = is_backward(node);
+    /* NVIDIA's Vulkan launches OpenCL's kernel. */
+    const bool launched = !target->nvidia && target->matrix.resident_bytes > 0, ptx = target->nvidia || launched;
     for (uint32_t warps = MATRIX_WARPS; warps > 0; warps /= 2) {
         const uint32_t block = warps * MATRIX_ROWS, items = warps * target->matrix.lanes;
         if ((warps > 1 && block / 2 >= tokens) || items > target->limits.max_workgroup_items ||
             items > target->limits.max_workgroup_size[0])
             continue;
         /* Of deep heads a half, so that two groups fit a processor; scores in local memory are so long for all. */
-        uint32_t panel = target->nvidia && depth <= 64 ? block : block < 32 ? block : 32;
+        uint32_t panel = ptx && depth <= 64 ? block : block < 32 ? block : 32;
         for (; panel >= MATRIX_ROWS; panel /= 2) {
-            const uint64_t bytes = target->nvidia ? nvidia_bytes(backward, (uint64_t)tokens, line, panel)
-                                                  : portable_bytes(backward, block, line, panel);
-            if (bytes > target->matrix.shared_bytes)
+            const uint64_t bytes = ptx ? nvidia_bytes(backward, (uint64_t)tokens, line, panel)
+                                       : portable_bytes(backward, block, line, panel);
+            if (bytes > (launched ? target->matrix.resident_bytes : target->matrix.shared_bytes))
                 continue;
-            *tile = (bd_tile){
-                .kind = BD_TILE_MATRIX, .m = block, .n = panel, .k = 16, .item_m = MATRIX_ROWS, .item_n = panel
-            };
+            *tile = (bd_tile){ .kind = launched ? BD_TILE_ATTENTION : BD_TILE_MATRIX,
+                               .m = block,
+                               .n = panel,
+                               .k = 16,
+                               .item_m = MATRIX_ROWS,
+                               .item_n = panel };
             return true;
         }
     }

@@ -29,7 +29,7 @@ static bool is_warpgroup(const bd_tile *tile)
 
 bool bd_tile_is_ptx(const bd_tile *tile)
 {
-    return is_warpgroup(tile) || tile->kind == BD_TILE_RESIDENT;
+    return is_warpgroup(tile) || tile->kind == BD_TILE_RESIDENT || tile->kind == BD_TILE_ATTENTION;
 }
 
 bool bd_tile_uses_matrix_units(const bd_tile *tile)

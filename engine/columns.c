@@ -12,8 +12,8 @@ enum { DEPTH = 8 };
  * and that is the contraction's if all else that it reads came before. */
 typedef struct origin {
     const bd_graph *graph;
-    bd_tensor contraction,
-        latest; /* BD_NONE; the last node that it reads in another kernel, -1 if it only reads variables */
+    bd_tensor contraction; /* or BD_NONE */
+    bd_tensor latest;      /* the last node of another kernel that it reads; -1 if it only reads variables */
     int depth;
 } origin;
 

@@ -2,17 +2,19 @@
  * neighbours each (print_operand.c). The macros, which are empty where nothing is summed:
  *     COLUMNS                             1 if anything is
  *     COLUMN_SUMS                         how many sums: values of a store
+ *     COLUMN_NUMBERS                      how many numbers the partial results of a column are
  *     COLUMN_FOURS                        fours of columns that an item sums: those of the rows it stores
  *     COLUMNS_BEGIN                       declares the sums of an item, all 0
  *     COLUMNS_VALUES                      declares what the next store makes
  *     COLUMNS_ADD(h, first)               adds it to four number h; `first`: nothing was added yet
+ * and, where something is:
  *     COLUMNS_MERGE(entry, entries, rows) puts the sums of `entries` items, each of `rows` rows, together in entry 0's; all items of
  *                                         the group must come by. The skeleton's COLUMN_SHOW(h, number, entry, four) and
  *                                         COLUMN_SEE(h, number, entry) write and read local memory that nobody needs any more
- *     COLUMNS_STORE(h, strip, n)          stores them
- *     COLUMN_NUMBERS                      how many those are */
+ *     COLUMNS_STORE(h, strip, n)          stores them */
 #include "columns.h"
 #include "print.h"
+#include "tile.h"
 
 #include <stdio.h>
 
@@ -30,7 +32,7 @@ static columns columns_of(const bd_printer *printer)
 {
     const bd_kernel *kernel = printer->kernel;
     const uint32_t lanes = printer->target->matrix.lanes, row = kernel->tile.item_n / BD_WIDTH;
-    columns c = { .fours = kernel->tile.kind != BD_TILE_GROUP && row > lanes ? row / lanes : 1 };
+    columns c = { .fours = bd_tile_uses_matrix_units(&kernel->tile) && row > lanes ? row / lanes : 1 };
     c.count = bd_kernel_column_sums(printer->plan->graph, kernel, c.sums);
     c.numbers = bd_count_column_numbers(c.sums, c.count);
     for (int i = 0; i < c.count; i++)

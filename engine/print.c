@@ -310,11 +310,10 @@ static bd_status print(const bd_plan *plan, const bd_kernel *whole, const bd_tar
     snprintf(skeleton, sizeof skeleton, opencl ? "cl/%s.cl" : "shaders/%s.comp",
              printer.skeleton ? printer.skeleton : "");
     const char *prelude_text = bd_embedded_text(prelude), *skeleton_text = bd_embedded_text(skeleton);
-    if (status != BD_OK) {
-    } else if (!prelude_text || !skeleton_text) {
+    if (status == BD_OK && (!prelude_text || !skeleton_text)) {
         status =
             bd_fail(error, BD_ERROR_UNSUPPORTED, "kernel '%s': this build has no skeleton %s", kernel->name, skeleton);
-    } else {
+    } else if (status == BD_OK) {
         bd_text_append_raw(&text, prelude_text, strlen(prelude_text));
         if (printer.macros.data)
             bd_text_append_raw(&text, printer.macros.data, printer.macros.length);

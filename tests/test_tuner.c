@@ -15,6 +15,7 @@ enum { SIDE = 384, NOTHING_TO_RUN = 77 };
 
 static bd_device *device;
 static bd_format operands = BD_F32;
+static double moved; /* of a's whole numbers, up: as learned steps store activations that are never negative */
 
 /* y = a b of whole numbers, whose sums are exact. Returns the tile that was taken. */
 static bd_tile run(bd_tuning tuning, double *result)
@@ -26,6 +27,10 @@ static bd_tile run(bd_tuning tuning, double *result)
     const bd_init zero = { BD_INIT_CONSTANT, 0 };
     const bd_shape shape = BD_SHAPE(SIDE, SIDE);
     bd_tensor a = bd_variable(graph, "/left", BD_ROLE_FIXED, operands, shape, zero);
+    if (moved > 0) {
+        a = bd_add(graph, a, bd_constant(graph, shape, moved));
+        graph->nodes[a].recompute = true;
+    }
     bd_tensor b = bd_variable(graph, "/right", BD_ROLE_FIXED, operands, shape, zero);
     bd_assign(graph, bd_variable(graph, "/product", BD_ROLE_FIXED, BD_F32, shape, zero),
               bd_matmul(graph, a, b, false, true));
@@ -55,7 +60,7 @@ static bd_tile run(bd_tuning tuning, double *result)
     for (int i = 0; i < SIDE * SIDE; i += 101) {
         double sum = 0;
         for (int k = 0; k < SIDE; k++)
-            sum += left[i / SIDE * SIDE + k] * right[i % SIDE * SIDE + k];
+            sum += (left[i / SIDE * SIDE + k] + moved) * right[i % SIDE * SIDE + k];
         ck_assert_double_eq(result[i], sum);
     }
     bd_program_destroy(&program);
@@ -109,22 +114,46 @@ START_TEST(a_refused_tile_gives_way)
 }
 END_TEST
 
-/* Kernels that were compiled so far, from the cache's file. */
-static int compiled(void)
+/* Entries of the cache's file. */
+static int count_entries(const char *query)
 {
     char path[PATH_MAX];
     snprintf(path, sizeof path, "%s/binade/cache.sqlite", scratch_folder());
     sqlite3 *base;
     sqlite3_stmt *statement;
     ck_assert_int_eq(sqlite3_open_v2(path, &base, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
-    ck_assert_int_eq(sqlite3_prepare_v2(base, "SELECT count(*) FROM blobs WHERE kind <> 'tune'", -1, &statement, NULL),
-                     SQLITE_OK);
+    ck_assert_int_eq(sqlite3_prepare_v2(base, query, -1, &statement, NULL), SQLITE_OK);
     ck_assert_int_eq(sqlite3_step(statement), SQLITE_ROW);
     const int count = sqlite3_column_int(statement, 0);
     sqlite3_finalize(statement);
     sqlite3_close(base);
     return count;
 }
+
+/* Kernels that were compiled so far. */
+static int compiled(void)
+{
+    return count_entries("SELECT count(*) FROM blobs WHERE kind <> 'tune'");
+}
+
+/* A choice is remembered where one was measured and its results found right. */
+START_TEST(moved_whole_numbers_are_measured)
+{
+    static const char choices[] = "SELECT count(*) FROM blobs WHERE kind = 'tune'";
+    static double result[SIDE * SIDE];
+    uint32_t *avoid = &device->target.avoid[BD_F32][BD_F32];
+    *avoid = (1u << BD_VARIANT_COUNT) - 1 - (1u << BD_VARIANT_GROUP_32X32) - (1u << BD_VARIANT_GROUP_64X64);
+    operands = BD_I8;
+    run(BD_TUNING_FULL, result);
+    const int before = count_entries(choices);
+    moved = 128;
+    run(BD_TUNING_FULL, result);
+    ck_assert_int_eq(count_entries(choices), before + 1);
+    moved = 0;
+    operands = BD_F32;
+    *avoid = 0;
+}
+END_TEST
 
 START_TEST(full_measures_what_quick_left_out)
 {
@@ -187,6 +216,7 @@ int main(void)
     tcase_add_test(tests, a_choice_is_right_and_remembered);
     tcase_add_test(tests, a_wrong_variant_is_not_chosen);
     tcase_add_test(tests, a_refused_tile_gives_way);
+    tcase_add_test(tests, moved_whole_numbers_are_measured);
     tcase_add_test(fresh, full_measures_what_quick_left_out);
     suite_add_tcase(suite, tests);
     suite_add_tcase(suite, fresh);

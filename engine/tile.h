@@ -66,7 +66,8 @@ typedef struct bd_code_operand {
 bd_code_operand bd_code_operand_of(const bd_graph *graph, bd_tensor contraction, int side);
 /* Whether tiles of BD_TILE_WARPGROUP8 can do this contraction: of floats of 8 bits, if the units' own sums will do, or of whole numbers, whose
  * sums are exact. Its operands lie in pieces of 16 bytes along k or 8 across it. `kernel` as for bd_group_tiles. */
-bool bd_multiplies_codes(const bd_graph *graph, bd_tensor contraction, const bd_kernel *kernel, const bd_target *target);
+bool bd_multiplies_codes(const bd_graph *graph, bd_tensor contraction, const bd_kernel *kernel,
+                         const bd_target *target);
 /* What a contraction's sums may be off by more than sums in F32, for each unit of the sum of the products' magnitudes: if its operands are
  * floats of 8 bits, no subnormal ones, and the units' own sums will do; else 0. */
 double bd_unit_sum_error(const bd_graph *graph, bd_tensor contraction, const bd_target *target);

@@ -54,7 +54,7 @@ typedef struct bd_device_info {
     /* Of matrix units that multiply F8E4M3 and F8E5M2 as they are: bits after the leading one that count in their sums, of which 128 products
      * are summed in F32 (bd_precision.unit_sums). 0: there are none. */
     uint32_t f8_sum_bits;
-    char limit[160];        /* what bd_device_limit was given; "" if nothing */
+    char limit[160]; /* what bd_device_limit was given; "" if nothing */
     bd_device_type type;
     bd_limits limits;
     bd_half_support half; /* probed fields are false until the device was opened */

@@ -200,7 +200,7 @@ def test_sql():
     database.executescript(script)
     database.executescript(script)  # a second run's rows go into the same table
     rows = database.execute('select name, status, reason, value from bench').fetchall()
-    assert len(rows) == 2 * 7 and all(row[1] == 'unsupported' and row[2] and row[3] is None for row in rows)
+    assert len(rows) == 2 * 9 and all(row[1] == 'unsupported' and row[2] and row[3] is None for row in rows)
 
 
 def test_json():

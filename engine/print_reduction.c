@@ -579,6 +579,21 @@ void bd_print_rows(bd_printer *printer)
     bd_text_append(&printer->macros, "#define BD_SLOTS %d\n", printer->slots ? printer->slots : 1);
 }
 
+/* Tells the emitter the column of each element of a turn, and that neighbours lie side by side. */
+static void know_columns(bd_printer *printer, const walk *w, const char *result)
+{
+    const bd_kernel *kernel = printer->kernel;
+    for (uint32_t step = 0; step < w->steps; step++) {
+        char column_of[48];
+        if (kernel->width > 1)
+            bd_emit_lane(printer->emitter, elements[step], 0);
+        snprintf(column_of, sizeof column_of, "%s %% %lluu", elements[step], (unsigned long long)kernel->extent.inner);
+        bd_emit_know_index(printer->emitter, column_of, "column");
+    }
+    if (kernel->width > 1)
+        bd_emit_lane(printer->emitter, result, 0);
+}
+
 void bd_print_last_sums(bd_printer *printer, uint32_t lanes)
 {
     const bd_kernel *kernel = printer->kernel;
@@ -590,15 +605,7 @@ void bd_print_last_sums(bd_printer *printer, uint32_t lanes)
         w.steps *= 2;
     w.even = e->length % (w.steps * w.stride) == 0;
     find_passes(printer);
-    for (uint32_t step = 0; step < w.steps; step++) {
-        char column_of[48];
-        if (kernel->width > 1)
-            bd_emit_lane(printer->emitter, elements[step], 0);
-        snprintf(column_of, sizeof column_of, "%s %% %lluu", elements[step], (unsigned long long)e->inner);
-        bd_emit_know_index(printer->emitter, column_of, "column");
-    }
-    if (kernel->width > 1)
-        bd_emit_lane(printer->emitter, result, 0);
+    know_columns(printer, &w, result);
     print_pass(printer, &w, 1, result, false);
     print_results(printer, result);
 }
@@ -619,15 +626,7 @@ void bd_print_columns(bd_printer *printer)
                    kernel->local[0], kernel->local[1], kernel->width,
                    (unsigned long long)(((uint64_t)e->inner + columns - 1) / columns), (unsigned long long)e->inner,
                    (unsigned long long)(e->outer * e->chunks), !printer->target->is_cpu && e->inner % (int64_t)columns);
-    for (uint32_t step = 0; step < w.steps; step++) {
-        char column_of[48];
-        if (kernel->width > 1)
-            bd_emit_lane(printer->emitter, elements[step], 0);
-        snprintf(column_of, sizeof column_of, "%s %% %lluu", elements[step], (unsigned long long)e->inner);
-        bd_emit_know_index(printer->emitter, column_of, "column");
-    }
-    if (kernel->width > 1)
-        bd_emit_lane(printer->emitter, result, 0);
+    know_columns(printer, &w, result);
     load_beside_results(printer, result);
     print_pass(printer, &w, 1, result, stores_elements(printer));
     print_results(printer, result);

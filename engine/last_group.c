@@ -1,7 +1,10 @@
 #include "last_group.h"
+#include "arithmetic.h"
 #include "emit.h"
 #include "fuse.h"
 #include "tile.h"
+
+#include <math.h>
 
 #include <stdlib.h>
 #include <string.h>
@@ -18,11 +21,6 @@
  * from doing so. */
 enum { MOST_SUMS = 64, MOST_SUMS_BESIDE = 48, MOST_LANES = 16 };
 
-static int64_t ceil_divide(int64_t a, int64_t b)
-{
-    return (a + b - 1) / b;
-}
-
 bd_blocks bd_last_group_blocks(const bd_plan *plan, const bd_kernel *kernel)
 {
     bd_blocks b;
@@ -35,7 +33,7 @@ bd_blocks bd_last_group_blocks(const bd_plan *plan, const bd_kernel *kernel)
         const bd_extent *e = &kernel->extent;
         b = (bd_blocks){ e->outer, 1, e->inner, 0, e->chunks, 1, kernel->local[0] * kernel->width };
     }
-    b.count = b.batch * ceil_divide(b.m, b.tile_m) * ceil_divide(b.n, b.tile_n);
+    b.count = b.batch * bd_ceil_divide(b.m, b.tile_m) * bd_ceil_divide(b.n, b.tile_n);
     return b;
 }
 
@@ -207,11 +205,6 @@ static bool is_allowed(const bd_plan *plan, const bd_kernel *sums, const bd_targ
 
 /* ---- whether it is worth it ---- */
 
-static double smaller(double a, double b)
-{
-    return a < b ? a : b;
-}
-
 /* Wide sums that few blocks would do one after the other stay apart. */
 static bool is_faster(const bd_plan *plan, const bd_kernel *sums, const bd_blocks *blocks, const bd_target *target)
 {
@@ -222,9 +215,8 @@ static bool is_faster(const bd_plan *plan, const bd_kernel *sums, const bd_block
     }
     const double units = target->limits.compute_units ? target->limits.compute_units : 1;
     const double groups = (double)sums->groups[0] * sums->groups[1];
-    const double apart = KERNEL_SECONDS + bytes / smaller(smaller(groups, units) * GROUP_BYTES, DEVICE_BYTES);
-    const double merged =
-        FENCE_SECONDS + bytes / smaller(smaller((double)blocks->count, units) * GROUP_BYTES, DEVICE_BYTES);
+    const double apart = KERNEL_SECONDS + bytes / fmin(fmin(groups, units) * GROUP_BYTES, DEVICE_BYTES);
+    const double merged = FENCE_SECONDS + bytes / fmin(fmin((double)blocks->count, units) * GROUP_BYTES, DEVICE_BYTES);
     return merged <= apart;
 }
 
@@ -259,7 +251,7 @@ static bd_tensor append_counters(bd_plan *plan, const bd_kernel *maker)
     enum { SMALLEST_TILE = 4 };
     bd_blocks b = bd_last_group_blocks(plan, maker);
     if (maker->class == BD_KERNEL_CONTRACTION)
-        b.count = b.batch * ceil_divide(b.m, SMALLEST_TILE) * ceil_divide(b.n, SMALLEST_TILE);
+        b.count = b.batch * bd_ceil_divide(b.m, SMALLEST_TILE) * bd_ceil_divide(b.n, SMALLEST_TILE);
     bd_tensor counters;
     /* A pack of nothing: memory of the program alone that begins with zeros. */
     bd_node *node = bd_graph_append(plan->graph, BD_OP_PACK, BD_SHAPE(b.count), NULL, 0, &counters);

@@ -1,4 +1,5 @@
 /* From a graph to a plan: rewrite, fuse, launch sizes, memory. */
+#include "arithmetic.h"
 #include "emit.h"
 #include "fuse.h"
 #include "last_group.h"
@@ -33,11 +34,6 @@ static uint32_t power_of_two_up_to(uint32_t limit, int64_t wanted)
     while (size < limit && size < wanted)
         size *= 2;
     return size <= limit ? size : size / 2;
-}
-
-static int64_t ceil_divide(int64_t a, int64_t b)
-{
-    return (a + b - 1) / b;
 }
 
 uint32_t bd_kernel_width(const bd_plan *plan, const bd_kernel *kernel, const bd_target *target, int64_t side)
@@ -93,9 +89,9 @@ bool bd_kernel_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *t
     case BD_KERNEL_POINTWISE: {
         if (kernel->elements >= (int64_t)BD_WIDTH * most * target->limits.compute_units || has_long_sums(plan, kernel))
             kernel->width = bd_kernel_width(plan, kernel, target, kernel->elements);
-        const int64_t items = ceil_divide(kernel->elements, kernel->width);
+        const int64_t items = bd_ceil_divide(kernel->elements, kernel->width);
         kernel->local[0] = power_of_two_up_to(most, items);
-        bd_spread_groups(target, kernel, (uint64_t)ceil_divide(items, kernel->local[0]));
+        bd_spread_groups(target, kernel, (uint64_t)bd_ceil_divide(items, kernel->local[0]));
         break;
     }
     case BD_KERNEL_ROWS: {
@@ -113,12 +109,12 @@ bool bd_kernel_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *t
         /* Columns side by side in local[0]; lanes of a column in local[1]. */
         int64_t length = (e->length + e->chunks - 1) / e->chunks;
         kernel->width = bd_kernel_width(plan, kernel, target, e->inner);
-        const int64_t columns = ceil_divide(e->inner, kernel->width);
+        const int64_t columns = bd_ceil_divide(e->inner, kernel->width);
         kernel->local[0] = power_of_two_up_to(target->is_cpu ? 64 : 32, columns);
         if (kernel->local[0] > most)
             kernel->local[0] = most;
         const uint64_t outputs = (uint64_t)(e->outer * e->chunks);
-        uint64_t groups = (uint64_t)ceil_divide(columns, kernel->local[0]) * outputs;
+        uint64_t groups = (uint64_t)bd_ceil_divide(columns, kernel->local[0]) * outputs;
         /* Few groups, as where parts are put together, are as large as can be: the lanes' sums are a chain of loads. And while those are
          * long, and no last work-group will take them over, groups have fewer columns, down to the 32 bytes that memory gives at once:
          * one processor loads some 100 GB a second. */
@@ -128,7 +124,7 @@ bool bd_kernel_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *t
         while (!target->is_cpu && few && sums_strips(plan, kernel) && kernel->local[0] * kernel->width > 8 &&
                items / kernel->local[0] < length / 2)
             kernel->local[0] /= 2;
-        groups = (uint64_t)ceil_divide(columns, kernel->local[0]) * outputs;
+        groups = (uint64_t)bd_ceil_divide(columns, kernel->local[0]) * outputs;
         kernel->local[1] = target->is_cpu ? 1 : power_of_two_up_to(items / kernel->local[0], length / 4);
         bd_spread_groups(target, kernel, groups);
         break;

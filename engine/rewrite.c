@@ -1,4 +1,5 @@
 #include "rewrite.h"
+#include "arithmetic.h"
 #include "columns.h"
 #include "emit.h"
 #include "quantise.h"
@@ -14,11 +15,6 @@ typedef struct rewriter {
     bd_tensor *mapped;                /* one a node of `from` */
     bd_composed_attention *attention; /* one a node of `from`, of use for ATTENTION */
 } rewriter;
-
-static int64_t smaller(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
 
 /* As few parts as have the same length, if that is rounded up to a power of two or to a multiple of 256: then the lanes of a group
  * all have as many terms, and take them without asking for the end. */
@@ -65,14 +61,14 @@ static int64_t sum_chunks(const bd_target *target, const bd_extent *extent)
         return 1;
     if (groups >= wanted)
         return least;
-    int64_t work = extent->inner == 1 ? extent->length : extent->length * smaller(extent->inner, side);
+    int64_t work = extent->inner == 1 ? extent->length : extent->length * bd_smaller(extent->inner, side);
     if (extent->length < 1024) /* a group's lanes sum that in a few additions each */
         return 1;
-    int64_t chunks = smaller((wanted + groups - 1) / groups, work / shortest);
+    int64_t chunks = bd_smaller((wanted + groups - 1) / groups, work / shortest);
     chunks = chunks > least ? chunks : least;
     if (chunks <= 1)
         return 1;
-    chunks = smaller(chunks, extent->length);
+    chunks = bd_smaller(chunks, extent->length);
     return is_cpu ? chunks : even_chunks(extent->length, chunks);
 }
 

@@ -1,4 +1,5 @@
 #include "tile.h"
+#include "arithmetic.h"
 #include "columns.h"
 #include "last_group.h"
 
@@ -55,29 +56,14 @@ bool bd_inner_is_k(const bd_node *node, int side)
     return side == 0 ? node->op != BD_OP_CONV2D_WEIGHT : node->op == BD_OP_CONV2D_DATA;
 }
 
-static int64_t ceil_divide(int64_t a, int64_t b)
-{
-    return (a + b - 1) / b;
-}
-
-static int64_t smaller(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
-static int64_t larger(int64_t a, int64_t b)
-{
-    return a > b ? a : b;
-}
-
 static int64_t round_up(int64_t a, int64_t step)
 {
-    return ceil_divide(a, step) * step;
+    return bd_ceil_divide(a, step) * step;
 }
 
 int64_t bd_chunk_length(int64_t k, int64_t chunks)
 {
-    const int64_t length = ceil_divide(k, chunks > 1 ? chunks : 1);
+    const int64_t length = bd_ceil_divide(k, chunks > 1 ? chunks : 1);
     return chunks > 1 && length >= 256 ? round_up(length, 64) : length;
 }
 
@@ -128,9 +114,9 @@ static double plain_cost(const bd_contraction *c, int64_t chunks, const bd_tile 
 {
     const double product = (double)tile->m * tile->n, panels = (double)tile->m + tile->n;
     const double step = product * (1 + 1.0 / tile->item_m + 1.0 / tile->item_n) + 16 * panels;
-    const int64_t units = larger(target->limits.compute_units, 1), length = bd_chunk_length(c->k, chunks);
-    const int64_t groups = c->batch * chunks * ceil_divide(c->m, tile->m) * ceil_divide(c->n, tile->n);
-    const int64_t share = ceil_divide(groups, units), items = bd_group_items(tile), held = larger(512 / items, 1);
+    const int64_t units = bd_larger(target->limits.compute_units, 1), length = bd_chunk_length(c->k, chunks);
+    const int64_t groups = c->batch * chunks * bd_ceil_divide(c->m, tile->m) * bd_ceil_divide(c->n, tile->n);
+    const int64_t share = bd_ceil_divide(groups, units), items = bd_group_items(tile), held = bd_larger(512 / items, 1);
     const double rounds =
         (double)(share / held) * together(held, items) + (share % held ? together(share % held, items) : 0);
     const double parts = 80 * (double)(c->batch * c->m * c->n * chunks) / (double)units + 1e6;
@@ -149,7 +135,7 @@ static int plain_tiles(const bd_graph *graph, bd_tensor tensor, const bd_target 
         if (!bd_variant_allowed(target, node, (bd_variant)i) ||
             !(last ? count == 0 : group_fits(&plain_all[i], target)))
             continue;
-        const double cost = plain_cost(&c, larger(node->chunks, 1), &plain_all[i], target);
+        const double cost = plain_cost(&c, bd_larger(node->chunks, 1), &plain_all[i], target);
         int place = count++;
         for (; place > 0 && costs[place - 1] > cost; place--) {
             costs[place] = costs[place - 1];
@@ -171,7 +157,7 @@ static int64_t plain_chunks(const bd_graph *graph, bd_tensor tensor, const bd_ta
     double least = INFINITY;
     for (int64_t wanted = 1; wanted == 1 || (wanted <= c.k / 256 && wanted <= 256); wanted++)
         for (int i = 0; i < count; i++) {
-            const int64_t chunks = ceil_divide(larger(c.k, 1), larger(bd_chunk_length(c.k, wanted), 1));
+            const int64_t chunks = bd_ceil_divide(bd_larger(c.k, 1), bd_larger(bd_chunk_length(c.k, wanted), 1));
             const double cost = plain_cost(&c, chunks, &tiles[i], target);
             if (cost < least)
                 least = cost, best = chunks;
@@ -242,15 +228,15 @@ static bd_tile vector_tile(const bd_contraction *c, int64_t chunks, const bd_tar
     bd_tile tile = { .kind = BD_TILE_VECTOR };
     vector_item(c->n, &tile);
     const int64_t units = target->limits.compute_units, numbers = target->limits.shared_bytes / (int64_t)sizeof(float);
-    const int64_t length = larger(bd_chunk_length(c->k, chunks), 1);
-    int64_t n = smaller(round_up(larger(c->n, 1), tile.item_n), 64), m = 132, k = length;
-    if (ceil_divide(c->m, m) * ceil_divide(c->n, n) * c->batch * chunks < 8 * units)
+    const int64_t length = bd_larger(bd_chunk_length(c->k, chunks), 1);
+    int64_t n = bd_smaller(round_up(bd_larger(c->n, 1), tile.item_n), 64), m = 132, k = length;
+    if (bd_ceil_divide(c->m, m) * bd_ceil_divide(c->n, n) * c->batch * chunks < 8 * units)
         m = 60; /* smaller pieces spread better */
-    m = smaller(m / tile.item_m * tile.item_m, round_up(larger(c->m, 1), tile.item_m));
+    m = bd_smaller(m / tile.item_m * tile.item_m, round_up(bd_larger(c->m, 1), tile.item_m));
     /* Panels of at most 400 steps stay in the second-level cache. */
-    for (int64_t panels = ceil_divide(length, 400); k > 1 && (k > 400 || vector_shared(m, n, k, k < length) > numbers);
-         panels++)
-        k = smaller(round_up(ceil_divide(length, panels), 8), k - 1);
+    for (int64_t panels = bd_ceil_divide(length, 400);
+         k > 1 && (k > 400 || vector_shared(m, n, k, k < length) > numbers); panels++)
+        k = bd_smaller(round_up(bd_ceil_divide(length, panels), 8), k - 1);
     while (m > tile.item_m && vector_shared(m, n, k, k < length) > numbers)
         m -= tile.item_m;
     while (n > tile.item_n && vector_shared(m, n, k, k < length) > numbers)
@@ -283,14 +269,15 @@ static bool conv_tile(const bd_graph *graph, const bd_node *node, const bd_contr
         n -= tile->item_n;
     const int64_t left = numbers - n * c->k;
     while (rows > 1 && padded(node, 0, rows) * line > left)
-        rows = ceil_divide(rows, 2);
+        rows = bd_ceil_divide(rows, 2);
     const int64_t band = padded(node, 0, rows) * line;
     if (left < 0 || band > left)
         return false;
     /* Several small images share one copy of the weights, but not so many that a processor has too few groups. */
     int64_t together =
-        rows < all_rows ? 1 : smaller(ceil_divide(512, rows * columns), images / (8 * target->limits.compute_units));
-    together = larger(smaller(together, left / band), 1);
+        rows < all_rows ? 1
+                        : bd_smaller(bd_ceil_divide(512, rows * columns), images / (8 * target->limits.compute_units));
+    together = bd_larger(bd_smaller(together, left / band), 1);
     tile->n = (uint32_t)n, tile->rows = (uint32_t)rows, tile->images = (uint32_t)together;
     return true;
 }
@@ -306,7 +293,7 @@ static bool weight_tile(const bd_graph *graph, const bd_node *node, const bd_con
         return false;
     vector_item(c->n, tile);
     if (tile->item_n == 8) /* taps are few: cut so that none are idle */
-        tile->item_m = (uint32_t)ceil_divide(c->m, ceil_divide(c->m, 13));
+        tile->item_m = (uint32_t)bd_ceil_divide(c->m, bd_ceil_divide(c->m, 13));
     const int64_t pixels = dy->dim[1] * dy->dim[2];
     const int64_t image = padded(node, 0, dy->dim[1]) * padded(node, 1, dy->dim[2]) * x->dim[3];
     const int64_t column = pixels + round_up(c->m, tile->item_m);
@@ -329,7 +316,7 @@ int64_t bd_contraction_chunks(const bd_graph *graph, bd_tensor tensor, const bd_
     const bd_contraction c = bd_contraction_of(graph, tensor);
     if (options->gemm == BD_GEMM_LIBRARY && node->op == BD_OP_MATMUL) /* which sums whole products only */
         return 1;
-    const int64_t results = c.batch * c.m * c.n, units = larger(target->limits.compute_units, 1);
+    const int64_t results = c.batch * c.m * c.n, units = bd_larger(target->limits.compute_units, 1);
     /* Of the convolutions only the weight gradient has few results and a long sum; and a part of another loses its shape, by which
      * its pixels are known. */
     if ((node->op != BD_OP_MATMUL && node->op != BD_OP_CONV2D_WEIGHT) || results <= 0)
@@ -346,8 +333,8 @@ int64_t bd_contraction_chunks(const bd_graph *graph, bd_tensor tensor, const bd_
         weight_tile(graph, node, &c, target, &tile)) {
         /* Whole images; so many parts that the processors end together, and partial sums stay in the cache. */
         const int64_t images = graph->nodes[node->inputs[1]].shape.dim[0];
-        const int64_t parts = larger(smaller(262144 / results, 32 * units), 2 * units);
-        return ceil_divide(images, ceil_divide(images, parts));
+        const int64_t parts = bd_larger(bd_smaller(262144 / results, 32 * units), 2 * units);
+        return bd_ceil_divide(images, bd_ceil_divide(images, parts));
     }
     if (!target->is_cpu)
         return plain_chunks(graph, tensor, target);
@@ -355,10 +342,10 @@ int64_t bd_contraction_chunks(const bd_graph *graph, bd_tensor tensor, const bd_
         tile = vector_tile(&c, 1, target);
     else
         tile.m = tile.n = 32;
-    const int64_t groups = ceil_divide(c.m, tile.m) * ceil_divide(c.n, tile.n) * c.batch, wanted = 4 * units;
-    int64_t chunks = groups >= wanted ? 1 : larger(smaller(ceil_divide(wanted, groups), c.k / 512), 1);
-    chunks = larger(chunks, ceil_divide(c.k, BD_LONGEST_CPU_SUM));
-    return chunks > 1 ? ceil_divide(c.k, bd_chunk_length(c.k, chunks)) : 1;
+    const int64_t groups = bd_ceil_divide(c.m, tile.m) * bd_ceil_divide(c.n, tile.n) * c.batch, wanted = 4 * units;
+    int64_t chunks = groups >= wanted ? 1 : bd_larger(bd_smaller(bd_ceil_divide(wanted, groups), c.k / 512), 1);
+    chunks = bd_larger(chunks, bd_ceil_divide(c.k, BD_LONGEST_CPU_SUM));
+    return chunks > 1 ? bd_ceil_divide(c.k, bd_chunk_length(c.k, chunks)) : 1;
 }
 
 void bd_spread_groups(const bd_target *target, bd_kernel *kernel, uint64_t groups)
@@ -374,7 +361,7 @@ void bd_group_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *ta
 {
     const bd_contraction c = bd_contraction_of(plan->graph, kernel->anchor);
     const bd_tile *tile = &kernel->tile;
-    const int64_t chunks = larger(plan->graph->nodes[kernel->anchor].chunks, 1);
+    const int64_t chunks = bd_larger(plan->graph->nodes[kernel->anchor].chunks, 1);
     /* Joined matrices hand out their sums one by one. */
     kernel->width = tile->kind == BD_TILE_MATRIX2    ? 1
                     : bd_kernel_sums_columns(kernel) ? BD_WIDTH
@@ -383,7 +370,7 @@ void bd_group_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *ta
     if (bd_tile_uses_matrix_units(tile))
         kernel->local[0] *= target->matrix.lanes;
     bd_resident resident;
-    int64_t groups = c.batch * chunks * ceil_divide(c.m, tile->m) * ceil_divide(c.n, tile->n);
+    int64_t groups = c.batch * chunks * bd_ceil_divide(c.m, tile->m) * bd_ceil_divide(c.n, tile->n);
     if (tile->kind == BD_TILE_RESIDENT &&
         bd_resident_of(plan->graph, kernel->anchor, kernel, tile, target, &resident)) {
         kernel->tile.images = resident.images, kernel->tile.rows = resident.rows;
@@ -404,15 +391,15 @@ bool bd_contraction_launch(const bd_plan *plan, bd_kernel *kernel, const bd_targ
     int64_t groups = c.batch * chunks;
     if (may_vector(target, node, BD_VARIANT_VECTOR_CONV) &&
         (node->op == BD_OP_CONV2D || node->op == BD_OP_CONV2D_DATA) && conv_tile(graph, node, &c, target, tile)) {
-        groups *= ceil_divide(node->shape.dim[0], tile->images) * ceil_divide(node->shape.dim[1], tile->rows) *
-                  ceil_divide(c.n, tile->n);
+        groups *= bd_ceil_divide(node->shape.dim[0], tile->images) * bd_ceil_divide(node->shape.dim[1], tile->rows) *
+                  bd_ceil_divide(c.n, tile->n);
     } else if (may_vector(target, node, BD_VARIANT_VECTOR_WEIGHT) && node->op == BD_OP_CONV2D_WEIGHT &&
                weight_tile(graph, node, &c, target, tile)) {
-        tile->images = (uint32_t)ceil_divide(graph->nodes[node->inputs[1]].shape.dim[0], chunks);
-        groups *= ceil_divide(c.n, tile->n);
+        tile->images = (uint32_t)bd_ceil_divide(graph->nodes[node->inputs[1]].shape.dim[0], chunks);
+        groups *= bd_ceil_divide(c.n, tile->n);
     } else if (may_vector(target, node, BD_VARIANT_VECTOR)) {
         *tile = vector_tile(&c, chunks, target);
-        groups *= ceil_divide(c.m, tile->m) * ceil_divide(c.n, tile->n);
+        groups *= bd_ceil_divide(c.m, tile->m) * bd_ceil_divide(c.n, tile->n);
     } else if (bd_group_tiles(graph, kernel->anchor, kernel, target, tiles)) {
         *tile = tiles[0];
         bd_group_launch(plan, kernel, target);

@@ -1,5 +1,6 @@
 /* Tiles for matrix units, BD_TILE_MATRIX, BD_TILE_WARPGROUP, BD_TILE_MATRIX2, BD_TILE_RESIDENT and BD_TILE_WARPGROUP8: contractions that are summed
  * in F32, of operands in every format that is part of F16 or BF16, or of 8 bits. */
+#include "arithmetic.h"
 #include "emit.h"
 #include "quantise.h"
 #include "tile.h"
@@ -16,11 +17,6 @@
 #define PROCESSOR_BYTES 196608
 /* Above every cost: such a tile comes after the others, and only a measurement chooses it. */
 #define NOT_GUESSED 1e30
-
-static int64_t ceil_divide(int64_t a, int64_t b)
-{
-    return (a + b - 1) / b;
-}
 
 static bool is_warpgroup(const bd_tile *tile)
 {
@@ -160,11 +156,6 @@ static bool fits_fragments(const bd_tile *tile, const bd_target *target)
     const uint32_t sums = tile->m / tile->item_m * tile->n * units->m * (uint32_t)sizeof(float);
     return tile->item_m % units->m == 0 && tile->item_m / units->m <= 4 && tile->item_n % units->n == 0 &&
            tile->k % units->k == 0 && panels <= bytes && sums <= bytes;
-}
-
-static int64_t smaller(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
 }
 
 bool bd_matrix_lies_in_rows(const bd_graph *graph, bd_tensor contraction, const bd_kernel *kernel,
@@ -365,7 +356,7 @@ static double cost(const bd_contraction *c, int64_t chunks, const bd_tile *tile,
     if (launched)
         group *=
             0.5; /* cooperative matrices, by which Vulkan's costs count, take twice as long as mma.sync: 0.81 and 0.41 ms at 4096 */
-    const double groups = (double)(c->batch * chunks * ceil_divide(c->m, tile->m) * ceil_divide(c->n, tile->n));
+    const double groups = (double)(c->batch * chunks * bd_ceil_divide(c->m, tile->m) * bd_ceil_divide(c->n, tile->n));
     const double share = groups / (target->limits.compute_units ? target->limits.compute_units : 1);
     const double launch = launched ? LAUNCH / (double)bd_chunk_length(c->k, chunks) : 0;
     const double step = group * (share > 1 ? share : 1) + launch, least = tile->k > 32 ? 11000 : 13000;
@@ -397,13 +388,13 @@ int64_t bd_matrix_chunks(const bd_contraction *c, const bd_target *target)
 {
     /* As few tiles as cover the result without much waste, of a size that keeps the units busy. */
     const int64_t m = c->m <= 64 ? 64 : 128, n = c->n <= 16 ? 16 : c->n <= 32 ? 32 : c->n <= 64 ? 64 : 128;
-    const int64_t groups = c->batch * ceil_divide(c->m, m) * ceil_divide(c->n, n);
+    const int64_t groups = c->batch * bd_ceil_divide(c->m, m) * bd_ceil_divide(c->n, n);
     const int64_t wanted = GROUPS_TOGETHER * (target->limits.compute_units ? target->limits.compute_units : 1);
     int64_t chunks = groups >= wanted ? 1 : wanted / groups;
     /* Partial sums are written and read again: not more of them than of what is multiplied. */
     const int64_t most = (c->m + c->n) * c->k / (4 * c->m * c->n), longest = c->k / 256;
-    chunks = smaller(smaller(chunks, most), longest);
-    return chunks > 1 ? ceil_divide(c->k, bd_chunk_length(c->k, chunks)) : 1;
+    chunks = bd_smaller(bd_smaller(chunks, most), longest);
+    return chunks > 1 ? bd_ceil_divide(c->k, bd_chunk_length(c->k, chunks)) : 1;
 }
 
 int bd_matrix_tiles(const bd_graph *graph, bd_tensor tensor, const bd_kernel *kernel, const bd_target *target,

@@ -1,7 +1,10 @@
 /* Tiles of BD_TILE_RESIDENT: convolutions of few channels, whose weights a work-group keeps in shared memory (cl/contraction_resident.cl). */
+#include "arithmetic.h"
 #include "columns.h"
 #include "emit.h"
 #include "tile.h"
+
+#include <math.h>
 
 /* Of an H100: what a processor has for its work-groups, and what it takes of that for each of them. */
 enum { PROCESSOR_BYTES = 233472, GROUP_BYTES = 1024, PROCESSOR_ITEMS = 2048, PROCESSOR_REGISTERS = 65536 };
@@ -9,26 +12,6 @@ enum { PROCESSOR_BYTES = 233472, GROUP_BYTES = 1024, PROCESSOR_ITEMS = 2048, PRO
 enum { MOST_SUMS = 160 };
 /* Bytes in a piece, eight numbers of 16 bits. */
 enum { PIECE = 16 };
-
-static int64_t ceil_divide(int64_t a, int64_t b)
-{
-    return (a + b - 1) / b;
-}
-
-static int64_t smaller(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
-static double larger(double a, double b)
-{
-    return a > b ? a : b;
-}
-
-static double lesser(double a, double b)
-{
-    return a < b ? a : b;
-}
 
 /* Numbers of the units' format in one buffer, to which nothing was fused, the last dimension in whole steps of the units. */
 static bool is_plain(const bd_graph *graph, bd_tensor contraction, const bd_kernel *kernel, const bd_target *target,
@@ -85,7 +68,7 @@ static int64_t shared_bytes(const bd_graph *graph, bd_tensor contraction, const 
     const int64_t taps = node->attr.window.size[0] * node->attr.window.size[1];
     const int64_t patch = images * padded(node, 0, rows) * padded(node, 1, columns) * (channels / 8 + 1) * PIECE;
     if (node->op == BD_OP_CONV2D_WEIGHT) {
-        const int64_t pixels = ceil_divide(images * rows * columns, 16) * 16 * (tile->n / 8 + 1) * PIECE;
+        const int64_t pixels = bd_ceil_divide(images * rows * columns, 16) * 16 * (tile->n / 8 + 1) * PIECE;
         const int64_t sums = c.m * (tile->n + 8) * (int64_t)sizeof(float);
         return 2 * (patch + pixels) > sums ? 2 * (patch + pixels) : sums;
     }
@@ -142,30 +125,30 @@ bool bd_resident_of(const bd_graph *graph, bd_tensor contraction, const bd_kerne
         return false;
     /* Whole images, or whole rows of one, as even as can be. */
     const bd_shape *out = pixels_of(graph, node);
-    const int64_t most = smaller(space / out->dim[2], out->dim[1]);
-    const int64_t rows = ceil_divide(out->dim[1], ceil_divide(out->dim[1], most));
-    const int64_t images = rows == out->dim[1] ? smaller(space / (rows * out->dim[2]), out->dim[0]) : 1;
-    const int64_t tiles = ceil_divide(out->dim[0], images) * ceil_divide(out->dim[1], rows);
+    const int64_t most = bd_smaller(space / out->dim[2], out->dim[1]);
+    const int64_t rows = bd_ceil_divide(out->dim[1], bd_ceil_divide(out->dim[1], most));
+    const int64_t images = rows == out->dim[1] ? bd_smaller(space / (rows * out->dim[2]), out->dim[0]) : 1;
+    const int64_t tiles = bd_ceil_divide(out->dim[0], images) * bd_ceil_divide(out->dim[1], rows);
     const int64_t bytes = shared_bytes(graph, contraction, tile, images, rows);
     if (bytes > target->matrix.resident_bytes || sums_of(tile) > MOST_SUMS)
         return false;
-    int64_t together = smaller(PROCESSOR_BYTES / (bytes + GROUP_BYTES), PROCESSOR_ITEMS / items);
-    together = smaller(together, PROCESSOR_REGISTERS / (items * registers(tile)));
+    int64_t together = bd_smaller(PROCESSOR_BYTES / (bytes + GROUP_BYTES), PROCESSOR_ITEMS / items);
+    together = bd_smaller(together, PROCESSOR_REGISTERS / (items * registers(tile)));
     *r = (bd_resident){
         .images = (uint32_t)images, .rows = (uint32_t)rows, .tiles = (uint32_t)tiles, .bytes = (uint32_t)bytes
     };
     together = (together > 1 ? together : 1) * units;
     if (!weight) {
         /* As many work-groups as are there at once, and each with as many tiles as the next one. */
-        r->groups = (uint32_t)ceil_divide(tiles, ceil_divide(tiles, together));
+        r->groups = (uint32_t)bd_ceil_divide(tiles, bd_ceil_divide(tiles, together));
         return true;
     }
     /* Partial sums are written and read again: no more of them than half of what is multiplied, if the processors have work. */
-    const int64_t columns = columns_of(&c, tile), few = ceil_divide(units, columns);
+    const int64_t columns = columns_of(&c, tile), few = bd_ceil_divide(units, columns);
     const int64_t operands = bd_shape_elements(&graph->nodes[node->inputs[0]].shape) + bd_shape_elements(out);
-    const int64_t parts = operands / (4 * c.m * c.n), fit = smaller(together, 2 * units) / columns;
-    const int64_t wanted = smaller(parts > few ? smaller(parts, fit > few ? fit : few) : few, tiles);
-    const int64_t whole = wanted > 1 ? ceil_divide(c.k, bd_chunk_length(c.k, wanted)) : 1;
+    const int64_t parts = operands / (4 * c.m * c.n), fit = bd_smaller(together, 2 * units) / columns;
+    const int64_t wanted = bd_smaller(parts > few ? bd_smaller(parts, fit > few ? fit : few) : few, tiles);
+    const int64_t whole = wanted > 1 ? bd_ceil_divide(c.k, bd_chunk_length(c.k, wanted)) : 1;
     r->chunks = (uint32_t)(kernel ? (node->chunks > 1 ? node->chunks : 1) : whole);
     r->groups = (uint32_t)(columns * r->chunks);
     return true;
@@ -192,9 +175,9 @@ double bd_resident_microseconds(const bd_graph *graph, bd_tensor contraction, co
     const bool weight = node->op == BD_OP_CONV2D_WEIGHT;
     const double units = target->limits.compute_units ? target->limits.compute_units : 1;
     const double pixels = weight ? tile->k : tile->m, sums = (double)(weight ? c.m : c.k) * tile->n;
-    const double groups = larger(r->groups / units, 1), warps = groups * bd_group_items(tile);
+    const double groups = fmax(r->groups / units, 1), warps = groups * bd_group_items(tile);
     const double tiles = (double)r->tiles * (weight ? (double)columns_of(&c, tile) : 1);
-    const double share = larger(tiles / units, 1), turns = larger(tiles / r->groups, 1);
+    const double share = fmax(tiles / units, 1), turns = fmax(tiles / r->groups, 1);
     /* Bytes from local memory: of the operand that is read at every tap, and of the other one. */
     const double taps = (double)(node->attr.window.size[0] * node->attr.window.size[1]);
     const double local = weight
@@ -203,13 +186,13 @@ double bd_resident_microseconds(const bd_graph *graph, bd_tensor contraction, co
                                    8 * pixels * tile->n;
     const double steps =
         turns * (weight ? pixels / 16 / tile->slices * (taps * 20 + 60) + 700 : (double)c.k / 16 * 40 + 700);
-    const double products = pixels * sums / (750 * lesser(warps / 8, 1));
+    const double products = pixels * sums / (750 * fmin(warps / 8, 1));
     const double memory =
         2.0 *
         (double)(bd_shape_elements(&graph->nodes[node->inputs[0]].shape) + bd_shape_elements(pixels_of(graph, node))) /
         bandwidth;
-    const double work = larger(share * larger(products, local / 128), steps) / cycles;
+    const double work = fmax(share * fmax(products, local / 128), steps) / cycles;
     const double rest =
         weight ? 8 * (double)(c.m * c.n) * r->chunks / bandwidth + tile->slices * 0.1 : 2 * sums / 64 / cycles;
-    return begin + rest + larger(memory, work) + lesser(memory, work) / turns;
+    return begin + rest + fmax(memory, work) + fmin(memory, work) / turns;
 }

@@ -1,4 +1,5 @@
 /* The tiles of BD_TILE_SIMD: how wide its operands are read, and the registers that cost least. */
+#include "arithmetic.h"
 #include "emit.h"
 #include "tile.h"
 
@@ -45,11 +46,6 @@ typedef struct problem {
     uint32_t lanes, units;
     int64_t most_multiply; /* what is unrolled at most */
 } problem;
-
-static int64_t ceil_divide(int64_t a, int64_t b)
-{
-    return (a + b - 1) / b;
-}
 
 /* The widest texels of which `inner`, the index whose elements follow each other, and the parts of k have whole ones. */
 static operand read_operand(const bd_plan *plan, const bd_kernel *kernel, bd_tensor input, int64_t inner, bool along_k,
@@ -140,10 +136,10 @@ static double cost(const problem *p, const bd_tile *t)
         (double)(t->item_n / t->spread * shown * step) * COST_SHOW +
         (double)sums * ((double)step * COST_MULTIPLY + COST_TURN) +
         (p->convolution ? fetches_a * COST_INSIDE + (p->run % step ? (double)step : 1.0) * COST_COLUMN : 0);
-    const int64_t groups = ceil_divide(p->c.m, t->m) * ceil_divide(p->c.n, t->n) * p->c.batch * p->chunks;
-    const double group = (double)ceil_divide(p->chunk, step) * turn + (double)sums * COST_STORE;
+    const int64_t groups = bd_ceil_divide(p->c.m, t->m) * bd_ceil_divide(p->c.n, t->n) * p->c.batch * p->chunks;
+    const double group = (double)bd_ceil_divide(p->chunk, step) * turn + (double)sums * COST_STORE;
     const double compile = (double)sums * (COST_COMPILE_SUM + (double)step * COST_COMPILE_MULTIPLY);
-    return (double)ceil_divide(groups, p->units) * group + compile;
+    return (double)bd_ceil_divide(groups, p->units) * group + compile;
 }
 
 static bd_tile best_tile(const problem *p)
@@ -195,8 +191,8 @@ bool bd_simd_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *tar
     read_wide(kernel, &p.b);
     kernel->tile = best_tile(&p);
     kernel->local[0] = p.lanes;
-    bd_spread_groups(
-        target, kernel,
-        (uint64_t)(ceil_divide(p.c.m, kernel->tile.m) * ceil_divide(p.c.n, kernel->tile.n) * p.c.batch * p.chunks));
+    bd_spread_groups(target, kernel,
+                     (uint64_t)(bd_ceil_divide(p.c.m, kernel->tile.m) * bd_ceil_divide(p.c.n, kernel->tile.n) *
+                                p.c.batch * p.chunks));
     return true;
 }

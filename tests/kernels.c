@@ -95,7 +95,7 @@ int main(int argc, const char **argv)
           "KIND:MxNxK:MxN" },
         { "avoid", 'a', POPT_ARG_STRING, &avoid, 0,
           "a variant that is not to be used, as `binade check` names it: attention-matrix, column-sums", "VARIANT" },
-        { "as-gpu", 0, POPT_ARG_NONE, &as_gpu, 0, "give a CPU driver the kernels of a GPU", NULL },
+        { "as-gpu", 0, POPT_ARG_NONE, &as_gpu, 0, "give a CPU driver the kernels of a GPU with 132 processors", NULL },
         { "verbose", 'v', POPT_ARG_NONE, &verbose, 0, "a line a case", NULL },
         POPT_AUTOHELP POPT_TABLEEND,
     };

@@ -81,7 +81,7 @@ BD_API void bd_device_close(bd_device **device);
  *     subgroup=none or N                                     what the device is taken to have
  *     fp16=storage                                           no native half arithmetic
  *     fp16=packed                                            nor 16-bit elements: two halves in a word. Every device can do that
- *     without=VARIANT                                        a way to do contractions or attention that is not taken: column-sums
+ *     without=VARIANT                                        a way to do things that is not taken, by the name `binade check` gives it: matrix, column-sums, last-group
  * or the name of a profile: minimum-vulkan, what Vulkan asks of every device; mali-g52, adreno-640, apple-m1, intel-uhd. They are
  * a table in engine/limit.c, with the source of each number; what none was found for is not limited: binding of mali-g52 and
  * apple-m1, subgroup of adreno-640, and memory and bandwidth of all. Plans, kernels and the tuner obey, and bd_device_get_info

@@ -3,6 +3,7 @@
  *     COLUMNS                             1 if anything is
  *     COLUMN_SUMS                         how many sums: values of a store
  *     COLUMN_NUMBERS                      how many numbers the partial results of a column are
+ *     COLUMN_STATES                       how many fours an item keeps for a four of columns while it sums
  *     COLUMN_FOURS                        fours of columns that an item sums: those of the rows it stores
  *     COLUMNS_BEGIN                       declares the sums of an item, all 0
  *     COLUMNS_VALUES                      declares what the next store makes
@@ -179,8 +180,9 @@ void bd_print_columns_macros(bd_printer *printer)
     columns c = columns_of(printer);
     c.macros = &printer->macros;
     bd_text_append(c.macros,
-                   "#define COLUMNS %d\n#define COLUMN_SUMS %d\n#define COLUMN_FOURS %uu\n#define COLUMN_NUMBERS %du\n",
-                   c.count > 0, c.count, c.fours, c.numbers);
+                   "#define COLUMNS %d\n#define COLUMN_SUMS %d\n#define COLUMN_FOURS %uu\n#define COLUMN_NUMBERS %du\n"
+                   "#define COLUMN_STATES %du\n",
+                   c.count > 0, c.count, c.fours, c.numbers, c.states);
     if (c.count == 0) {
         bd_text_append(c.macros, "#define COLUMNS_BEGIN\n#define COLUMNS_VALUES\n#define COLUMNS_ADD(h, first)\n");
         return;

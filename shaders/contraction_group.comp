@@ -258,11 +258,12 @@ void main()
             sum[r][j] = total.x, sum[r][j + 1u] = total.y, sum[r][j + 2u] = total.z, sum[r][j + 3u] = total.w;
         }
     }
-#if COLUMNS // 64 rows of four columns after the other
-    const uint entry = item_m % STRIP_ITEMS * SLICES + slice;
+#if COLUMNS // 64 rows of four columns: what each item stores, and then what the items of a strip have together
+    // NVIDIA's compiler unrolls no loop with a barrier in it: `sum` would have to lie in memory, from the first product on.
+    BD_VALUE4 own[ITEM_M / STRIP_ROWS][ITEM_N / 4u][COLUMN_STATES];
     [[unroll]] for (uint part_m = 0u; part_m < ITEM_M; part_m += STRIP_ROWS)
         [[unroll]] for (uint j = 0u; j < ITEM_N; j += 4u) {
-            const uint strip = (m0 + OF_M(part_m)) / 64u, n = n0 + OF_N(j);
+            const uint n = n0 + OF_N(j);
             COLUMNS_BEGIN
             [[unroll]] for (uint r = part_m; r < part_m + STRIP_ROWS; r++)
                 if (r % SLICES == slice && m0 + OF_M(r) < M && n < N) {
@@ -270,6 +271,16 @@ void main()
                     STORE_C4(part * M + m0 + OF_M(r), n, vec4(sum[r][j], sum[r][j + 1u], sum[r][j + 2u], sum[r][j + 3u]));
                     COLUMNS_ADD(0, r < part_m + SLICES)
                 }
+            [[unroll]] for (uint s = 0u; s < COLUMN_STATES; s++)
+                own[part_m / STRIP_ROWS][j / 4u][s] = columns[0][s];
+        }
+    const uint entry = item_m % STRIP_ITEMS * SLICES + slice;
+    [[unroll]] for (uint part_m = 0u; part_m < ITEM_M; part_m += STRIP_ROWS)
+        [[unroll]] for (uint j = 0u; j < ITEM_N; j += 4u) {
+            const uint strip = (m0 + OF_M(part_m)) / 64u, n = n0 + OF_N(j);
+            COLUMNS_BEGIN
+            [[unroll]] for (uint s = 0u; s < COLUMN_STATES; s++)
+                columns[0][s] = own[part_m / STRIP_ROWS][j / 4u][s];
             COLUMNS_MERGE(entry, COLUMN_ENTRIES, 64u / COLUMN_ENTRIES)
             if (entry == 0u && strip < M / 64u && n < N)
                 COLUMNS_STORE(0, part * (M / 64u) + strip, n);

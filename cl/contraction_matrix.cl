@@ -5,7 +5,9 @@
  * halves on their way to local memory. The products are done
  *  - by warps, each WARP_M x WARP_N elements, with mma.sync, from registers that ldmatrix fills;
  *  - or, if WARPGROUP, by groups of four warps, each 64 x TILE_N elements, with wgmma, from local memory (Hopper). What only sm_90a
- *    has stands behind "//+": the backend builds the kernel without it, and its PTX a second time with it.
+ *    has stands behind "//+": the backend builds the kernel without it, and its PTX a second time with it. Unless codes become halves
+ *    on the way, COPIERS work-items more do nothing but copy, so that addresses cost the others no time; who waits for whom
+ *    a barrier in local memory tells for each stage, one when it is full and one when it is empty.
  * The sums go back through local memory, so that neighbours store neighbours; an item's lie in the same columns all along, and it may sum
  * them (print_columns.c). */
 #ifndef BD_ARGUMENTS /* so that the skeleton compiles alone */
@@ -24,7 +26,9 @@
 #define WARP_N 32u
 #define ROWS 2
 #define WARPGROUP 0
+#define COPIERS 0u
 #define STAGES 3
+#define FIRST(panel) (begin + (panel) * TILE_K)
 #define CACHED 0
 #define LONG_RESULTS 0
 #define MATRIX_BF16 0
@@ -59,7 +63,9 @@
 #define LANES 32u
 #define WARPS_N (TILE_N / WARP_N)
 #define WARPS (TILE_M / WARP_M * WARPS_N)
-#define ITEMS (WARPS * LANES)
+#define MULTIPLIERS (WARPS * LANES)
+#define ITEMS (MULTIPLIERS + COPIERS)
+#define COPYING (COPIERS > 0u ? COPIERS : MULTIPLIERS)
 #define TILES_M CEIL(M, TILE_M)
 #define TILES_N CEIL(N, TILE_N)
 #if WARPGROUP
@@ -73,7 +79,7 @@
 #endif
 
 #define LOADING (A_CODES || B_CODES) /* turns that codes are on their way */
-#define DELAY (AHEAD + LOADING)
+#define DELAY (COPIERS > 0u ? 0u : AHEAD + LOADING)
 
 /* A panel's lines, and the pieces of each. */
 #if A_INNER_K
@@ -93,8 +99,8 @@
 #define A_SIZE (A_LINES * A_PIECES)
 #define B_SIZE (B_LINES * B_PIECES)
 #define STAGE (A_SIZE + B_SIZE)
-#define LOADS_A CEIL(A_SIZE, ITEMS)
-#define LOADS_B CEIL(B_SIZE, ITEMS)
+#define LOADS_A CEIL(A_SIZE, COPYING)
+#define LOADS_B CEIL(B_SIZE, COPYING)
 /* Where along k a piece lies in the panel from step `first` on; in B also its column. */
 #if A_INNER_K
 #define A_STEP(first, element) ((first) + (element) % A_PIECES * 8u)
@@ -115,11 +121,13 @@
 /* Sixteen rows of each warp's sums, in fours. */
 #define SUMS (16u * WARP_N / 4u)
 #define LARGER(a, b) ((a) > (b) ? (a) : (b))
-#define SHARED LARGER(LARGER(STAGES * STAGE, WARPS * SUMS), COLUMN_NUMBERS * COLUMN_PLACES)
+#define COPIES_APART (COPIERS > 0u)
+#define BARRIERS (COPIERS > 0u ? STAGES : 0u) /* two of eight bytes a stage */
+#define SHARED LARGER(LARGER(STAGES * STAGE + BARRIERS, WARPS * SUMS), COLUMN_NUMBERS * COLUMN_PLACES)
 /* Sums of columns: an item's row has COLUMN_LANES items, and each 64 rows of a column COLUMN_ENTRIES. */
 #define COLUMN_LANES (WARP_N / 4u / COLUMN_FOURS)
 #define COLUMN_ENTRIES (64u / WARP_M * (LANES / COLUMN_LANES))
-#define COLUMN_PLACES (ITEMS * COLUMN_FOURS)
+#define COLUMN_PLACES (MULTIPLIERS * COLUMN_FOURS)
 #define COLUMN_PLACE(h, number, entry)                                                                                \
     ((volatile __local float4 *)panels)[(number) * COLUMN_PLACES +                                                    \
                                         ((entry) * (TILE_M / 64u) + warp_m / 64u) * (TILE_N / 4u) + warp_n / 4u +      \
@@ -140,13 +148,15 @@
 
 /* A local address as PTX has it. */
 #define LOCAL(pointer) ((uint)(size_t)(pointer))
-/* CACHED: the first-level cache keeps what is read again, as a convolution's pixels are, once for each tap. */
-#if CACHED
-#define COPY(to, from, bytes) \
+/* CACHED: the first-level cache keeps what is read again, as a convolution's pixels are, once for each tap; weights pass it by. */
+#define COPY_CACHED(to, from, bytes) \
     asm volatile("cp.async.ca.shared.global [%0], [%1], 16, %2;" : : "r"(to), "l"(from), "r"(bytes) : "memory")
-#else
 #define COPY(to, from, bytes) \
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" : : "r"(to), "l"(from), "r"(bytes) : "memory")
+#if CACHED
+#define COPY_A COPY_CACHED
+#else
+#define COPY_A COPY
 #endif
 #if WARPGROUP
 /* A matrix in local memory as wgmma is told of it: address, distances of its parts (in 16 bytes each), pattern. */
@@ -154,6 +164,22 @@
     ((ulong)(((address) & 0x3ffffu) >> 4) | (ulong)(leading) << 16 | (ulong)(stride) << 32 | (ulong)(pattern) << 62)
 #define PATTERN(pieces) ((pieces) >= 8u ? 1u : (pieces) == 4u ? 2u : 3u)
 #define ASM_NEWER(text) asm volatile("//+" text "\n" : : : "memory")
+/* A barrier of a stage: its phases end when all of `count` have arrived, and are even and odd by turns. */
+#define FULL(stage) (barriers + (stage) * 16u)
+#define EMPTY(stage) (FULL(stage) + 8u)
+#define BARRIER_BEGIN(at, count) asm volatile("mbarrier.init.shared.b64 [%0], %1;" : : "r"(at), "r"(count) : "memory")
+#define ARRIVE(at)                                                                                                     \
+    asm volatile("{ .reg .b64 state; mbarrier.arrive.shared.b64 state, [%0]; }" : : "r"(at) : "memory")
+/* When what this item copied has come. */
+#define ARRIVE_COPIED(at) asm volatile("cp.async.mbarrier.arrive.noinc.shared.b64 [%0];" : : "r"(at) : "memory")
+static inline void await(const uint at, const uint odd)
+{
+    uint over;
+    do
+        asm volatile("{ .reg .pred p; mbarrier.try_wait.parity.shared.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
+                     : "=r"(over) : "r"(at), "r"(odd) : "memory");
+    while (over == 0u);
+}
 #else
 #define LOAD4(r0, r1, r2, r3, at)                                                           \
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"        \
@@ -249,6 +275,84 @@ static inline uint element_b(BD_ARGUMENTS, const uint z, const uint k, const uin
 }
 #endif
 
+/* Panels from step `first` on: codes that were loaded become halves, all else is copied. `item`: of those who copy. */
+#if A_CODES
+#define FILLED_A const uint2 *codes_a,
+#define FROM_A codes_a,
+#elif A_WIDE
+#define FILLED_A const uint4 *row,
+#define FROM_A row,
+#else
+#define FILLED_A
+#define FROM_A
+#endif
+#if B_CODES
+#define FILLED_B const uint2 *codes_b,
+#define FROM_B codes_b,
+#else
+#define FILLED_B
+#define FROM_B
+#endif
+#define FILLED_FROM FROM_A FROM_B
+static inline void fill_panels(BD_ARGUMENTS, __local uint4 *panel_a, const uint item, FILLED_A FILLED_B const uint z,
+                               const uint m0, const uint n0, const uint first, const uint last)
+{
+    __local uint4 *panel_b = panel_a + A_SIZE;
+#pragma unroll
+    for (uint i = 0u; i < LOADS_A; i++) {
+        const uint element = item + i * COPYING, line = element / A_PIECES, q = element % A_PIECES;
+        if (A_SIZE % COPYING == 0u || element < A_SIZE) {
+            __local uint4 *place = panel_a + PLACE(line, q, A_PIECES);
+#if A_CODES
+            *place = PIECE(A_HALVES, codes_a[i]);
+#elif A_WIDE
+            const uint k = A_STEP(first, element);
+            const uint4 outer = A_OUTER(i, k), inner = A_INNER(i, k);
+            const bool valid = k < last && A_VALID(outer, inner);
+            COPY_A(LOCAL(place), A_PIECE(valid ? A_INDEX(outer, inner) : 0u), valid ? 16u : 0u);
+#else
+            uint piece[4];
+#pragma unroll
+            for (uint u = 0u; u < 4u; u++)
+#if A_INNER_K
+                piece[u] = element_a(BD_BUFFERS, z, m0 + line, first + q * 8u + 2u * u, last) |
+                           element_a(BD_BUFFERS, z, m0 + line, first + q * 8u + 2u * u + 1u, last) << 16;
+#else
+                piece[u] = element_a(BD_BUFFERS, z, m0 + q * 8u + 2u * u, first + line, last) |
+                           element_a(BD_BUFFERS, z, m0 + q * 8u + 2u * u + 1u, first + line, last) << 16;
+#endif
+            *place = (uint4)(piece[0], piece[1], piece[2], piece[3]);
+#endif
+        }
+    }
+#pragma unroll
+    for (uint i = 0u; i < LOADS_B; i++) {
+        const uint element = item + i * COPYING, line = element / B_PIECES, q = element % B_PIECES;
+        if (B_SIZE % COPYING == 0u || element < B_SIZE) {
+            __local uint4 *place = panel_b + PLACE(line, q, B_PIECES);
+#if B_CODES
+            *place = PIECE(B_HALVES, codes_b[i]);
+#elif B_WIDE
+            const uint k = B_STEP(first, element);
+            const bool valid = k < last;
+            COPY(LOCAL(place), B_PIECE(valid ? B_INDEX(z, k, B_COLUMN(element)) : 0u), valid ? 16u : 0u);
+#else
+            uint piece[4];
+#pragma unroll
+            for (uint u = 0u; u < 4u; u++)
+#if B_INNER_N
+                piece[u] = element_b(BD_BUFFERS, z, first + line, n0 + q * 8u + 2u * u, last) |
+                           element_b(BD_BUFFERS, z, first + line, n0 + q * 8u + 2u * u + 1u, last) << 16;
+#else
+                piece[u] = element_b(BD_BUFFERS, z, first + q * 8u + 2u * u, n0 + line, last) |
+                           element_b(BD_BUFFERS, z, first + q * 8u + 2u * u + 1u, n0 + line, last) << 16;
+#endif
+            *place = (uint4)(piece[0], piece[1], piece[2], piece[3]);
+#endif
+        }
+    }
+}
+
 __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void binade(BD_ARGUMENTS)
 {
     __local __attribute__((aligned(PANEL_ALIGNMENT))) uint4 panels[SHARED];
@@ -275,14 +379,34 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void binade(BD_ARGUM
 #endif
 
 #if A_WIDE
+    const uint copier = item % COPYING;
     uint4 row[LOADS_A]; /* does not change from panel to panel */
 #pragma unroll
     for (uint i = 0u; i < LOADS_A; i++)
 #if A_INNER_K
-        row[i] = A_OCTX(z, min(m0 + (item + i * ITEMS) / A_PIECES, M - 1u));
+        row[i] = A_OCTX(z, min(m0 + (copier + i * COPYING) / A_PIECES, M - 1u));
 #else
-        row[i] = A_ICTX(min(m0 + (item + i * ITEMS) % A_PIECES * 8u, M - 8u));
+        row[i] = A_ICTX(min(m0 + (copier + i * COPYING) % A_PIECES * 8u, M - 8u));
 #endif
+#endif
+#if COPIES_APART
+    const uint barriers = LOCAL(panels + STAGES * STAGE);
+    if (item < STAGES) {
+        BARRIER_BEGIN(FULL(item), COPIERS);
+        BARRIER_BEGIN(EMPTY(item), WARPS);
+    }
+    barrier(CLK_LOCAL_MEM_FENCE);
+    if (warp >= WARPS)
+        for (uint turn = 0u; turn < steps; turn++) {
+            const uint stage = turn % STAGES;
+            if (turn >= STAGES)
+                await(EMPTY(stage), turn / STAGES - 1u & 1u);
+            fill_panels(BD_BUFFERS, panels + stage * STAGE, copier, FILLED_FROM z, m0, n0, FIRST(turn), last);
+            ARRIVE_COPIED(FULL(stage));
+        }
+    const uint turns = warp < WARPS ? steps : 0u;
+#else
+    const uint turns = steps + DELAY;
 #endif
 
 #if A_CODES
@@ -291,7 +415,11 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void binade(BD_ARGUM
 #if B_CODES
     uint2 codes_b[LOADS_B];
 #endif
-    for (uint turn = 0u; turn < steps + DELAY; turn++) {
+    for (uint turn = 0u; turn < turns; turn++) {
+#if COPIES_APART
+        await(FULL(turn % STAGES), turn / STAGES & 1u);
+        ASM_NEWER("fence.proxy.async.shared::cta;");
+#else
         /* The codes that were loaded, and copies, go to the stage that the product has left; the next codes are loaded; then the panel
          * of DELAY turns before is multiplied. */
         if (turn >= DELAY) {
@@ -301,68 +429,14 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void binade(BD_ARGUM
 #endif
             barrier(CLK_LOCAL_MEM_FENCE);
         }
-        if (turn >= LOADING && turn < steps + LOADING) {
-            const uint first = begin + (turn - LOADING) * TILE_K;
-            __local uint4 *panel_a = panels + (turn - LOADING) % STAGES * STAGE, *panel_b = panel_a + A_SIZE;
-#pragma unroll
-            for (uint i = 0u; i < LOADS_A; i++) {
-                const uint element = item + i * ITEMS, line = element / A_PIECES, q = element % A_PIECES;
-                if (A_SIZE % ITEMS == 0u || element < A_SIZE) {
-                    __local uint4 *place = panel_a + PLACE(line, q, A_PIECES);
-#if A_CODES
-                    *place = PIECE(A_HALVES, codes_a[i]);
-#elif A_WIDE
-                    const uint k = A_STEP(first, element);
-                    const uint4 outer = A_OUTER(i, k), inner = A_INNER(i, k);
-                    const bool valid = k < last && A_VALID(outer, inner);
-                    COPY(LOCAL(place), A_PIECE(valid ? A_INDEX(outer, inner) : 0u), valid ? 16u : 0u);
-#else
-                    uint piece[4];
-#pragma unroll
-                    for (uint u = 0u; u < 4u; u++)
-#if A_INNER_K
-                        piece[u] = element_a(BD_BUFFERS, z, m0 + line, first + q * 8u + 2u * u, last) |
-                                   element_a(BD_BUFFERS, z, m0 + line, first + q * 8u + 2u * u + 1u, last) << 16;
-#else
-                        piece[u] = element_a(BD_BUFFERS, z, m0 + q * 8u + 2u * u, first + line, last) |
-                                   element_a(BD_BUFFERS, z, m0 + q * 8u + 2u * u + 1u, first + line, last) << 16;
-#endif
-                    *place = (uint4)(piece[0], piece[1], piece[2], piece[3]);
-#endif
-                }
-            }
-#pragma unroll
-            for (uint i = 0u; i < LOADS_B; i++) {
-                const uint element = item + i * ITEMS, line = element / B_PIECES, q = element % B_PIECES;
-                if (B_SIZE % ITEMS == 0u || element < B_SIZE) {
-                    __local uint4 *place = panel_b + PLACE(line, q, B_PIECES);
-#if B_CODES
-                    *place = PIECE(B_HALVES, codes_b[i]);
-#elif B_WIDE
-                    const uint k = B_STEP(first, element);
-                    const bool valid = k < last;
-                    COPY(LOCAL(place), B_PIECE(valid ? B_INDEX(z, k, B_COLUMN(element)) : 0u), valid ? 16u : 0u);
-#else
-                    uint piece[4];
-#pragma unroll
-                    for (uint u = 0u; u < 4u; u++)
-#if B_INNER_N
-                        piece[u] = element_b(BD_BUFFERS, z, first + line, n0 + q * 8u + 2u * u, last) |
-                                   element_b(BD_BUFFERS, z, first + line, n0 + q * 8u + 2u * u + 1u, last) << 16;
-#else
-                        piece[u] = element_b(BD_BUFFERS, z, first + q * 8u + 2u * u, n0 + line, last) |
-                                   element_b(BD_BUFFERS, z, first + q * 8u + 2u * u + 1u, n0 + line, last) << 16;
-#endif
-                    *place = (uint4)(piece[0], piece[1], piece[2], piece[3]);
-#endif
-                }
-            }
-        }
+        if (turn >= LOADING && turn < steps + LOADING)
+            fill_panels(BD_BUFFERS, panels + (turn - LOADING) % STAGES * STAGE, item, FILLED_FROM z, m0, n0,
+                        FIRST(turn - LOADING), last);
 #if A_CODES
         if (turn < steps)
 #pragma unroll
             for (uint i = 0u; i < LOADS_A; i++) {
-                const uint element = item + i * ITEMS, k = A_STEP(begin + turn * TILE_K, element);
+                const uint element = item + i * ITEMS, k = A_STEP(FIRST(turn), element);
                 const uint4 outer = A_OUTER(i, k), inner = A_INNER(i, k);
                 const bool valid = (A_SIZE % ITEMS == 0u || element < A_SIZE) && k < last && A_VALID(outer, inner);
                 codes_a[i] = valid ? *(const __global uint2 *)A_PIECE(A_INDEX(outer, inner)) : (uint2)(A_ZERO);
@@ -372,7 +446,7 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void binade(BD_ARGUM
         if (turn < steps)
 #pragma unroll
             for (uint i = 0u; i < LOADS_B; i++) {
-                const uint element = item + i * ITEMS, k = B_STEP(begin + turn * TILE_K, element);
+                const uint element = item + i * ITEMS, k = B_STEP(FIRST(turn), element);
                 const bool valid = (B_SIZE % ITEMS == 0u || element < B_SIZE) && k < last;
                 codes_b[i] = valid ? *(const __global uint2 *)B_PIECE(B_INDEX(z, k, B_COLUMN(element))) : (uint2)(B_ZERO);
             }
@@ -380,6 +454,7 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void binade(BD_ARGUM
         asm volatile("cp.async.commit_group;" : : : "memory");
         if (turn < DELAY)
             continue;
+#endif
         const uint stage = (turn - DELAY) % STAGES;
         const uint panel_a = LOCAL(panels + stage * STAGE), panel_b = LOCAL(panels + stage * STAGE + A_SIZE);
 #if WARPGROUP
@@ -401,6 +476,10 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void binade(BD_ARGUM
         }
         ASM_NEWER("wgmma.commit_group.sync.aligned;");
         ASM_NEWER("wgmma.wait_group.sync.aligned 1;");
+#if COPIES_APART /* the products of the panel before are done */
+        if (turn > 0u && lane == 0u)
+            ARRIVE(EMPTY((turn - 1u) % STAGES));
+#endif
 #else
 #pragma unroll
         for (uint k = 0u; k < TILE_K; k += 16u) {
@@ -455,8 +534,9 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void binade(BD_ARGUM
 #endif
     volatile __local float *sums = (volatile __local float *)(panels + warp * SUMS);
     COLUMNS_BEGIN
+    const bool multiplies = COPIERS == 0u || warp < WARPS;
 #pragma unroll
-    for (uint r = 0u; r < ROWS; r++) {
+    for (uint r = 0u; r < (multiplies ? ROWS : 0u); r++) {
 #pragma unroll
         for (uint j = 0u; j < WARP_N / 8u; j++) {
             const uint at = (lane >> 2) * WARP_N + j * 8u + (lane & 3u) * 2u;
@@ -487,7 +567,7 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void binade(BD_ARGUM
         asm volatile("bar.warp.sync 0xffffffff;" : : : "memory");
     }
 #if COLUMNS
-    const uint entry = warp_m % 64u / WARP_M * (LANES / COLUMN_LANES) + lane / COLUMN_LANES;
+    const uint entry = multiplies ? warp_m % 64u / WARP_M * (LANES / COLUMN_LANES) + lane / COLUMN_LANES : COLUMN_ENTRIES;
     COLUMNS_MERGE(entry, COLUMN_ENTRIES, 64u / COLUMN_ENTRIES)
 #pragma unroll
     for (uint h = 0u; h < COLUMN_FOURS; h++) {

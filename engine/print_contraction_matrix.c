@@ -41,13 +41,16 @@ static void print_codes(bd_text *macros, char operand, bd_format format, double 
 
 /* Pieces of eight are loaded at once where they lie side by side in a buffer, in the units' format or as codes of a byte, aligned, and are
  * all padding or none: `inner` elements follow each other, and of k each part has whole pieces. */
-static void print_pieces(bd_printer *printer, char operand, bd_tensor input, int64_t inner, bool along_k)
+static void print_pieces(bd_printer *printer, int side)
 {
     const bd_graph *graph = printer->plan->graph;
     const bd_kernel *kernel = printer->kernel;
+    const bd_node *node = &graph->nodes[kernel->anchor];
     const bd_contraction c = bd_contraction_of(graph, kernel->anchor);
-    const int64_t chunks = graph->nodes[kernel->anchor].chunks > 1 ? graph->nodes[kernel->anchor].chunks : 1;
-    const int64_t chunk = bd_chunk_length(c.k, chunks);
+    const int64_t chunks = node->chunks > 1 ? node->chunks : 1, chunk = bd_chunk_length(c.k, chunks);
+    const char operand = "AB"[side];
+    bd_tensor input = node->inputs[side];
+    const bd_shape *shape = &graph->nodes[input].shape;
     double zero = 0;
     input = bd_quantised_whole(graph, input, &zero);
     input = bd_stored_operand(graph, input);
@@ -55,9 +58,11 @@ static void print_pieces(bd_printer *printer, char operand, bd_tensor input, int
     const bd_format units = bd_matrix_format(graph, kernel->anchor, printer->target),
                     format = graph->nodes[input].format;
     const bool codes = units == BD_F16 && format != BD_U8 && bd_format_size(format) == 1;
-    const bool wide = number >= 0 && kernel->operands[number].parts == 1 && (codes || (format == units && zero == 0)) &&
-                      kernel->operands[number].access == BD_ACCESS_BUFFER && printer->target->half.storage &&
-                      inner % 8 == 0 && (!along_k || chunks == 1 || chunk % 8 == 0);
+    const bool wide = codes ? number >= 0 && kernel->operands[number].parts == 1 &&
+                                  kernel->operands[number].access == BD_ACCESS_BUFFER &&
+                                  printer->target->half.storage && shape->dim[shape->rank - 1] % 8 == 0 &&
+                                  (!bd_inner_is_k(node, side) || chunks == 1 || chunk % 8 == 0)
+                            : bd_matrix_copies(graph, kernel->anchor, kernel, printer->target, side);
     bd_text_append(&printer->macros, "#define %c_WIDE %d\n#define %c_CODES %d\n", operand, wide, operand,
                    wide && codes);
     if (!wide)
@@ -88,6 +93,22 @@ static void print_multiply_group(bd_text *macros, bd_format format, uint32_t n, 
     for (uint32_t i = 0; i < count; i++)
         bd_text_append(macros, "%s\"+f\"((c)[%u])", i ? ", " : "", i);
     bd_text_append(macros, " : \"l\"(a), \"l\"(b), \"r\"((int)(keep)) : \"memory\")\n");
+}
+
+/* FIRST(panel): its first step of k. The taps of a few channels follow each other, whose pixels then are in the first-level cache. */
+static void print_order(bd_printer *printer)
+{
+    const bd_graph *graph = printer->plan->graph;
+    const bd_node *node = &graph->nodes[printer->kernel->anchor];
+    const uint32_t step = printer->kernel->tile.k;
+    const int64_t taps = node->attr.window.size[0] * node->attr.window.size[1],
+                  channels = graph->nodes[node->inputs[0]].shape.dim[3];
+    const bool pixels = node->op == BD_OP_CONV2D || node->op == BD_OP_CONV2D_DATA;
+    if (pixels && channels % step == 0 && node->chunks <= 1)
+        bd_text_append(&printer->macros, "#define FIRST(panel) ((panel) %% %uu * %uu + (panel) / %uu * TILE_K)\n",
+                       (unsigned)taps, (unsigned)channels, (unsigned)taps);
+    else
+        bd_text_append(&printer->macros, "#define FIRST(panel) (begin + (panel) * TILE_K)\n");
 }
 
 static void print_fragments(bd_printer *printer)
@@ -122,7 +143,6 @@ void bd_print_contraction_matrix(bd_printer *printer)
     const bd_graph *graph = printer->plan->graph;
     const bd_node *node = &graph->nodes[printer->kernel->anchor];
     const bd_tile *tile = &printer->kernel->tile;
-    const bd_shape *a = &graph->nodes[node->inputs[0]].shape, *b = &graph->nodes[node->inputs[1]].shape;
     bd_print_operands(printer);
     bd_text_append(&printer->macros, "#define TILE_M %uu\n#define TILE_N %uu\n#define TILE_K %uu\n", tile->m, tile->n,
                    tile->k);
@@ -130,16 +150,17 @@ void bd_print_contraction_matrix(bd_printer *printer)
         print_joined(printer);
     else
         print_fragments(printer);
-    const bool matmul = node->op == BD_OP_MATMUL;
-    const bool a_inner_k = bd_inner_is_k(node, 0), b_inner_k = bd_inner_is_k(node, 1);
     const bd_format units = bd_matrix_format(graph, printer->kernel->anchor, printer->target);
-    bd_text_append(&printer->macros,
-                   "#define WARPGROUP %d\n#define STAGES %uu\n#define CACHED %d\n#define MATRIX_BF16 %d\n#define "
-                   "LONG_RESULTS %d\n",
-                   tile->kind == BD_TILE_WARPGROUP, bd_matrix_stages(tile), !matmul, units == BD_BF16,
-                   bd_results_are_long(graph, printer->kernel));
+    bd_text_append(
+        &printer->macros,
+        "#define WARPGROUP %d\n#define COPIERS %uu\n#define STAGES %uu\n#define CACHED %d\n#define MATRIX_BF16 "
+        "%d\n#define LONG_RESULTS %d\n",
+        tile->kind == BD_TILE_WARPGROUP, bd_matrix_copiers(graph, printer->kernel, printer->target),
+        bd_matrix_stages(tile), node->op != BD_OP_MATMUL, units == BD_BF16,
+        bd_results_are_long(graph, printer->kernel));
     if (tile->kind == BD_TILE_WARPGROUP)
-        print_multiply_group(&printer->macros, units, tile->n, !a_inner_k, !b_inner_k);
-    print_pieces(printer, 'A', node->inputs[0], a->dim[a->rank - 1], a_inner_k);
-    print_pieces(printer, 'B', node->inputs[1], b->dim[b->rank - 1], b_inner_k);
+        print_multiply_group(&printer->macros, units, tile->n, !bd_inner_is_k(node, 0), !bd_inner_is_k(node, 1));
+    print_order(printer);
+    print_pieces(printer, 0);
+    print_pieces(printer, 1);
 }

@@ -368,7 +368,7 @@ void bd_group_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *ta
                                                      : bd_kernel_width(plan, kernel, target, c.n);
     kernel->local[0] = bd_group_items(tile);
     if (bd_tile_uses_matrix_units(tile))
-        kernel->local[0] *= target->matrix.lanes;
+        kernel->local[0] = kernel->local[0] * target->matrix.lanes + bd_matrix_copiers(plan->graph, kernel, target);
     bd_resident resident;
     int64_t groups = c.batch * chunks * bd_ceil_divide(c.m, tile->m) * bd_ceil_divide(c.n, tile->n);
     if (tile->kind == BD_TILE_RESIDENT &&

@@ -107,6 +107,12 @@ double bd_resident_microseconds(const bd_graph *graph, bd_tensor contraction, co
 int64_t bd_matrix_chunks(const bd_contraction *c, const bd_target *target);
 /* How many panels of a tile for NVIDIA's matrix units lie in shared memory at once. */
 uint32_t bd_matrix_stages(const bd_tile *tile);
+/* Whether pieces of eight numbers of a contraction's operand can be copied as they lie: they are of the units' format, in one buffer, with
+ * nothing fused to them, and all of them padding or none. */
+bool bd_matrix_copies(const bd_graph *graph, bd_tensor contraction, const bd_kernel *kernel, const bd_target *target,
+                      int side);
+/* Work-items that a work-group has only to copy panels (contraction_matrix.cl). */
+uint32_t bd_matrix_copiers(const bd_graph *graph, const bd_kernel *kernel, const bd_target *target);
 /* Work-items of a work-group of BD_TILE_GROUP, and its shared memory: two panels of each operand, lines padded by four numbers, or two rows
  * of each item's sums, which slices show each other. */
 uint32_t bd_group_items(const bd_tile *tile);

@@ -134,9 +134,15 @@ uint32_t bd_matrix_stages(const bd_tile *tile)
     return is_warpgroup(tile) && (4 * bytes <= PROCESSOR_BYTES / 2 || 3 * bytes > PROCESSOR_BYTES / 2) ? 4 : 3;
 }
 
+/* Four warps, as many as a processor has schedulers, that only copy. */
+#define COPIERS 128u
+
+/* And what tells them and the others of a stage. */
+#define STAGE_BARRIERS 16u
+
 static uint32_t items(const bd_tile *tile, const bd_target *target)
 {
-    return bd_group_items(tile) * target->matrix.lanes;
+    return bd_group_items(tile) * target->matrix.lanes + (tile->kind == BD_TILE_WARPGROUP ? COPIERS : 0);
 }
 
 /* Two stages of an operand's panel, whose lines of m or of k are padded by eight halves. */
@@ -150,7 +156,7 @@ static bool fits_fragments(const bd_tile *tile, const bd_target *target)
 {
     const bd_matrix_units *units = &target->matrix;
     const bool warpgroup = is_warpgroup(tile), turned = target->nvidia || warpgroup;
-    const uint32_t panels = turned ? bd_matrix_stages(tile) * stage_bytes(tile)
+    const uint32_t panels = turned ? bd_matrix_stages(tile) * (stage_bytes(tile) + (warpgroup ? STAGE_BARRIERS : 0))
                                    : panel_bytes(tile->m, tile->k) + panel_bytes(tile->n, tile->k);
     const uint32_t bytes = warpgroup ? units->warpgroup_bytes : units->shared_bytes;
     const uint32_t sums = tile->m / tile->item_m * tile->n * units->m * (uint32_t)sizeof(float);
@@ -194,6 +200,30 @@ static bool fits_grain(const bd_tile *tile, const bd_target *target, uint32_t pa
     }
     return fits && tile->m <= joined->most && tile->n <= joined->most && tile->k <= joined->most &&
            panels <= joined->shared_bytes;
+}
+
+bool bd_matrix_copies(const bd_graph *graph, bd_tensor contraction, const bd_kernel *kernel, const bd_target *target,
+                      int side)
+{
+    const bd_node *node = &graph->nodes[contraction];
+    const bd_tensor input = bd_stored_operand(graph, node->inputs[side]);
+    const bd_shape *shape = &graph->nodes[node->inputs[side]].shape;
+    const uint64_t bytes = (uint64_t)bd_shape_elements(shape) * sizeof(uint16_t);
+    const int64_t chunks = node->chunks > 1 ? node->chunks : 1;
+    const int64_t chunk = bd_chunk_length(bd_contraction_of(graph, contraction).k, chunks);
+    const int number = kernel ? bd_kernel_operand(kernel, input) : 0;
+    return graph->nodes[input].format == bd_matrix_format(graph, contraction, target) && target->half.storage &&
+           (!target->limits.max_binding_bytes || bytes <= target->limits.max_binding_bytes) &&
+           shape->dim[shape->rank - 1] % 8 == 0 && (!bd_inner_is_k(node, side) || chunks == 1 || chunk % 8 == 0) &&
+           number >= 0 && (!kernel || kernel->operands[number].access == BD_ACCESS_BUFFER);
+}
+
+uint32_t bd_matrix_copiers(const bd_graph *graph, const bd_kernel *kernel, const bd_target *target)
+{
+    return kernel->tile.kind == BD_TILE_WARPGROUP && bd_matrix_copies(graph, kernel->anchor, kernel, target, 0) &&
+                   bd_matrix_copies(graph, kernel->anchor, kernel, target, 1)
+               ? COPIERS
+               : 0;
 }
 
 #define TILE_OF(KIND, M, N, K, ITEM_M, ITEM_N)                                                                         \

@@ -13,16 +13,13 @@ enum { MOST_SUMS = 160 };
 /* Bytes in a piece, eight numbers of 16 bits. */
 enum { PIECE = 16 };
 
-/* Numbers of the units' format in one buffer, to which nothing was fused, the last dimension in whole steps of the units. */
+/* What is copied as it lies, the last dimension in whole steps of the units. */
 static bool is_plain(const bd_graph *graph, bd_tensor contraction, const bd_kernel *kernel, const bd_target *target,
                      int side)
 {
-    const bd_tensor operand = graph->nodes[contraction].inputs[side], input = bd_stored_operand(graph, operand);
-    const bd_shape *shape = &graph->nodes[operand].shape;
-    const int number = kernel ? bd_kernel_operand(kernel, input) : 0;
-    return graph->nodes[input].format == bd_matrix_format(graph, contraction, target) && target->half.storage &&
-           shape->dim[shape->rank - 1] % target->matrix.k == 0 && number >= 0 &&
-           (!kernel || kernel->operands[number].access == BD_ACCESS_BUFFER);
+    const bd_shape *shape = &graph->nodes[graph->nodes[contraction].inputs[side]].shape;
+    return bd_matrix_copies(graph, contraction, kernel, target, side) &&
+           shape->dim[shape->rank - 1] % target->matrix.k == 0;
 }
 
 /* Windows that leap over pixels would have most of a patch copied in vain; a data gradient's taps lie as in a patch where they do not

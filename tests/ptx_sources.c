@@ -247,8 +247,8 @@ int main(int argc, char **argv)
     target.nvidia = target.vector_types = true;
     target.limits.max_workgroup_items = target.limits.max_workgroup_size[0] = 1024;
     target.limits.compute_units = 132;
-    target.matrix = (bd_matrix_units){ 16,     16,           16,           32,           98304,         196608,
-                                       196608, .bf16 = true, .e4m3 = true, .int8 = true, .uint8 = true, .f8_bits = 13 };
+    target.matrix = (bd_matrix_units){ 16,     16,           16,           32,           98304,         197632,
+                                       197632, .bf16 = true, .e4m3 = true, .int8 = true, .uint8 = true, .f8_bits = 13 };
     if (argc != 2) {
         fprintf(stderr, "usage: ptx_sources FOLDER\n");
         return 2;

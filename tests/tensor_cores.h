@@ -10,7 +10,7 @@ static inline bd_target tensor_cores(void)
     bd_target_default(&target);
     target.nvidia = target.vector_types = true;
     target.limits.max_workgroup_items = target.limits.max_workgroup_size[0] = 1024;
-    target.matrix = (bd_matrix_units){ 16, 16, 16, 32, 98304, 196608, .bf16 = true, .e4m3 = true };
+    target.matrix = (bd_matrix_units){ 16, 16, 16, 32, 98304, 197632, .bf16 = true, .e4m3 = true };
     return target;
 }
 

@@ -106,7 +106,7 @@ static bd_target hopper(void)
     bd_target_default(&target);
     target.nvidia = true;
     target.limits.max_workgroup_items = target.limits.max_workgroup_size[0] = 1024;
-    target.matrix = (bd_matrix_units){ 16, 16, 16, 32, 98304, 196608, .int8 = true, .uint8 = true, .f8_bits = 13 };
+    target.matrix = (bd_matrix_units){ 16, 16, 16, 32, 98304, 197632, .int8 = true, .uint8 = true, .f8_bits = 13 };
     return target;
 }
 

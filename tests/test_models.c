@@ -151,7 +151,7 @@ START_TEST(kernels_of_a_step_are_counted)
         1024;
     target.limits.compute_units = 132;
     target.limits.shared_bytes = 49152;
-    target.matrix = (bd_matrix_units){ 16, 16, 16, 32, 98304, 196608, 196608, .bf16 = true, .e4m3 = true };
+    target.matrix = (bd_matrix_units){ 16, 16, 16, 32, 98304, 197632, 196608, .bf16 = true, .e4m3 = true };
     for (int merged = 0; merged < 2; merged++) {
         bd_plan *plan;
         target.last_group = merged;

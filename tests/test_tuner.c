@@ -104,7 +104,7 @@ START_TEST(a_refused_tile_gives_way)
 {
     static double result[SIDE * SIDE];
     const bd_target before = device->target;
-    device->target.matrix = (bd_matrix_units){ 16, 16, 16, 32, .warpgroup_bytes = 196608 };
+    device->target.matrix = (bd_matrix_units){ 16, 16, 16, 32, .warpgroup_bytes = 197632 };
     device->target.limits.max_workgroup_items = device->target.limits.max_workgroup_size[0] = 1024;
     operands = BD_F16;
     run(BD_TUNING_OFF, result);

@@ -11,7 +11,7 @@
 #include <string.h>
 
 /* Shared memory of a tile: one work-group a processor. */
-enum { WARPGROUP_BYTES = 196608, M = 64, N = 16, K = 16 };
+enum { WARPGROUP_BYTES = 197632, M = 64, N = 16, K = 16 };
 
 /* What the cache remembers of a device and driver. */
 typedef struct finding {

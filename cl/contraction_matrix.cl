@@ -113,11 +113,14 @@
 #endif
 #if B_INNER_N
 #define B_STEP(first, element) ((first) + (element) / B_PIECES)
-#define B_COLUMN(element) min(n0 + (element) % B_PIECES * 8u, N - 8u)
+#define B_COLUMN(element) (N % TILE_N == 0u ? n0 + (element) % B_PIECES * 8u : min(n0 + (element) % B_PIECES * 8u, N - 8u))
 #else
 #define B_STEP(first, element) ((first) + (element) % B_PIECES * 8u)
-#define B_COLUMN(element) min(n0 + (element) / B_PIECES, N - 1u)
+#define B_COLUMN(element) (N % TILE_N == 0u ? n0 + (element) / B_PIECES : min(n0 + (element) / B_PIECES, N - 1u))
 #endif
+/* Whether a step may lie behind the last one. */
+#define EVEN (K % TILE_K == 0u && CHUNK % TILE_K == 0u)
+#define EXISTS(k) (EVEN || (k) < last)
 /* Sixteen rows of each warp's sums, in fours. */
 #define SUMS (16u * WARP_N / 4u)
 #define LARGER(a, b) ((a) > (b) ? (a) : (b))
@@ -308,8 +311,8 @@ static inline void fill_panels(BD_ARGUMENTS, __local uint4 *panel_a, const uint 
 #elif A_WIDE
             const uint k = A_STEP(first, element);
             const uint4 outer = A_OUTER(i, k), inner = A_INNER(i, k);
-            const bool valid = k < last && A_VALID(outer, inner);
-            COPY_A(LOCAL(place), A_PIECE(valid ? A_INDEX(outer, inner) : 0u), valid ? 16u : 0u);
+            const bool valid = EXISTS(k) && A_VALID(outer, inner); /* nothing is read where not */
+            COPY_A(LOCAL(place), A_PIECE(A_INDEX(outer, inner)), valid ? 16u : 0u);
 #else
             uint piece[4];
 #pragma unroll
@@ -333,9 +336,15 @@ static inline void fill_panels(BD_ARGUMENTS, __local uint4 *panel_a, const uint 
 #if B_CODES
             *place = PIECE(B_HALVES, codes_b[i]);
 #elif B_WIDE
-            const uint k = B_STEP(first, element);
-            const bool valid = k < last;
-            COPY(LOCAL(place), B_PIECE(valid ? B_INDEX(z, k, B_COLUMN(element)) : 0u), valid ? 16u : 0u);
+            /* What differs from piece to piece is added in 64 bits, which the instruction then has as a constant. */
+#if B_INNER_N
+            const ulong k = (ulong)B_STEP(first, item) + i * COPYING / B_PIECES;
+            const uint n = B_COLUMN(item);
+#else
+            const uint k = B_STEP(first, item);
+            const ulong n = N % TILE_N == 0u ? (ulong)B_COLUMN(item) + i * COPYING / B_PIECES : (ulong)B_COLUMN(element);
+#endif
+            COPY(LOCAL(place), B_PIECE(B_INDEX(z, k, n)), EXISTS(k) ? 16u : 0u);
 #else
             uint piece[4];
 #pragma unroll

@@ -47,8 +47,9 @@ void bd_print_contraction_codes(bd_printer *printer)
         &printer->macros,
         "#define TILE_M %uu\n#define TILE_N %uu\n#define TILE_K %uu\n#define STAGES %u\n#define WHOLE_SUMS %d\n"
         "#define CACHED %d\n#define LONG_RESULTS %d\n",
-        tile->m, tile->n, tile->k, bd_matrix_stages(tile), whole, graph->nodes[kernel->anchor].op != BD_OP_MATMUL,
-        bd_results_are_long(graph, kernel));
+        tile->m, tile->n, tile->k,
+        bd_matrix_stages(tile, bd_matrix_alone(graph, kernel->anchor, tile, printer->target)), whole,
+        graph->nodes[kernel->anchor].op != BD_OP_MATMUL, bd_results_are_long(graph, kernel));
     bd_print_multiply_codes(&printer->macros, unit_format(&operands[0]), unit_format(&operands[1]), whole, tile->n);
     for (int side = 0; side < 2; side++)
         print_operand(printer, "AB"[side], &operands[side]);

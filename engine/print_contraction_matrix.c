@@ -151,12 +151,13 @@ void bd_print_contraction_matrix(bd_printer *printer)
     else
         print_fragments(printer);
     const bd_format units = bd_matrix_format(graph, printer->kernel->anchor, printer->target);
+    const bool alone = bd_matrix_alone(graph, printer->kernel->anchor, tile, printer->target);
     bd_text_append(
         &printer->macros,
         "#define WARPGROUP %d\n#define COPIERS %uu\n#define STAGES %uu\n#define CACHED %d\n#define MATRIX_BF16 "
         "%d\n#define LONG_RESULTS %d\n",
         tile->kind == BD_TILE_WARPGROUP, bd_matrix_copiers(graph, printer->kernel, printer->target),
-        bd_matrix_stages(tile), node->op != BD_OP_MATMUL, units == BD_BF16,
+        bd_matrix_stages(tile, alone), node->op != BD_OP_MATMUL, units == BD_BF16,
         bd_results_are_long(graph, printer->kernel));
     if (tile->kind == BD_TILE_WARPGROUP)
         print_multiply_group(&printer->macros, units, tile->n, !bd_inner_is_k(node, 0), !bd_inner_is_k(node, 1));

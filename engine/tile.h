@@ -105,8 +105,10 @@ double bd_resident_microseconds(const bd_graph *graph, bd_tensor contraction, co
                                 const bd_target *target, const bd_resident *r);
 /* Into how many parts the sum is cut so that matrix units have enough to do, with a tile that suits the size of the result. */
 int64_t bd_matrix_chunks(const bd_contraction *c, const bd_target *target);
+/* Whether a work-group of wgmma's has a processor for itself: there are no two for it, or none fits beside it. */
+bool bd_matrix_alone(const bd_graph *graph, bd_tensor contraction, const bd_tile *tile, const bd_target *target);
 /* How many panels of a tile for NVIDIA's matrix units lie in shared memory at once. */
-uint32_t bd_matrix_stages(const bd_tile *tile);
+uint32_t bd_matrix_stages(const bd_tile *tile, bool alone);
 /* Whether pieces of eight numbers of a contraction's operand can be copied as they lie: they are of the units' format, in one buffer, with
  * nothing fused to them, and all of them padding or none. */
 bool bd_matrix_copies(const bd_graph *graph, bd_tensor contraction, const bd_kernel *kernel, const bd_target *target,

@@ -126,23 +126,50 @@ static uint32_t stage_bytes(const bd_tile *tile)
                                             : 2 * (tile->m + tile->n) * tile->k;
 }
 
-/* wgmma has a panel multiplied, one that may still be, and at least one on its way; a fourth where the processor still takes two
- * work-groups (98,304 bytes each), or only one anyway. */
-uint32_t bd_matrix_stages(const bd_tile *tile)
+static int64_t groups_of(const bd_contraction *c, int64_t chunks, const bd_tile *tile)
 {
-    const uint32_t bytes = stage_bytes(tile);
-    return is_warpgroup(tile) && (4 * bytes <= PROCESSOR_BYTES / 2 || 3 * bytes > PROCESSOR_BYTES / 2) ? 4 : 3;
+    return c->batch * chunks * bd_ceil_divide(c->m, tile->m) * bd_ceil_divide(c->n, tile->n);
 }
 
-/* Four warps, as many as a processor has schedulers, that only copy. */
-#define COPIERS 128u
+/* wgmma has a panel multiplied, one that may still be, and at least one on its way. */
+#define LEAST_STAGES 3
+#define MOST_STAGES 6
+
+/* Whether a processor can take two of its work-groups, by shared memory. */
+static bool shares_processor(const bd_tile *tile)
+{
+    return LEAST_STAGES * stage_bytes(tile) <= PROCESSOR_BYTES / 2;
+}
+
+bool bd_matrix_alone(const bd_graph *graph, bd_tensor contraction, const bd_tile *tile, const bd_target *target)
+{
+    const bd_contraction c = bd_contraction_of(graph, contraction);
+    return !shares_processor(tile) ||
+           (target->matrix.warpgroup_bytes > PROCESSOR_BYTES &&
+            groups_of(&c, bd_larger(graph->nodes[contraction].chunks, 1), tile) <= target->limits.compute_units);
+}
+
+uint32_t bd_matrix_stages(const bd_tile *tile, bool alone)
+{
+    const uint32_t fit = PROCESSOR_BYTES / (alone ? 1 : 2) / stage_bytes(tile);
+    if (!is_warpgroup(tile))
+        return LEAST_STAGES;
+    return fit < MOST_STAGES ? fit : MOST_STAGES;
+}
+
+/* Work-items that only copy: a warp for each of a processor's four schedulers; but two where the registers that more would take leave no
+ * room for another work-group of as many sums. */
+static uint32_t copiers(const bd_tile *tile, bool alone)
+{
+    return tile->kind != BD_TILE_WARPGROUP ? 0 : !alone && tile->n >= 128 ? 64 : 128;
+}
 
 /* And what tells them and the others of a stage. */
 #define STAGE_BARRIERS 16u
 
 static uint32_t items(const bd_tile *tile, const bd_target *target)
 {
-    return bd_group_items(tile) * target->matrix.lanes + (tile->kind == BD_TILE_WARPGROUP ? COPIERS : 0);
+    return bd_group_items(tile) * target->matrix.lanes + copiers(tile, true);
 }
 
 /* Two stages of an operand's panel, whose lines of m or of k are padded by eight halves. */
@@ -156,7 +183,8 @@ static bool fits_fragments(const bd_tile *tile, const bd_target *target)
 {
     const bd_matrix_units *units = &target->matrix;
     const bool warpgroup = is_warpgroup(tile), turned = target->nvidia || warpgroup;
-    const uint32_t panels = turned ? bd_matrix_stages(tile) * (stage_bytes(tile) + (warpgroup ? STAGE_BARRIERS : 0))
+    const uint32_t stages = bd_matrix_stages(tile, !shares_processor(tile));
+    const uint32_t panels = turned ? stages * (stage_bytes(tile) + (warpgroup ? STAGE_BARRIERS : 0))
                                    : panel_bytes(tile->m, tile->k) + panel_bytes(tile->n, tile->k);
     const uint32_t bytes = warpgroup ? units->warpgroup_bytes : units->shared_bytes;
     const uint32_t sums = tile->m / tile->item_m * tile->n * units->m * (uint32_t)sizeof(float);
@@ -220,9 +248,9 @@ bool bd_matrix_copies(const bd_graph *graph, bd_tensor contraction, const bd_ker
 
 uint32_t bd_matrix_copiers(const bd_graph *graph, const bd_kernel *kernel, const bd_target *target)
 {
-    return kernel->tile.kind == BD_TILE_WARPGROUP && bd_matrix_copies(graph, kernel->anchor, kernel, target, 0) &&
+    return bd_matrix_copies(graph, kernel->anchor, kernel, target, 0) &&
                    bd_matrix_copies(graph, kernel->anchor, kernel, target, 1)
-               ? COPIERS
+               ? copiers(&kernel->tile, bd_matrix_alone(graph, kernel->anchor, &kernel->tile, target))
                : 0;
 }
 
@@ -251,6 +279,7 @@ static const bd_tile all_tiles[] = {
     JOINED(16, 16, 32, 16, 16),
     WARPGROUP(128, 256),
     WARPGROUP(256, 128),
+    WARPGROUP(192, 128),
     WARPGROUP(128, 128),
     WARPGROUP(192, 64),
     WARPGROUP(128, 64),
@@ -340,8 +369,7 @@ bool bd_results_are_long(const bd_graph *graph, const bd_kernel *kernel)
  * The code for joined matrices has a copy of it for each of an invocation's sums, which does not fit the instruction cache. */
 static bool suits_long_results(const bd_tile *tile)
 {
-    return tile->kind == BD_TILE_MATRIX ||
-           (is_warpgroup(tile) && bd_matrix_stages(tile) * stage_bytes(tile) <= PROCESSOR_BYTES / 2);
+    return tile->kind == BD_TILE_MATRIX || (is_warpgroup(tile) && shares_processor(tile));
 }
 
 /* Whether a work-group can hold the tile. */
@@ -364,20 +392,31 @@ static bool fits(const bd_graph *graph, bd_tensor tensor, const bd_kernel *kerne
     return fits_grain(tile, target, panels);
 }
 
+/* Microseconds of an H100 with wgmma, whose work-groups a processor takes one after the other: each has panels, which take as long as they
+ * are copied, and a beginning and an end, which another one at its side hides a little. Fitted by hand to a product of 4096x4096x4096 and
+ * VGG-16's convolutions. */
+static double warpgroup_microseconds(const bd_contraction *c, int64_t chunks, const bd_tile *tile,
+                                     const bd_target *target)
+{
+    const double product = (double)tile->m * tile->n, lines = (double)tile->m + tile->n;
+    const double panel = 1.16e-5 * product + 1.48e-3 * lines, ends = 2 + 8e-5 * product;
+    const int64_t panels = bd_ceil_divide(bd_chunk_length(c->k, chunks), tile->k);
+    const int64_t rounds = bd_ceil_divide(groups_of(c, chunks, tile), bd_larger(target->limits.compute_units, 1));
+    return (double)rounds * ((double)panels * panel + (shares_processor(tile) ? 0.8 : 1) * ends);
+}
+
 /* What a processor takes for its share of the work-groups, for each step of k, in products of mma.sync's rate. The numbers were
- * fitted by hand to times on an H100: mma.sync's to 12 tiles for each of 18 contractions of networks, wgmma's to 12 tiles for each of
- * 4, cooperative matrices' to 18 for each of AlexNet's 19 (docs/benchmarks.md has the best ones); those of 8 bits are a guess, half of
- * wgmma's. Where no asynchronous copies
+ * fitted by hand to times on an H100: mma.sync's to 12 tiles for each of 18 contractions of networks, cooperative matrices'
+ * to 18 for each of AlexNet's 19 (docs/benchmarks.md has the best ones); those of wgmma's 8 bits are a guess. Where no asynchronous copies
  * hide how long a panel takes to come, no step is shorter than that; a long panel is awaited half as often, and fewer of its groups
  * fit a processor. */
 static double cost(const bd_contraction *c, int64_t chunks, const bd_tile *tile, const bd_target *target)
 {
     const double product = (double)tile->m * tile->n, panels = (double)tile->m + tile->n;
     const bool waits = !target->nvidia && tile->kind == BD_TILE_MATRIX;
-    double group = tile->kind == BD_TILE_WARPGROUP    ? 0.6 * product + 25 * panels
-                   : tile->kind == BD_TILE_WARPGROUP8 ? 0.3 * product + 12.5 * panels
-                   : tile->kind == BD_TILE_MATRIX2    ? 0.62 * product + 8 * panels
-                                                      : product + 20 * panels;
+    double group = tile->kind == BD_TILE_WARPGROUP8 ? 0.3 * product + 12.5 * panels
+                   : tile->kind == BD_TILE_MATRIX2  ? 0.62 * product + 8 * panels
+                                                    : product + 20 * panels;
     if (waits && tile->item_m * tile->item_n >= 64 * 64)
         group *= 0.85;
     if (tile->kind == BD_TILE_MATRIX && tile->k > 32)
@@ -386,9 +425,8 @@ static double cost(const bd_contraction *c, int64_t chunks, const bd_tile *tile,
     if (launched)
         group *=
             0.5; /* cooperative matrices, by which Vulkan's costs count, take twice as long as mma.sync: 0.81 and 0.41 ms at 4096 */
-    const double groups = (double)(c->batch * chunks * bd_ceil_divide(c->m, tile->m) * bd_ceil_divide(c->n, tile->n));
-    const double share = groups / (target->limits.compute_units ? target->limits.compute_units : 1);
     const double launch = launched ? LAUNCH / (double)bd_chunk_length(c->k, chunks) : 0;
+    const double share = (double)groups_of(c, chunks, tile) / (double)bd_larger(target->limits.compute_units, 1);
     const double step = group * (share > 1 ? share : 1) + launch, least = tile->k > 32 ? 11000 : 13000;
     if (!waits || step >= least)
         return step;
@@ -396,16 +434,23 @@ static double cost(const bd_contraction *c, int64_t chunks, const bd_tile *tile,
     return (idle ? 2 : 1) * least + step / 1000; /* of those that wait alike the smallest */
 }
 
-/* The same of a tile that has its weights in shared memory. */
-static double resident_cost(const bd_graph *graph, bd_tensor tensor, const bd_kernel *kernel, const bd_target *target,
-                            const bd_tile *tile)
+/* The same of a tile whose time was predicted. */
+static double predicted_cost(const bd_graph *graph, bd_tensor tensor, const bd_kernel *kernel, const bd_target *target,
+                             const bd_tile *tile)
 {
+    const bd_contraction c = bd_contraction_of(graph, tensor);
+    const int64_t chunks = bd_larger(graph->nodes[tensor].chunks, 1);
+    double microseconds;
     bd_resident r;
-    if (!bd_resident_of(graph, tensor, kernel, tile, target, &r))
+    if (tile->kind == BD_TILE_WARPGROUP)
+        microseconds = warpgroup_microseconds(&c, chunks, tile, target);
+    else if (bd_resident_of(graph, tensor, kernel, tile, target, &r))
+        microseconds = bd_resident_microseconds(graph, tensor, tile, target, &r);
+    else
         return NOT_GUESSED;
-    const double products = bd_resident_microseconds(graph, tensor, tile, target, &r) * PRODUCTS_A_MICROSECOND;
-    const double length = (double)bd_chunk_length(bd_contraction_of(graph, tensor).k, graph->nodes[tensor].chunks);
-    return (target->nvidia ? products : 0.5 * products + LAUNCH) / length; /* as in cost() */
+    const double products = microseconds * PRODUCTS_A_MICROSECOND;
+    return (target->nvidia ? products : 0.5 * products + LAUNCH) /
+           (double)bd_chunk_length(c.k, chunks); /* as in cost() */
 }
 
 /* Joined matrices are slow to begin and to store: not a guess for short sums. */
@@ -455,9 +500,10 @@ int bd_matrix_tiles(const bd_graph *graph, bd_tensor tensor, const bd_kernel *ke
             !fits(graph, tensor, kernel, target, &tile))
             continue;
         const int64_t chunks = node->chunks > 1 ? node->chunks : 1;
-        const double now = tile.kind == BD_TILE_RESIDENT ? resident_cost(graph, tensor, kernel, target, &tile)
-                                                         : cost(&c, chunks, &tile, target) +
-                                                               (worth_guessing(&c, chunks, &tile) ? 0 : NOT_GUESSED);
+        const bool predicted = tile.kind == BD_TILE_RESIDENT || tile.kind == BD_TILE_WARPGROUP;
+        const double now =
+            predicted ? predicted_cost(graph, tensor, kernel, target, &tile)
+                      : cost(&c, chunks, &tile, target) + (worth_guessing(&c, chunks, &tile) ? 0 : NOT_GUESSED);
         int place = count++;
         for (; place > 0 && costs[place - 1] > now; place--) {
             costs[place] = costs[place - 1];

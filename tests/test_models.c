@@ -118,8 +118,8 @@ static const struct planned {
     const char *name;
     int kernels, merged; /* where final sums have kernels of their own, and with the last work-group's sums */
 } planned[] = {
-    { "resnet32", 249, 245 },    { "vgg16", 84, 77 },      { "vit8", 246, 212 },
-    { "mobilenetv2", 225, 193 }, { "gpt-mini", 170, 167 },
+    { "resnet32", 249, 245 },    { "vgg16", 84, 78 },      { "vit8", 246, 212 },
+    { "mobilenetv2", 225, 194 }, { "gpt-mini", 170, 167 },
 };
 enum { PLANNED = sizeof planned / sizeof *planned };
 

@@ -78,8 +78,9 @@ static void test_pooling_and_sums(session *s)
         { 3, 9, 7, 8, { { 2, 2 }, { 2, 2 }, { { 0, 0 }, { 0, 0 } } } },  /* pixels that no window covers */
         { 3, 9, 9, 8, { { 3, 3 }, { 2, 2 }, { { 0, 0 }, { 0, 0 } } } },  /* windows that overlap */
     };
+    const size_t strides[] = { 2, 1, 4 };
     for (int f = 0; f < 3; f++)
-        for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i += f < 2 ? 1 : 3)
+        for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i += strides[f])
             pool_and_sum(s, each[f], &cases[i]);
 }
 

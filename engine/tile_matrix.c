@@ -270,7 +270,6 @@ static const bd_tile all_tiles[] = {
     RESIDENT_SUMS(32, 128, 32),
     RESIDENT_SUMS(64, 256, 64), /* of few channels only: too many sums for others */
     RESIDENT_SUMS(64, 128, 64),
-    RESIDENT_SUMS(64, 256, 32),
 };
 enum { TILES = sizeof all_tiles / sizeof *all_tiles };
 _Static_assert((int)TILES <= (int)BD_MATRIX_TILES, "room for all of them");

@@ -127,7 +127,10 @@ bool bd_resident_complete(const bd_graph *graph, bd_tensor contraction, bd_tile 
     enum { MOST_CHANNELS = 64 };
     if (channels > MOST_CHANNELS || c.n > MOST_CHANNELS)
         return false;
+    /* What a subgroup puts together number by number it multiplies by all columns: most of its instructions are for that. */
     const bool few = has_few_channels(graph, node);
+    if (few && (tile->item_n != tile->n || tile->n != c.n))
+        return false;
     const int64_t sets = (few ? 1 : channels / 16) * (tile->n / tile->item_n); /* of sums, one a subgroup */
     if ((!few && channels % 16) || sets < 1 || tile->slices % sets || c.n % tile->n)
         return false;
@@ -210,10 +213,13 @@ double bd_resident_microseconds(const bd_graph *graph, bd_tensor contraction, co
     double local = weight ? 2 * pixels * ((double)c.m * tile->n / tile->item_n + (double)c.m / taps / 16 * tile->n)
                           : 2 * (double)c.k * (pixels * tile->n / tile->item_n + pixels / tile->item_m * tile->n) +
                                 8 * pixels * tile->n;
-    if (has_few_channels(
-            graph,
-            node)) /* A comes in loads of 64 bytes for the 32 lanes, of numbers in two rows of two steps or more */
+    /* Numbers one by one: a load of 64 bytes for 32 lanes, and five instructions for two of them. */
+    double instructions = 0;
+    if (has_few_channels(graph, node)) {
         local *= 2;
+        instructions = pixels / 16 * tile->n / tile->item_n *
+                       (40 * (double)bd_ceil_divide(window_numbers(graph, node), 16) + (weight ? 60 : 0));
+    }
     const double steps =
         turns * (weight ? pixels / 16 / tile->slices * (taps * 20 + 60) + 700 : (double)c.k / 16 * 40 + 700);
     const double products = pixels * sums / (750 * fmin(warps / 8, 1));
@@ -221,7 +227,7 @@ double bd_resident_microseconds(const bd_graph *graph, bd_tensor contraction, co
         2.0 *
         (double)(bd_shape_elements(&graph->nodes[node->inputs[0]].shape) + bd_shape_elements(pixels_of(graph, node))) /
         bandwidth;
-    const double work = fmax(share * fmax(products, local / 128), steps) / cycles;
+    const double work = fmax(share * fmax(fmax(products, local / 128), instructions / 4), steps) / cycles;
     const double rest =
         weight ? 8 * (double)(c.m * c.n) * r->chunks / bandwidth + tile->slices * 0.1 : 2 * sums / 64 / cycles;
     return begin + rest + fmax(memory, work) + fmin(memory, work) / turns;

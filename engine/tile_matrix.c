@@ -380,7 +380,8 @@ static double loading_cost(const bd_graph *graph, bd_tensor tensor, int64_t chun
         graph->nodes[node->inputs[0]].shape.dim[3] % 8 == 0)
         return 0;
     const double groups = (double)(chunks * bd_ceil_divide(c.m, tile->m) * bd_ceil_divide(c.n, tile->n));
-    return number * tile->m * fmax(groups / fmax(target->limits.compute_units, 1), 1);
+    const double length = (double)bd_chunk_length(c.k, chunks), steps = ceil(length / tile->k) * tile->k;
+    return number * tile->m * steps / length * fmax(groups / fmax(target->limits.compute_units, 1), 1);
 }
 
 /* The same of a tile that has its weights in shared memory. */

@@ -75,8 +75,9 @@ static void test_pooling_and_sums(session *s)
         { 2, 20, 24, 128, { { 2, 2 }, { 2, 2 }, { { 0, 0 }, { 0, 0 } } } },
         { 3, 18, 24, 16, { { 3, 3 }, { 3, 3 }, { { 0, 0 }, { 0, 0 } } } },
         { 7, 6, 10, 6, { { 3, 2 }, { 3, 2 }, { { 0, 0 }, { 0, 0 } } } }, /* channels that are no fours */
-        { 3, 9, 7, 8, { { 2, 2 }, { 2, 2 }, { { 0, 0 }, { 0, 0 } } } },  /* pixels that no window covers */
         { 3, 9, 9, 8, { { 3, 3 }, { 2, 2 }, { { 0, 0 }, { 0, 0 } } } },  /* windows that overlap */
+        { 3, 9, 7, 8, { { 2, 2 }, { 2, 2 }, { { 0, 0 }, { 0, 0 } } } },  /* pixels that no window covers */
+        { 5, 3, 3, 8, { { 3, 3 }, { 2, 2 }, { { 0, 0 }, { 0, 0 } } } },  /* one window by itself */
     };
     const size_t strides[] = { 2, 1, 4 };
     for (int f = 0; f < 3; f++)

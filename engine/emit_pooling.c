@@ -87,6 +87,15 @@ static void lose_to(bd_text *text, const char *won, const char *other, const cha
                    won, other, mine, earlier, other, mine, other, other, mine, mine, earlier);
 }
 
+/* Windows do not overlap; one by itself never does. */
+static bool stand_apart(const bd_window *window, const bd_shape *pooled)
+{
+    bool apart = true;
+    for (int d = 0; d < 2; d++)
+        apart &= window->stride[d] >= window->size[d] || pooled->dim[d + 1] == 1;
+    return apart;
+}
+
 /* Windows that do not overlap and lie inside: a pixel has one window at most, and no loop is needed. */
 static const char *pool_grad_apart(bd_emitter *emitter, const bd_graph *graph, const bd_node *node, bd_tensor dy,
                                    const char *index)
@@ -141,10 +150,9 @@ const bd_node *bd_pooled_in_tiles(const bd_graph *graph, const bd_kernel *kernel
             continue;
         const bd_window *w = &node->attr.window;
         const bd_shape *pooled = &graph->nodes[node->inputs[node->op == BD_OP_MAX_POOL_GRAD ? 1 : 0]].shape;
-        bool tiles = w->size[0] * w->size[1] <= BD_WINDOW_TAPS;
+        bool tiles = stand_apart(w, pooled) && w->size[0] * w->size[1] <= BD_WINDOW_TAPS;
         for (int d = 0; d < 2; d++)
-            tiles &= w->size[d] == w->stride[d] && !w->pad[d][0] && !w->pad[d][1] &&
-                     pooled->dim[d + 1] * w->size[d] == node->shape.dim[d + 1];
+            tiles &= !w->pad[d][0] && !w->pad[d][1] && pooled->dim[d + 1] * w->size[d] == node->shape.dim[d + 1];
         if (tiles)
             return node;
     }
@@ -199,6 +207,58 @@ static const char *pool_grad_together(bd_emitter *emitter, const bd_graph *graph
     return own;
 }
 
+/* Windows that overlap and lie inside: so many may cover a pixel. */
+enum { MOST_COVERS = 4 };
+
+static int64_t covers(const bd_window *window, int axis)
+{
+    return (window->size[axis] + window->stride[axis] - 1) / window->stride[axis];
+}
+
+/* Adds the share of one of them, counted `back` from the last in each dimension; without branches: where there is no such window it is another's,
+ * and does not count. */
+static void add_cover(bd_emitter *emitter, const bd_graph *graph, const bd_node *node, bd_tensor dy, const bd_pixels *p,
+                      int64_t back_y, int64_t back_x)
+{
+    const bd_shape *pooled = &graph->nodes[dy].shape;
+    const bd_window *window = &node->attr.window;
+    const int64_t back[2] = { back_y, back_x };
+    const int width = (int)window->size[1], taps = (int)window->size[0] * width;
+    const bool maximum = node->op == BD_OP_MAX_POOL_GRAD;
+    bd_text *text = bd_emitter_text(emitter);
+    const char *cell[2], *o[2], *k[2], *covered = bd_emit_fresh(emitter, 'n');
+    for (int d = 0; d < 2; d++) {
+        const char *at = d ? p->x : p->y;
+        const unsigned stride = (unsigned)window->stride[d];
+        /* What lies before the first window wraps around. */
+        cell[d] = bd_emit_index(emitter, "%s / %uu - %uu", at, stride, (unsigned)back[d]);
+        o[d] = bd_emit_index(emitter, "min(%s, %uu)", cell[d], (unsigned)pooled->dim[d + 1] - 1);
+        k[d] = bd_emit_index(emitter, "%s - %s * %uu", at, cell[d], stride);
+    }
+    bd_text_append(text,
+                   "const uint %s = BD_UINT(%s == %s) & BD_UINT(%s == %s) & BD_UINT(%s < %uu) & BD_UINT(%s < %uu);\n",
+                   covered, cell[0], o[0], cell[1], o[1], k[0], (unsigned)window->size[0], k[1], (unsigned)width);
+    const char *tap = bd_emit_index(emitter, "%s * %uu + %s", k[0], (unsigned)width, k[1]);
+    for (uint32_t i = 0; i < p->count; i++) {
+        const char *values[BD_WINDOW_TAPS], *best = bd_emit_fresh(emitter, 'v');
+        const char *share = bd_emit_value(emitter, dy, bd_emit_nhwc(emitter, pooled, p->n, o[0], o[1], p->channels[i]));
+        for (int t = 0; t < taps && maximum; t++)
+            values[t] = bd_emit_value(
+                emitter, node->inputs[0],
+                tap_index(emitter, window, &node->shape, p->n, o[0], o[1], p->channels[i], t / width, t % width));
+        if (maximum) {
+            find_largest(text, best, values, (uint32_t)taps);
+            bd_text_append(text, "const BD_VALUE share%s = (%s & BD_UINT(at%s == %s)) != 0u ? %s : 0.0f;\n", best,
+                           covered, best, tap, share);
+        } else {
+            bd_text_append(text, "const BD_VALUE share%s = %s != 0u ? BD_DIV(%s, %d.0f) : 0.0f;\n", best, covered,
+                           share, taps);
+        }
+        bd_text_append(text, "%s = BD_ADD_%s(%s, share%s);\n", p->values[i], bd_format_name(node->accumulator),
+                       p->values[i], best);
+    }
+}
+
 /* For each window that covers this pixel: did it win (max), or its share (average)? A gather, so no atomics. */
 const char *bd_emit_pool_grad(bd_emitter *emitter, const bd_graph *graph, const bd_node *node, const char *index)
 {
@@ -209,11 +269,17 @@ const char *bd_emit_pool_grad(bd_emitter *emitter, const bd_graph *graph, const 
     const bd_known_window *known = bd_emit_window_of(emitter, node, index);
     if (known)
         return pool_grad_together(emitter, graph, node, dy, index, known);
-    if (windows_inside(window, &node->shape, pooled) && window->stride[0] >= window->size[0] &&
-        window->stride[1] >= window->size[1])
+    if (windows_inside(window, &node->shape, pooled) && stand_apart(window, pooled))
         return pool_grad_apart(emitter, graph, node, dy, index);
     bd_pixels p;
     bd_emit_pixels(emitter, node, index, "0.0f", &p);
+    if (windows_inside(window, &node->shape, pooled) && window->size[0] * window->size[1] <= BD_WINDOW_TAPS &&
+        covers(window, 0) * covers(window, 1) <= MOST_COVERS) {
+        for (int64_t y = 0; y < covers(window, 0); y++)
+            for (int64_t x = 0; x < covers(window, 1); x++)
+                add_cover(emitter, graph, node, dy, &p, y, x);
+        return bd_emit_know_pixels(emitter, node, index, &p);
+    }
     const char *name = p.values[0], *accumulator = bd_format_name(node->accumulator), *mine[BD_WIDTH], *share;
     bd_text *text = bd_emitter_text(emitter);
     for (uint32_t i = 0; i < p.count && maximum; i++)

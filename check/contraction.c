@@ -308,6 +308,7 @@ void test_operands(session *s)
     convolve_formats(s, f8, 16, 24, false);
     convolve_formats(s, bf16, 16, 24, false);
     convolve_formats(s, bf16, 16, 32, false);
+    convolve_formats(s, bf16, 3, 16, false);
     convolve_formats(s, whole, 16, 24, false);
     /* Units of 8 bits take operands in pieces of 16 along k and of 8 across it. Other devices do here what they did above. */
     const bool units = s->device->target.matrix.f8_bits > 0;
@@ -409,6 +410,7 @@ void test_columns(session *s)
     columns_of_product(s, fp16, 1472, 128, 32);
     columns_of_convolution(s, fp16, 4, 16, 16, 16);
     columns_of_convolution(s, fp16, 6, 16, 8, 64);
+    columns_of_convolution(s, fp16, 4, 16, 3, 16);
 }
 
 void test_convolutions(session *s)
@@ -439,9 +441,12 @@ void test_convolutions(session *s)
         { 3, 17, 19, 16, 32, { { 3, 3 }, { 1, 1 }, { { 1, 1 }, { 1, 1 } } } },
         { 7, 9, 5, 32, 16, { { 3, 3 }, { 2, 2 }, { { 1, 1 }, { 1, 1 } } } },
         { 3, 11, 9, 32, 64, { { 2, 3 }, { 1, 1 }, { { 1, 0 }, { 0, 2 } } } },
+        /* so few that they are put together one by one */
+        { 5, 13, 19, 1, 16, { { 5, 5 }, { 2, 1 }, { { 2, 2 }, { 1, 3 } } } },
+        { 3, 12, 16, 3, 64, { { 3, 3 }, { 1, 1 }, { { 1, 1 }, { 1, 1 } } } },
     };
     /* Drivers take a second to compile each of the three kernels, so not every format has every shape. */
-    enum { TILED = 8 }; /* halves with sums in FP32 only */
+    enum { TILED = 10 }; /* halves with sums in FP32 only */
     const size_t count = sizeof convolutions / sizeof convolutions[0], strides[] = { 2, 1, 3 };
     for (int f = 0; f < 3; f++)
         for (size_t i = 0; i < (f == 1 ? count : count - TILED); i += strides[f])

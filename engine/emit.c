@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { MOST_WINDOWS = 4 }; /* known at once */
+
 /* A remembered name: of an index expression (node BD_NONE), or of a node's value at an index. */
 typedef struct known {
     char *expression;
@@ -37,6 +39,8 @@ struct bd_emitter {
     int known_count, known_capacity;
     lane *lanes;
     int lane_count, lane_capacity;
+    bd_known_window windows[MOST_WINDOWS];
+    int window_count;
     char **names; /* everything handed out */
     int name_count, name_capacity;
     int next;
@@ -307,6 +311,39 @@ uint32_t bd_emit_lanes(bd_emitter *emitter, const char *index, const char *lanes
         lanes[i] = bd_emit_lane(emitter, base, i);
     return width;
 }
+
+/* ---- windows ---- */
+
+void bd_emit_window(bd_emitter *emitter, const bd_node *node, const char *const *taps, const char *pooled)
+{
+    const uint32_t count = (uint32_t)(node->attr.window.size[0] * node->attr.window.size[1]);
+    if (emitter->window_count == MOST_WINDOWS) {
+        emitter->failed = true;
+        return;
+    }
+    bd_known_window *made = &emitter->windows[emitter->window_count++];
+    *made = (bd_known_window){ .node = node, .pooled = keep(emitter, pooled), .count = count };
+    for (uint32_t t = 0; t < count; t++)
+        made->taps[t] = keep(emitter, taps[t]);
+}
+
+const bd_known_window *bd_emit_window_of(const bd_emitter *emitter, const bd_node *node, const char *index)
+{
+    const lane *found = find_lane(emitter, index);
+    const char *base = found ? found->base : index;
+    for (int i = 0; i < emitter->window_count; i++) {
+        const bd_known_window *w = &emitter->windows[i];
+        if (!bd_shape_equal(&node->shape, &w->node->shape) ||
+            memcmp(&node->attr.window, &w->node->attr.window, sizeof node->attr.window) != 0)
+            continue;
+        for (uint32_t t = 0; t < w->count; t++)
+            if (strcmp(w->taps[t], base) == 0)
+                return w;
+    }
+    return NULL;
+}
+
+/* ---- coordinates ---- */
 
 const char *bd_emit_quotient(bd_emitter *emitter, const char *index, int64_t divisor)
 {

@@ -42,6 +42,15 @@ const char *bd_emit_lane(bd_emitter *emitter, const char *base, uint32_t number)
 /* All neighbours of an index that is one; else itself, alone. Returns how many. */
 uint32_t bd_emit_lanes(bd_emitter *emitter, const char *index, const char *lanes[BD_WIDTH]);
 
+/* A window's taps at most where they are computed together. */
+enum { BD_WINDOW_TAPS = 9 };
+/* Makes known that these indices are the pixels of one window of `node`, row by row, which was pooled to the element `pooled`. Each may
+ * have neighbours. The names must mean this wherever they are used. */
+void bd_emit_window(bd_emitter *emitter, const bd_node *node, const char *const *taps, const char *pooled);
+/* The gradient of pooling among the kernel's nodes, of its elements' shape, whose windows lie side by side and cover the image; NULL where
+ * there is none, or where windows have more than BD_WINDOW_TAPS taps. */
+const bd_node *bd_pooled_in_tiles(const bd_graph *graph, const bd_kernel *kernel);
+
 /* Makes known that the node's value at `index` is in the variable `name`. */
 void bd_emit_know(bd_emitter *emitter, bd_tensor node, const char *index, const char *name);
 /* The name of the node's value at `index`, a 32-bit float rounded to the node's format. */

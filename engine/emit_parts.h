@@ -45,6 +45,15 @@ void bd_emit_pixels(bd_emitter *emitter, const bd_node *node, const char *index,
 /* Rounds the values and makes them known; the one at `index`. */
 const char *bd_emit_know_pixels(bd_emitter *emitter, const bd_node *node, const char *index, const bd_pixels *pixels);
 
+/* A window that was made known, by its pixels. */
+typedef struct bd_known_window {
+    const bd_node *node;
+    const char *taps[BD_WINDOW_TAPS], *pooled;
+    uint32_t count;
+} bd_known_window;
+/* The one of which `index` or its neighbour is a pixel, of a node with the same image and windows; NULL if none is known. */
+const bd_known_window *bd_emit_window_of(const bd_emitter *emitter, const bd_node *node, const char *index);
+
 /* Window operations and their gradients: the name of the node's value at `index`. */
 const char *bd_emit_pool(bd_emitter *emitter, const bd_graph *graph, const bd_node *node, const char *index);
 const char *bd_emit_pool_grad(bd_emitter *emitter, const bd_graph *graph, const bd_node *node, const char *index);

@@ -1,6 +1,8 @@
 /* Pooling and its gradients as statements: each element gathers from the windows that it is part of, so there are no atomics. */
 #include "emit_parts.h"
 
+#include <string.h>
+
 /* The windows lie inside the image, so taps need no guard. */
 static bool windows_inside(const bd_window *window, const bd_shape *input, const bd_shape *pooled)
 {
@@ -85,6 +87,15 @@ static void lose_to(bd_text *text, const char *won, const char *other, const cha
                    won, other, mine, earlier, other, mine, other, other, mine, mine, earlier);
 }
 
+/* Windows do not overlap; one by itself never does. */
+static bool stand_apart(const bd_window *window, const bd_shape *pooled)
+{
+    bool apart = true;
+    for (int d = 0; d < 2; d++)
+        apart &= window->stride[d] >= window->size[d] || pooled->dim[d + 1] == 1;
+    return apart;
+}
+
 /* Windows that do not overlap and lie inside: a pixel has one window at most, and no loop is needed. */
 static const char *pool_grad_apart(bd_emitter *emitter, const bd_graph *graph, const bd_node *node, bd_tensor dy,
                                    const char *index)
@@ -130,6 +141,124 @@ static const char *pool_grad_apart(bd_emitter *emitter, const bd_graph *graph, c
     return bd_emit_know_pixels(emitter, node, index, &p);
 }
 
+const bd_node *bd_pooled_in_tiles(const bd_graph *graph, const bd_kernel *kernel)
+{
+    for (int i = 0; i < kernel->node_count; i++) {
+        const bd_node *node = &graph->nodes[kernel->nodes[i]];
+        if ((node->op != BD_OP_MAX_POOL_GRAD && node->op != BD_OP_AVG_POOL_GRAD) ||
+            bd_shape_elements(&node->shape) != kernel->elements)
+            continue;
+        const bd_window *w = &node->attr.window;
+        const bd_shape *pooled = &graph->nodes[node->inputs[node->op == BD_OP_MAX_POOL_GRAD ? 1 : 0]].shape;
+        bool tiles = stand_apart(w, pooled) && w->size[0] * w->size[1] <= BD_WINDOW_TAPS;
+        for (int d = 0; d < 2; d++)
+            tiles &= !w->pad[d][0] && !w->pad[d][1] && pooled->dim[d + 1] * w->size[d] == node->shape.dim[d + 1];
+        if (tiles)
+            return node;
+    }
+    return NULL;
+}
+
+/* The first NaN of a window is its largest value, else the first of the largest. `best` is the tap. */
+static void find_largest(bd_text *text, const char *best, const char *const *values, uint32_t count)
+{
+    bd_text_append(text, "uint at%s = 0u;\nBD_VALUE best%s = %s;\n", best, best, values[0]);
+    for (uint32_t t = 1; t < count; t++) {
+        bd_text_append(text, "const uint beats%s_%u = BD_UINT(!(%s <= best%s)) & BD_UINT(best%s == best%s);\n", best, t,
+                       values[t], best, best, best);
+        bd_text_append(text, "at%s = beats%s_%u != 0u ? %uu : at%s;\n", best, best, t, t, best);
+        if (t + 1 < count)
+            bd_text_append(text, "best%s = beats%s_%u != 0u ? %s : best%s;\n", best, best, t, values[t], best);
+    }
+}
+
+/* All pixels of a window, which is looked at once. */
+static const char *pool_grad_together(bd_emitter *emitter, const bd_graph *graph, const bd_node *node, bd_tensor dy,
+                                      const char *index, const bd_known_window *w)
+{
+    const bd_tensor tensor = (bd_tensor)(node - graph->nodes);
+    const bool maximum = node->op == BD_OP_MAX_POOL_GRAD;
+    const bool same = graph->nodes[dy].format == node->format; /* then a share is rounded already */
+    bd_text *text = bd_emitter_text(emitter);
+    const char *shares[BD_WIDTH], *pixels[BD_WIDTH], *own = NULL;
+    const uint32_t width = bd_emit_lanes(emitter, w->pooled, shares);
+    for (uint32_t j = 0; j < width; j++) {
+        const char *values[BD_WINDOW_TAPS], *share = bd_emit_value(emitter, dy, shares[j]),
+                                            *best = bd_emit_fresh(emitter, 'v');
+        for (uint32_t t = 0; t < w->count && maximum; t++) {
+            bd_emit_lanes(emitter, w->taps[t], pixels);
+            values[t] = bd_emit_value(emitter, node->inputs[0], pixels[j]);
+        }
+        if (maximum)
+            find_largest(text, best, values, w->count);
+        for (uint32_t t = 0; t < w->count; t++) {
+            const char *name = bd_emit_fresh(emitter, 'v');
+            bd_emit_lanes(emitter, w->taps[t], pixels);
+            if (maximum)
+                bd_text_append(text, "BD_VALUE %s = at%s == %uu ? %s : 0.0f;\n", name, best, t, share);
+            else
+                bd_text_append(text, "BD_VALUE %s = BD_DIV(%s, %u.0f);\n", name, share, w->count);
+            if (!maximum || !same)
+                bd_emit_round(emitter, node, pixels[j], name);
+            bd_emit_know(emitter, tensor, pixels[j], name);
+            own = strcmp(pixels[j], index) ? own : name;
+        }
+    }
+    return own;
+}
+
+/* Windows that overlap and lie inside: so many may cover a pixel. */
+enum { MOST_COVERS = 4 };
+
+static int64_t covers(const bd_window *window, int axis)
+{
+    return (window->size[axis] + window->stride[axis] - 1) / window->stride[axis];
+}
+
+/* Adds the share of one of them, counted `back` from the last in each dimension; without branches: where there is no such window it is another's,
+ * and does not count. */
+static void add_cover(bd_emitter *emitter, const bd_graph *graph, const bd_node *node, bd_tensor dy, const bd_pixels *p,
+                      int64_t back_y, int64_t back_x)
+{
+    const bd_shape *pooled = &graph->nodes[dy].shape;
+    const bd_window *window = &node->attr.window;
+    const int64_t back[2] = { back_y, back_x };
+    const int width = (int)window->size[1], taps = (int)window->size[0] * width;
+    const bool maximum = node->op == BD_OP_MAX_POOL_GRAD;
+    bd_text *text = bd_emitter_text(emitter);
+    const char *cell[2], *o[2], *k[2], *covered = bd_emit_fresh(emitter, 'n');
+    for (int d = 0; d < 2; d++) {
+        const char *at = d ? p->x : p->y;
+        const unsigned stride = (unsigned)window->stride[d];
+        /* What lies before the first window wraps around. */
+        cell[d] = bd_emit_index(emitter, "%s / %uu - %uu", at, stride, (unsigned)back[d]);
+        o[d] = bd_emit_index(emitter, "min(%s, %uu)", cell[d], (unsigned)pooled->dim[d + 1] - 1);
+        k[d] = bd_emit_index(emitter, "%s - %s * %uu", at, cell[d], stride);
+    }
+    bd_text_append(text,
+                   "const uint %s = BD_UINT(%s == %s) & BD_UINT(%s == %s) & BD_UINT(%s < %uu) & BD_UINT(%s < %uu);\n",
+                   covered, cell[0], o[0], cell[1], o[1], k[0], (unsigned)window->size[0], k[1], (unsigned)width);
+    const char *tap = bd_emit_index(emitter, "%s * %uu + %s", k[0], (unsigned)width, k[1]);
+    for (uint32_t i = 0; i < p->count; i++) {
+        const char *values[BD_WINDOW_TAPS], *best = bd_emit_fresh(emitter, 'v');
+        const char *share = bd_emit_value(emitter, dy, bd_emit_nhwc(emitter, pooled, p->n, o[0], o[1], p->channels[i]));
+        for (int t = 0; t < taps && maximum; t++)
+            values[t] = bd_emit_value(
+                emitter, node->inputs[0],
+                tap_index(emitter, window, &node->shape, p->n, o[0], o[1], p->channels[i], t / width, t % width));
+        if (maximum) {
+            find_largest(text, best, values, (uint32_t)taps);
+            bd_text_append(text, "const BD_VALUE share%s = (%s & BD_UINT(at%s == %s)) != 0u ? %s : 0.0f;\n", best,
+                           covered, best, tap, share);
+        } else {
+            bd_text_append(text, "const BD_VALUE share%s = %s != 0u ? BD_DIV(%s, %d.0f) : 0.0f;\n", best, covered,
+                           share, taps);
+        }
+        bd_text_append(text, "%s = BD_ADD_%s(%s, share%s);\n", p->values[i], bd_format_name(node->accumulator),
+                       p->values[i], best);
+    }
+}
+
 /* For each window that covers this pixel: did it win (max), or its share (average)? A gather, so no atomics. */
 const char *bd_emit_pool_grad(bd_emitter *emitter, const bd_graph *graph, const bd_node *node, const char *index)
 {
@@ -137,11 +266,20 @@ const char *bd_emit_pool_grad(bd_emitter *emitter, const bd_graph *graph, const 
     bd_tensor dy = node->inputs[maximum ? 1 : 0];
     const bd_shape *pooled = &graph->nodes[dy].shape;
     const bd_window *window = &node->attr.window;
-    if (windows_inside(window, &node->shape, pooled) && window->stride[0] >= window->size[0] &&
-        window->stride[1] >= window->size[1])
+    const bd_known_window *known = bd_emit_window_of(emitter, node, index);
+    if (known)
+        return pool_grad_together(emitter, graph, node, dy, index, known);
+    if (windows_inside(window, &node->shape, pooled) && stand_apart(window, pooled))
         return pool_grad_apart(emitter, graph, node, dy, index);
     bd_pixels p;
     bd_emit_pixels(emitter, node, index, "0.0f", &p);
+    if (windows_inside(window, &node->shape, pooled) && window->size[0] * window->size[1] <= BD_WINDOW_TAPS &&
+        covers(window, 0) * covers(window, 1) <= MOST_COVERS) {
+        for (int64_t y = 0; y < covers(window, 0); y++)
+            for (int64_t x = 0; x < covers(window, 1); x++)
+                add_cover(emitter, graph, node, dy, &p, y, x);
+        return bd_emit_know_pixels(emitter, node, index, &p);
+    }
     const char *name = p.values[0], *accumulator = bd_format_name(node->accumulator), *mine[BD_WIDTH], *share;
     bd_text *text = bd_emitter_text(emitter);
     for (uint32_t i = 0; i < p.count && maximum; i++)
@@ -163,8 +301,8 @@ const char *bd_emit_pool_grad(bd_emitter *emitter, const bd_graph *graph, const 
         bd_text_append(text, "const bool %s = ky%s * %d + kx%s < ky%s * %d + kx%s;\n", earlier, inner,
                        (int)window->size[1], inner, name, (int)window->size[1], name);
         for (uint32_t i = 0; i < p.count; i++) {
-            const char *other = bd_emit_value(emitter, node->inputs[0],
-                                              bd_emit_nhwc(emitter, &node->shape, p.n, y, x, p.channels[i]));
+            const char *other =
+                bd_emit_value(emitter, node->inputs[0], bd_emit_nhwc(emitter, &node->shape, p.n, y, x, p.channels[i]));
             snprintf(won, sizeof won, "won%s", p.values[i]);
             lose_to(text, won, other, mine[i], earlier);
         }
@@ -192,8 +330,7 @@ const char *bd_emit_pool_grad(bd_emitter *emitter, const bd_graph *graph, const 
                        (int)window->pad[1][0], (int)window->size[1], (int)node->shape.dim[2]);
         for (uint32_t i = 0; i < p.count; i++) {
             share = bd_emit_value(emitter, dy, bd_emit_nhwc(emitter, pooled, p.n, oy, ox, p.channels[i]));
-            bd_text_append(text,
-                           "%s = BD_ADD_%s(%s, BD_DIV(%s, BD_FLOAT((bottom%s - top%s) * (right%s - left%s))));\n",
+            bd_text_append(text, "%s = BD_ADD_%s(%s, BD_DIV(%s, BD_FLOAT((bottom%s - top%s) * (right%s - left%s))));\n",
                            p.values[i], accumulator, p.values[i], share, name, name, name, name);
         }
         bd_text_append(text, "}\n}\n");

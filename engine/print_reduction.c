@@ -16,24 +16,29 @@ typedef struct accumulation {
 } accumulation;
 
 /* Steps of a loop whose loads are under way together; and of those, the most that a last work-group's items sum apart. */
-enum { MOST_STEPS = 4, MOST_PLACES = 16 };
+enum { MOST_STEPS = 4, MOST_PLACES = 18 };
+enum { MOST_WINDOWS = 2 }; /* of a turn */
 
-/* How the work-items walk over what they sum: `width` elements of a row, or of so many columns, at each step. */
+/* How the work-items walk over what they sum: `width` elements of a row, or of so many columns, at each step. Or, in columns of images, the
+ * pixels of a window of pooling: its gradient looks at a window once then. Places count windows, not rows of pixels: the first `taps` are
+ * the first window's. */
 typedef struct walk {
     bool rows;
-    uint32_t width;   /* elements of a step */
-    uint32_t stride;  /* from one step of an item to its next */
-    uint32_t steps;   /* of one turn of the loop */
-    uint32_t shares;  /* lanes that an item stands in for: 1, or one a step */
-    bool even;        /* every item's steps are whole turns */
-    uint32_t results; /* of each sum: one a row, one a column */
-    bool once;        /* an item has one step at most: its values stay in registers from pass to pass */
+    uint32_t width;         /* elements of a step */
+    uint32_t stride;        /* from one step of an item to its next */
+    uint32_t steps;         /* of one turn of the loop */
+    uint32_t shares;        /* lanes that an item stands in for: 1, or one a step */
+    bool even;              /* every item's steps are whole turns */
+    uint32_t results;       /* of each sum: one a row, one a column */
+    bool once;              /* an item has one step at most: its values stay in registers from pass to pass */
+    uint32_t taps;          /* elements of a column at each step: 1, or a window's */
+    const bd_node *pooling; /* the windows' node; NULL without */
 } walk;
 
-static const char *const places[MOST_PLACES] = { "r",  "r1", "r2",  "r3",  "r4",  "r5",  "r6",  "r7",
-                                                 "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15" };
-static const char *const elements[MOST_PLACES] = { "i",  "i1", "i2",  "i3",  "i4",  "i5",  "i6",  "i7",
-                                                   "i8", "i9", "i10", "i11", "i12", "i13", "i14", "i15" };
+static const char *const places[MOST_PLACES] = { "r",  "r1",  "r2",  "r3",  "r4",  "r5",  "r6",  "r7",  "r8",
+                                                 "r9", "r10", "r11", "r12", "r13", "r14", "r15", "r16", "r17" };
+static const char *const elements[MOST_PLACES] = { "i",  "i1",  "i2",  "i3",  "i4",  "i5",  "i6",  "i7",  "i8",
+                                                   "i9", "i10", "i11", "i12", "i13", "i14", "i15", "i16", "i17" };
 
 static bool is_moment(const bd_node *node)
 {
@@ -170,8 +175,32 @@ static bd_tensor summing_node(const bd_printer *printer, bd_tensor moment)
     return moment;
 }
 
+static const char *const pooled[MOST_WINDOWS] = { "pooled", "pooled1" };
+
+/* The pixels of a window, and what they are pooled to. Windows cover the image: the row of pixels that is the first of row `y` of windows, of all
+ * images' one after the other, is y times a window's height. */
+static void print_window(bd_printer *printer, const walk *w, uint32_t step)
+{
+    bd_text *text = bd_emitter_text(printer->emitter);
+    const bd_window *window = &w->pooling->attr.window;
+    const unsigned height = (unsigned)window->size[0], width = (unsigned)window->size[1],
+                   line = (unsigned)w->pooling->shape.dim[2], across = line / width;
+    bd_text_append(text,
+                   "const uint window%u = %s / %uu, %s = window%u * BD_INNER + column;\n"
+                   "const uint %s = (window%u / %uu * %uu + window%u %% %uu * %uu) * BD_INNER + column;\n",
+                   step, places[step], w->taps, pooled[step], step, elements[step * w->taps], step, across,
+                   height * line, step, across, width);
+    for (uint32_t t = 1; t < w->taps; t++)
+        bd_text_append(text, "const uint %s = %s + %uu * BD_INNER;\n", elements[step * w->taps + t],
+                       elements[step * w->taps], t / width * line + t % width);
+}
+
 static void print_element(bd_printer *printer, const walk *w, int step)
 {
+    if (w->pooling) {
+        print_window(printer, w, (uint32_t)step);
+        return;
+    }
     bd_text_append(bd_emitter_text(printer->emitter),
                    w->rows ? "const uint %s = row * BD_LENGTH + %s;\n"
                            : "const uint %s = (outer * BD_LENGTH + %s) * BD_INNER + column;\n",
@@ -307,12 +336,13 @@ static void print_turn(bd_printer *printer, const walk *w, int number, uint32_t 
     bd_emitter *emitter = printer->emitter;
     bd_text *text = bd_emitter_text(emitter);
     const int mark = w->once ? 0 : bd_emit_open(emitter);
-    for (uint32_t step = begin; step < begin + steps; step++) {
+    for (uint32_t e = begin * w->taps; e < (begin + steps) * w->taps; e++) {
+        const uint32_t step = e / w->taps;
         const uint32_t share = w->shares > 1 ? step * w->width : 0;
-        const char *lanes[BD_WIDTH], *index = kernel->elements == 1 ? "0u" : elements[step];
-        if (step)
+        const char *lanes[BD_WIDTH], *index = kernel->elements == 1 ? "0u" : elements[e];
+        if (step && e % w->taps == 0)
             bd_text_append(text, "const uint %s = r + %uu;\n", places[step], step * w->stride);
-        if (!w->once || number == 1)
+        if (e % w->taps == 0 && (!w->once || number == 1))
             print_element(printer, w, (int)step);
         bd_emit_lanes(emitter, index, lanes);
         for (int i = 0; i < kernel->node_count && w->once; i++)
@@ -330,9 +360,9 @@ static void print_turn(bd_printer *printer, const walk *w, int number, uint32_t 
                 const accumulation a = accumulate(printer, kernel->nodes[i], share + j);
                 const char *value = bd_emit_value(emitter, node->inputs[0], lanes[j]);
                 if (node->op == BD_OP_ARGMAX) /* the first NaN counts as the largest */
-                    bd_text_append(
-                        text, "if (!(%s <= %s) && %s == %s || r == first + lane) { %s = %s; %s = BD_FLOAT(r); }\n",
-                        value, a.name, a.name, a.name, a.name, value, a.at);
+                    bd_text_append(text,
+                                   "if (!(%s <= %s) && %s == %s || r == first + lane) { %s = %s; %s = BD_FLOAT(r); }\n",
+                                   value, a.name, a.name, a.name, a.name, value, a.at);
                 else if (is_moment(node))
                     add_to_moment(printer, w, a.node, (int)step, j, lanes[j]);
                 else
@@ -342,8 +372,8 @@ static void print_turn(bd_printer *printer, const walk *w, int number, uint32_t 
         if (store_elements)
             bd_print_values(printer, BD_SPACE_ELEMENT, index);
     }
-    for (uint32_t step = begin; step < begin + steps && store_elements; step++)
-        bd_print_stores(printer, BD_SPACE_ELEMENT, kernel->elements == 1 ? "0u" : elements[step]);
+    for (uint32_t e = begin * w->taps; e < (begin + steps) * w->taps && store_elements; e++)
+        bd_print_stores(printer, BD_SPACE_ELEMENT, kernel->elements == 1 ? "0u" : elements[e]);
     if (w->once)
         bd_text_append(text, "}\n");
     else
@@ -355,7 +385,7 @@ static void print_loops(bd_printer *printer, const walk *w, int number, bool sto
 {
     static const char *const constants[] = { "row", "outer", "column", "o", NULL };
     bd_text *text = bd_emitter_text(printer->emitter);
-    const uint32_t each = w->rows ? w->width : 1;
+    const uint32_t each = w->rows ? w->width : w->taps;
     if (w->once) {
         if (number == 1)
             bd_text_append(text, "const bool mine = lane * %uu < last;\nconst uint r = mine ? lane * %uu : 0u;\n", each,
@@ -454,14 +484,33 @@ static bool stores_elements(bd_printer *printer)
     return bd_print_has_stores(printer, BD_SPACE_ELEMENT);
 }
 
-/* The walk of a kernel whose items take a step of every `stride` elements of a part. */
-static walk plan_walk(const bd_printer *printer, uint32_t stride)
+/* The node whose windows a column kernel's items walk over: of sums alone, since its places are other ones. Every part is of whole windows. */
+static const bd_node *walked_windows(const bd_printer *printer, int64_t chunk)
+{
+    const bd_graph *graph = printer->plan->graph;
+    const bd_kernel *kernel = printer->kernel;
+    const bd_node *node = bd_pooled_in_tiles(graph, kernel);
+    if (kernel->class != BD_KERNEL_COLUMNS || !node || node->shape.dim[3] != kernel->extent.inner ||
+        chunk % (node->attr.window.size[0] * node->attr.window.size[1]))
+        return NULL;
+    for (int i = 0; i < kernel->node_count; i++)
+        if (is_reduction(printer, i) && graph->nodes[kernel->nodes[i]].op != BD_OP_SUM)
+            return NULL;
+    return node;
+}
+
+/* The walk of a kernel whose `lanes` items take a step each in turn. */
+static walk plan_walk(const bd_printer *printer, uint32_t lanes)
 {
     const bd_kernel *kernel = printer->kernel;
     const bd_extent *e = &kernel->extent;
     const int64_t chunk = (e->length + e->chunks - 1) / e->chunks;
     const bool rows = kernel->class == BD_KERNEL_ROWS;
-    walk w = { rows, kernel->width, stride, 1, 1, false, rows ? 1 : kernel->width, false };
+    const bd_node *pooling = walked_windows(printer, chunk);
+    const uint32_t taps = pooling ? (uint32_t)(pooling->attr.window.size[0] * pooling->attr.window.size[1]) : 1;
+    const uint32_t stride = lanes * (rows ? kernel->width : taps);
+    const uint32_t most = pooling ? MOST_WINDOWS : MOST_STEPS;
+    walk w = { rows, kernel->width, stride, 1, 1, false, rows ? 1 : kernel->width, false, taps, pooling };
     int64_t loads = 0;
     bool argmax = false;
     for (int i = 0; i < kernel->operand_count; i++)
@@ -470,11 +519,11 @@ static walk plan_walk(const bd_printer *printer, uint32_t stride)
     for (int i = 0; i < kernel->node_count; i++) {
         const bd_node *node = &printer->plan->graph->nodes[kernel->nodes[i]];
         argmax |= node->op == BD_OP_ARGMAX;
-        if (node->op >= BD_OP_MAX_POOL && node->op <= BD_OP_DEPTHWISE_WEIGHT)
+        if (!pooling && node->op >= BD_OP_MAX_POOL && node->op <= BD_OP_DEPTHWISE_WEIGHT)
             loads += node->attr.window.size[0] * node->attr.window.size[1];
     }
     /* Values that wait in registers: 64 of 255. A CPU driver's compiler unrolls by itself. */
-    while (!printer->target->is_cpu && !argmax && w.steps < MOST_STEPS && 2 * w.steps * w.width * loads <= 64 &&
+    while (!printer->target->is_cpu && !argmax && w.steps < most && 2 * w.steps * taps * w.width * loads <= 64 &&
            2 * w.steps * (int64_t)stride <= chunk)
         w.steps *= 2;
     w.once = rows && e->chunks == 1 && kernel->width > 1 && stride >= chunk;
@@ -542,7 +591,7 @@ void bd_print_rows(bd_printer *printer)
     const char *result = e->outer == 1 && e->chunks == 1 ? "0u" : "o";
     const int passes = find_passes(printer);
     const int *pass = printer->pass;
-    const walk w = plan_walk(printer, kernel->local[0] * kernel->width);
+    const walk w = plan_walk(printer, kernel->local[0]);
     printer->skeleton = "rows";
     extent_macros(printer);
     bd_text_append(&printer->macros, "#define BD_LANES %u\n#define BD_ROWS %u\n#define BD_ROW_COUNT %lluu\n",
@@ -583,12 +632,17 @@ void bd_print_rows(bd_printer *printer)
 static void know_columns(bd_printer *printer, const walk *w, const char *result)
 {
     const bd_kernel *kernel = printer->kernel;
-    for (uint32_t step = 0; step < w->steps; step++) {
+    for (uint32_t e = 0; e < w->steps * w->taps; e++) {
         char column_of[48];
         if (kernel->width > 1)
-            bd_emit_lane(printer->emitter, elements[step], 0);
-        snprintf(column_of, sizeof column_of, "%s %% %lluu", elements[step], (unsigned long long)kernel->extent.inner);
+            bd_emit_lane(printer->emitter, elements[e], 0);
+        snprintf(column_of, sizeof column_of, "%s %% %lluu", elements[e], (unsigned long long)kernel->extent.inner);
         bd_emit_know_index(printer->emitter, column_of, "column");
+    }
+    for (uint32_t step = 0; step < w->steps && w->pooling; step++) {
+        if (kernel->width > 1)
+            bd_emit_lane(printer->emitter, pooled[step], 0);
+        bd_emit_window(printer->emitter, w->pooling, &elements[step * w->taps], pooled[step]);
     }
     if (kernel->width > 1)
         bd_emit_lane(printer->emitter, result, 0);
@@ -599,7 +653,7 @@ void bd_print_last_sums(bd_printer *printer, uint32_t lanes)
     const bd_kernel *kernel = printer->kernel;
     const bd_extent *e = &kernel->extent;
     const char *result = "o";
-    walk w = { .width = kernel->width, .stride = kernel->local[1], .results = kernel->width };
+    walk w = { .width = kernel->width, .stride = kernel->local[1], .results = kernel->width, .taps = 1 };
     w.shares = w.steps = lanes / kernel->local[1];
     while (w.shares == 1 && w.steps < MOST_STEPS && 2 * w.steps * w.stride <= e->length)
         w.steps *= 2;

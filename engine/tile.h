@@ -89,7 +89,8 @@ bool bd_tile_is_ptx(const bd_tile *tile);
 /* How a BD_TILE_RESIDENT takes a convolution: a tile's pixels are `rows` whole rows of an image, or `images` whole ones; `groups`
  * work-groups of `bytes` of shared memory go over all tiles. Of a weight gradient the sum is in `chunks` parts: those that the node has,
  * or, while `kernel` is NULL, those that it should have. False where the tile cannot: it is for convolutions, weight gradients, and data
- * gradients of stride 1, operands that nothing is fused to, channels in steps of the units, and rows and weights that fit. */
+ * gradients of stride 1, operands that nothing is fused to, channels in steps of the units, or so few that a pixel has no pieces of eight, and
+ * rows and weights that fit. */
 typedef struct bd_resident {
     uint32_t images, rows, tiles, groups, chunks, bytes;
 } bd_resident;

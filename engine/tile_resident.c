@@ -13,13 +13,34 @@ enum { MOST_SUMS = 160 };
 /* Bytes in a piece, eight numbers of 16 bits. */
 enum { PIECE = 16 };
 
-/* What is copied as it lies, the last dimension in whole steps of the units. */
+/* Numbers of a window at most that fragments are put together of one by one: an item remembers where a quarter of them lie. And numbers of a
+ * patch at most that an item has in registers. */
+enum { MOST_WINDOW = 128, MOST_LOADS = 16 };
+
+static int64_t window_numbers(const bd_graph *graph, const bd_node *node)
+{
+    return node->attr.window.size[0] * node->attr.window.size[1] * graph->nodes[node->inputs[0]].shape.dim[3];
+}
+
+/* Of so few channels that a pixel has no pieces: FEW in the skeleton. */
+static bool has_few_channels(const bd_graph *graph, const bd_node *node)
+{
+    return (node->op == BD_OP_CONV2D || node->op == BD_OP_CONV2D_WEIGHT) &&
+           graph->nodes[node->inputs[0]].shape.dim[3] % 8 != 0 && window_numbers(graph, node) <= MOST_WINDOW;
+}
+
+/* Numbers of the units' format in one buffer, to which nothing was fused, the last dimension in whole steps of the units unless those are put
+ * together of single numbers. */
 static bool is_plain(const bd_graph *graph, bd_tensor contraction, const bd_kernel *kernel, const bd_target *target,
                      int side)
 {
-    const bd_shape *shape = &graph->nodes[graph->nodes[contraction].inputs[side]].shape;
-    return bd_matrix_copies(graph, contraction, kernel, target, side) &&
-           shape->dim[shape->rank - 1] % target->matrix.k == 0;
+    const bd_tensor operand = graph->nodes[contraction].inputs[side], input = bd_stored_operand(graph, operand);
+    const bd_shape *shape = &graph->nodes[operand].shape;
+    const int number = kernel ? bd_kernel_operand(kernel, input) : 0;
+    return graph->nodes[input].format == bd_matrix_format(graph, contraction, target) && target->half.storage &&
+           (shape->dim[shape->rank - 1] % target->matrix.k == 0 ||
+            (side == 0 && has_few_channels(graph, &graph->nodes[contraction]))) &&
+           number >= 0 && (!kernel || kernel->operands[number].access == BD_ACCESS_BUFFER);
 }
 
 /* Windows that leap over pixels would have most of a patch copied in vain; a data gradient's taps lie as in a patch where they do not
@@ -63,14 +84,16 @@ static int64_t shared_bytes(const bd_graph *graph, bd_tensor contraction, const 
     const bd_contraction c = bd_contraction_of(graph, contraction);
     const int64_t columns = pixels_of(graph, node)->dim[2], channels = graph->nodes[node->inputs[0]].shape.dim[3];
     const int64_t taps = node->attr.window.size[0] * node->attr.window.size[1];
-    const int64_t patch = images * padded(node, 0, rows) * padded(node, 1, columns) * (channels / 8 + 1) * PIECE;
+    const int64_t pixels_read = images * padded(node, 0, rows) * padded(node, 1, columns);
+    const bool few = has_few_channels(graph, node);
+    const int64_t patch = (few ? bd_ceil_divide(pixels_read * channels, 8) : pixels_read * (channels / 8 + 1)) * PIECE;
     if (node->op == BD_OP_CONV2D_WEIGHT) {
         const int64_t pixels = bd_ceil_divide(images * rows * columns, 16) * 16 * (tile->n / 8 + 1) * PIECE;
         const int64_t sums = c.m * (tile->n + 8) * (int64_t)sizeof(float);
         return 2 * (patch + pixels) > sums ? 2 * (patch + pixels) : sums;
     }
-    const int64_t weights =
-        node->op == BD_OP_CONV2D ? c.k * (c.n / 8 + 1) * PIECE : taps * c.n * (channels / 8 + 1) * PIECE;
+    const int64_t weights = node->op == BD_OP_CONV2D ? bd_ceil_divide(c.k, 16) * 16 * (c.n / 8 + 1) * PIECE
+                                                     : taps * c.n * (channels / 8 + 1) * PIECE;
     const int64_t warps = tile->m / tile->item_m * (tile->n / tile->item_n);
     /* Sums of columns take the place of the rows: a four of each number and work-item. */
     const int64_t row_sums = 16 * (tile->item_n + 8), column_sums = BD_COLUMN_NUMBERS * BD_WIDTH * 32;
@@ -82,10 +105,12 @@ static int64_t sums_of(const bd_tile *tile)
     return tile->item_m * tile->item_n / 32;
 }
 
-/* Registers of a work-item, as ptxas counts them: its sums, and what else there is. */
-static int64_t registers(const bd_tile *tile)
+/* Registers of a work-item, as ptxas counts them: its sums, what else there is, and, where fragments are put together of single numbers, where
+ * those lie. */
+static int64_t registers(const bd_graph *graph, const bd_node *node, const bd_tile *tile)
 {
-    return sums_of(tile) + 40;
+    const int64_t few = has_few_channels(graph, node) ? tile->item_m / 8 + window_numbers(graph, node) / 4 + 8 : 0;
+    return sums_of(tile) + 40 + few;
 }
 
 bool bd_resident_complete(const bd_graph *graph, bd_tensor contraction, bd_tile *tile)
@@ -102,10 +127,15 @@ bool bd_resident_complete(const bd_graph *graph, bd_tensor contraction, bd_tile 
     enum { MOST_CHANNELS = 64 };
     if (channels > MOST_CHANNELS || c.n > MOST_CHANNELS)
         return false;
-    const int64_t sets = channels / 16 * (tile->n / tile->item_n); /* of sums, one a subgroup */
-    if (channels % 16 || sets < 1 || tile->slices % sets || c.n % tile->n)
+    /* What a subgroup puts together number by number it multiplies by all columns: most of its instructions are for that. */
+    const bool few = has_few_channels(graph, node);
+    if (few && (tile->item_n != tile->n || tile->n != c.n))
         return false;
-    tile->m = (uint32_t)c.m, tile->item_m = (uint32_t)(c.m / channels * 16), tile->slices /= (uint32_t)sets;
+    const int64_t sets = (few ? 1 : channels / 16) * (tile->n / tile->item_n); /* of sums, one a subgroup */
+    if ((!few && channels % 16) || sets < 1 || tile->slices % sets || c.n % tile->n)
+        return false;
+    tile->item_m = (uint32_t)(few ? bd_ceil_divide(c.m, 16) * 16 : c.m / channels * 16);
+    tile->m = few ? tile->item_m : (uint32_t)c.m, tile->slices /= (uint32_t)sets;
     return true;
 }
 
@@ -129,8 +159,11 @@ bool bd_resident_of(const bd_graph *graph, bd_tensor contraction, const bd_kerne
     const int64_t bytes = shared_bytes(graph, contraction, tile, images, rows);
     if (bytes > target->matrix.resident_bytes || sums_of(tile) > MOST_SUMS)
         return false;
+    const int64_t patch = images * padded(node, 0, rows) * padded(node, 1, out->dim[2]);
+    if (has_few_channels(graph, node) && patch * graph->nodes[node->inputs[0]].shape.dim[3] > MOST_LOADS * items)
+        return false;
     int64_t together = bd_smaller(PROCESSOR_BYTES / (bytes + GROUP_BYTES), PROCESSOR_ITEMS / items);
-    together = bd_smaller(together, PROCESSOR_REGISTERS / (items * registers(tile)));
+    together = bd_smaller(together, PROCESSOR_REGISTERS / (items * registers(graph, node, tile)));
     *r = (bd_resident){
         .images = (uint32_t)images, .rows = (uint32_t)rows, .tiles = (uint32_t)tiles, .bytes = (uint32_t)bytes
     };
@@ -177,10 +210,16 @@ double bd_resident_microseconds(const bd_graph *graph, bd_tensor contraction, co
     const double share = fmax(tiles / units, 1), turns = fmax(tiles / r->groups, 1);
     /* Bytes from local memory: of the operand that is read at every tap, and of the other one. */
     const double taps = (double)(node->attr.window.size[0] * node->attr.window.size[1]);
-    const double local = weight
-                             ? 2 * pixels * ((double)c.m * tile->n / tile->item_n + (double)c.m / taps / 16 * tile->n)
-                             : 2 * (double)c.k * (pixels * tile->n / tile->item_n + pixels / tile->item_m * tile->n) +
-                                   8 * pixels * tile->n;
+    double local = weight ? 2 * pixels * ((double)c.m * tile->n / tile->item_n + (double)c.m / taps / 16 * tile->n)
+                          : 2 * (double)c.k * (pixels * tile->n / tile->item_n + pixels / tile->item_m * tile->n) +
+                                8 * pixels * tile->n;
+    /* Numbers one by one: a load of 64 bytes for 32 lanes, and five instructions for two of them. */
+    double instructions = 0;
+    if (has_few_channels(graph, node)) {
+        local *= 2;
+        instructions = pixels / 16 * tile->n / tile->item_n *
+                       (40 * (double)bd_ceil_divide(window_numbers(graph, node), 16) + (weight ? 60 : 0));
+    }
     const double steps =
         turns * (weight ? pixels / 16 / tile->slices * (taps * 20 + 60) + 700 : (double)c.k / 16 * 40 + 700);
     const double products = pixels * sums / (750 * fmin(warps / 8, 1));
@@ -188,7 +227,7 @@ double bd_resident_microseconds(const bd_graph *graph, bd_tensor contraction, co
         2.0 *
         (double)(bd_shape_elements(&graph->nodes[node->inputs[0]].shape) + bd_shape_elements(pixels_of(graph, node))) /
         bandwidth;
-    const double work = fmax(share * fmax(products, local / 128), steps) / cycles;
+    const double work = fmax(share * fmax(fmax(products, local / 128), instructions / 4), steps) / cycles;
     const double rest =
         weight ? 8 * (double)(c.m * c.n) * r->chunks / bandwidth + tile->slices * 0.1 : 2 * sums / 64 / cycles;
     return begin + rest + fmax(memory, work) + fmin(memory, work) / turns;

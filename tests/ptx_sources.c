@@ -12,22 +12,25 @@ typedef struct source_case {
     bd_format a, b;
     bd_op op;
     bool transpose_a, transpose_b;
-    int64_t size; /* of every dimension that may be odd */
-    bool moved;   /* A's whole numbers are moved up to begin with 0 */
-    bool columns; /* whose means and deviations are taken by the kernel, too */
+    int64_t size;     /* of every dimension that may be odd */
+    bool moved;       /* A's whole numbers are moved up to begin with 0 */
+    bool columns;     /* whose means and deviations are taken by the kernel, too */
+    int64_t channels; /* of a convolution's images, if not the size */
 } source_case;
 
 static bd_tensor contraction(bd_graph *graph, const source_case *c)
 {
     const bd_init zero = { BD_INIT_CONSTANT, 0 };
     const bd_window window = { { 3, 3 }, { 1, 1 }, { { 1, 1 }, { 1, 1 } } };
-    const bd_shape image = BD_SHAPE(c->columns ? 1024 : 4, 8, 8, c->size), taps = BD_SHAPE(3, 3, c->size, c->size);
+    const int64_t images = c->columns ? 1024 : 4, channels = c->channels ? c->channels : c->size;
+    const bd_shape image = BD_SHAPE(images, 8, 8, channels), taps = BD_SHAPE(3, 3, channels, c->size);
+    const bd_shape result = BD_SHAPE(images, 8, 8, c->size);
     const bool matmul = c->op == BD_OP_MATMUL;
     const bd_shape square = BD_SHAPE(c->size, c->size);
     bd_tensor a = bd_variable(graph, "/a", BD_ROLE_FIXED, c->a, matmul ? square : image, zero);
     const bd_tensor b = bd_variable(graph, "/b", BD_ROLE_FIXED, c->b,
                                     matmul                         ? square
-                                    : c->op == BD_OP_CONV2D_WEIGHT ? image
+                                    : c->op == BD_OP_CONV2D_WEIGHT ? result
                                                                    : taps,
                                     zero);
     if (c->moved) {
@@ -203,29 +206,31 @@ int main(int argc, char **argv)
 {
     const bd_format e3m2 = bd_format_exmy(3, 2), e4m0 = bd_format_exmy(4, 0), e5m8 = bd_format_exmy(5, 8);
     const source_case cases[] = {
-        { "f16", BD_F16, BD_F16, BD_OP_MATMUL, false, false, 512, false, false },
-        { "bf16", BD_BF16, BD_BF16, BD_OP_MATMUL, false, false, 512, false, false },
-        { "bf16-odd", BD_BF16, BD_BF16, BD_OP_MATMUL, false, false, 509, false, false },
-        { "bf16-turned", BD_BF16, BD_BF16, BD_OP_MATMUL, true, true, 512, false, false },
-        { "bf16-conv", BD_BF16, BD_BF16, BD_OP_CONV2D, false, false, 64, false, false },
-        { "f16-conv", BD_F16, BD_F16, BD_OP_CONV2D, false, false, 16, false, false },
-        { "f16-data", BD_F16, BD_F16, BD_OP_CONV2D_DATA, false, false, 32, false, false },
-        { "bf16-weight", BD_BF16, BD_BF16, BD_OP_CONV2D_WEIGHT, false, false, 64, false, false },
-        { "bf16-e5m2", BD_BF16, BD_F8E5M2, BD_OP_MATMUL, false, true, 512, false, false },
-        { "e4m3-e5m2", BD_F8E4M3, BD_F8E5M2, BD_OP_MATMUL, false, false, 512, false, false },
-        { "e4m3-e5m2-odd", BD_F8E4M3, BD_F8E5M2, BD_OP_MATMUL, false, false, 509, false, false },
-        { "e5m2-e4m3-turned", BD_F8E5M2, BD_F8E4M3, BD_OP_MATMUL, true, true, 512, false, false },
-        { "e4m3-f16", BD_F8E4M3, BD_F16, BD_OP_MATMUL, false, true, 512, false, false },
-        { "e4m3-conv", BD_F8E4M3, BD_F8E4M3, BD_OP_CONV2D, false, false, 64, false, false },
-        { "e5m2-e4m3-data", BD_F8E5M2, BD_F8E4M3, BD_OP_CONV2D_DATA, false, false, 64, false, false },
-        { "e4m3-e5m2-weight", BD_F8E4M3, BD_F8E5M2, BD_OP_CONV2D_WEIGHT, false, false, 64, false, false },
-        { "int8", BD_I8, BD_I8, BD_OP_MATMUL, false, false, 512, false, false },
-        { "e4m3-turned", BD_F8E4M3, BD_F8E4M3, BD_OP_MATMUL, false, true, 528, false, false },
-        { "int8-moved", BD_I8, BD_I8, BD_OP_MATMUL, false, true, 528, true, false },
-        { "int4-conv", BD_I4, BD_I4, BD_OP_CONV2D, false, false, 64, true, false },
-        { "e3m2-e4m0", e3m2, e4m0, BD_OP_MATMUL, true, false, 512, false, false },
-        { "e5m8", e5m8, e5m8, BD_OP_MATMUL, false, false, 512, false, false },
-        { "f16-columns", BD_F16, BD_F16, BD_OP_CONV2D, false, false, 64, false, true },
+        { "f16", BD_F16, BD_F16, BD_OP_MATMUL, false, false, 512, false, false, 0 },
+        { "bf16", BD_BF16, BD_BF16, BD_OP_MATMUL, false, false, 512, false, false, 0 },
+        { "bf16-odd", BD_BF16, BD_BF16, BD_OP_MATMUL, false, false, 509, false, false, 0 },
+        { "bf16-turned", BD_BF16, BD_BF16, BD_OP_MATMUL, true, true, 512, false, false, 0 },
+        { "bf16-conv", BD_BF16, BD_BF16, BD_OP_CONV2D, false, false, 64, false, false, 0 },
+        { "f16-conv", BD_F16, BD_F16, BD_OP_CONV2D, false, false, 16, false, false, 0 },
+        { "f16-data", BD_F16, BD_F16, BD_OP_CONV2D_DATA, false, false, 32, false, false, 0 },
+        { "bf16-weight", BD_BF16, BD_BF16, BD_OP_CONV2D_WEIGHT, false, false, 64, false, false, 0 },
+        { "bf16-e5m2", BD_BF16, BD_F8E5M2, BD_OP_MATMUL, false, true, 512, false, false, 0 },
+        { "e4m3-e5m2", BD_F8E4M3, BD_F8E5M2, BD_OP_MATMUL, false, false, 512, false, false, 0 },
+        { "e4m3-e5m2-odd", BD_F8E4M3, BD_F8E5M2, BD_OP_MATMUL, false, false, 509, false, false, 0 },
+        { "e5m2-e4m3-turned", BD_F8E5M2, BD_F8E4M3, BD_OP_MATMUL, true, true, 512, false, false, 0 },
+        { "e4m3-f16", BD_F8E4M3, BD_F16, BD_OP_MATMUL, false, true, 512, false, false, 0 },
+        { "e4m3-conv", BD_F8E4M3, BD_F8E4M3, BD_OP_CONV2D, false, false, 64, false, false, 0 },
+        { "e5m2-e4m3-data", BD_F8E5M2, BD_F8E4M3, BD_OP_CONV2D_DATA, false, false, 64, false, false, 0 },
+        { "e4m3-e5m2-weight", BD_F8E4M3, BD_F8E5M2, BD_OP_CONV2D_WEIGHT, false, false, 64, false, false, 0 },
+        { "int8", BD_I8, BD_I8, BD_OP_MATMUL, false, false, 512, false, false, 0 },
+        { "e4m3-turned", BD_F8E4M3, BD_F8E4M3, BD_OP_MATMUL, false, true, 528, false, false, 0 },
+        { "int8-moved", BD_I8, BD_I8, BD_OP_MATMUL, false, true, 528, true, false, 0 },
+        { "int4-conv", BD_I4, BD_I4, BD_OP_CONV2D, false, false, 64, true, false, 0 },
+        { "e3m2-e4m0", e3m2, e4m0, BD_OP_MATMUL, true, false, 512, false, false, 0 },
+        { "e5m8", e5m8, e5m8, BD_OP_MATMUL, false, false, 512, false, false, 0 },
+        { "f16-columns", BD_F16, BD_F16, BD_OP_CONV2D, false, false, 64, false, true, 0 },
+        { "f16-few", BD_F16, BD_F16, BD_OP_CONV2D, false, false, 64, false, false, 3 },
+        { "bf16-few-weight", BD_BF16, BD_BF16, BD_OP_CONV2D_WEIGHT, false, false, 64, false, false, 1 },
     };
     const attention_case attentions[] = {
         { "attention-f16", BD_F16, 256, 64, true },

@@ -529,6 +529,39 @@ START_TEST(neighbours_share_random_numbers)
 }
 END_TEST
 
+/* Behind a convolution, whose bias' gradient the kernel sums, a step of a work-item is a window, two of them a turn. Pixels by themselves would each
+ * be compared with the window's others: whether they `won`. */
+START_TEST(gradients_of_pooling_look_at_a_window_once)
+{
+    bd_target target;
+    bd_target_default(&target);
+    setting s;
+    set_up(&s, lenet, _i ? "fp32" : "fp16", 28, 512);
+    bd_plan *plan = plan_for(&s, &target, true);
+    int found = 0;
+    for (int k = 0; k < plan->kernel_count; k++) {
+        const bd_kernel *kernel = &plan->kernels[k];
+        const bd_node *pooling = bd_pooled_in_tiles(plan->graph, kernel);
+        if (!pooling)
+            continue;
+        found++;
+        ck_assert_int_eq(kernel->class, BD_KERNEL_COLUMNS);
+        for (bd_dialect dialect = BD_DIALECT_OPENCL; dialect <= BD_DIALECT_GLSL; dialect++) {
+            bd_error error;
+            char *source;
+            ck_assert_int_eq(bd_kernel_source(plan, kernel, &target, dialect, &source, &error), BD_OK);
+            ck_assert_ptr_nonnull(strstr(source, " pooled = window0 * "));
+            ck_assert_ptr_nonnull(strstr(source, " pooled1 = window1 * "));
+            ck_assert_ptr_null(strstr(source, "uint won"));
+            free(source);
+        }
+    }
+    ck_assert_int_eq(found, 2);
+    bd_plan_destroy(&plan);
+    tear_down(&s);
+}
+END_TEST
+
 /* Forward and backward, where operands are 16-bit numbers in whole pieces, sums F32 and nothing was found wrong with it. */
 START_TEST(attention_takes_matrix_units)
 {
@@ -753,6 +786,7 @@ int main(void)
     tcase_add_loop_test(plans, matrix_units_multiply_codes, 0, 4);
     tcase_add_loop_test(plans, units_of_8_bits_multiply_codes, 0, 4);
     tcase_add_test(plans, neighbours_share_random_numbers);
+    tcase_add_loop_test(plans, gradients_of_pooling_look_at_a_window_once, 0, 2);
     tcase_add_loop_test(plans, attention_takes_matrix_units, 0, 9);
     tcase_add_loop_test(plans, plans_obey_small_limits, 0, 2);
     tcase_add_loop_test(plans, cpu_drivers_take_neighbours_where_that_is_faster, 0, 2);

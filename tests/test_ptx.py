@@ -49,6 +49,8 @@ CASES = {
     'e3m2-e4m0': ('f16', False, True, 'mul.rn.f16x2'),
     'e5m8': ('f16', False, False, None),
     'f16-columns': ('f16', True, False, None),
+    'f16-few': ('f16', True, False, None),
+    'bf16-few-weight': ('bf16', True, False, None),
     'attention-f16': ('f16', True, False, 'ex2.approx.ftz.f32'),
     'attention-f16-deep': ('f16', True, False, 'ldmatrix.sync.aligned.m8n8.x4.trans'),
     'attention-f16-few': ('f16', True, False, 'cvt.rn.f16x2.f32'),
@@ -89,6 +91,8 @@ def check(path, folder):
     assert units is None or bool(re.search(EIGHT_BYTES, text)) == codes, f'{path.name}: loads of eight codes {"expected" if codes else "not expected"}'
     if kind == 'resident': # weights and pixels come by ldmatrix
         assert re.search(r'ldmatrix.sync.aligned.m8n8.x4(.trans)?.shared', text) and 'wgmma' not in text, f'{path.name}: not of fragments'
+    if kind == 'resident' and 'few' in name: # numbers by themselves: a window's steps for sixteen pixels or rows are eight loads
+        assert text.count('ld.shared.u16') >= 8, f'{path.name}: no numbers one by one'
     assert conversion is None or conversion in text, f'{path.name}: no {conversion}'
     assemble(path, text, folder)
 

@@ -53,8 +53,7 @@ uint32_t bd_kernel_width(const bd_plan *plan, const bd_kernel *kernel, const bd_
         case BD_OP_ARGMAX:
         case BD_OP_BATCH:
         case BD_OP_GATHER:
-        case BD_OP_SCATTER_ADD:
-        case BD_OP_TALLY: return 1;
+        case BD_OP_SCATTER_ADD: return 1;
         default: break;
         }
     return BD_WIDTH;
@@ -77,6 +76,22 @@ static bool sums_strips(const bd_plan *plan, const bd_kernel *kernel)
         found |= bd_op_get_info(node->op)->class == BD_CLASS_REDUCTION && node->attr.reduce.strips;
     }
     return found;
+}
+
+/* A work-group to a part. PoCL runs its work-items one after the other: there one counts without the others' turns. */
+static void launch_tally(const bd_plan *plan, bd_kernel *kernel, const bd_target *target)
+{
+    const bd_limits *limits = &target->limits;
+    const bd_node *node = &plan->graph->nodes[kernel->anchor];
+    const int64_t parts = node->shape.dim[0];
+    const int64_t count = bd_shape_elements(&plan->graph->nodes[node->inputs[0]].shape), length = bd_ceil_divide(count, parts);
+    const uint32_t most = !target->is_cpu         ? (limits->max_workgroup_items < 256 ? limits->max_workgroup_items : 256)
+                          : target->vector_types  ? 1
+                          : limits->subgroup_size ? limits->subgroup_size
+                                                  : 1;
+    kernel->width = bd_kernel_width(plan, kernel, target, count % BD_WIDTH ? 1 : length);
+    kernel->local[0] = power_of_two_up_to(most, bd_ceil_divide(length, kernel->width));
+    bd_spread_groups(target, kernel, (uint64_t)parts);
 }
 
 bool bd_kernel_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *target)
@@ -131,6 +146,7 @@ bool bd_kernel_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *t
     }
     case BD_KERNEL_CONTRACTION: return bd_contraction_launch(plan, kernel, target);
     case BD_KERNEL_ATTENTION: bd_attention_launch(plan, kernel, target); break;
+    case BD_KERNEL_TALLY: launch_tally(plan, kernel, target); break;
     case BD_KERNEL_CONTROL:
     case BD_KERNEL_LIBRARY: kernel->groups[0] = kernel->groups[1] = kernel->groups[2] = 1; break;
     }
@@ -249,7 +265,7 @@ static uint32_t cut_operands(const bd_plan *plan, bd_kernel *kernel, const bd_ta
 const char *bd_kernel_class_name(bd_kernel_class class)
 {
     static const char *const names[] = { "pointwise", "rows",    "columns", "contraction",
-                                         "attention", "control", "library" };
+                                         "attention", "tally", "control", "library" };
     return names[class];
 }
 

@@ -302,7 +302,8 @@ static bool joinable(bd_fuser *f, int kernel, bd_tensor node, bd_space *space)
     const bd_kernel *k = &f->plan->kernels[kernel];
     const int64_t elements = bd_fuse_elements(f, node);
     if (f->options->no_fusion || k->class == BD_KERNEL_ATTENTION || k->class == BD_KERNEL_CONTROL ||
-        k->class == BD_KERNEL_TALLY || k->class == BD_KERNEL_LIBRARY || elements == 0)
+        k->class == BD_KERNEL_LIBRARY || elements == 0 ||
+        (k->class == BD_KERNEL_TALLY && f->graph->nodes[node].op != BD_OP_ASSIGN))
         return false;
     if ((k->class == BD_KERNEL_ROWS || k->class == BD_KERNEL_COLUMNS) && k->extent.chunks == 1 &&
         elements == k->extent.outer * k->extent.inner && k->extent.length != 1) {

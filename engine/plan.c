@@ -78,17 +78,16 @@ static bool sums_strips(const bd_plan *plan, const bd_kernel *kernel)
     return found;
 }
 
-/* A work-group to a part. PoCL runs its work-items one after the other: there one counts without the others' turns. */
+/* A work-group to a part. PoCL runs its work-items one after the other: there is but one, which waits for no others. */
 static void launch_tally(const bd_plan *plan, bd_kernel *kernel, const bd_target *target)
 {
     const bd_limits *limits = &target->limits;
     const bd_node *node = &plan->graph->nodes[kernel->anchor];
     const int64_t parts = node->shape.dim[0];
     const int64_t count = bd_shape_elements(&plan->graph->nodes[node->inputs[0]].shape), length = bd_ceil_divide(count, parts);
-    const uint32_t most = !target->is_cpu         ? (limits->max_workgroup_items < 256 ? limits->max_workgroup_items : 256)
-                          : target->vector_types  ? 1
-                          : limits->subgroup_size ? limits->subgroup_size
-                                                  : 1;
+    uint32_t most = target->is_cpu ? (target->vector_types ? 1 : 8) : 1024;
+    most = most < limits->max_workgroup_items ? most : limits->max_workgroup_items;
+    most = most < limits->max_workgroup_size[0] ? most : limits->max_workgroup_size[0];
     kernel->width = bd_kernel_width(plan, kernel, target, count % BD_WIDTH ? 1 : length);
     kernel->local[0] = power_of_two_up_to(most, bd_ceil_divide(length, kernel->width));
     bd_spread_groups(target, kernel, (uint64_t)parts);

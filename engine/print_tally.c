@@ -12,7 +12,7 @@ void bd_print_tally(bd_printer *printer)
     bd_text *text = bd_emitter_text(emitter);
     printer->skeleton = "tally";
     bd_text_append(&printer->macros,
-                   "#define BD_PARTS %lluu\n#define BD_LENGTH %lluu\n#define BD_COUNT %lluu\n#define BD_WIDTH %uu\n",
+                   "#define BD_PARTS %lluu\n#define BD_LENGTH %lluu\n#define BD_ELEMENTS %lluu\n#define BD_WIDTH %uu\n",
                    (unsigned long long)parts, (unsigned long long)((count + parts - 1) / parts),
                    (unsigned long long)count, kernel->width);
     bd_text_append(text, "for (uint i = first + lane * BD_WIDTH; i < last; i += BD_LOCAL_X * BD_WIDTH) {\n");
@@ -27,13 +27,14 @@ void bd_print_tally(bd_printer *printer)
         bd_text_append(text, "BD_TALLY(%s, %s)\n", before, after);
     }
     bd_emit_close(emitter, mark);
-    bd_text_append(text, "}\nBD_MERGE\nfor (uint column = lane; column < %uu && part < BD_PARTS; column += BD_LOCAL_X) {\n"
-                         "const uint o = part * %uu + column;\nBD_VALUE total = BD_TOTAL(column);\n",
+    bd_text_append(text,
+                   "}\nBD_MERGE\nfor (uint column = lane; column < %uu && part < BD_PARTS; column += BD_LOCAL_X) {\n"
+                   "const uint o = part * %uu + column;\nBD_VALUE total = BD_TOTAL(column);\n",
                    (unsigned)BD_TALLY_COLUMNS, (unsigned)BD_TALLY_COLUMNS);
     mark = bd_emit_open(emitter);
     bd_emit_round(emitter, node, "o", "total");
     bd_emit_know(emitter, kernel->anchor, "o", "total");
-    bd_emit_store(emitter, kernel->anchor, "o");
+    bd_print_stores(printer, BD_SPACE_ELEMENT, "o");
     bd_emit_close(emitter, mark);
     bd_text_append(text, "}\n");
 }

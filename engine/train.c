@@ -235,7 +235,7 @@ static bd_status make_plans(bd_trainer *trainer, bd_error *error)
 
 /* ---- programs ---- */
 
-/* One count over both programs, for the caller's progress. */
+/* One count over all programs, for the caller's progress. */
 typedef struct compile_progress {
     const bd_train_params *params;
     int before, total;
@@ -251,22 +251,25 @@ static void report_compile(void *user, int done, int total)
 
 static bd_status make_programs(bd_trainer *trainer, bd_error *error)
 {
-    bd_plan **train = &trainer->train.plan, **test = &trainer->test.plan;
-    const int train_kernels = (*train)->kernel_count;
-    compile_progress progress = { &trainer->params, 0, train_kernels + (*test ? (*test)->kernel_count : 0) };
+    bd_stage *const stages[] = { &trainer->train, &trainer->test, &trainer->measured };
+    const int count = sizeof stages / sizeof *stages;
+    compile_progress progress = { &trainer->params, 0, 0 };
     bd_device *device = bd_store_device(trainer->store);
     bd_status status = bd_store_reserve_arena(trainer->store, trainer->arena_bytes, error);
-    if (!status)
-        bd_tune(device, *train, trainer->params.on_tune, trainer->params.user);
-    if (!status)
-        status = bd_program_create(trainer->store, train, trainer->params.seed, report_compile, &progress,
-                                   &trainer->train.program, error);
-    progress.before = train_kernels;
-    if (!status && *test)
-        bd_tune(device, *test, trainer->params.on_tune, trainer->params.user);
-    if (!status && *test)
-        status = bd_program_create(trainer->store, test, trainer->params.seed, report_compile, &progress,
-                                   &trainer->test.program, error);
+    for (int i = 0; i < count; i++)
+        progress.total += stages[i]->plan ? stages[i]->plan->kernel_count : 0;
+    for (int i = 0; i < count && !status; i++) {
+        if (!stages[i]->plan)
+            continue;
+        const int kernels = stages[i]->plan->kernel_count;
+        bd_tune(device, stages[i]->plan, trainer->params.on_tune, trainer->params.user);
+        status = bd_program_create(trainer->store, &stages[i]->plan, trainer->params.seed, report_compile, &progress,
+                                   &stages[i]->program, error);
+        progress.before += kernels;
+    }
+    if (!status && trainer->measured.program &&
+        !(trainer->measurements = calloc((size_t)trainer->points.count + 1, sizeof *trainer->measurements)))
+        status = bd_fail(error, BD_ERROR_MEMORY, "no memory for %d measurements", trainer->points.count);
     return status;
 }
 

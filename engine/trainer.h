@@ -22,7 +22,7 @@ struct bd_trainer {
     bd_device *device;      /* NULL: plans only */
     bd_target target;
     bd_stage train, test; /* test has neither plan nor program if there are no test examples */
-    /* The training step that measures: a plan, where one is wanted, and a program from the first time on. It has the training's feed. */
+    /* The training step that measures, where one is wanted. It has the training's feed. */
     bd_stage measured;
     bd_measure_points points;
     bd_measurement *measurements; /* points.count of them; NULL where nothing is measured */

@@ -4,7 +4,7 @@
 #define BD_LOCAL_X 64
 #define BD_PARTS 1u
 #define BD_LENGTH 1024u // of a part; the last may be shorter
-#define BD_COUNT 1024u  // elements in all
+#define BD_ELEMENTS 1024u  // elements in all
 #define BD_WIDTH 1u     // neighbours that an invocation takes at once
 #endif
 layout(local_size_x = BD_LOCAL_X) in;
@@ -69,7 +69,7 @@ void main()
 {
     const uint lane = gl_LocalInvocationID.x;
     const uint part = gl_WorkGroupID.y * gl_NumWorkGroups.x + gl_WorkGroupID.x;
-    const uint first = min(part * BD_LENGTH, BD_COUNT), last = min(first + BD_LENGTH, BD_COUNT);
+    const uint first = min(part * BD_LENGTH, BD_ELEMENTS), last = min(first + BD_LENGTH, BD_ELEMENTS);
     uint largest = 0u;
     float power = 0.0, noise = 0.0;
     for (uint at = lane; at < BD_TALLY_COLUMNS * COPIES; at += BD_LOCAL_X)

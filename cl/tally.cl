@@ -4,10 +4,8 @@
 #define BD_ARGUMENTS __global float *b0
 #define BD_LOCAL 64, 1, 1
 #define BD_LOCAL_X 64
-#define BD_PARTS 1u
-#define BD_LENGTH 1024u /* of a part; the last may be shorter */
-#define BD_ELEMENTS 1024u  /* elements in all */
-#define BD_WIDTH 1u     /* neighbours that a work-item takes at once */
+#define BD_ROWS 1u /* of a tally */
+#define BD_WIDTH 1u /* neighbours that a work-item takes at once */
 #endif
 
 #if BD_LOCAL_X > 1 /* neighbours are often in one column: the more copies it has, the fewer wait for each other */
@@ -70,8 +68,8 @@ __kernel __attribute__((reqd_work_group_size(BD_LOCAL))) void binade(BD_ARGUMENT
     __local uint counts[BD_TALLY_COLUMNS * COPIES];
     __local float squares[2 * BD_LOCAL_X];
     const uint lane = (uint)get_local_id(0);
-    const uint part = (uint)(get_group_id(1) * get_num_groups(0) + get_group_id(0));
-    const uint first = min(part * BD_LENGTH, BD_ELEMENTS), last = min(first + BD_LENGTH, BD_ELEMENTS);
+    const uint group = (uint)(get_group_id(1) * get_num_groups(0) + get_group_id(0));
+    const uint number = group / BD_ROWS, part = group % BD_ROWS; /* of the tally, and of its parts */
     uint largest = 0u;
     float power = 0.0f, noise = 0.0f;
     for (uint at = lane; at < BD_TALLY_COLUMNS * COPIES; at += BD_LOCAL_X)

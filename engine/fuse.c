@@ -23,6 +23,9 @@
 /* Tensors that a kernel reads, if it gets another reduction that has nothing in common with it. */
 enum { MOST_SOURCES = 6 };
 
+/* Small tensors that a kernel counts, a work-group each. */
+enum { MOST_TALLIES = 8 };
+
 void bd_visit_bases(const bd_graph *graph, bd_tensor tensor, void (*visit)(void *user, bd_tensor base), void *user)
 {
     const bd_node *node = &graph->nodes[tensor];
@@ -570,15 +573,34 @@ static void place_attention(bd_fuser *f, bd_tensor tensor)
     bd_fuse_add_node(f, kernel, tensor, BD_SPACE_ELEMENT);
 }
 
+/* A kernel of other tallies of one row, later than all that this one reads, with room for its two operands and its result; -1 if there is none. */
+static int find_tallies(const bd_fuser *f, bd_tensor node)
+{
+    const latest l = find_latest(f, node);
+    const bd_limits *limits = &f->target->limits;
+    if (f->options->no_fusion || f->graph->nodes[node].shape.dim[0] != 1)
+        return -1;
+    for (int k = f->plan->kernel_count - 1; k >= 0; k--) {
+        const bd_kernel *kernel = &f->plan->kernels[k];
+        if (kernel->class == BD_KERNEL_TALLY && kernel->elements == bd_fuse_elements(f, node) && f->order[k] > l.order &&
+            kernel->node_count < MOST_TALLIES && 3u * ((uint32_t)kernel->node_count + 1) <= limits->max_bindings)
+            return k;
+    }
+    return -1;
+}
+
 /* What it reads is stored before. */
 static void place_tally(bd_fuser *f, bd_tensor node)
 {
     bd_visit_bases(f->graph, node, visit_settle, f);
-    int kernel = new_kernel(f, BD_KERNEL_TALLY, f->next_order++);
-    if (kernel < 0)
-        return;
-    f->plan->kernels[kernel].anchor = node;
-    f->plan->kernels[kernel].elements = bd_fuse_elements(f, node);
+    int kernel = find_tallies(f, node);
+    if (kernel < 0) {
+        kernel = new_kernel(f, BD_KERNEL_TALLY, f->next_order++);
+        if (kernel < 0)
+            return;
+        f->plan->kernels[kernel].anchor = node;
+        f->plan->kernels[kernel].elements = bd_fuse_elements(f, node);
+    }
     bd_fuse_add_node(f, kernel, node, BD_SPACE_ELEMENT);
 }
 

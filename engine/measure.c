@@ -1,6 +1,7 @@
 /* What rounding does to a step's values: see the header. */
 #include "measure.h"
 
+#include "emit.h"
 #include "quantise.h"
 #include "tally.h"
 
@@ -84,7 +85,33 @@ static bd_measured kind_of(const bd_node *node, bool forward)
     return of_weight ? BD_MEASURED_WEIGHT_GRADIENT : BD_MEASURED_GRADIENT;
 }
 
-/* What a step changes in a group's weights, and what it should have changed. */
+/* What a group's gradients have of a slot, as it was packed; BD_NONE where the loss does not depend on it. */
+static bd_tensor packed(const bd_graph *graph, bd_tensor pack, const bd_parameter_slot *slot)
+{
+    const bd_node *node = bd_node_at(graph, pack);
+    bd_tensor found = BD_NONE;
+    for (int i = 0; i < node->input_count && node->op == BD_OP_PACK; i++)
+        if (node->attr.pack[i] == slot->offset) /* views of as many elements: reshapes */
+            found = bd_view_base(graph, node->inputs[i]);
+    return found;
+}
+
+/* Gradients of biases, scales and shifts, which no product makes. */
+static void add_bias_gradients(bd_graph *graph, const bd_layout *layout, const bd_update *updates,
+                               bd_measure_points *points)
+{
+    for (int i = 0; i < layout->slot_count && graph->status == BD_OK; i++) {
+        const bd_parameter_slot *slot = &layout->slots[i];
+        const bd_tensor after = slot->shape.rank == 1 ? packed(graph, updates[slot->group].gradients, slot) : BD_NONE;
+        if (after == BD_NONE || bd_op_get_info(bd_node_at(graph, after)->op)->class == BD_CLASS_SOURCE)
+            continue;
+        const bd_format format = bd_node_at(graph, after)->format;
+        add_point(graph, points, slot->variable, BD_MEASURED_BIAS_GRADIENT, format,
+                  format == BD_F32 ? after : unrounded(graph, after), after);
+    }
+}
+
+/* What a step changes in a group's weights, and what it should have changed. Scalars are the learned steps of operands. */
 static void add_updates(bd_graph *graph, const bd_layout *layout, const bd_update *updates, bd_measure_points *points)
 {
     bd_tensor before = BD_NONE, after = BD_NONE;
@@ -92,7 +119,7 @@ static void add_updates(bd_graph *graph, const bd_layout *layout, const bd_updat
         bool begun = false;
         for (int i = 0; i < layout->slot_count && graph->status == BD_OK; i++) {
             const bd_parameter_slot *slot = &layout->slots[i];
-            if (slot->group != group || slot->shape.rank < 2)
+            if (slot->group != group || slot->shape.rank < 1)
                 continue;
             if (!begun) {
                 before = unrounded(graph, updates[group].change);
@@ -100,7 +127,8 @@ static void add_updates(bd_graph *graph, const bd_layout *layout, const bd_updat
                 begun = true;
             }
             const int64_t first = slot->offset, count = bd_shape_elements(&slot->shape);
-            add_point(graph, points, slot->variable, BD_MEASURED_UPDATE, layout->groups[group].master,
+            const bd_measured what = slot->shape.rank > 1 ? BD_MEASURED_UPDATE : BD_MEASURED_BIAS_UPDATE;
+            add_point(graph, points, slot->variable, what, layout->groups[group].master,
                       bd_slice(graph, before, 0, first, count), bd_slice(graph, after, 0, first, count));
         }
     }
@@ -119,7 +147,8 @@ static int by_place(const void *a, const void *b)
                                   : (x->node > y->node) - (x->node < y->node);
 }
 
-/* Each node from `end` on goes right behind the last that it needs, since what it reads is kept until then. */
+/* Each node from `end` on goes right behind the last that it needs, since what it reads is kept until then. But tallies of one row read
+ * little, and together at the end they are few kernels. */
 static bd_status bring_forward(bd_graph *graph, bd_tensor end, bd_error *error)
 {
     const size_t count = (size_t)graph->node_count;
@@ -133,6 +162,8 @@ static bd_status bring_forward(bd_graph *graph, bd_tensor end, bd_error *error)
         for (int i = 0; i < node->input_count && t >= end; i++)
             if (places[node->inputs[i]].behind > places[t].behind)
                 places[t].behind = places[node->inputs[i]].behind;
+        if (node->op == BD_OP_TALLY && node->shape.dim[0] == 1)
+            places[t].behind = end - 1;
     }
     if (enough) {
         qsort(places, count, sizeof *places, by_place);
@@ -160,7 +191,7 @@ bd_status bd_measure_append(bd_graph *graph, bd_tensor forward_end, const bd_lay
     const bd_tensor end = graph->node_count;
     points->count = 0;
     points->size = 0;
-    if (!(points->points = calloc((size_t)end + 1, sizeof *points->points)))
+    if (!(points->points = calloc((size_t)end + (size_t)layout->slot_count + 1, sizeof *points->points)))
         return bd_fail(error, BD_ERROR_MEMORY, "no memory to measure %d nodes", (int)end);
     const bd_role role = bd_set_role(graph, BD_ROLE_FIXED);
     for (bd_tensor t = 0; t < end && graph->status == BD_OK; t++) {
@@ -178,10 +209,10 @@ bd_status bd_measure_append(bd_graph *graph, bd_tensor forward_end, const bd_lay
         }
         add_point(graph, points, t, what, format, before, after);
     }
+    add_bias_gradients(graph, layout, updates, points);
     add_updates(graph, layout, updates, points);
-    bd_tensor base =
-        bd_variable(graph, "/" VARIABLE, BD_ROLE_FIXED, BD_F32,
-                    BD_SHAPE(points->size ? points->size : 1), (bd_init){ BD_INIT_CONSTANT, 0 });
+    bd_tensor base = bd_variable(graph, "/" VARIABLE, BD_ROLE_FIXED, BD_F32, BD_SHAPE(points->size ? points->size : 1),
+                                 (bd_init){ BD_INIT_CONSTANT, 0 });
     for (bd_tensor t = end; t < graph->node_count && graph->status == BD_OK; t++)
         if (graph->nodes[t].op == BD_OP_VARIABLE && t != base)
             graph->nodes[t].attr.variable.base = base;
@@ -216,7 +247,8 @@ static void derive(bd_measurement *m, const totals *total, double loss_scale)
 {
     const double *c = total->columns;
     const double finite = total->elements - c[BD_TALLY_NONFINITE], others = finite - c[BD_TALLY_ZEROS];
-    const bool scaled = m->what == BD_MEASURED_GRADIENT || m->what == BD_MEASURED_WEIGHT_GRADIENT;
+    const bool scaled = m->what == BD_MEASURED_GRADIENT || m->what == BD_MEASURED_WEIGHT_GRADIENT ||
+                        m->what == BD_MEASURED_BIAS_GRADIENT;
     m->elements = total->elements;
     m->underflow = others > 0 ? c[BD_TALLY_LOST] / others : 0;
     m->overflow = finite > 0 ? c[BD_TALLY_OVERFLOWS] / finite : 0;
@@ -268,7 +300,7 @@ bd_status bd_measure_evaluate(const bd_measure_points *points, const float *valu
 
 const char *bd_measured_name(bd_measured what)
 {
-    static const char *const names[] = { "activations", "gradients",         "weight gradients",
-                                         "operands",    "gradient operands", "updates" };
+    static const char *const names[] = { "activations",       "gradients", "weight gradients", "operands",
+                                         "gradient operands", "updates",   "bias gradients",   "bias updates" };
     return names[what];
 }

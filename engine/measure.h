@@ -22,8 +22,8 @@ typedef struct bd_measure_points {
 } bd_measure_points;
 
 /* Appends, to a training step that has its formats, what measures it: of each matrix product and convolution in a layer its result once
- * more in F32 beside the one that is used, each operand that is rounded before it is multiplied, and the updates of weights
- * with two and more dimensions. Nodes below `forward_end` are the forward pass's. The step itself computes what it computes without. `points` is the caller's to finish, also on failure. */
+ * more in F32 beside the one that is used, each operand that is rounded before it is multiplied, the gradients of biases, scales and shifts, and
+ * the updates of all these. Nodes below `forward_end` are the forward pass's. The step itself computes what it computes without. `points` is the caller's to finish, also on failure. */
 bd_status bd_measure_append(bd_graph *graph, bd_tensor forward_end, const bd_layout *layout, const bd_update *updates,
                             bd_measure_points *points, bd_error *error);
 void bd_measure_finish(bd_measure_points *points);

@@ -82,14 +82,23 @@ static bool sums_strips(const bd_plan *plan, const bd_kernel *kernel)
 static void launch_tally(const bd_plan *plan, bd_kernel *kernel, const bd_target *target)
 {
     const bd_limits *limits = &target->limits;
-    const bd_node *node = &plan->graph->nodes[kernel->anchor];
-    const int64_t parts = node->shape.dim[0];
-    const int64_t count = bd_shape_elements(&plan->graph->nodes[node->inputs[0]].shape), length = bd_ceil_divide(count, parts);
+    int64_t parts = 0, longest = 0;
+    bool even = true; /* neighbours are of one part */
+    for (int i = 0; i < kernel->node_count; i++) {
+        const bd_node *node = &plan->graph->nodes[kernel->nodes[i]];
+        if (node->op != BD_OP_TALLY)
+            continue;
+        const int64_t count = bd_shape_elements(&plan->graph->nodes[node->inputs[0]].shape);
+        const int64_t length = bd_ceil_divide(count, node->shape.dim[0]);
+        even &= count % BD_WIDTH == 0 && length % BD_WIDTH == 0;
+        longest = length > longest ? length : longest;
+        parts += node->shape.dim[0];
+    }
     uint32_t most = target->is_cpu ? (target->vector_types ? 1 : 8) : 1024;
     most = most < limits->max_workgroup_items ? most : limits->max_workgroup_items;
     most = most < limits->max_workgroup_size[0] ? most : limits->max_workgroup_size[0];
-    kernel->width = bd_kernel_width(plan, kernel, target, count % BD_WIDTH ? 1 : length);
-    kernel->local[0] = power_of_two_up_to(most, bd_ceil_divide(length, kernel->width));
+    kernel->width = even ? bd_kernel_width(plan, kernel, target, longest) : 1;
+    kernel->local[0] = power_of_two_up_to(most, bd_ceil_divide(longest, kernel->width));
     bd_spread_groups(target, kernel, (uint64_t)parts);
 }
 

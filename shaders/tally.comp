@@ -1,11 +1,9 @@
 // Counts what rounding did to a tensor (engine/tally.h), a work-group to a part: each value is counted in its column in shared memory, and
 // what is summed is in registers until the end.
-#ifndef BD_PARTS // so that the skeleton compiles alone
+#ifndef BD_ROWS // so that the skeleton compiles alone
 #define BD_LOCAL_X 64
-#define BD_PARTS 1u
-#define BD_LENGTH 1024u // of a part; the last may be shorter
-#define BD_ELEMENTS 1024u  // elements in all
-#define BD_WIDTH 1u     // neighbours that an invocation takes at once
+#define BD_ROWS 1u // of a tally
+#define BD_WIDTH 1u // neighbours that an invocation takes at once
 #endif
 layout(local_size_x = BD_LOCAL_X) in;
 //@declare
@@ -68,8 +66,8 @@ float BD_TOTAL(uint column)
 void main()
 {
     const uint lane = gl_LocalInvocationID.x;
-    const uint part = gl_WorkGroupID.y * gl_NumWorkGroups.x + gl_WorkGroupID.x;
-    const uint first = min(part * BD_LENGTH, BD_ELEMENTS), last = min(first + BD_LENGTH, BD_ELEMENTS);
+    const uint group = gl_WorkGroupID.y * gl_NumWorkGroups.x + gl_WorkGroupID.x;
+    const uint number = group / BD_ROWS, part = group % BD_ROWS; // of the tally, and of its parts
     uint largest = 0u;
     float power = 0.0, noise = 0.0;
     for (uint at = lane; at < BD_TALLY_COLUMNS * COPIES; at += BD_LOCAL_X)

@@ -58,6 +58,8 @@ typedef enum bd_measured {
     BD_MEASURED_OPERAND, /* what they multiply, forward, where a policy rounds that apart: FP8, say; as it is scaled */
     BD_MEASURED_GRADIENT_OPERAND, /* and the gradients that they multiply */
     BD_MEASURED_UPDATE,           /* what a step takes from the weights */
+    BD_MEASURED_BIAS_GRADIENT,    /* the loss's gradient by biases, and by normalisations' scales and shifts */
+    BD_MEASURED_BIAS_UPDATE,      /* what a step takes from them */
     BD_MEASURED_COUNT,
 } bd_measured;
 /* "activations", "gradients", ... */

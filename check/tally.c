@@ -20,6 +20,23 @@ static void tally(session *s, format_set f, int64_t count, fill_kind before, fil
     case_run(&c);
 }
 
+/* Small tensors, which one kernel counts, a work-group each: of lengths that neighbours fit and do not fit into. */
+static void several(session *s, format_set f)
+{
+    static const int64_t counts[] = { 10, 64, 1000, 3, 256, 5, 16, 1, 700 };
+    test_case c;
+    if (!case_begin(&c, s, f, "of %zu small tensors", sizeof counts / sizeof *counts))
+        return;
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+        bd_tensor x = case_input(&c, f.value, BD_SHAPE(counts[i]), FILL_SPECIAL);
+        bd_tensor y = case_input(&c, f.value, BD_SHAPE(counts[i]), FILL_SPECIAL);
+        bd_set_role(c.graph, BD_ROLE_FIXED);
+        bd_tensor row = bd_tally(c.graph, x, y);
+        case_output(&c, bd_slice(c.graph, row, 1, 0, BD_TALLY_POWER), bit_identical);
+    }
+    case_run(&c);
+}
+
 void test_tally(session *s)
 {
     tally(s, fp16, 1, FILL_UNIFORM, FILL_UNIFORM);
@@ -28,4 +45,5 @@ void test_tally(session *s)
     tally(s, fp32, 5000, FILL_WHOLE, FILL_WHOLE);
     tally(s, fp32, 5000, FILL_UNIFORM, FILL_WHOLE);
     tally(s, mixed, 1500000, FILL_UNIFORM, FILL_UNIFORM);
+    several(s, fp16);
 }

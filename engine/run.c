@@ -347,18 +347,23 @@ static bd_status retire_some(run *r, bd_error *error)
 
 /* ---- epochs ---- */
 
-static bd_status begin_epoch(run *r, int64_t epoch, int64_t position, bd_error *error)
+bd_status bd_trainer_set_epoch(bd_trainer *trainer, int64_t epoch, bd_error *error)
 {
-    bd_trainer *trainer = r->trainer;
-    const uint32_t start = (uint32_t)position, zeros[3] = { 0 };
-    r->epoch = (tally){ 0 };
     const bd_feed_shape *shape = &trainer->train.shape;
     if (shape->labelled)
         bd_feed_shuffle(trainer->state.seed, (uint32_t)epoch, trainer->order, shape->count);
     else
         bd_feed_draw(trainer->state.seed, (uint32_t)epoch, trainer->order, shape->count, shape->choices);
+    return bd_feed_set_order(trainer->train.feed, trainer->order, error);
+}
+
+static bd_status begin_epoch(run *r, int64_t epoch, int64_t position, bd_error *error)
+{
+    bd_trainer *trainer = r->trainer;
+    const uint32_t start = (uint32_t)position, zeros[3] = { 0 };
+    r->epoch = (tally){ 0 };
     bd_status status;
-    if ((status = bd_feed_set_order(trainer->train.feed, trainer->order, error)) ||
+    if ((status = bd_trainer_set_epoch(trainer, epoch, error)) ||
         (status = bd_store_write_part(trainer->store, "control", BD_CONTROL_POSITION * sizeof start, &start,
                                       sizeof start, NULL, error)))
         return status;

@@ -129,6 +129,19 @@ static bd_status plan_stage(bd_trainer *trainer, bd_stage *stage, bd_error *erro
     return status;
 }
 
+/* The forward pass that learned steps of operands begin by. */
+static bd_status plan_start(bd_trainer *trainer, bd_error *error)
+{
+    bd_graph *graph = NULL;
+    if (trainer->params.precision.operands != BD_OPERANDS_LEARNED)
+        return BD_OK;
+    bd_status status = bd_step_start(&trainer->params, &trainer->train.source, &graph, error);
+    if (!status)
+        status = bd_trainer_plan_once(trainer, graph, &trainer->starting, error);
+    bd_graph_destroy(&graph);
+    return status;
+}
+
 static bool is_data(const bd_graph *graph, bd_tensor variable)
 {
     for (bd_tensor t = 0; t < graph->node_count; t++)
@@ -172,6 +185,8 @@ static bd_status check_memory(bd_trainer *trainer, bd_error *error)
         packs += plans[i]->pack_bytes;
         add_variables(plans[i], i ? plans[0] : NULL, &variables, &largest);
     }
+    if (trainer->starting)
+        trainer->arena_bytes = larger(trainer->arena_bytes, trainer->starting->arena_bytes);
     trainer->planned_bytes = trainer->arena_bytes + packs + variables;
     trainer->measuring_arena_bytes = trainer->measuring_bytes = 0;
     if (measured) {
@@ -218,6 +233,8 @@ static bd_status make_plans(bd_trainer *trainer, bd_error *error)
                                       &trainer->train.shape, &trainer->test.shape, error);
     if (!status)
         status = plan_stage(trainer, &trainer->train, error);
+    if (!status)
+        status = plan_start(trainer, error);
     if (!status && trainer->test.shape.count > 0)
         status = plan_stage(trainer, &trainer->test, error);
     if (!status && p->measure_steps > 0 && p->measure_steps <= trainer->steps) {
@@ -418,13 +435,30 @@ static bd_status make_feeds(bd_trainer *trainer, bd_error *error)
     return status;
 }
 
+/* Runs it, before a first step: the first batch's values say where learned steps begin. */
+static bd_status find_starts(bd_trainer *trainer, bd_error *error)
+{
+    bd_program *program = NULL;
+    int64_t steps = 1;
+    bd_status status;
+    if (!trainer->starting || trainer->state.control[BD_CONTROL_STEP] > 0)
+        return BD_OK;
+    if (!(status = bd_trainer_set_epoch(trainer, 0, error)) &&
+        !(status = bd_feed_prepare(trainer->train.feed, 0, &steps, error)) &&
+        !(status = bd_program_create(trainer->store, &trainer->starting, trainer->params.seed, NULL, NULL, &program, error)) &&
+        !(status = bd_program_run(program, 1, error)))
+        status = bd_program_finish(program, error);
+    bd_program_destroy(&program);
+    return status;
+}
+
 static bd_status put_on_device(bd_trainer *trainer, bd_error *error)
 {
     trainer->device->backend->memory(trainer->device, &trainer->base_bytes, &(uint64_t){ 0 });
     bd_status status;
     if ((status = bd_store_create(trainer->device, &trainer->store, error)) ||
         (status = make_programs(trainer, error)) || (status = make_feeds(trainer, error)) ||
-        (status = make_state(trainer, error)) ||
+        (status = make_state(trainer, error)) || (status = find_starts(trainer, error)) ||
         (status = bd_trainer_prepare_rates(trainer, trainer->state.control[BD_CONTROL_STEP], &(int64_t){ 1 }, error)))
         return status;
     bd_trainer_measure(trainer);
@@ -471,6 +505,7 @@ void bd_trainer_destroy(bd_trainer **pointer)
     destroy_stage(&trainer->train);
     destroy_stage(&trainer->test);
     destroy_stage(&trainer->measured);
+    bd_plan_destroy(&trainer->starting);
     bd_measure_finish(&trainer->points);
     free(trainer->measurements);
     bd_store_destroy(&trainer->store);

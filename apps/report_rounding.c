@@ -8,7 +8,8 @@
 #include <string.h>
 
 /* As narrow as a heat map's columns. */
-static const char *const short_names[BD_MEASURED_COUNT] = { "act", "grad", "w grad", "opnd", "g opnd", "upd", "b grad", "b upd" };
+static const char *const short_names[BD_MEASURED_COUNT] = { "act",    "grad", "w grad", "opnd",
+                                                            "g opnd", "upd",  "b grad", "b upd" };
 
 /* What a heat map is made of: the rows of one device whose runs were measured. */
 typedef struct measured_rows {

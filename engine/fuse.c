@@ -582,8 +582,9 @@ static int find_tallies(const bd_fuser *f, bd_tensor node)
         return -1;
     for (int k = f->plan->kernel_count - 1; k >= 0; k--) {
         const bd_kernel *kernel = &f->plan->kernels[k];
-        if (kernel->class == BD_KERNEL_TALLY && kernel->elements == bd_fuse_elements(f, node) && f->order[k] > l.order &&
-            kernel->node_count < MOST_TALLIES && 3u * ((uint32_t)kernel->node_count + 1) <= limits->max_bindings)
+        if (kernel->class == BD_KERNEL_TALLY && kernel->elements == bd_fuse_elements(f, node) &&
+            f->order[k] > l.order && kernel->node_count < MOST_TALLIES &&
+            3u * ((uint32_t)kernel->node_count + 1) <= limits->max_bindings)
             return k;
     }
     return -1;

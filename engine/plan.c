@@ -272,7 +272,7 @@ static uint32_t cut_operands(const bd_plan *plan, bd_kernel *kernel, const bd_ta
 
 const char *bd_kernel_class_name(bd_kernel_class class)
 {
-    static const char *const names[] = { "pointwise", "rows",    "columns", "contraction",
+    static const char *const names[] = { "pointwise", "rows",  "columns", "contraction",
                                          "attention", "tally", "control", "library" };
     return names[class];
 }

@@ -23,8 +23,8 @@ typedef struct interval {
     double enqueued, finished; /* when; 0 as long as the host has not seen it */
     uint32_t control[BD_CONTROL_BYTES / 4];
     bd_event *read, *cleared;
-    bool measured;        /* it is one step, by the program that measures */
-    float *tallies;       /* bd_measure_size() bytes from the first time on; owned */
+    bool measured;  /* it is one step, by the program that measures */
+    float *tallies; /* bd_measure_size() bytes from the first time on; owned */
     bd_event *tallies_read;
 } interval;
 

@@ -24,7 +24,8 @@ struct bd_trainer {
     bd_stage train, test; /* test has neither plan nor program if there are no test examples */
     /* The training step that measures, where one is wanted. It has the training's feed. */
     bd_stage measured;
-    bd_plan *starting; /* of a forward pass in which learned steps of operands find their start; NULL where there are none, or when it is done */
+    bd_plan *
+        starting; /* of a forward pass in which learned steps of operands find their start; NULL where there are none, or when it is done */
     bd_measure_points points;
     bd_measurement *measurements; /* points.count of them; NULL where nothing is measured */
     bd_layout layout;

@@ -89,7 +89,8 @@ static void run(bd_tensor x, bd_tensor y, const char *step, double moved, const 
     bd_error error = { 0 };
     const bd_tensor learned = bd_graph_find_variable(graph, step);
     ck_assert_int_ne(learned, BD_NONE);
-    for (bd_tensor t = 0; t < graph->node_count; t++) /* what bd_quantise made: the step, and the start that it has not yet */
+    for (bd_tensor t = 0; t < graph->node_count;
+         t++) /* what bd_quantise made: the step, and the start that it has not yet */
         if (graph->nodes[t].op == BD_OP_VARIABLE && !variables[t])
             variables[t] = calloc(1, sizeof(double));
     *variables[learned] = moved;

@@ -8,7 +8,8 @@
 #include <string.h>
 
 /* As narrow as a heat map's columns. */
-static const char *const short_names[BD_MEASURED_COUNT] = { "act", "grad", "w grad", "opnd", "g opnd", "upd" };
+static const char *const short_names[BD_MEASURED_COUNT] = { "act",    "grad", "w grad", "opnd",
+                                                            "g opnd", "upd",  "b grad", "b upd" };
 
 /* What a heat map is made of: the rows of one device whose runs were measured. */
 typedef struct measured_rows {
@@ -132,7 +133,8 @@ static void exponents(FILE *file, const measured_rows *rows)
 {
     static const char *const titles[BD_MEASURED_COUNT] = { "Activations",           "Gradients",
                                                            "Weight gradients",      "Operands",
-                                                           "Gradients as operands", "Updates of weights" };
+                                                           "Gradients as operands", "Updates of weights",
+                                                           "Gradients of biases",   "Updates of biases" };
     fputs("<div class=\"grid2\">\n", file);
     for (int what = 0; what < BD_MEASURED_COUNT; what++) {
         exponent_series *series = calloc(rows->count, sizeof *series);
@@ -169,7 +171,8 @@ void report_rounding(FILE *file, const comparison *self, const char *model)
         file,
         "<h3>What rounding does in each layer<small>means of the measured steps, on %s; act: activations, grad: "
         "gradients, w grad: "
-        "weight gradients, opnd: operands, g opnd: gradients as operands, upd: updates of weights</small></h3>\n",
+        "weight gradients, opnd: operands, g opnd: gradients as operands, upd: updates of weights, b grad and b upd: "
+        "of biases, and of normalisations' scales and shifts</small></h3>\n",
         rows.rows[0]->device->id);
     fputs("<div class=\"maps\">\n", file);
     heat(file, &rows, "Lost: per cent of the values other than 0 that became 0, and of updates that changed no weight",

@@ -9,15 +9,16 @@ static const double limits[] = { [UNDERFLOW] = 0.1, [OVERFLOW] = 0, [LOST] = 0.5
 
 static bool is_gradient(bd_measured what)
 {
-    return what == BD_MEASURED_GRADIENT || what == BD_MEASURED_WEIGHT_GRADIENT;
+    return what == BD_MEASURED_GRADIENT || what == BD_MEASURED_WEIGHT_GRADIENT || what == BD_MEASURED_BIAS_GRADIENT;
 }
 
 /* How much of this trouble the measurement shows; 0 where it is none, or is being mended already. */
 static double share(const bd_measurement *m, int trouble, const bd_precision *precision)
 {
-    const bool updates = m->what == BD_MEASURED_UPDATE;
+    const bool updates = m->what == BD_MEASURED_UPDATE || m->what == BD_MEASURED_BIAS_UPDATE;
     switch (trouble) {
-    case UNDERFLOW: return updates ? 0 : m->underflow;
+    case UNDERFLOW: /* few numbers: one of ten is no sign; and before a normalisation a bias has no gradient but rounding errors */
+        return updates || m->what == BD_MEASURED_BIAS_GRADIENT ? 0 : m->underflow;
     case OVERFLOW: /* of gradients under dynamic scaling: how the scale is found */
         return updates || (is_gradient(m->what) && precision->scaling == BD_SCALING_DYNAMIC) ? 0 : m->overflow;
     default: {

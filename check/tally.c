@@ -20,6 +20,25 @@ static void tally(session *s, format_set f, int64_t count, fill_kind before, fil
     case_run(&c);
 }
 
+/* Small tensors, which one kernel counts, a work-group each: of lengths that neighbours fit and do not fit into. */
+static void several(session *s, format_set f)
+{
+    static const int64_t counts[] = { 10, 64, 1000, 3, 256, 5, 16, 1, 600 };
+    test_case c;
+    if (!case_begin(&c, s, f, "of small tensors"))
+        return;
+    enum { TENSORS = sizeof counts / sizeof *counts };
+    bd_tensor x = case_input(&c, f.value, BD_SHAPE(2048), FILL_SPECIAL),
+              y = case_input(&c, f.value, BD_SHAPE(2048), FILL_SPECIAL);
+    bd_tensor rows[TENSORS];
+    bd_set_role(c.graph, BD_ROLE_FIXED);
+    for (int64_t i = 0, first = 0; i < TENSORS; first += counts[i++])
+        rows[i] =
+            bd_tally(c.graph, bd_slice(c.graph, x, 0, first, counts[i]), bd_slice(c.graph, y, 0, first, counts[i]));
+    case_output(&c, bd_slice(c.graph, bd_concat(c.graph, rows, TENSORS, 0), 1, 0, BD_TALLY_POWER), bit_identical);
+    case_run(&c);
+}
+
 void test_tally(session *s)
 {
     tally(s, fp16, 1, FILL_UNIFORM, FILL_UNIFORM);
@@ -28,4 +47,5 @@ void test_tally(session *s)
     tally(s, fp32, 5000, FILL_WHOLE, FILL_WHOLE);
     tally(s, fp32, 5000, FILL_UNIFORM, FILL_WHOLE);
     tally(s, mixed, 1500000, FILL_UNIFORM, FILL_UNIFORM);
+    several(s, fp16);
 }

@@ -362,30 +362,13 @@ static inline float bd_normaliser(float x) { return as_float((254u - clamp(as_ui
 static inline float bd_nonfinite(float x) { return (as_uint(x) & 0x7f800000u) == 0x7f800000u ? 1.0f : 0.0f; }
 
 //@include engine/tally_columns.h
-/* What a value before and after adds to a column of bd_tally: to one that counts, to the largest magnitude as bits, to a sum of
- * squares. Bits, since a device may take subnormal numbers for 0; and whole numbers, whose sums compilers vectorise. */
-static inline uint bd_tally_count(uint column, float before, float after)
+/* A magnitude, and the column of bd_tally that counts a value. Bits, since a device may take subnormal numbers for 0. */
+static inline uint bd_tally_bits(float x) { return as_uint(x) & 0x7fffffffu; }
+static inline uint bd_tally_column(float x)
 {
-    const uint a = as_uint(before) & 0x7fffffffu, b = as_uint(after) & 0x7fffffffu;
-    const uint finite = a < 0x7f800000u, still = b < 0x7f800000u, other = a != 0u;
+    const uint a = bd_tally_bits(x);
     const uint bin = (uint)clamp((int)(a >> 23) - 127 - BD_TALLY_FIRST, 0, BD_TALLY_BINS - 1);
-    const uint binned = other & (bin == column), lost = other & (b == 0u);
-    return column < (uint)BD_TALLY_BINS         ? finite & binned
-           : column == (uint)BD_TALLY_ZEROS     ? 1u - other
-           : column == (uint)BD_TALLY_LOST      ? finite & lost
-           : column == (uint)BD_TALLY_OVERFLOWS ? finite & (1u - still)
-                                                : 1u - finite;
-}
-static inline uint bd_tally_largest(float before)
-{
-    const uint a = as_uint(before) & 0x7fffffffu;
-    return a < 0x7f800000u ? a : 0u;
-}
-static inline float bd_tally_square(uint column, float before, float after)
-{
-    const uint finite = (as_uint(before) & 0x7fffffffu) < 0x7f800000u, still = (as_uint(after) & 0x7fffffffu) < 0x7f800000u;
-    const float x = column == (uint)BD_TALLY_POWER ? before : after - before;
-    return finite & (still | (column == (uint)BD_TALLY_POWER)) ? x * x : 0.0f;
+    return a >= 0x7f800000u ? (uint)BD_TALLY_NONFINITE : a == 0u ? (uint)BD_TALLY_ZEROS : bin;
 }
 
 #define BD_DIV(a, b) ((a) / (b))

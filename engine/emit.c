@@ -967,7 +967,6 @@ const char *bd_emit_value(bd_emitter *emitter, bd_tensor tensor, const char *ind
         case BD_OP_BATCH: name = batch(emitter, node, index); break;
         case BD_OP_GATHER: name = gather(emitter, node, index); break;
         case BD_OP_SCATTER_ADD: name = scatter_add(emitter, node, index); break;
-        case BD_OP_TALLY: name = bd_emit_tally(emitter, graph, node, index); break;
         case BD_OP_MAX_POOL:
         case BD_OP_AVG_POOL: name = bd_emit_pool(emitter, graph, node, index); break;
         case BD_OP_MAX_POOL_GRAD:

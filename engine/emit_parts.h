@@ -60,7 +60,5 @@ const char *bd_emit_pool_grad(bd_emitter *emitter, const bd_graph *graph, const 
 const char *bd_emit_depthwise(bd_emitter *emitter, const bd_graph *graph, const bd_node *node, const char *index);
 const char *bd_emit_depthwise_weight(bd_emitter *emitter, const bd_graph *graph, const bd_node *node,
                                      const char *index);
-/* The counts and sums of tally.h. */
-const char *bd_emit_tally(bd_emitter *emitter, const bd_graph *graph, const bd_node *node, const char *index);
 
 #endif

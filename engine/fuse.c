@@ -23,6 +23,9 @@
 /* Tensors that a kernel reads, if it gets another reduction that has nothing in common with it. */
 enum { MOST_SOURCES = 6 };
 
+/* Small tensors that a kernel counts, a work-group each. */
+enum { MOST_TALLIES = 8 };
+
 void bd_visit_bases(const bd_graph *graph, bd_tensor tensor, void (*visit)(void *user, bd_tensor base), void *user)
 {
     const bd_node *node = &graph->nodes[tensor];
@@ -293,7 +296,7 @@ static bool reads_reduction(const bd_fuser *f, int kernel, bd_tensor node)
 static bool is_long_sum(const bd_fuser *f, bd_tensor node)
 {
     const bd_op op = f->graph->nodes[node].op;
-    return op == BD_OP_DEPTHWISE_WEIGHT || op == BD_OP_TALLY || op == BD_OP_SCATTER_ADD;
+    return op == BD_OP_DEPTHWISE_WEIGHT || op == BD_OP_SCATTER_ADD;
 }
 
 /* Which space of the kernel the node's elements are, if the kernel's class lets it join. */
@@ -302,7 +305,8 @@ static bool joinable(bd_fuser *f, int kernel, bd_tensor node, bd_space *space)
     const bd_kernel *k = &f->plan->kernels[kernel];
     const int64_t elements = bd_fuse_elements(f, node);
     if (f->options->no_fusion || k->class == BD_KERNEL_ATTENTION || k->class == BD_KERNEL_CONTROL ||
-        k->class == BD_KERNEL_LIBRARY || elements == 0)
+        k->class == BD_KERNEL_LIBRARY || elements == 0 ||
+        (k->class == BD_KERNEL_TALLY && f->graph->nodes[node].op != BD_OP_ASSIGN))
         return false;
     if ((k->class == BD_KERNEL_ROWS || k->class == BD_KERNEL_COLUMNS) && k->extent.chunks == 1 &&
         elements == k->extent.outer * k->extent.inner && k->extent.length != 1) {
@@ -569,6 +573,38 @@ static void place_attention(bd_fuser *f, bd_tensor tensor)
     bd_fuse_add_node(f, kernel, tensor, BD_SPACE_ELEMENT);
 }
 
+/* A kernel of other tallies of one row, later than all that this one reads, with room for its two operands and its result; -1 if there is none. */
+static int find_tallies(const bd_fuser *f, bd_tensor node)
+{
+    const latest l = find_latest(f, node);
+    const bd_limits *limits = &f->target->limits;
+    if (f->options->no_fusion || f->graph->nodes[node].shape.dim[0] != 1)
+        return -1;
+    for (int k = f->plan->kernel_count - 1; k >= 0; k--) {
+        const bd_kernel *kernel = &f->plan->kernels[k];
+        if (kernel->class == BD_KERNEL_TALLY && kernel->elements == bd_fuse_elements(f, node) &&
+            f->order[k] > l.order && kernel->node_count < MOST_TALLIES &&
+            3u * ((uint32_t)kernel->node_count + 1) <= limits->max_bindings)
+            return k;
+    }
+    return -1;
+}
+
+/* What it reads is stored before. */
+static void place_tally(bd_fuser *f, bd_tensor node)
+{
+    bd_visit_bases(f->graph, node, visit_settle, f);
+    int kernel = find_tallies(f, node);
+    if (kernel < 0) {
+        kernel = new_kernel(f, BD_KERNEL_TALLY, f->next_order++);
+        if (kernel < 0)
+            return;
+        f->plan->kernels[kernel].anchor = node;
+        f->plan->kernels[kernel].elements = bd_fuse_elements(f, node);
+    }
+    bd_fuse_add_node(f, kernel, node, BD_SPACE_ELEMENT);
+}
+
 /* ---- effects ---- */
 
 static bd_tensor variable_root(const bd_graph *graph, bd_tensor variable)
@@ -789,6 +825,8 @@ static void place_all(bd_fuser *f)
             place_control(f, t);
         else if (graph->nodes[t].op == BD_OP_PACK)
             place_pack(f, t);
+        else if (graph->nodes[t].op == BD_OP_TALLY)
+            place_tally(f, t);
         else if (bd_is_inline(graph, t) || graph->nodes[t].op == BD_OP_ASSIGN)
             continue;
         else

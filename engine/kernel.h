@@ -11,6 +11,7 @@ typedef enum bd_kernel_class {
     BD_KERNEL_COLUMNS,     /* reductions over leading axes, one pass */
     BD_KERNEL_CONTRACTION, /* matmul or convolution as implicit GEMM */
     BD_KERNEL_ATTENTION,   /* attention and its rows' sums, or its gradient */
+    BD_KERNEL_TALLY,       /* a TALLY, or several of one row each: a work-group to a row */
     BD_KERNEL_CONTROL,     /* the control block's update */
     BD_KERNEL_LIBRARY,     /* a matmul that the backend's library does (CLBlast); no prologue, no epilogue */
 } bd_kernel_class;

@@ -232,6 +232,8 @@ static bd_tensor inverse_deviation(bd_graph *graph, bd_tensor variance, float ep
 /* running += (batch - running) * (1 - momentum) */
 static void update_running(bd_graph *graph, bd_tensor running, bd_tensor batch, float momentum)
 {
+    if (graph->starting)
+        return;
     bd_tensor step = scale(graph, bd_sub(graph, batch, running), 1 - (double)momentum);
     bd_assign(graph, running, bd_add(graph, running, step));
 }

@@ -1,6 +1,7 @@
 /* What rounding does to a step's values: see the header. */
 #include "measure.h"
 
+#include "emit.h"
 #include "quantise.h"
 #include "tally.h"
 
@@ -12,22 +13,19 @@
 _Static_assert(BD_EXPONENT_BINS == BD_TALLY_BINS && BD_LEAST_EXPONENT == BD_TALLY_FIRST,
                "the public bins are the tally's");
 
-/* Everything is read at once, so all is in one variable: of each point a row of sums and one of the largest, each where a part may
- * begin. */
+/* Everything is read at once, so all is in one variable: each point's rows, which the kernels that count store there, and which the host adds
+ * up. They begin where a part of a variable may. */
 #define VARIABLE "measures"
-enum { STRIDE = BD_LAYOUT_ALIGNMENT };
 
 /* ---- the graph ---- */
 
-static bd_tensor part(bd_graph *graph, int row)
+static bd_tensor part(bd_graph *graph, int number, int64_t first, bd_shape shape)
 {
     char name[32];
-    snprintf(name, sizeof name, "/" VARIABLE "/%d", row);
-    bd_tensor variable =
-        bd_variable(graph, name, BD_ROLE_FIXED, BD_F32, BD_SHAPE(BD_TALLY_COLUMNS), (bd_init){ BD_INIT_CONSTANT, 0 });
+    snprintf(name, sizeof name, "/" VARIABLE "/%d", number);
+    bd_tensor variable = bd_variable(graph, name, BD_ROLE_FIXED, BD_F32, shape, (bd_init){ BD_INIT_CONSTANT, 0 });
     if (graph->status == BD_OK)
-        graph->nodes[variable].attr.variable.base_offset =
-            (int64_t)row * STRIDE; /* its base is made when all are there */
+        graph->nodes[variable].attr.variable.base_offset = first; /* its base is made when all are there */
     return variable;
 }
 
@@ -39,15 +37,22 @@ static void add_point(bd_graph *graph, bd_measure_points *points, bd_tensor node
         return;
     const bd_shape shape = bd_tensor_shape(graph, before);
     bd_measure_point *point = &points->points[points->count];
-    *point = (bd_measure_point){ strdup(bd_node_layer(graph, node)), what, format, bd_shape_elements(&shape) };
+    *point = (bd_measure_point){ .layer = strdup(bd_node_layer(graph, node)),
+                                 .what = what,
+                                 .format = format,
+                                 .elements = bd_shape_elements(&shape),
+                                 .first = points->size };
     if (!point->layer) {
         bd_graph_fail(graph, BD_ERROR_MEMORY, "no memory to measure layer '%s'", bd_node_layer(graph, node));
         return;
     }
     bd_tensor rows = bd_tally(graph, before, after);
-    bd_assign(graph, part(graph, 2 * points->count), bd_sum(graph, rows, 0, 1, false));
-    bd_assign(graph, part(graph, 2 * points->count + 1), bd_maximum(graph, rows, 0, 1, false));
-    points->count++;
+    if (graph->status != BD_OK)
+        return;
+    const bd_shape counted = bd_tensor_shape(graph, rows);
+    bd_assign(graph, part(graph, points->count++, point->first, counted), rows);
+    point->rows = counted.dim[0];
+    points->size += (bd_shape_elements(&counted) + BD_LAYOUT_ALIGNMENT - 1) / BD_LAYOUT_ALIGNMENT * BD_LAYOUT_ALIGNMENT;
 }
 
 /* The node once more, its result in F32. */
@@ -80,7 +85,33 @@ static bd_measured kind_of(const bd_node *node, bool forward)
     return of_weight ? BD_MEASURED_WEIGHT_GRADIENT : BD_MEASURED_GRADIENT;
 }
 
-/* What a step changes in a group's weights, and what it should have changed. */
+/* What a group's gradients have of a slot, as it was packed; BD_NONE where the loss does not depend on it. */
+static bd_tensor packed(const bd_graph *graph, bd_tensor pack, const bd_parameter_slot *slot)
+{
+    const bd_node *node = bd_node_at(graph, pack);
+    bd_tensor found = BD_NONE;
+    for (int i = 0; i < node->input_count && node->op == BD_OP_PACK; i++)
+        if (node->attr.pack[i] == slot->offset) /* views of as many elements: reshapes */
+            found = bd_view_base(graph, node->inputs[i]);
+    return found;
+}
+
+/* Gradients of biases, scales and shifts, which no product makes. */
+static void add_bias_gradients(bd_graph *graph, const bd_layout *layout, const bd_update *updates,
+                               bd_measure_points *points)
+{
+    for (int i = 0; i < layout->slot_count && graph->status == BD_OK; i++) {
+        const bd_parameter_slot *slot = &layout->slots[i];
+        const bd_tensor after = slot->shape.rank == 1 ? packed(graph, updates[slot->group].gradients, slot) : BD_NONE;
+        if (after == BD_NONE || bd_op_get_info(bd_node_at(graph, after)->op)->class == BD_CLASS_SOURCE)
+            continue;
+        const bd_format format = bd_node_at(graph, after)->format;
+        add_point(graph, points, slot->variable, BD_MEASURED_BIAS_GRADIENT, format,
+                  format == BD_F32 ? after : unrounded(graph, after), after);
+    }
+}
+
+/* What a step changes in a group's weights, and what it should have changed. Scalars are the learned steps of operands. */
 static void add_updates(bd_graph *graph, const bd_layout *layout, const bd_update *updates, bd_measure_points *points)
 {
     bd_tensor before = BD_NONE, after = BD_NONE;
@@ -88,7 +119,7 @@ static void add_updates(bd_graph *graph, const bd_layout *layout, const bd_updat
         bool begun = false;
         for (int i = 0; i < layout->slot_count && graph->status == BD_OK; i++) {
             const bd_parameter_slot *slot = &layout->slots[i];
-            if (slot->group != group || slot->shape.rank < 2)
+            if (slot->group != group || slot->shape.rank < 1)
                 continue;
             if (!begun) {
                 before = unrounded(graph, updates[group].change);
@@ -96,7 +127,8 @@ static void add_updates(bd_graph *graph, const bd_layout *layout, const bd_updat
                 begun = true;
             }
             const int64_t first = slot->offset, count = bd_shape_elements(&slot->shape);
-            add_point(graph, points, slot->variable, BD_MEASURED_UPDATE, layout->groups[group].master,
+            const bd_measured what = slot->shape.rank > 1 ? BD_MEASURED_UPDATE : BD_MEASURED_BIAS_UPDATE;
+            add_point(graph, points, slot->variable, what, layout->groups[group].master,
                       bd_slice(graph, before, 0, first, count), bd_slice(graph, after, 0, first, count));
         }
     }
@@ -115,7 +147,8 @@ static int by_place(const void *a, const void *b)
                                   : (x->node > y->node) - (x->node < y->node);
 }
 
-/* Each node from `end` on goes right behind the last that it needs, since what it reads is kept until then. */
+/* Each node from `end` on goes right behind the last that it needs, since what it reads is kept until then. But tallies of one row read
+ * little, and together at the end they are few kernels. */
 static bd_status bring_forward(bd_graph *graph, bd_tensor end, bd_error *error)
 {
     const size_t count = (size_t)graph->node_count;
@@ -129,6 +162,8 @@ static bd_status bring_forward(bd_graph *graph, bd_tensor end, bd_error *error)
         for (int i = 0; i < node->input_count && t >= end; i++)
             if (places[node->inputs[i]].behind > places[t].behind)
                 places[t].behind = places[node->inputs[i]].behind;
+        if (node->op == BD_OP_TALLY && node->shape.dim[0] == 1)
+            places[t].behind = end - 1;
     }
     if (enough) {
         qsort(places, count, sizeof *places, by_place);
@@ -155,7 +190,8 @@ bd_status bd_measure_append(bd_graph *graph, bd_tensor forward_end, const bd_lay
 {
     const bd_tensor end = graph->node_count;
     points->count = 0;
-    if (!(points->points = calloc((size_t)end + 1, sizeof *points->points)))
+    points->size = 0;
+    if (!(points->points = calloc((size_t)end + (size_t)layout->slot_count + 1, sizeof *points->points)))
         return bd_fail(error, BD_ERROR_MEMORY, "no memory to measure %d nodes", (int)end);
     const bd_role role = bd_set_role(graph, BD_ROLE_FIXED);
     for (bd_tensor t = 0; t < end && graph->status == BD_OK; t++) {
@@ -173,10 +209,10 @@ bd_status bd_measure_append(bd_graph *graph, bd_tensor forward_end, const bd_lay
         }
         add_point(graph, points, t, what, format, before, after);
     }
+    add_bias_gradients(graph, layout, updates, points);
     add_updates(graph, layout, updates, points);
-    bd_tensor base =
-        bd_variable(graph, "/" VARIABLE, BD_ROLE_FIXED, BD_F32,
-                    BD_SHAPE(2 * STRIDE * (points->count ? points->count : 1)), (bd_init){ BD_INIT_CONSTANT, 0 });
+    bd_tensor base = bd_variable(graph, "/" VARIABLE, BD_ROLE_FIXED, BD_F32, BD_SHAPE(points->size ? points->size : 1),
+                                 (bd_init){ BD_INIT_CONSTANT, 0 });
     for (bd_tensor t = end; t < graph->node_count && graph->status == BD_OK; t++)
         if (graph->nodes[t].op == BD_OP_VARIABLE && t != base)
             graph->nodes[t].attr.variable.base = base;
@@ -200,18 +236,19 @@ typedef struct totals {
     double columns[BD_TALLY_COLUMNS], elements;
 } totals;
 
-static void add_up(totals *total, const double *sums, const double *largest, int64_t elements)
+static void add_row(totals *total, const float *row)
 {
     for (int i = 0; i < BD_TALLY_COLUMNS; i++)
-        total->columns[i] = i == BD_TALLY_LARGEST ? fmax(total->columns[i], largest[i]) : total->columns[i] + sums[i];
-    total->elements += (double)elements;
+        total->columns[i] =
+            i == BD_TALLY_LARGEST ? fmax(total->columns[i], (double)row[i]) : total->columns[i] + (double)row[i];
 }
 
 static void derive(bd_measurement *m, const totals *total, double loss_scale)
 {
     const double *c = total->columns;
     const double finite = total->elements - c[BD_TALLY_NONFINITE], others = finite - c[BD_TALLY_ZEROS];
-    const bool scaled = m->what == BD_MEASURED_GRADIENT || m->what == BD_MEASURED_WEIGHT_GRADIENT;
+    const bool scaled = m->what == BD_MEASURED_GRADIENT || m->what == BD_MEASURED_WEIGHT_GRADIENT ||
+                        m->what == BD_MEASURED_BIAS_GRADIENT;
     m->elements = total->elements;
     m->underflow = others > 0 ? c[BD_TALLY_LOST] / others : 0;
     m->overflow = finite > 0 ? c[BD_TALLY_OVERFLOWS] / finite : 0;
@@ -223,16 +260,25 @@ static void derive(bd_measurement *m, const totals *total, double loss_scale)
         m->exponents[i] = c[i];
 }
 
-bd_status bd_measure_read(bd_store *store, const bd_measure_points *points, double loss_scale,
-                          bd_measurement *measurements, size_t *count, bd_error *error)
+size_t bd_measure_size(const bd_measure_points *points)
 {
-    const size_t points_count = (size_t)points->count, values_count = 2 * STRIDE * (points_count ? points_count : 1);
-    double *values = malloc(values_count * sizeof *values);
-    totals *sums = calloc(points_count + 1, sizeof *sums);
+    return sizeof(float) * (points->size ? (size_t)points->size : 1);
+}
+
+bd_status bd_measure_read(bd_store *store, const bd_measure_points *points, float *values, bd_event **event,
+                          bd_error *error)
+{
+    return bd_store_read_part(store, VARIABLE, 0, values, bd_measure_size(points), event, error);
+}
+
+bd_status bd_measure_evaluate(const bd_measure_points *points, const float *values, double loss_scale,
+                              bd_measurement *measurements, size_t *count, bd_error *error)
+{
+    totals *sums = calloc((size_t)points->count + 1, sizeof *sums);
     *count = 0;
-    bd_status status = values && sums ? bd_store_read_values(store, VARIABLE, values, values_count, error)
-                                      : bd_fail(error, BD_ERROR_MEMORY, "no memory for %d measurements", points->count);
-    for (size_t i = 0; i < points_count && !status; i++) {
+    if (!sums)
+        return bd_fail(error, BD_ERROR_MEMORY, "no memory for %d measurements", points->count);
+    for (int i = 0; i < points->count; i++) {
         const bd_measure_point *point = &points->points[i];
         size_t found = 0;
         while (found < *count &&
@@ -242,18 +288,19 @@ bd_status bd_measure_read(bd_store *store, const bd_measure_points *points, doub
         if (found == *count)
             measurements[(*count)++] =
                 (bd_measurement){ .layer = point->layer, .what = point->what, .format = point->format };
-        add_up(&sums[found], values + 2 * STRIDE * i, values + 2 * STRIDE * i + STRIDE, point->elements);
+        for (int64_t row = 0; row < point->rows; row++)
+            add_row(&sums[found], values + point->first + row * BD_TALLY_COLUMNS);
+        sums[found].elements += (double)point->elements;
     }
-    for (size_t i = 0; i < *count && !status; i++)
+    for (size_t i = 0; i < *count; i++)
         derive(&measurements[i], &sums[i], loss_scale);
-    free(values);
     free(sums);
-    return status;
+    return BD_OK;
 }
 
 const char *bd_measured_name(bd_measured what)
 {
-    static const char *const names[] = { "activations", "gradients",         "weight gradients",
-                                         "operands",    "gradient operands", "updates" };
+    static const char *const names[] = { "activations",       "gradients", "weight gradients", "operands",
+                                         "gradient operands", "updates",   "bias gradients",   "bias updates" };
     return names[what];
 }

@@ -260,7 +260,7 @@ static bd_update append_group(update *u, const bd_parameter_group *group, bool k
     bd_tensor change = u->optimizer->kind == BD_OPTIMIZER_SGD ? sgd(u, master, gradient) : adam(u, master, gradient);
     bd_tensor updated =
         kahan ? add_compensated(u, group, master, bd_neg(g, change)) : take_from(u, group, master, change);
-    const bd_update result = { master, change, updated };
+    const bd_update result = { .before = master, .change = change, .after = updated };
     if (bd_layout_has_master(group)) {
         updated = bd_select(g, u->apply, updated, master);
         bd_assign(g, master, updated);
@@ -311,6 +311,7 @@ void bd_optimizer_append(bd_graph *graph, const bd_layout *layout, const bd_opti
         update u = { graph, &own, i, BD_SHAPE(layout->groups[i].elements), step, BD_NONE };
         bd_layout_enter(graph, &layout->groups[i]);
         updates[i] = append_group(&u, &layout->groups[i], layout->kahan, gradients[i]);
+        updates[i].gradients = packs[i];
         bd_layout_leave(graph, &layout->groups[i]);
     }
     bd_set_role(graph, role);

@@ -19,9 +19,9 @@ const char *const *bd_optimizer_states(const bd_optimizer *optimizer);
 void bd_optimizer_pack(bd_graph *graph, const bd_layout *layout, const bd_tensor *gradients, bd_tensor *packs);
 /* How many elements of the packs are not finite, as a scalar. */
 bd_tensor bd_optimizer_nonfinite(bd_graph *graph, const bd_layout *layout, const bd_tensor *packs);
-/* A group's weights before and after a step, and what was to be taken from them. */
+/* A group's weights before and after a step, their gradients, packed, and what was to be taken from them. */
 typedef struct bd_update {
-    bd_tensor before, change, after;
+    bd_tensor before, gradients, change, after;
 } bd_update;
 
 /* Appends the update of every group. `step` is the CONTROL_STEP: what it wrote is read after it. `updates` gets one a group. */

@@ -53,8 +53,7 @@ uint32_t bd_kernel_width(const bd_plan *plan, const bd_kernel *kernel, const bd_
         case BD_OP_ARGMAX:
         case BD_OP_BATCH:
         case BD_OP_GATHER:
-        case BD_OP_SCATTER_ADD:
-        case BD_OP_TALLY: return 1;
+        case BD_OP_SCATTER_ADD: return 1;
         default: break;
         }
     return BD_WIDTH;
@@ -77,6 +76,30 @@ static bool sums_strips(const bd_plan *plan, const bd_kernel *kernel)
         found |= bd_op_get_info(node->op)->class == BD_CLASS_REDUCTION && node->attr.reduce.strips;
     }
     return found;
+}
+
+/* A work-group to a part. PoCL runs its work-items one after the other: there is but one, which waits for no others. */
+static void launch_tally(const bd_plan *plan, bd_kernel *kernel, const bd_target *target)
+{
+    const bd_limits *limits = &target->limits;
+    int64_t parts = 0, longest = 0;
+    bool even = true; /* neighbours are of one part */
+    for (int i = 0; i < kernel->node_count; i++) {
+        const bd_node *node = &plan->graph->nodes[kernel->nodes[i]];
+        if (node->op != BD_OP_TALLY)
+            continue;
+        const int64_t count = bd_shape_elements(&plan->graph->nodes[node->inputs[0]].shape);
+        const int64_t length = bd_ceil_divide(count, node->shape.dim[0]);
+        even &= count % BD_WIDTH == 0 && length % BD_WIDTH == 0;
+        longest = length > longest ? length : longest;
+        parts += node->shape.dim[0];
+    }
+    uint32_t most = target->is_cpu ? (target->vector_types ? 1 : 8) : 1024;
+    most = most < limits->max_workgroup_items ? most : limits->max_workgroup_items;
+    most = most < limits->max_workgroup_size[0] ? most : limits->max_workgroup_size[0];
+    kernel->width = even ? bd_kernel_width(plan, kernel, target, longest) : 1;
+    kernel->local[0] = power_of_two_up_to(most, bd_ceil_divide(longest, kernel->width));
+    bd_spread_groups(target, kernel, (uint64_t)parts);
 }
 
 bool bd_kernel_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *target)
@@ -131,6 +154,7 @@ bool bd_kernel_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *t
     }
     case BD_KERNEL_CONTRACTION: return bd_contraction_launch(plan, kernel, target);
     case BD_KERNEL_ATTENTION: bd_attention_launch(plan, kernel, target); break;
+    case BD_KERNEL_TALLY: launch_tally(plan, kernel, target); break;
     case BD_KERNEL_CONTROL:
     case BD_KERNEL_LIBRARY: kernel->groups[0] = kernel->groups[1] = kernel->groups[2] = 1; break;
     }
@@ -248,8 +272,8 @@ static uint32_t cut_operands(const bd_plan *plan, bd_kernel *kernel, const bd_ta
 
 const char *bd_kernel_class_name(bd_kernel_class class)
 {
-    static const char *const names[] = { "pointwise", "rows",    "columns", "contraction",
-                                         "attention", "control", "library" };
+    static const char *const names[] = { "pointwise", "rows",  "columns", "contraction",
+                                         "attention", "tally", "control", "library" };
     return names[class];
 }
 

@@ -293,6 +293,7 @@ static bd_status print(const bd_plan *plan, const bd_kernel *whole, const bd_tar
     case BD_KERNEL_COLUMNS: bd_print_columns(&printer); break;
     case BD_KERNEL_CONTRACTION: bd_print_contraction(&printer); break;
     case BD_KERNEL_ATTENTION: bd_print_attention(&printer); break;
+    case BD_KERNEL_TALLY: bd_print_tally(&printer); break;
     case BD_KERNEL_CONTROL: bd_print_control(&printer); break;
     case BD_KERNEL_LIBRARY: break;
     }

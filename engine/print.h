@@ -29,6 +29,7 @@ void bd_print_contraction_codes(bd_printer *printer);  /* of BD_TILE_WARPGROUP8 
  * n / 2; `a` and `b` as PTX calls their formats, `whole` numbers or floats. */
 void bd_print_multiply_codes(bd_text *macros, const char *a, const char *b, bool whole, uint32_t n);
 void bd_print_attention(bd_printer *printer);
+void bd_print_tally(bd_printer *printer);
 void bd_print_control(bd_printer *printer);
 
 /* What the last work-group does (last_group.h): `declarations` are the shared variables that it needs, `text` stands at the kernel's end. */

@@ -8,7 +8,7 @@
 bd_tensor bd_quantise_variable(bd_graph *graph, bd_role role, const char *what, bd_role kind, bd_shape shape);
 
 /* x in whole numbers of a learned step, simulated (LSQ: Esser et al., arXiv:1902.08153). The step is a parameter, which begins where
- * the first batch puts it. Of activations that cannot be negative the format's numbers are those from 0 on. */
+ * the first batch puts it: a graph that is `starting` finds that and keeps it, any other reads it. Of activations that cannot be negative the format's numbers are those from 0 on. */
 bd_tensor bd_quantise_learned(bd_graph *graph, bd_tensor x, bd_role role, bd_format format);
 
 /* Of an operand that bd_quantise made of codes times one scale, in a graph that has its formats: both; others leave them as they are. */

@@ -31,18 +31,18 @@ static bd_tensor slow(bd_graph *graph, bd_tensor x, double factor)
     return bd_add(graph, part, bd_stop_gradient(graph, bd_sub(graph, x, part)));
 }
 
-/* 2 mean |x| / sqrt(most) of the first batch, which is kept. */
-static bd_tensor first_step(bd_graph *graph, bd_tensor x, bd_role role, double most)
+/* 2 mean |x| / sqrt(most) of the first batch, as it was kept. */
+static bd_tensor start_of(bd_graph *graph, bd_tensor x, bd_role role, double most)
 {
     const int rank = bd_tensor_shape(graph, x).rank;
     bd_tensor kept = bd_quantise_variable(graph, role, "start", BD_ROLE_STATISTIC, (bd_shape){ 0 });
+    if (!graph->starting)
+        return kept;
     bd_tensor mean = bd_abs(graph, x);
     if (rank > 0)
         mean = bd_mean(graph, mean, 0, rank, false);
-    bd_tensor here = bd_mul(graph, mean, scalar(graph, 2 / sqrt(most)));
-    bd_tensor start = bd_select(graph, bd_less(graph, scalar(graph, 0), kept), kept, here);
-    if (bd_graph_find_variable(graph, "control") != BD_NONE) /* none where nothing is trained */
-        bd_assign(graph, kept, start);
+    bd_tensor start = bd_mul(graph, mean, scalar(graph, 2 / sqrt(most)));
+    bd_assign(graph, kept, start);
     return bd_stop_gradient(graph, start);
 }
 
@@ -59,7 +59,7 @@ bd_tensor bd_quantise_learned(bd_graph *graph, bd_tensor x, bd_role role, bd_for
     const double share = 1 / sqrt((double)elements / (double)rows * most);
 
     const bd_role before = bd_set_role(graph, BD_ROLE_FIXED);
-    bd_tensor start = first_step(graph, x, role, most);
+    bd_tensor start = start_of(graph, x, role, most);
     /* What is learned is how far the step is from its start: so it needs no value before the first batch, and decays to that. */
     bd_tensor learned = bd_quantise_variable(graph, role, "step", BD_ROLE_WEIGHT, (bd_shape){ 0 });
     bd_tensor step = bd_abs(graph, bd_add(graph, start, slow(graph, learned, share)));

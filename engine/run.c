@@ -2,7 +2,6 @@
  * computed. */
 #include "clock.h"
 #include "trainer.h"
-#include "tuner.h"
 
 #include "store.h"
 
@@ -24,6 +23,9 @@ typedef struct interval {
     double enqueued, finished; /* when; 0 as long as the host has not seen it */
     uint32_t control[BD_CONTROL_BYTES / 4];
     bd_event *read, *cleared;
+    bool measured;  /* it is one step, by the program that measures */
+    float *tallies; /* bd_measure_size() bytes from the first time on; owned */
+    bd_event *tallies_read;
 } interval;
 
 typedef struct step_time {
@@ -203,9 +205,17 @@ static void notice_finished(run *r)
     }
 }
 
-/* Enqueues `steps` steps by this program, of an epoch, from the run's step number `step` on, the reading of the control block after them, and a
- * new start of its sums. */
-static bd_status enqueue(run *r, bd_program *program, int64_t step, int64_t steps, bd_error *error)
+/* Enqueues the reading of what a step measured: the host takes it when the interval is retired, and the device does not wait for that. */
+static bd_status read_tallies(bd_trainer *trainer, interval *self, bd_error *error)
+{
+    if (!self->tallies && !(self->tallies = malloc(bd_measure_size(&trainer->points))))
+        return bd_fail(error, BD_ERROR_MEMORY, "no memory for %d measurements", trainer->points.count);
+    return bd_measure_read(trainer->store, &trainer->points, self->tallies, &self->tallies_read, error);
+}
+
+/* Enqueues `steps` steps of an epoch, from the run's step number `step` on, the reading of the control block after them, and a
+ * new start of its sums. What is measured is one step. */
+static bd_status enqueue(run *r, int64_t step, int64_t steps, bool measured, bd_error *error)
 {
     static const uint32_t zeros[3];
     _Static_assert(BD_CONTROL_SAMPLES == BD_CONTROL_LOSS_SUM + 2, "the sums are three words in a row");
@@ -214,6 +224,8 @@ static bd_status enqueue(run *r, bd_program *program, int64_t step, int64_t step
     next->enqueued = bd_seconds();
     next->finished = 0;
     next->steps = steps;
+    next->measured = measured;
+    bd_program *program = measured ? trainer->measured.program : trainer->train.program;
     const int64_t bite = (steps + BITES - 1) / BITES;
     bd_status status = BD_OK;
     for (int64_t left = steps; left > 0 && !status;) {
@@ -231,6 +243,8 @@ static bd_status enqueue(run *r, bd_program *program, int64_t step, int64_t step
         return status;
     r->in_flight++; /* from here on its events are somebody's to wait for */
     status = bd_store_read_part(trainer->store, "control", 0, next->control, sizeof next->control, &next->read, error);
+    if (!status && measured)
+        status = read_tallies(trainer, next, error);
     return status ? status
                   : bd_store_write_part(trainer->store, "control", BD_CONTROL_LOSS_SUM * sizeof(uint32_t), zeros,
                                         sizeof zeros, &next->cleared, error);
@@ -244,10 +258,11 @@ static void add(tally *sums, const tally *more)
     sums->seconds += more->seconds;
 }
 
-/* Aims at intervals of TARGET_SECONDS; the first ones are short, since nobody knows yet how long a step takes. */
+/* Aims at intervals of TARGET_SECONDS; the first ones are short, since nobody knows yet how long a step takes. A step that measures
+ * does not tell it. */
 static void adapt(run *r, const interval *last, double seconds)
 {
-    if (r->trainer->params.report_steps > 0)
+    if (r->trainer->params.report_steps > 0 || last->measured)
         return;
     double wanted = (double)last->steps * TARGET_SECONDS / fmax(seconds, 1e-9);
     double most = (double)MOST_GROWTH * (double)last->steps;
@@ -261,9 +276,12 @@ static bd_status retire(run *r, bd_error *error)
     bd_device *device = trainer->device;
     interval *oldest = &r->ring[r->oldest];
     bd_status status = oldest->read ? device->backend->event_wait(device, oldest->read, error) : BD_OK;
+    if (!status && oldest->tallies_read)
+        status = device->backend->event_wait(device, oldest->tallies_read, error);
     if (!status && oldest->cleared)
         status = device->backend->event_wait(device, oldest->cleared, error);
     forget(device, &oldest->read);
+    forget(device, &oldest->tallies_read);
     forget(device, &oldest->cleared);
     r->oldest = (r->oldest + 1) % IN_FLIGHT;
     r->in_flight--;
@@ -273,6 +291,7 @@ static bd_status retire(run *r, bd_error *error)
     const double seconds = time - fmax(oldest->enqueued, r->retired);
     r->retired = time;
     const uint32_t *control = oldest->control;
+    const double scale = bd_control_float(trainer->state.control, BD_CONTROL_SCALE); /* at its beginning */
     memcpy(trainer->state.control, control, sizeof oldest->control);
     r->step = control[BD_CONTROL_STEP];
     r->halted |= control[BD_CONTROL_HALT] != 0;
@@ -286,6 +305,11 @@ static bd_status retire(run *r, bd_error *error)
     status = add_time(r, seconds, oldest->steps, error);
     if (!status)
         emit(r, BD_TRAIN_PROGRESS, &sums, control, NULL);
+    if (!status && oldest->measured)
+        status = bd_measure_evaluate(&trainer->points, oldest->tallies, scale, trainer->measurements,
+                                     &r->measurement_count, error);
+    if (!status && oldest->measured)
+        emit(r, BD_TRAIN_MEASURED, &r->epoch, control, NULL);
     return status;
 }
 
@@ -304,6 +328,7 @@ static void abandon(run *r)
     device->backend->finish(device, NULL);
     for (int i = 0; i < IN_FLIGHT; i++) {
         forget(device, &r->ring[i].read);
+        forget(device, &r->ring[i].tallies_read);
         forget(device, &r->ring[i].cleared);
     }
     r->in_flight = 0;
@@ -322,18 +347,23 @@ static bd_status retire_some(run *r, bd_error *error)
 
 /* ---- epochs ---- */
 
-static bd_status begin_epoch(run *r, int64_t epoch, int64_t position, bd_error *error)
+bd_status bd_trainer_set_epoch(bd_trainer *trainer, int64_t epoch, bd_error *error)
 {
-    bd_trainer *trainer = r->trainer;
-    const uint32_t start = (uint32_t)position, zeros[3] = { 0 };
-    r->epoch = (tally){ 0 };
     const bd_feed_shape *shape = &trainer->train.shape;
     if (shape->labelled)
         bd_feed_shuffle(trainer->state.seed, (uint32_t)epoch, trainer->order, shape->count);
     else
         bd_feed_draw(trainer->state.seed, (uint32_t)epoch, trainer->order, shape->count, shape->choices);
+    return bd_feed_set_order(trainer->train.feed, trainer->order, error);
+}
+
+static bd_status begin_epoch(run *r, int64_t epoch, int64_t position, bd_error *error)
+{
+    bd_trainer *trainer = r->trainer;
+    const uint32_t start = (uint32_t)position, zeros[3] = { 0 };
+    r->epoch = (tally){ 0 };
     bd_status status;
-    if ((status = bd_feed_set_order(trainer->train.feed, trainer->order, error)) ||
+    if ((status = bd_trainer_set_epoch(trainer, epoch, error)) ||
         (status = bd_store_write_part(trainer->store, "control", BD_CONTROL_POSITION * sizeof start, &start,
                                       sizeof start, NULL, error)))
         return status;
@@ -354,53 +384,9 @@ static int64_t limit_interval(const run *r, int64_t step, int64_t steps, bool *m
 {
     const bd_trainer *trainer = r->trainer;
     const int64_t every = trainer->params.measure_steps;
-    const bool any = trainer->measured.plan || trainer->measured.program;
-    const int64_t left = any ? every - 1 - step % every : steps;
+    const int64_t left = trainer->measured.program ? every - 1 - step % every : steps;
     *measured = left == 0;
     return *measured ? 1 : left < steps ? left : steps;
-}
-
-static void report_compile(void *user, int done, int total)
-{
-    const bd_train_params *p = user;
-    if (p->on_compile)
-        p->on_compile(p->user, done, total);
-}
-
-/* Only now, since it may take longer than many steps. */
-static bd_status compile_measured(bd_trainer *trainer, bd_error *error)
-{
-    bd_stage *stage = &trainer->measured;
-    if (stage->program)
-        return BD_OK;
-    trainer->measurements = calloc((size_t)trainer->points.count + 1, sizeof *trainer->measurements);
-    if (!trainer->measurements)
-        return bd_fail(error, BD_ERROR_MEMORY, "no memory for %d measurements", trainer->points.count);
-    bd_tune(trainer->device, stage->plan, trainer->params.on_tune, trainer->params.user);
-    bd_status status = bd_program_create(trainer->store, &stage->plan, trainer->params.seed, report_compile,
-                                         &trainer->params, &stage->program, error);
-    bd_trainer_measure(trainer);
-    return status;
-}
-
-/* Does one step and tells what was measured in it. Nothing is in flight before and after. */
-static bd_status run_measured(run *r, int64_t step, bd_error *error)
-{
-    bd_trainer *trainer = r->trainer;
-    bd_status status = retire_all(r, error);
-    if (status || r->halted)
-        return status;
-    const double scale = bd_control_float(trainer->state.control, BD_CONTROL_SCALE); /* that step's */
-    if (!(status = compile_measured(trainer, error)))
-        status = enqueue(r, trainer->measured.program, step, 1, error);
-    if (!status)
-        status = retire_all(r, error);
-    if (!status && !r->halted)
-        status = bd_measure_read(trainer->store, &trainer->points, scale, trainer->measurements, &r->measurement_count,
-                                 error);
-    if (!status && !r->halted)
-        emit(r, BD_TRAIN_MEASURED, &r->epoch, trainer->state.control, NULL);
-    return status;
 }
 
 /* Ends with nothing in flight. */
@@ -416,8 +402,7 @@ static bd_status run_epoch(run *r, int64_t epoch, int64_t first, bool *stopped, 
         bool measured;
         int64_t steps = end - step;
         steps = limit_interval(r, first_step, steps < r->interval_steps ? steps : r->interval_steps, &measured);
-        status = measured ? run_measured(r, first_step, error)
-                          : enqueue(r, trainer->train.program, first_step, steps, error);
+        status = enqueue(r, first_step, steps, measured, error);
         step += steps;
         if (!status)
             status = retire_some(r, error);
@@ -539,6 +524,8 @@ bd_status bd_trainer_run(bd_trainer *trainer, bd_train_event *result, bd_error *
     if (!status && result)
         *result = last;
     free(r.times);
+    for (int i = 0; i < IN_FLIGHT; i++)
+        free(r.ring[i].tallies);
     char when[64];
     snprintf(when, sizeof when, "after step %" PRId64 " of %" PRId64, r.step, trainer->steps);
     return bd_device_explain_loss(trainer->device->info.id, status, when, error);

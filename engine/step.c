@@ -249,6 +249,23 @@ bd_status bd_step_training(const bd_train_params *params, const bd_step_source *
     return build_training(params, source, graph, layout, NULL, error);
 }
 
+bd_status bd_step_start(const bd_train_params *params, const bd_step_source *source, bd_graph **graph, bd_error *error)
+{
+    bd_layout layout = { 0 };
+    bd_status status = bd_graph_create(graph, error);
+    if (status)
+        return status;
+    (*graph)->starting = true;
+    append_forward(*graph, params, source, "", "train/", true);
+    if (!(status = bd_graph_status(*graph, error)) &&
+        !(status = bd_layout_create(*graph, &params->precision, params->optimizer.decay_matrices, &layout, error)))
+        status = bd_graph_apply_precision(*graph, &params->precision, error);
+    bd_layout_finish(&layout);
+    if (status)
+        bd_graph_destroy(graph);
+    return status;
+}
+
 bd_status bd_step_measured(const bd_train_params *params, const bd_step_source *source, bd_graph **graph,
                            bd_measure_points *points, bd_error *error)
 {

@@ -22,6 +22,8 @@ bd_status bd_step_set_ends(bd_train_params *params, bd_error *error);
  * also on failure. The graphs have their formats. */
 bd_status bd_step_training(const bd_train_params *params, const bd_step_source *source, bd_graph **graph,
                            bd_layout *layout, bd_error *error);
+/* The step's forward pass as far as learned steps of operands begin by it: it keeps these starts, and nothing else. */
+bd_status bd_step_start(const bd_train_params *params, const bd_step_source *source, bd_graph **graph, bd_error *error);
 /* The same step, and what measures it (measure.h). */
 bd_status bd_step_measured(const bd_train_params *params, const bd_step_source *source, bd_graph **graph,
                            bd_measure_points *points, bd_error *error);

@@ -129,6 +129,19 @@ static bd_status plan_stage(bd_trainer *trainer, bd_stage *stage, bd_error *erro
     return status;
 }
 
+/* The forward pass that learned steps of operands begin by. */
+static bd_status plan_start(bd_trainer *trainer, bd_error *error)
+{
+    bd_graph *graph = NULL;
+    if (trainer->params.precision.operands != BD_OPERANDS_LEARNED)
+        return BD_OK;
+    bd_status status = bd_step_start(&trainer->params, &trainer->train.source, &graph, error);
+    if (!status)
+        status = bd_trainer_plan_once(trainer, graph, &trainer->starting, error);
+    bd_graph_destroy(&graph);
+    return status;
+}
+
 static bool is_data(const bd_graph *graph, bd_tensor variable)
 {
     for (bd_tensor t = 0; t < graph->node_count; t++)
@@ -172,6 +185,8 @@ static bd_status check_memory(bd_trainer *trainer, bd_error *error)
         packs += plans[i]->pack_bytes;
         add_variables(plans[i], i ? plans[0] : NULL, &variables, &largest);
     }
+    if (trainer->starting)
+        trainer->arena_bytes = larger(trainer->arena_bytes, trainer->starting->arena_bytes);
     trainer->planned_bytes = trainer->arena_bytes + packs + variables;
     trainer->measuring_arena_bytes = trainer->measuring_bytes = 0;
     if (measured) {
@@ -218,6 +233,8 @@ static bd_status make_plans(bd_trainer *trainer, bd_error *error)
                                       &trainer->train.shape, &trainer->test.shape, error);
     if (!status)
         status = plan_stage(trainer, &trainer->train, error);
+    if (!status)
+        status = plan_start(trainer, error);
     if (!status && trainer->test.shape.count > 0)
         status = plan_stage(trainer, &trainer->test, error);
     if (!status && p->measure_steps > 0 && p->measure_steps <= trainer->steps) {
@@ -235,7 +252,7 @@ static bd_status make_plans(bd_trainer *trainer, bd_error *error)
 
 /* ---- programs ---- */
 
-/* One count over both programs, for the caller's progress. */
+/* One count over all programs, for the caller's progress. */
 typedef struct compile_progress {
     const bd_train_params *params;
     int before, total;
@@ -251,22 +268,25 @@ static void report_compile(void *user, int done, int total)
 
 static bd_status make_programs(bd_trainer *trainer, bd_error *error)
 {
-    bd_plan **train = &trainer->train.plan, **test = &trainer->test.plan;
-    const int train_kernels = (*train)->kernel_count;
-    compile_progress progress = { &trainer->params, 0, train_kernels + (*test ? (*test)->kernel_count : 0) };
+    bd_stage *const stages[] = { &trainer->train, &trainer->test, &trainer->measured };
+    const int count = sizeof stages / sizeof *stages;
+    compile_progress progress = { &trainer->params, 0, 0 };
     bd_device *device = bd_store_device(trainer->store);
     bd_status status = bd_store_reserve_arena(trainer->store, trainer->arena_bytes, error);
-    if (!status)
-        bd_tune(device, *train, trainer->params.on_tune, trainer->params.user);
-    if (!status)
-        status = bd_program_create(trainer->store, train, trainer->params.seed, report_compile, &progress,
-                                   &trainer->train.program, error);
-    progress.before = train_kernels;
-    if (!status && *test)
-        bd_tune(device, *test, trainer->params.on_tune, trainer->params.user);
-    if (!status && *test)
-        status = bd_program_create(trainer->store, test, trainer->params.seed, report_compile, &progress,
-                                   &trainer->test.program, error);
+    for (int i = 0; i < count; i++)
+        progress.total += stages[i]->plan ? stages[i]->plan->kernel_count : 0;
+    for (int i = 0; i < count && !status; i++) {
+        if (!stages[i]->plan)
+            continue;
+        const int kernels = stages[i]->plan->kernel_count;
+        bd_tune(device, stages[i]->plan, trainer->params.on_tune, trainer->params.user);
+        status = bd_program_create(trainer->store, &stages[i]->plan, trainer->params.seed, report_compile, &progress,
+                                   &stages[i]->program, error);
+        progress.before += kernels;
+    }
+    if (!status && trainer->measured.program &&
+        !(trainer->measurements = calloc((size_t)trainer->points.count + 1, sizeof *trainer->measurements)))
+        status = bd_fail(error, BD_ERROR_MEMORY, "no memory for %d measurements", trainer->points.count);
     return status;
 }
 
@@ -415,13 +435,30 @@ static bd_status make_feeds(bd_trainer *trainer, bd_error *error)
     return status;
 }
 
+/* Runs it, before a first step: the first batch's values say where learned steps begin. */
+static bd_status find_starts(bd_trainer *trainer, bd_error *error)
+{
+    bd_program *program = NULL;
+    int64_t steps = 1;
+    bd_status status;
+    if (!trainer->starting || trainer->state.control[BD_CONTROL_STEP] > 0)
+        return BD_OK;
+    if (!(status = bd_trainer_set_epoch(trainer, 0, error)) &&
+        !(status = bd_feed_prepare(trainer->train.feed, 0, &steps, error)) &&
+        !(status = bd_program_create(trainer->store, &trainer->starting, trainer->params.seed, NULL, NULL, &program, error)) &&
+        !(status = bd_program_run(program, 1, error)))
+        status = bd_program_finish(program, error);
+    bd_program_destroy(&program);
+    return status;
+}
+
 static bd_status put_on_device(bd_trainer *trainer, bd_error *error)
 {
     trainer->device->backend->memory(trainer->device, &trainer->base_bytes, &(uint64_t){ 0 });
     bd_status status;
     if ((status = bd_store_create(trainer->device, &trainer->store, error)) ||
         (status = make_programs(trainer, error)) || (status = make_feeds(trainer, error)) ||
-        (status = make_state(trainer, error)) ||
+        (status = make_state(trainer, error)) || (status = find_starts(trainer, error)) ||
         (status = bd_trainer_prepare_rates(trainer, trainer->state.control[BD_CONTROL_STEP], &(int64_t){ 1 }, error)))
         return status;
     bd_trainer_measure(trainer);
@@ -468,6 +505,7 @@ void bd_trainer_destroy(bd_trainer **pointer)
     destroy_stage(&trainer->train);
     destroy_stage(&trainer->test);
     destroy_stage(&trainer->measured);
+    bd_plan_destroy(&trainer->starting);
     bd_measure_finish(&trainer->points);
     free(trainer->measurements);
     bd_store_destroy(&trainer->store);

@@ -175,6 +175,8 @@ bd_status bd_trainer_plan(bd_trainer *trainer, bd_train_event *event, void (*pri
     if (least)
         print_line(&out, "least possible: %" PRIu64 " bytes, all fused; the kernels move %.1f times that", least,
                    (double)bd_stage_plan(&trainer->train)->bytes / (double)least);
+    if (bd_stage_plan(&trainer->measured))
+        print_kernels("training step that measures", bd_stage_plan(&trainer->measured), &out);
     if (bd_stage_plan(&trainer->test))
         print_kernels("evaluation of a batch", bd_stage_plan(&trainer->test), &out);
     print_data("training set", &trainer->train.shape, &out);

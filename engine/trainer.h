@@ -22,8 +22,10 @@ struct bd_trainer {
     bd_device *device;      /* NULL: plans only */
     bd_target target;
     bd_stage train, test; /* test has neither plan nor program if there are no test examples */
-    /* The training step that measures: a plan, where one is wanted, and a program from the first time on. It has the training's feed. */
+    /* The training step that measures, where one is wanted. It has the training's feed. */
     bd_stage measured;
+    bd_plan *
+        starting; /* of a forward pass in which learned steps of operands find their start; NULL where there are none, or when it is done */
     bd_measure_points points;
     bd_measurement *measurements; /* points.count of them; NULL where nothing is measured */
     bd_layout layout;
@@ -49,6 +51,8 @@ static inline const bd_plan *bd_stage_plan(const bd_stage *stage)
 void bd_trainer_describe(const bd_trainer *trainer, bd_train_event *event);
 /* Sees to it that the table of rates holds those of *steps steps from `step` on, or of as many as *steps becomes. */
 bd_status bd_trainer_prepare_rates(bd_trainer *trainer, int64_t step, int64_t *steps, bd_error *error);
+/* Puts the examples of an epoch in their order. */
+bd_status bd_trainer_set_epoch(bd_trainer *trainer, int64_t epoch, bd_error *error);
 /* Counts what is allocated now. */
 void bd_trainer_measure(bd_trainer *trainer);
 /* Reads the control block; the device must be idle. */

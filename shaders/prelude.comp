@@ -463,33 +463,13 @@ float bd_nonfinite(float x)
 }
 
 //@include engine/tally_columns.h
-// What a value before and after adds to a column of bd_tally: to one that counts, to the largest magnitude as bits, to a sum of
-// squares. Bits, since a device may take subnormal numbers for 0; and whole numbers, whose sums compilers vectorise.
-uint bd_tally_count(uint column, float before, float after)
+// A magnitude, and the column of bd_tally that counts a value. Bits, since a device may take subnormal numbers for 0.
+uint bd_tally_bits(float x) { return floatBitsToUint(x) & 0x7fffffffu; }
+uint bd_tally_column(float x)
 {
-    uint a = floatBitsToUint(before) & 0x7fffffffu, b = floatBitsToUint(after) & 0x7fffffffu;
-    uint finite = uint(a < 0x7f800000u), still = uint(b < 0x7f800000u), other = uint(a != 0u);
+    uint a = bd_tally_bits(x);
     uint bin = uint(clamp(int(a >> 23) - 127 - BD_TALLY_FIRST, 0, BD_TALLY_BINS - 1));
-    uint binned = other & uint(bin == column), lost = other & uint(b == 0u);
-    return column < uint(BD_TALLY_BINS)         ? finite & binned
-           : column == uint(BD_TALLY_ZEROS)     ? 1u - other
-           : column == uint(BD_TALLY_LOST)      ? finite & lost
-           : column == uint(BD_TALLY_OVERFLOWS) ? finite & (1u - still)
-                                                : 1u - finite;
-}
-
-uint bd_tally_largest(float before)
-{
-    uint a = floatBitsToUint(before) & 0x7fffffffu;
-    return a < 0x7f800000u ? a : 0u;
-}
-
-float bd_tally_square(uint column, float before, float after)
-{
-    uint finite = uint((floatBitsToUint(before) & 0x7fffffffu) < 0x7f800000u);
-    uint still = uint((floatBitsToUint(after) & 0x7fffffffu) < 0x7f800000u);
-    precise float x = column == uint(BD_TALLY_POWER) ? before : after - before;
-    return (finite & (still | uint(column == uint(BD_TALLY_POWER)))) != 0u ? x * x : 0.0;
+    return a >= 0x7f800000u ? uint(BD_TALLY_NONFINITE) : a == 0u ? uint(BD_TALLY_ZEROS) : bin;
 }
 
 // p * 2^n, |n| <= 252: two steps, so that a subnormal result is rounded once.

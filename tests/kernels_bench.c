@@ -1,4 +1,5 @@
 /* How fast the kernels are, and what the device supports. Nothing here passes or fails by a time. */
+#include "../engine/tally.h"
 #include "kernels.h"
 
 #include <math.h>
@@ -76,6 +77,14 @@ static bd_tensor bench_rows(bd_graph *g, const int64_t *size)
 static bd_tensor bench_columns(bd_graph *g, const int64_t *size)
 {
     return bd_sum(g, source(g, "/x", BD_SHAPE(size[0], size[1])), 0, 1, false);
+}
+
+/* What a step that measures adds to a layer, beside its result in F32. */
+static bd_tensor bench_tally(bd_graph *g, const int64_t *size)
+{
+    const bd_init init = { BD_INIT_UNIFORM, 1 };
+    bd_tensor before = bd_variable(g, "/before", BD_ROLE_FIXED, BD_F32, BD_SHAPE(size[0]), init);
+    return bd_tally(g, before, source(g, "/after", BD_SHAPE(size[0])));
 }
 
 static bd_tensor bench_softmax(bd_graph *g, const int64_t *size)
@@ -236,6 +245,7 @@ bool run_benchmarks(session *s)
         { "chain 4194304", bench_chain, { 4194304 }, false },
         { "row sums 4096x1024", bench_rows, { 4096, 1024 }, false },
         { "column sums 4096x1024", bench_columns, { 4096, 1024 }, false },
+        { "tally 4194304", bench_tally, { 4194304 }, false },
         { "softmax 4096x1024", bench_softmax, { 4096, 1024 }, false },
         { "softmax 65536x10", bench_softmax, { 65536, 10 }, false },
         { "matmul 256x512x784", bench_matmul, { 256, 512, 784 }, false },

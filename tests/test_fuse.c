@@ -4,6 +4,7 @@
 #include "engine/emit.h"
 #include "engine/kernel.h"
 #include "engine/step.h"
+#include "engine/tally.h"
 #include "engine/tile.h"
 #include "tensor_cores.h"
 
@@ -600,6 +601,42 @@ START_TEST(attention_takes_matrix_units)
 }
 END_TEST
 
+/* A row each of twenty small tensors, and as many of a large one as it has parts: kernels of eight work-groups at most, and one. They store where the
+ * rows are kept. */
+START_TEST(small_tensors_are_counted_together)
+{
+    enum { SMALL = 20, LARGE = 1 << 20 };
+    const bd_init zeros = { BD_INIT_CONSTANT, 0 };
+    const bd_precision fp32 = { 0 };
+    bd_graph *graph;
+    bd_plan *plan;
+    bd_target gpu;
+    bd_error error;
+    ck_assert_int_eq(bd_graph_create(&graph, &error), BD_OK);
+    bd_set_role(graph, BD_ROLE_FIXED);
+    bd_tensor x = bd_variable(graph, "x", BD_ROLE_FIXED, BD_F32, BD_SHAPE(LARGE), zeros);
+    bd_tensor y = bd_variable(graph, "y", BD_ROLE_FIXED, BD_F32, BD_SHAPE(LARGE), zeros);
+    for (int i = 0; i <= SMALL; i++) {
+        const int64_t count = i < SMALL ? 100 : LARGE, first = i < SMALL ? 100 * i : 0;
+        char name[16];
+        snprintf(name, sizeof name, "rows%d", i);
+        bd_tensor rows = bd_tally(graph, bd_slice(graph, x, 0, first, count), bd_slice(graph, y, 0, first, count));
+        bd_assign(graph, bd_variable(graph, name, BD_ROLE_FIXED, BD_F32, bd_tensor_shape(graph, rows), zeros), rows);
+    }
+    bd_target_default(&gpu);
+    ck_assert_msg(!bd_graph_apply_precision(graph, &fp32, &error), "%s", error.message);
+    ck_assert_msg(!bd_plan_create(graph, &gpu, NULL, &plan, &error), "%s", error.message);
+    const uint32_t groups[] = { 8, 8, 4, LARGE / 16384 };
+    ck_assert_int_eq(plan->kernel_count, 4);
+    for (int k = 0; k < 4; k++) {
+        ck_assert_int_eq(plan->kernels[k].class, BD_KERNEL_TALLY);
+        ck_assert_uint_eq(plan->kernels[k].groups[0], groups[k]);
+    }
+    bd_plan_destroy(&plan);
+    bd_graph_destroy(&graph);
+}
+END_TEST
+
 START_TEST(plans_obey_small_limits)
 {
     const bd_model_function models[] = { mlp, lenet, mixture };
@@ -787,6 +824,7 @@ int main(void)
     tcase_add_loop_test(plans, units_of_8_bits_multiply_codes, 0, 4);
     tcase_add_test(plans, neighbours_share_random_numbers);
     tcase_add_loop_test(plans, gradients_of_pooling_look_at_a_window_once, 0, 2);
+    tcase_add_test(plans, small_tensors_are_counted_together);
     tcase_add_loop_test(plans, attention_takes_matrix_units, 0, 9);
     tcase_add_loop_test(plans, plans_obey_small_limits, 0, 2);
     tcase_add_loop_test(plans, cpu_drivers_take_neighbours_where_that_is_faster, 0, 2);

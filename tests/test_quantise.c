@@ -32,6 +32,7 @@ static void set_up(void)
     ck_assert_int_eq(bd_graph_create(&graph, NULL), BD_OK);
     ck_assert_msg(!bd_precision_parse("qw=int4,qa=int4,operands=learned", &precision, &error), "%s", error.message);
     graph->precision = &precision;
+    graph->starting = true;
     uint32_t state = 1;
     for (int i = 0; i < COUNT; i++) {
         state = state * 1664525u + 1013904223u; /* Numerical Recipes' generator */
@@ -55,12 +56,18 @@ typedef struct expectation {
     double step, least, most, y[COUNT], dx[COUNT], dstep;
 } expectation;
 
-static void expect(expectation *e, const double *x, double learned, double features)
+/* Where a step begins. */
+static double mean_step(const double *x, double most)
 {
     double mean = 0;
     for (int i = 0; i < COUNT; i++)
         mean += fabs(x[i]) / COUNT;
-    e->step = 2 * mean / sqrt(e->most) + learned;
+    return 2 * mean / sqrt(most);
+}
+
+static void expect(expectation *e, const double *x, double learned, double features)
+{
+    e->step = mean_step(x, e->most) + learned;
     e->dstep = 0;
     for (int i = 0; i < COUNT; i++) {
         const double ratio = x[i] / e->step, clipped = fmin(fmax(ratio, e->least), e->most);
@@ -82,7 +89,8 @@ static void run(bd_tensor x, bd_tensor y, const char *step, double moved, const 
     bd_error error = { 0 };
     const bd_tensor learned = bd_graph_find_variable(graph, step);
     ck_assert_int_ne(learned, BD_NONE);
-    for (bd_tensor t = 0; t < graph->node_count; t++) /* what bd_quantise made: the step, and the start that it has not yet */
+    for (bd_tensor t = 0; t < graph->node_count;
+         t++) /* what bd_quantise made: the step, and the start that it has not yet */
         if (graph->nodes[t].op == BD_OP_VARIABLE && !variables[t])
             variables[t] = calloc(1, sizeof(double));
     *variables[learned] = moved;
@@ -103,6 +111,24 @@ static void run(bd_tensor x, bd_tensor y, const char *step, double moved, const 
     ck_assert_double_le(fabs(dstep - e->dstep), TOLERANCE * COUNT * e->most / sqrt(COUNT * e->most));
     ck_assert_double_gt(fabs(e->dstep), 100 * TOLERANCE);
 }
+
+/* Any other graph than one that finds the start takes it as it was kept, whatever it reads, and keeps it. */
+START_TEST(kept_starts_are_read)
+{
+    graph->starting = false;
+    const bd_tensor x = given(BD_ROLE_WEIGHT, "w", BD_SHAPE(ROWS, COLUMNS), x_values);
+    const bd_tensor y = bd_quantise(graph, x, BD_ROLE_WEIGHT_OPERAND), kept = bd_graph_find_variable(graph, "qw_start");
+    expectation e = { .least = -8, .most = 7 };
+    ck_assert_int_ne(kept, BD_NONE);
+    variables[kept] = calloc(1, sizeof(double));
+    *variables[kept] = 0.25;
+    expect(&e, x_values, 0.25 - mean_step(x_values, e.most) + 0.0625, COUNT);
+    run(x, y, "qw_step", 0.0625, &e);
+    ck_assert_double_eq(*variables[kept], 0.25);
+    for (bd_tensor t = 0; t < graph->node_count; t++)
+        ck_assert_int_ne(graph->nodes[t].op, BD_OP_ASSIGN);
+}
+END_TEST
 
 /* Weights: -8 to 7, and N is all of them. The step has moved since it began. */
 START_TEST(weights)
@@ -136,6 +162,7 @@ int main(void)
     Suite *suite = suite_create("quantise");
     TCase *tcase = tcase_create("learned steps");
     tcase_add_checked_fixture(tcase, set_up, tear_down);
+    tcase_add_test(tcase, kept_starts_are_read);
     tcase_add_test(tcase, weights);
     tcase_add_test(tcase, rectified_activations);
     suite_add_tcase(suite, tcase);

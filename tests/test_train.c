@@ -224,6 +224,37 @@ START_TEST(resumed_runs_are_as_if_never_stopped)
 }
 END_TEST
 
+/* In 8 bits at 2 mean |w| / sqrt(127) of the first weights: FP32 adds the means of 576 numbers. They stay there, in a resumed run too. */
+START_TEST(learned_steps_begin_where_the_first_weights_are)
+{
+    enum { WEIGHTS = FIXTURE_SIDE * FIXTURE_SIDE * 16 };
+    bd_train_params params = fixture_params(dataset, "int8-qat");
+    double weights[WEIGHTS], sum = 0, begun[2], after[2];
+    bd_error error = { 0 };
+    bd_trainer *trainer;
+    params.checkpoint = scratch_path("steps");
+    must(bd_trainer_create(device, &params, &trainer, &error), &error);
+    must(bd_trainer_read(trainer, "fc1/weight", weights, WEIGHTS, &error), &error);
+    for (int i = 0; i < WEIGHTS; i++)
+        sum += fabs(weights[i]);
+    for (int run = 0; run < 2; run++) {
+        must(bd_trainer_read(trainer, "fc1/qw_start", &begun[0], 1, &error), &error);
+        must(bd_trainer_read(trainer, "fc2/qa_start", &begun[1], 1, &error), &error);
+        ck_assert_double_eq_tol(begun[0], 2 * sum / WEIGHTS / sqrt(127), 1e-4 * begun[0]);
+        ck_assert_double_gt(begun[1], 0);
+        must(bd_trainer_run(trainer, NULL, &error), &error);
+        must(bd_trainer_read(trainer, "fc1/qw_start", &after[0], 1, &error), &error);
+        must(bd_trainer_read(trainer, "fc2/qa_start", &after[1], 1, &error), &error);
+        ck_assert_mem_eq(begun, after, sizeof begun);
+        bd_trainer_destroy(&trainer);
+        params.resume = params.checkpoint;
+        params.epochs += 1;
+        if (run == 0)
+            must(bd_trainer_create(device, &params, &trainer, &error), &error);
+    }
+}
+END_TEST
+
 START_TEST(streaming_makes_no_difference)
 {
     bd_train_params params = stateful_params(policies[_i], scratch_path("resident"));
@@ -765,6 +796,7 @@ static void add_all(TCase *tests)
     if (!plain && strcmp(device_name, "reference") != 0)
         tcase_add_loop_test(tests, fusion_makes_no_difference, PLAIN_POLICIES, PLAIN_POLICIES + 1);
     tcase_add_loop_test(tests, resumed_runs_are_as_if_never_stopped, 0, most);
+    tcase_add_test(tests, learned_steps_begin_where_the_first_weights_are);
     tcase_add_loop_test(tests, streaming_makes_no_difference, 0, most);
     tcase_add_loop_test(tests, evaluation_makes_no_difference, 0, all);
     tcase_add_test(tests, events_tell_the_run);

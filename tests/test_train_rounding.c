@@ -16,11 +16,13 @@ typedef struct record {
     bd_measurement last[MOST_MEASUREMENTS];
     char layers[MOST_MEASUREMENTS][32];
     size_t count; /* of the last event */
+    bool started;
 } record;
 
 static void take(void *user, const bd_train_event *event)
 {
     record *r = user;
+    r->started = true;
     ck_assert_int_eq(event->measurements != NULL, event->kind == BD_TRAIN_MEASURED);
     if (event->kind != BD_TRAIN_MEASURED)
         return;
@@ -31,6 +33,14 @@ static void take(void *user, const bd_train_event *event)
     memcpy(r->last, event->measurements, r->count * sizeof *r->last);
     for (size_t i = 0; i < r->count; i++)
         snprintf(r->layers[i], sizeof r->layers[i], "%s", event->measurements[i].layer);
+}
+
+/* Nothing is compiled while steps are being taken: that would be the measuring's cost. */
+static void compile(void *user, int done, int total)
+{
+    const record *r = user;
+    ck_assert(!r->started);
+    ck_assert_int_le(done, total);
 }
 
 static const bd_measurement *find(const record *r, const char *layer, bd_measured what)
@@ -61,6 +71,7 @@ START_TEST(measuring_changes_no_weight)
     for (int measured = 0; measured < 2; measured++) {
         record r = { 0 };
         bd_train_params params = params_of(policies[_i], measured ? 2 : 0, &r);
+        params.on_compile = compile;
         bd_trainer *trainer;
         bd_error error = { 0 };
         must(bd_trainer_create(device, &params, &trainer, &error), &error);
@@ -90,7 +101,7 @@ static double norm_of_change(const double *before, const double *after, int coun
 START_TEST(updates_are_what_the_weights_change_by)
 {
     enum { COUNT = 16 * FIXTURE_CLASSES };
-    double before[COUNT], after[COUNT], largest = 0;
+    double before[COUNT], after[COUNT], bias[2][FIXTURE_CLASSES], largest = 0, largest_bias = 0;
     record r = { 0 };
     bd_train_params params = params_of("fp32", 1, &r);
     params.max_steps = 1;
@@ -98,8 +109,10 @@ START_TEST(updates_are_what_the_weights_change_by)
     bd_error error = { 0 };
     must(bd_trainer_create(device, &params, &trainer, &error), &error);
     must(bd_trainer_read(trainer, "fc2/weight", before, COUNT, &error), &error);
+    must(bd_trainer_read(trainer, "fc2/bias", bias[0], FIXTURE_CLASSES, &error), &error);
     must(bd_trainer_run(trainer, NULL, &error), &error);
     must(bd_trainer_read(trainer, "fc2/weight", after, COUNT, &error), &error);
+    must(bd_trainer_read(trainer, "fc2/bias", bias[1], FIXTURE_CLASSES, &error), &error);
     bd_trainer_destroy(&trainer);
     const bd_measurement *update = find(&r, "fc2", BD_MEASURED_UPDATE);
     const double norm = norm_of_change(before, after, COUNT, &largest), bound = 0x1p-25 * sqrt(COUNT) + 1e-5 * norm;
@@ -107,6 +120,15 @@ START_TEST(updates_are_what_the_weights_change_by)
     ck_assert_double_eq_tol(update->norm, norm, bound);
     ck_assert_double_eq_tol(update->largest, largest, 0x1p-24);
     ck_assert_double_eq(update->elements, COUNT);
+    /* Biases begin at 0, so that their change is what they are; SGD's first step is the rate times the gradient. */
+    const bd_measurement *small = find(&r, "fc2", BD_MEASURED_BIAS_UPDATE),
+                         *gradient = find(&r, "fc2", BD_MEASURED_BIAS_GRADIENT);
+    const double change = norm_of_change(bias[0], bias[1], FIXTURE_CLASSES, &largest_bias);
+    ck_assert_double_gt(change, 1e-4);
+    ck_assert_double_eq_tol(small->norm, change, 1e-5 * change);
+    ck_assert_double_eq_tol(small->largest, largest_bias, 1e-6 * largest_bias);
+    ck_assert_double_eq(small->elements, FIXTURE_CLASSES);
+    ck_assert_double_eq_tol(gradient->norm * params.optimizer.rate, change, 1e-5 * change);
     const bd_measured exact[] = { BD_MEASURED_ACTIVATION, BD_MEASURED_GRADIENT, BD_MEASURED_WEIGHT_GRADIENT };
     for (int i = 0; i < 3; i++) {
         const bd_measurement *m = find(&r, "fc2", exact[i]);
@@ -144,6 +166,26 @@ START_TEST(losses_are_found_where_they_are)
         values += a->exponents[i];
     ck_assert_double_gt(values, 0);
     ck_assert_double_le(values, a->elements);
+}
+END_TEST
+
+/* Scales of a normalisation begin at 1, whose neighbours in FP16 are 2^-11 and more away; its shifts at 0, which takes any update that FP16 has. */
+START_TEST(lost_updates_of_scales_are_found)
+{
+    record r = { 0 };
+    bd_train_params params = params_of("fp16", 1, &r);
+    params.model = fixture_net;
+    params.max_steps = 1;
+    params.optimizer.rate = 1e-5f;
+    fixture_run(device, &params);
+    const bd_measurement *update = find(&r, "norm", BD_MEASURED_BIAS_UPDATE),
+                         *gradient = find(&r, "norm", BD_MEASURED_BIAS_GRADIENT);
+    ck_assert_double_eq(update->elements, 8); /* four channels' scales and shifts */
+    ck_assert_double_eq(update->underflow, 0.5);
+    ck_assert_double_eq(gradient->elements, 8);
+    ck_assert_double_gt(gradient->norm, 0);
+    ck_assert_double_gt(gradient->sqnr, 50); /* one rounding to 11 bits: about 74 dB */
+    ck_assert_double_eq(find(&r, "conv", BD_MEASURED_BIAS_GRADIENT)->elements, 4);
 }
 END_TEST
 
@@ -207,6 +249,7 @@ void add_rounding_tests(TCase *tests)
         tcase_add_loop_test(tests, measuring_changes_no_weight, 6, 7);
     tcase_add_test(tests, updates_are_what_the_weights_change_by);
     tcase_add_test(tests, losses_are_found_where_they_are);
+    tcase_add_test(tests, lost_updates_of_scales_are_found);
     tcase_add_test(tests, whole_numbers_are_measured_as_what_they_mean);
     tcase_add_test(tests, too_little_memory_leaves_a_run_unmeasured);
 }

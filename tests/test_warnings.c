@@ -87,6 +87,10 @@ START_TEST(updates)
     expect("bf16-sr", &m, NULL);
     m.underflow = 0.5;
     expect("bf16", &m, NULL);
+    m = of(BD_MEASURED_BIAS_UPDATE, 0.6, 0);
+    EXPECT("bf16", &m, "60% of the bias updates of layer 'conv1' change no weight");
+    m = of(BD_MEASURED_BIAS_GRADIENT, 0.9, 0); /* of a few numbers, or of none but rounding errors */
+    expect("fp16", &m, NULL);
     m = of(BD_MEASURED_UPDATE, 0, 0.5); /* what is not finite in an update was so in the gradient */
     expect("bf16", &m, NULL);
 }

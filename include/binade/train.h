@@ -58,6 +58,8 @@ typedef enum bd_measured {
     BD_MEASURED_OPERAND, /* what they multiply, forward, where a policy rounds that apart: FP8, say; as it is scaled */
     BD_MEASURED_GRADIENT_OPERAND, /* and the gradients that they multiply */
     BD_MEASURED_UPDATE,           /* what a step takes from the weights */
+    BD_MEASURED_BIAS_GRADIENT,    /* the loss's gradient by biases, and by normalisations' scales and shifts */
+    BD_MEASURED_BIAS_UPDATE,      /* what a step takes from them */
     BD_MEASURED_COUNT,
 } bd_measured;
 /* "activations", "gradients", ... */
@@ -136,7 +138,7 @@ typedef struct bd_train_params {
     int tuning;           /* bd_tuning: 0 measure a few tiles for some seconds, 1 none, 2 all */
     int64_t report_steps; /* steps an interval; 0: chosen so that an interval takes about a quarter second */
     /* Every so many steps, the last of them does all that a step does and measures what rounding does in each layer: a program of its own,
-     * which is compiled when it is first needed and takes a few times as long. 0: never. */
+     * which is compiled with the others and takes two to three times as long. 0: never. */
     int64_t measure_steps;
     /* Most that the data set may take on the device before it is streamed; 0: a quarter of its memory. */
     int64_t dataset_device_bytes;

@@ -1,5 +1,5 @@
-/* Tiles for matrix units, BD_TILE_MATRIX, BD_TILE_WARPGROUP, BD_TILE_MATRIX2, BD_TILE_RESIDENT and BD_TILE_WARPGROUP8: contractions that are summed
- * in F32, of operands in every format that is part of F16 or BF16, or of 8 bits. */
+/* Tiles for matrix units, BD_TILE_MATRIX, BD_TILE_WARPGROUP, BD_TILE_MATRIX2, BD_TILE_RESIDENT, BD_TILE_MATRIX8 and BD_TILE_WARPGROUP8:
+ * contractions that are summed in F32, of operands in every format that is part of F16 or BF16, or of 8 bits. */
 #include "arithmetic.h"
 #include "emit.h"
 #include "quantise.h"
@@ -23,6 +23,11 @@ static bool is_warpgroup(const bd_tile *tile)
     return tile->kind == BD_TILE_WARPGROUP || tile->kind == BD_TILE_WARPGROUP8;
 }
 
+static bool is_codes(const bd_tile *tile)
+{
+    return tile->kind == BD_TILE_MATRIX8 || tile->kind == BD_TILE_WARPGROUP8;
+}
+
 bool bd_tile_is_ptx(const bd_tile *tile)
 {
     return is_warpgroup(tile) || tile->kind == BD_TILE_RESIDENT || tile->kind == BD_TILE_ATTENTION;
@@ -30,7 +35,8 @@ bool bd_tile_is_ptx(const bd_tile *tile)
 
 bool bd_tile_uses_matrix_units(const bd_tile *tile)
 {
-    return tile->kind == BD_TILE_MATRIX || tile->kind == BD_TILE_MATRIX2 || bd_tile_is_ptx(tile);
+    return tile->kind == BD_TILE_MATRIX || tile->kind == BD_TILE_MATRIX8 || tile->kind == BD_TILE_MATRIX2 ||
+           bd_tile_is_ptx(tile);
 }
 
 /* Whether all values of the format are halves that the units multiply: some drop subnormal ones; NVIDIA's in OpenCL were tried. */
@@ -76,13 +82,14 @@ static bool takes_unit_sums(const bd_graph *graph, bd_tensor contraction)
 /* Of products of whole numbers, one of them up to 255, the other from -128 to 127, which are summed in 32 bits. */
 #define MOST_WHOLE_TERMS 65536
 
-bool bd_multiplies_codes(const bd_graph *graph, bd_tensor contraction, const bd_kernel *kernel, const bd_target *target)
+bool bd_multiplies_codes(const bd_graph *graph, bd_tensor contraction, const bd_kernel *kernel,
+                         const bd_code_units *units)
 {
     const bd_node *node = &graph->nodes[contraction];
     const bd_contraction c = bd_contraction_of(graph, contraction);
     const int64_t chunks = node->chunks > 1 ? node->chunks : 1, length = bd_chunk_length(c.k, chunks);
-    const bool floats = target->matrix.f8_bits > 0 && takes_unit_sums(graph, contraction);
-    bool whole = target->matrix.int8 && length <= MOST_WHOLE_TERMS, pieces = node->accumulator == BD_F32;
+    const bool floats = units->f8_bits > 0 && takes_unit_sums(graph, contraction);
+    bool whole = units->int8 && length <= MOST_WHOLE_TERMS, pieces = node->accumulator == BD_F32;
     for (int side = 0; side < 2; side++) {
         const bd_code_operand operand = bd_code_operand_of(graph, contraction, side);
         const bd_format_info info = bd_format_describe(operand.format);
@@ -91,11 +98,18 @@ bool bd_multiplies_codes(const bd_graph *graph, bd_tensor contraction, const bd_
         /* What is stored is what is multiplied, not what that is read as. */
         pieces &= operand.zero > 0 || operand.format == graph->nodes[node->inputs[side]].format;
         const bool negative = info.kind == BD_KIND_SIGNED && operand.zero == 0;
-        whole &= info.kind != BD_KIND_FLOAT && info.size == 1 && (negative || (side == 0 && target->matrix.uint8));
+        whole &= info.kind != BD_KIND_FLOAT && info.size == 1 && (negative || (side == 0 && units->uint8));
         pieces &= (!kernel || bd_kernel_operand(kernel, operand.stored) >= 0) &&
                   inner % (operand.across ? 8 : 16) == 0 && (operand.across || chunks == 1 || length % 16 == 0);
     }
     return pieces && (floats || whole);
+}
+
+/* Of the units that keep the fewest; 0: none multiplies floats of 8 bits. */
+static uint32_t least_f8_bits(const bd_matrix_units *units)
+{
+    const uint32_t one = units->codes.f8_bits, other = units->warpgroup_codes.f8_bits;
+    return one == 0 || (other > 0 && other < one) ? other : one;
 }
 
 /* Four instructions make a panel's sum. Each aligns 32 products and what the ones before made to the largest, and cuts all 33 off f8_bits
@@ -105,7 +119,8 @@ bool bd_multiplies_codes(const bd_graph *graph, bd_tensor contraction, const bd_
 double bd_most_unit_sum_error(const bd_target *target)
 {
     enum { INSTRUCTIONS = 4, ROUNDINGS = 34 };
-    return target->matrix.f8_bits ? ldexp(INSTRUCTIONS * ROUNDINGS, -(int)target->matrix.f8_bits) : 0;
+    const uint32_t bits = least_f8_bits(&target->matrix);
+    return bits ? ldexp(INSTRUCTIONS * ROUNDINGS, -(int)bits) : 0;
 }
 
 double bd_unit_sum_error(const bd_graph *graph, bd_tensor contraction, const bd_target *target)
@@ -122,15 +137,17 @@ static uint32_t code_panel_bytes(uint32_t lines)
 /* Of the panels of one stage. */
 static uint32_t stage_bytes(const bd_tile *tile)
 {
-    return tile->kind == BD_TILE_WARPGROUP8 ? code_panel_bytes(tile->m) + code_panel_bytes(tile->n)
-                                            : 2 * (tile->m + tile->n) * tile->k;
+    return is_codes(tile) ? code_panel_bytes(tile->m) + code_panel_bytes(tile->n) : 2 * (tile->m + tile->n) * tile->k;
 }
 
 /* wgmma has a panel multiplied, one that may still be, and at least one on its way; a fourth where the processor still takes two
- * work-groups (98,304 bytes each), or only one anyway. */
+ * work-groups (98,304 bytes each), or only one anyway. mma.sync has a panel multiplied and two on their way, of codes one where the
+ * processor could not take two work-groups else. */
 uint32_t bd_matrix_stages(const bd_tile *tile)
 {
     const uint32_t bytes = stage_bytes(tile);
+    if (tile->kind == BD_TILE_MATRIX8)
+        return 3 * bytes <= PROCESSOR_BYTES / 2 ? 3 : 2;
     return is_warpgroup(tile) && (4 * bytes <= PROCESSOR_BYTES / 2 || 3 * bytes > PROCESSOR_BYTES / 2) ? 4 : 3;
 }
 
@@ -208,6 +225,7 @@ static bool fits_grain(const bd_tile *tile, const bd_target *target, uint32_t pa
     {                                                                                                                  \
         .kind = BD_TILE_RESIDENT, .n = N, .k = PIXELS, .item_n = ITEM_N, .slices = 8                                   \
     }
+#define CODES(...) TILE_OF(BD_TILE_MATRIX8, __VA_ARGS__)
 #define WARPGROUP8(M, N) TILE_OF(BD_TILE_WARPGROUP8, M, N, 128, 16, N)
 static const bd_tile all_tiles[] = {
     JOINED(128, 128, 64, 64, 64), /* larger ones were slower on an H100 */
@@ -236,6 +254,10 @@ static const bd_tile all_tiles[] = {
     WARPGROUP8(128, 64),
     WARPGROUP8(64, 128),
     WARPGROUP8(64, 64),
+    CODES(128, 128, 128, 64, 32),
+    CODES(128, 64, 128, 32, 32),
+    CODES(64, 128, 128, 32, 32),
+    CODES(64, 64, 128, 32, 32),
     FRAGMENTS(128, 128, 32, 64, 64),
     FRAGMENTS(128, 128, 32, 64, 32),
     FRAGMENTS(256, 64, 32, 64, 32),
@@ -310,7 +332,7 @@ bool bd_results_are_long(const bd_graph *graph, const bd_kernel *kernel)
  * The code for joined matrices has a copy of it for each of an invocation's sums, which does not fit the instruction cache. */
 static bool suits_long_results(const bd_tile *tile)
 {
-    return tile->kind == BD_TILE_MATRIX ||
+    return tile->kind == BD_TILE_MATRIX || tile->kind == BD_TILE_MATRIX8 ||
            (is_warpgroup(tile) && bd_matrix_stages(tile) * stage_bytes(tile) <= PROCESSOR_BYTES / 2);
 }
 
@@ -337,7 +359,7 @@ static bool fits(const bd_graph *graph, bd_tensor tensor, const bd_kernel *kerne
 /* What a processor takes for its share of the work-groups, for each step of k, in products of mma.sync's rate. The numbers were
  * fitted by hand to times on an H100: mma.sync's to 12 tiles for each of 18 contractions of networks, wgmma's to 12 tiles for each of
  * 4, cooperative matrices' to 18 for each of AlexNet's 19 (docs/benchmarks.md has the best ones); those of 8 bits are a guess, half of
- * wgmma's. Where no asynchronous copies
+ * what 16 take. Where no asynchronous copies
  * hide how long a panel takes to come, no step is shorter than that; a long panel is awaited half as often, and fewer of its groups
  * fit a processor. */
 static double cost(const bd_contraction *c, int64_t chunks, const bd_tile *tile, const bd_target *target)
@@ -346,6 +368,7 @@ static double cost(const bd_contraction *c, int64_t chunks, const bd_tile *tile,
     const bool waits = !target->nvidia && tile->kind == BD_TILE_MATRIX;
     double group = tile->kind == BD_TILE_WARPGROUP    ? 0.6 * product + 25 * panels
                    : tile->kind == BD_TILE_WARPGROUP8 ? 0.3 * product + 12.5 * panels
+                   : tile->kind == BD_TILE_MATRIX8    ? 0.5 * product + 10 * panels
                    : tile->kind == BD_TILE_MATRIX2    ? 0.62 * product + 8 * panels
                                                       : product + 20 * panels;
     if (waits && tile->item_m * tile->item_n >= 64 * 64)
@@ -408,8 +431,10 @@ int bd_matrix_tiles(const bd_graph *graph, bd_tensor tensor, const bd_kernel *ke
     const bool allowed[] = {
         [BD_TILE_MATRIX] = bd_variant_allowed(target, node, BD_VARIANT_MATRIX),
         [BD_TILE_WARPGROUP] = bd_variant_allowed(target, node, BD_VARIANT_WARPGROUP),
+        [BD_TILE_MATRIX8] = bd_variant_allowed(target, node, BD_VARIANT_MATRIX8) &&
+                            bd_multiplies_codes(graph, tensor, kernel, &target->matrix.codes),
         [BD_TILE_WARPGROUP8] = bd_variant_allowed(target, node, BD_VARIANT_WARPGROUP8) &&
-                               bd_multiplies_codes(graph, tensor, kernel, target),
+                               bd_multiplies_codes(graph, tensor, kernel, &target->matrix.warpgroup_codes),
         [BD_TILE_MATRIX2] = bd_variant_allowed(target, node, BD_VARIANT_MATRIX2) && may_store_twice(graph, kernel) &&
                             (format == BD_F16 || target->joined.bf16),
         [BD_TILE_RESIDENT] = bd_variant_allowed(target, node, BD_VARIANT_RESIDENT),

@@ -1,5 +1,5 @@
 /* Finds out, when a device is opened, whether mma.sync, or wgmma (WARPGROUP), multiplies operands of 8 bits rightly as contraction_codes.cl uses
- * it, and how many bits its sums of floats keep (backends/nvidia/probe_codes.c): C = A B, 64x64 by 64x16, once with both operands as
+ * it, and how many bits its sums of floats keep (backends/probe_codes.c): C = A B, 64x64 by 64x16, once with both operands as
  * contraction_codes.cl copies them, in lines, once as it turns them round, in squares. `in` is A[64][64], then B[64][16]; `out` both results.
  * TYPE_A and TYPE_B are numbers of bd_unit_code. */
 #ifndef OFFSETS

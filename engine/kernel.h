@@ -143,11 +143,13 @@ typedef struct bd_storage {
     uint64_t offset, size; /* bytes */
 } bd_storage;
 
-/* What matrix units do with operands of 8 bits as they are: multiply whole numbers, those of A without a sign too, and floats (E4M3 and
- * E5M2), in whose sums so many bits after the leading one count; 0: they do not. */
+/* What matrix units do with operands of 8 bits as they are: multiply whole numbers, and floats (E4M3 and E5M2), in whose sums so many bits
+ * after the leading one count; 0: they do not. All 0 where there are none. */
 typedef struct bd_code_units {
-    bool int8, uint8;
+    bool int8, uint8; /* with a sign; of A without one too */
+    bool moved;       /* kernels make up for what is stored with a sign but begins with 0, as A's may */
     uint32_t f8_bits;
+    uint32_t m, n, k; /* what a subgroup multiplies at once */
 } bd_code_units;
 
 /* Matrix units that multiply halves and sum in F32: what a subgroup of `lanes` invocations multiplies at once, m x k by

@@ -90,15 +90,52 @@ static void print_multiply_group(bd_text *macros, bd_format format, uint32_t n, 
     bd_text_append(macros, " : \"l\"(a), \"l\"(b), \"r\"((int)(keep)) : \"memory\")\n");
 }
 
+/* What cooperative matrices are of: floats of 8 bits have other names until spirv.c makes them. */
+static const char *matrix_type(bd_format format)
+{
+    switch (format) {
+    case BD_F8E4M3: return "uint8_t";
+    case BD_F8E5M2: return "uint";
+    default: return "int8_t";
+    }
+}
+
+/* Codes of a byte that are multiplied as they are, in cooperative matrices: in pieces of eight (bd_multiplies_codes). */
+static void print_code_pieces(bd_printer *printer)
+{
+    const bd_graph *graph = printer->plan->graph;
+    const bd_kernel *kernel = printer->kernel;
+    bd_text *macros = &printer->macros;
+    bool whole = false;
+    for (int side = 0; side < 2; side++) {
+        const char name = "AB"[side];
+        const bd_code_operand operand = bd_code_operand_of(graph, kernel->anchor, side);
+        whole = bd_format_describe(operand.format).kind != BD_KIND_FLOAT;
+        bd_text_append(macros,
+                       "#define MATRIX_TYPE_%c %s\n#define %c_WIDE 1\n#define %c_CODES 0\n#define %c_ZERO 0x%xu\n"
+                       "layout(set = 0, binding = %d) readonly buffer Pieces%c { uvec2 pieces_%c[]; };\n"
+                       "#define %c_PIECE(x) pieces_%c[(x) / 8u]\n",
+                       name, matrix_type(operand.format), name, name, name,
+                       (uint32_t)(uint8_t)(int8_t)-operand.zero * 0x01010101u,
+                       bd_print_binding(kernel, bd_kernel_operand(kernel, operand.stored)), name, name, name, name);
+        if (side == 0)
+            bd_text_append(macros, "#define A_MOVED %d\n", (int)(operand.zero / 2));
+    }
+    bd_text_append(macros, "#define SUM_TYPE %s\n#define WHOLE_SUMS %d\n", whole ? "int" : "float", whole);
+}
+
 static void print_fragments(bd_printer *printer)
 {
     const bd_tile *tile = &printer->kernel->tile;
     const bd_matrix_units *units = &printer->target->matrix;
+    const bool codes = tile->kind == BD_TILE_MATRIX8;
+    const uint32_t m = codes ? units->codes.m : units->m, n = codes ? units->codes.n : units->n,
+                   k = codes ? units->codes.k : units->k;
     printer->skeleton = "contraction_matrix";
     bd_text_append(&printer->macros,
                    "#define WARP_M %uu\n#define WARP_N %uu\n#define LANES %uu\n#define ROWS %u\n#define MATRIX_M %uu\n"
                    "#define MATRIX_N %uu\n#define MATRIX_K %uu\n#define A_TENSOR 0\n#define B_TENSOR 0\n",
-                   tile->item_m, tile->item_n, units->lanes, tile->item_m / units->m, units->m, units->n, units->k);
+                   tile->item_m, tile->item_n, units->lanes, tile->item_m / m, m, n, k);
 }
 
 static void print_joined(bd_printer *printer)
@@ -130,16 +167,20 @@ void bd_print_contraction_matrix(bd_printer *printer)
         print_joined(printer);
     else
         print_fragments(printer);
-    const bool matmul = node->op == BD_OP_MATMUL;
+    const bool matmul = node->op == BD_OP_MATMUL, codes = tile->kind == BD_TILE_MATRIX8;
     const bool a_inner_k = bd_inner_is_k(node, 0), b_inner_k = bd_inner_is_k(node, 1);
     const bd_format units = bd_matrix_format(graph, printer->kernel->anchor, printer->target);
     bd_text_append(&printer->macros,
-                   "#define WARPGROUP %d\n#define STAGES %uu\n#define CACHED %d\n#define MATRIX_BF16 %d\n#define "
-                   "LONG_RESULTS %d\n",
-                   tile->kind == BD_TILE_WARPGROUP, bd_matrix_stages(tile), !matmul, units == BD_BF16,
+                   "#define WARPGROUP %d\n#define STAGES %uu\n#define CACHED %d\n#define MATRIX_BF16 %d\n"
+                   "#define MATRIX_CODES %d\n#define LONG_RESULTS %d\n",
+                   tile->kind == BD_TILE_WARPGROUP, bd_matrix_stages(tile), !matmul, units == BD_BF16 && !codes, codes,
                    bd_results_are_long(graph, printer->kernel));
     if (tile->kind == BD_TILE_WARPGROUP)
         print_multiply_group(&printer->macros, units, tile->n, !a_inner_k, !b_inner_k);
+    if (codes) {
+        print_code_pieces(printer);
+        return;
+    }
     print_pieces(printer, 'A', node->inputs[0], a->dim[a->rank - 1], a_inner_k);
     print_pieces(printer, 'B', node->inputs[1], b->dim[b->rank - 1], b_inner_k);
 }

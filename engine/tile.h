@@ -47,7 +47,7 @@ bool bd_variant_avoid(bd_target *target, const char *name, size_t length);
  * unmeasured first; returns how many. `kernel` is the contraction's, or NULL while nothing is fused yet. */
 enum {
     BD_PLAIN_TILES = BD_VARIANT_GROUP_4X4 + 1,
-    BD_MATRIX_TILES = 64,
+    BD_MATRIX_TILES = 72,
     BD_GROUP_TILES = BD_PLAIN_TILES + BD_MATRIX_TILES
 };
 int bd_group_tiles(const bd_graph *graph, bd_tensor node, const bd_kernel *kernel, const bd_target *target,

@@ -15,6 +15,8 @@
 #define LAUNCH (0.3 * PRODUCTS_A_MICROSECOND)
 /* Of local memory, which the work-groups of a Hopper processor share. */
 #define PROCESSOR_BYTES 196608
+/* Of a panel of contraction_codes.cl; in cooperative matrices it would be too long for some devices' shared memory. */
+#define CODES_PTX_K 128
 /* Above every cost: such a tile comes after the others, and only a measurement chooses it. */
 #define NOT_GUESSED 1e30
 
@@ -97,8 +99,9 @@ bool bd_multiplies_codes(const bd_graph *graph, bd_tensor contraction, const bd_
         const int64_t inner = shape->dim[shape->rank - 1];
         /* What is stored is what is multiplied, not what that is read as. */
         pieces &= operand.zero > 0 || operand.format == graph->nodes[node->inputs[side]].format;
-        const bool negative = info.kind == BD_KIND_SIGNED && operand.zero == 0;
-        whole &= info.kind != BD_KIND_FLOAT && info.size == 1 && (negative || (side == 0 && units->uint8));
+        const bool sign = info.kind == BD_KIND_SIGNED, negative = sign && operand.zero == 0;
+        whole &= info.kind != BD_KIND_FLOAT && info.size == 1 && 
+                 (negative || (side == 0 && (units->uint8 || (sign && units->moved))));
         pieces &= (!kernel || bd_kernel_operand(kernel, operand.stored) >= 0) &&
                   inner % (operand.across ? 8 : 16) == 0 && (operand.across || chunks == 1 || length % 16 == 0);
     }
@@ -126,6 +129,14 @@ double bd_most_unit_sum_error(const bd_target *target)
 double bd_unit_sum_error(const bd_graph *graph, bd_tensor contraction, const bd_target *target)
 {
     return takes_unit_sums(graph, contraction) ? bd_most_unit_sum_error(target) : 0;
+}
+
+/* What is loaded in pieces comes from one binding. */
+static bool in_one_binding(const bd_graph *graph, bd_tensor stored, const bd_target *target)
+{
+    const bd_node *node = &graph->nodes[stored];
+    const uint64_t bytes = (uint64_t)bd_shape_elements(&node->shape) * bd_format_size(node->format);
+    return !target->limits.max_binding_bytes || bytes <= target->limits.max_binding_bytes;
 }
 
 /* Of a panel, as contraction_codes.cl lays out operands in lines along k or across it. */
@@ -156,10 +167,10 @@ static uint32_t items(const bd_tile *tile, const bd_target *target)
     return bd_group_items(tile) * target->matrix.lanes;
 }
 
-/* Two stages of an operand's panel, whose lines of m or of k are padded by eight halves. */
-static uint32_t panel_bytes(uint32_t m, uint32_t k)
+/* Two stages of an operand's panel, whose lines of m or of k are padded by 16 bytes: of halves, or of codes. */
+static uint32_t panel_bytes(uint32_t m, uint32_t k, uint32_t size)
 {
-    return 2 * 2 * (m * k + 8 * (m > k ? m : k));
+    return 2 * (m * k * size + 16 * (m > k ? m : k));
 }
 
 /* Stages of panels, or one fragment's rows of sums for each subgroup. Those in OpenCL C turn lines against bank conflicts. */
@@ -167,12 +178,15 @@ static bool fits_fragments(const bd_tile *tile, const bd_target *target)
 {
     const bd_matrix_units *units = &target->matrix;
     const bool warpgroup = is_warpgroup(tile), turned = target->nvidia || warpgroup;
+    const bool codes = tile->kind == BD_TILE_MATRIX8;
+    const uint32_t m = codes ? units->codes.m : units->m, n = codes ? units->codes.n : units->n,
+                   k = codes ? units->codes.k : units->k, size = codes ? 1 : 2;
     const uint32_t panels = turned ? bd_matrix_stages(tile) * stage_bytes(tile)
-                                   : panel_bytes(tile->m, tile->k) + panel_bytes(tile->n, tile->k);
+                                   : panel_bytes(tile->m, tile->k, size) + panel_bytes(tile->n, tile->k, size);
     const uint32_t bytes = warpgroup ? units->warpgroup_bytes : units->shared_bytes;
-    const uint32_t sums = tile->m / tile->item_m * tile->n * units->m * (uint32_t)sizeof(float);
-    return tile->item_m % units->m == 0 && tile->item_m / units->m <= 4 && tile->item_n % units->n == 0 &&
-           tile->k % units->k == 0 && panels <= bytes && sums <= bytes;
+    const uint32_t sums = tile->m / tile->item_m * tile->n * m * (uint32_t)sizeof(float);
+    return tile->item_m % m == 0 && tile->item_m / m <= 4 && tile->item_n % n == 0 && tile->k % k == 0 &&
+           (!codes || (tile->k == CODES_PTX_K) == target->nvidia) && panels <= bytes && sums <= bytes;
 }
 
 bool bd_matrix_lies_in_rows(const bd_graph *graph, bd_tensor contraction, const bd_kernel *kernel,
@@ -181,13 +195,12 @@ bool bd_matrix_lies_in_rows(const bd_graph *graph, bd_tensor contraction, const 
     const bd_node *node = &graph->nodes[contraction];
     const bd_window *w = &node->attr.window;
     const bd_tensor input = bd_stored_operand(graph, node->inputs[side]);
-    const uint64_t bytes = (uint64_t)bd_shape_elements(&graph->nodes[input].shape) * sizeof(uint16_t);
     /* A window of one tap at every pixel reads its operands as they lie. */
     const bool one_tap = node->op != BD_OP_MATMUL && w->size[0] * w->size[1] == 1 && w->stride[0] * w->stride[1] == 1 &&
                          !w->pad[0][0] && !w->pad[0][1] && !w->pad[1][0] && !w->pad[1][1];
     return target->joined.tensors && graph->nodes[input].format == bd_matrix_format(graph, contraction, target) &&
            (!kernel || bd_kernel_operand(kernel, input) >= 0) &&
-           (!target->limits.max_binding_bytes || bytes <= target->limits.max_binding_bytes) &&
+           in_one_binding(graph, input, target) &&
            (node->op == BD_OP_MATMUL || one_tap || (side == 1 && node->op != BD_OP_CONV2D_DATA));
 }
 
@@ -226,7 +239,7 @@ static bool fits_grain(const bd_tile *tile, const bd_target *target, uint32_t pa
         .kind = BD_TILE_RESIDENT, .n = N, .k = PIXELS, .item_n = ITEM_N, .slices = 8                                   \
     }
 #define CODES(...) TILE_OF(BD_TILE_MATRIX8, __VA_ARGS__)
-#define WARPGROUP8(M, N) TILE_OF(BD_TILE_WARPGROUP8, M, N, 128, 16, N)
+#define WARPGROUP8(M, N) TILE_OF(BD_TILE_WARPGROUP8, M, N, CODES_PTX_K, 16, N)
 static const bd_tile all_tiles[] = {
     JOINED(128, 128, 64, 64, 64), /* larger ones were slower on an H100 */
     JOINED(128, 128, 64, 64, 32),
@@ -254,10 +267,15 @@ static const bd_tile all_tiles[] = {
     WARPGROUP8(128, 64),
     WARPGROUP8(64, 128),
     WARPGROUP8(64, 64),
-    CODES(128, 128, 128, 64, 32),
-    CODES(128, 64, 128, 32, 32),
-    CODES(64, 128, 128, 32, 32),
-    CODES(64, 64, 128, 32, 32),
+    CODES(128, 128, CODES_PTX_K, 64, 32),
+    CODES(128, 64, CODES_PTX_K, 32, 32),
+    CODES(64, 128, CODES_PTX_K, 32, 32),
+    CODES(64, 64, CODES_PTX_K, 32, 32),
+    CODES(128, 128, 64, 64, 32),
+    CODES(128, 64, 64, 32, 32),
+    CODES(64, 64, 64, 32, 32),
+    CODES(32, 32, 64, 16, 16),
+    CODES(16, 16, 64, 16, 16),
     FRAGMENTS(128, 128, 32, 64, 64),
     FRAGMENTS(128, 128, 32, 64, 32),
     FRAGMENTS(256, 64, 32, 64, 32),
@@ -352,7 +370,7 @@ static bool fits(const bd_graph *graph, bd_tensor tensor, const bd_kernel *kerne
     uint32_t panels = 0;
     for (int side = 0; side < 2; side++)
         if (!bd_matrix_lies_in_rows(graph, tensor, kernel, target, side))
-            panels += panel_bytes(side ? tile->n : tile->m, tile->k);
+            panels += panel_bytes(side ? tile->n : tile->m, tile->k, 2);
     return fits_grain(tile, target, panels);
 }
 
@@ -432,7 +450,9 @@ int bd_matrix_tiles(const bd_graph *graph, bd_tensor tensor, const bd_kernel *ke
         [BD_TILE_MATRIX] = bd_variant_allowed(target, node, BD_VARIANT_MATRIX),
         [BD_TILE_WARPGROUP] = bd_variant_allowed(target, node, BD_VARIANT_WARPGROUP),
         [BD_TILE_MATRIX8] = bd_variant_allowed(target, node, BD_VARIANT_MATRIX8) &&
-                            bd_multiplies_codes(graph, tensor, kernel, &target->matrix.codes),
+                            bd_multiplies_codes(graph, tensor, kernel, &target->matrix.codes) &&
+                            in_one_binding(graph, bd_code_operand_of(graph, tensor, 0).stored, target) &&
+                            in_one_binding(graph, bd_code_operand_of(graph, tensor, 1).stored, target),
         [BD_TILE_WARPGROUP8] = bd_variant_allowed(target, node, BD_VARIANT_WARPGROUP8) &&
                                bd_multiplies_codes(graph, tensor, kernel, &target->matrix.warpgroup_codes),
         [BD_TILE_MATRIX2] = bd_variant_allowed(target, node, BD_VARIANT_MATRIX2) && may_store_twice(graph, kernel) &&

@@ -249,7 +249,7 @@ int main(int argc, char **argv)
     target.nvidia = target.vector_types = true;
     target.limits.max_workgroup_items = target.limits.max_workgroup_size[0] = 1024;
     target.limits.compute_units = 132;
-    const bd_code_units codes = { true, true, 13 };
+    const bd_code_units codes = { true, true, .f8_bits = 13, .m = 16, .n = 16, .k = 32 };
     target.matrix = (bd_matrix_units){
         16, 16, 16, 32, 98304, 196608, 196608, .bf16 = true, .e4m3 = true, .codes = codes, .warpgroup_codes = codes
     };

@@ -1,5 +1,5 @@
 /* Matrix units of 8 bits: what the start-up test finds of units that are simulated here, and which contractions they may do. */
-#include "../backends/nvidia/probe_codes.h"
+#include "../backends/probe_codes.h"
 #include "../engine/tile.h"
 
 #include <check.h>
@@ -106,7 +106,7 @@ static bd_target hopper(void)
     bd_target_default(&target);
     target.nvidia = true;
     target.limits.max_workgroup_items = target.limits.max_workgroup_size[0] = 1024;
-    const bd_code_units codes = { true, true, 13 };
+    const bd_code_units codes = { true, true, .f8_bits = 13, .m = 16, .n = 16, .k = 32 };
     target.matrix = (bd_matrix_units){ 16, 16, 16, 32, 98304, 196608, .codes = codes, .warpgroup_codes = codes };
     return target;
 }

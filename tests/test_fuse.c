@@ -465,7 +465,7 @@ START_TEST(units_of_8_bits_multiply_codes)
                  { "int8-qat", 2, ".s32.u8.s8 {" },
                  { "fp8-native,operands=plain", 5, ".f32.e4m3.e5m2 {" } };
     bd_target target = tensor_cores();
-    const bd_code_units codes = { true, true, 13 };
+    const bd_code_units codes = { true, true, .f8_bits = 13 };
     target.matrix.warpgroup_codes = codes;
     setting s;
     set_up(&s, mlp, rows[_i].policy, 28, 32);

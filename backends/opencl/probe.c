@@ -3,7 +3,7 @@
 #include "opencl.h"
 
 #include "../../engine/embedded.h"
-#include "../nvidia/probe_codes.h"
+#include "../probe_codes.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* Which matrix units can be reached through inline PTX, which NVIDIA's OpenCL does not document: so it is tried. */
 #include "../../engine/embedded.h"
-#include "../nvidia/probe_codes.h"
+#include "../probe_codes.h"
 #include "opencl.h"
 
 #include <binade/format.h>
@@ -115,6 +115,7 @@ void opencl_probe_matrix(opencl_device *device, bd_matrix_units *found)
         found->warpgroup_bytes = WARPGROUP_LOCAL;
     found->resident_bytes = found->warpgroup_bytes ? found->warpgroup_bytes : found->shared_bytes;
     bd_error refusal; /* a device that is lost so shows it with the next command */
+    found->codes = (bd_code_units){ .m = 16, .n = N, .k = 2 * K };
     bd_probe_codes(run_codes, &(code_probe){ device, false }, &found->codes, &refusal);
     if (found->warpgroup_bytes)
         bd_probe_codes(run_codes, &(code_probe){ device, true }, &found->warpgroup_codes, &refusal);

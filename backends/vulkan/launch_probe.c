@@ -4,7 +4,7 @@
 #include "../../engine/cache.h"
 #include "../../engine/embedded.h"
 #include "../../engine/text.h"
-#include "../nvidia/probe_codes.h"
+#include "../probe_codes.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,13 +1,13 @@
-/* What NVIDIA's matrix units make of operands of 8 bits, tried by whichever backend can launch them. */
-#ifndef BINADE_BACKENDS_NVIDIA_PROBE_CODES_H
-#define BINADE_BACKENDS_NVIDIA_PROBE_CODES_H
+/* What matrix units make of operands of 8 bits as they are, tried by each backend that reaches some. */
+#ifndef BINADE_BACKENDS_PROBE_CODES_H
+#define BINADE_BACKENDS_PROBE_CODES_H
 
-#include "../../engine/kernel.h"
+#include "../engine/kernel.h"
 
-/* TYPE_A and TYPE_B of cl/probe_matrix8.cl. */
+/* The formats of their operands: numbers that cl/probe_matrix8.cl knows. */
 typedef enum bd_unit_code { BD_UNIT_E4M3, BD_UNIT_E5M2, BD_UNIT_S8, BD_UNIT_U8 } bd_unit_code;
 
-/* Builds cl/probe_matrix8.cl for the two types, runs one group of it, and reads `out`; BD_ERROR_LOST ends the probe, after any other
+/* C = A B, 64x64 by 64x16, of two types: `in` is A, then B; `out` C twice, by either way to load the operands, in floats; BD_ERROR_LOST ends the probe, after any other
  * failure the device is without. */
 typedef bd_status (*bd_codes_runner)(void *user, bd_unit_code a, bd_unit_code b, const void *in, size_t in_size,
                                      void *out, size_t out_size, bd_error *error);

@@ -157,8 +157,8 @@ typedef struct bd_code_units {
  * there are none. */
 typedef struct bd_matrix_units {
     uint32_t m, n, k, lanes, shared_bytes, warpgroup_bytes, resident_bytes;
-    bool bf16; /* they multiply BF16 in the same way */
-    bool e4m3; /* PTX makes halves of F8E4M3 (from compute capability 8.9 on) */
+    bool bf16;                            /* they multiply BF16 in the same way */
+    bool e4m3;                            /* PTX makes halves of F8E4M3 (from compute capability 8.9 on) */
     bd_code_units codes, warpgroup_codes; /* of a BD_TILE_MATRIX8, of a BD_TILE_WARPGROUP8 */
 } bd_matrix_units;
 

@@ -49,10 +49,11 @@ void bd_print_contraction_codes(bd_printer *printer)
         "#define TILE_M %uu\n#define TILE_N %uu\n#define TILE_K %uu\n#define WARP_M %uu\n#define WARP_N %uu\n"
         "#define ROWS %uu\n#define WARPGROUP %d\n#define STAGES %u\n#define WHOLE_SUMS %d\n#define CACHED %d\n"
         "#define LONG_RESULTS %d\n",
-        tile->m, tile->n, tile->k, tile->item_m, tile->item_n, tile->item_m / printer->target->matrix.codes.m, warpgroup,
+        tile->m, tile->n, tile->k, tile->item_m, tile->item_n, tile->item_m / printer->target->matrix.m, warpgroup,
         bd_matrix_stages(tile), whole, graph->nodes[kernel->anchor].op != BD_OP_MATMUL,
         bd_results_are_long(graph, kernel));
-    const char *const sum = whole ? "s32" : "f32", *const a = unit_format(&operands[0]), *const b = unit_format(&operands[1]);
+    const char *const sum = whole ? "s32" : "f32", *const a = unit_format(&operands[0]),
+                      *const b = unit_format(&operands[1]);
     if (warpgroup)
         bd_print_multiply_codes(&printer->macros, a, b, whole, tile->n);
     else

@@ -100,7 +100,7 @@ bool bd_multiplies_codes(const bd_graph *graph, bd_tensor contraction, const bd_
         /* What is stored is what is multiplied, not what that is read as. */
         pieces &= operand.zero > 0 || operand.format == graph->nodes[node->inputs[side]].format;
         const bool sign = info.kind == BD_KIND_SIGNED, negative = sign && operand.zero == 0;
-        whole &= info.kind != BD_KIND_FLOAT && info.size == 1 && 
+        whole &= info.kind != BD_KIND_FLOAT && info.size == 1 &&
                  (negative || (side == 0 && (units->uint8 || (sign && units->moved))));
         pieces &= (!kernel || bd_kernel_operand(kernel, operand.stored) >= 0) &&
                   inner % (operand.across ? 8 : 16) == 0 && (operand.across || chunks == 1 || length % 16 == 0);
@@ -199,8 +199,7 @@ bool bd_matrix_lies_in_rows(const bd_graph *graph, bd_tensor contraction, const 
     const bool one_tap = node->op != BD_OP_MATMUL && w->size[0] * w->size[1] == 1 && w->stride[0] * w->stride[1] == 1 &&
                          !w->pad[0][0] && !w->pad[0][1] && !w->pad[1][0] && !w->pad[1][1];
     return target->joined.tensors && graph->nodes[input].format == bd_matrix_format(graph, contraction, target) &&
-           (!kernel || bd_kernel_operand(kernel, input) >= 0) &&
-           in_one_binding(graph, input, target) &&
+           (!kernel || bd_kernel_operand(kernel, input) >= 0) && in_one_binding(graph, input, target) &&
            (node->op == BD_OP_MATMUL || one_tap || (side == 1 && node->op != BD_OP_CONV2D_DATA));
 }
 

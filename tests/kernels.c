@@ -70,13 +70,13 @@ static bool run_groups(session *s, bool backward, bool verbose)
 static bool has_tiles(const session *s)
 {
     const bd_target *target = &s->device->target;
-    return s->tile.kind == BD_TILE_MATRIX2      ? target->joined.grain_count > 0
-           : s->tile.kind == BD_TILE_WARPGROUP  ? target->matrix.warpgroup_bytes > 0
-           : s->tile.kind == BD_TILE_MATRIX8    ? target->matrix.codes.f8_bits > 0 || target->matrix.codes.int8
-           : s->tile.kind == BD_TILE_WARPGROUP8 ? target->matrix.warpgroup_codes.f8_bits > 0 ||
-                                                      target->matrix.warpgroup_codes.int8
-           : s->tile.kind == BD_TILE_RESIDENT   ? target->matrix.resident_bytes > 0
-                                                : target->matrix.m > 0;
+    return s->tile.kind == BD_TILE_MATRIX2     ? target->joined.grain_count > 0
+           : s->tile.kind == BD_TILE_WARPGROUP ? target->matrix.warpgroup_bytes > 0
+           : s->tile.kind == BD_TILE_MATRIX8   ? target->matrix.codes.f8_bits > 0 || target->matrix.codes.int8
+           : s->tile.kind == BD_TILE_WARPGROUP8
+               ? target->matrix.warpgroup_codes.f8_bits > 0 || target->matrix.warpgroup_codes.int8
+           : s->tile.kind == BD_TILE_RESIDENT ? target->matrix.resident_bytes > 0
+                                              : target->matrix.m > 0;
 }
 
 int main(int argc, const char **argv)

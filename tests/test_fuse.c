@@ -473,8 +473,7 @@ START_TEST(units_of_8_bits_multiply_codes)
     int products = 0;
     for (int k = 0; k < plan->kernel_count; k++) {
         bd_kernel *kernel = &plan->kernels[k];
-        if (kernel->class != BD_KERNEL_CONTRACTION ||
-            !bd_multiplies_codes(plan->graph, kernel->anchor, kernel, &codes))
+        if (kernel->class != BD_KERNEL_CONTRACTION || !bd_multiplies_codes(plan->graph, kernel->anchor, kernel, &codes))
             continue;
         kernel->tile = (bd_tile){ .kind = BD_TILE_WARPGROUP8, .m = 64, .n = 64, .k = 128, .item_m = 16, .item_n = 64 };
         bd_group_launch(plan, kernel, &target);

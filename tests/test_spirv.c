@@ -16,10 +16,12 @@
  * whose words look like such a matrix's. */
 #define HEAD OP(17, 2), 1, OP(17, 2), 6022
 #define EXTENSION OP(10, 8), NAME_MATRIX
-#define TYPES OP(22, 3), 1, 32, OP(21, 4), 2, 16, 0, OP(21, 4), 3, 32, 0, OP(43, 4), 3, 4, 16, OP(43, 4), 3, 5, 3, OP(21, 4), 20, 32, 1
+#define TYPES                                                                                                          \
+    OP(22, 3), 1, 32, OP(21, 4), 2, 16, 0, OP(21, 4), 3, 32, 0, OP(43, 4), 3, 4, 16, OP(43, 4), 3, 5, 3, OP(21, 4),    \
+        20, 32, 1
 #define MATRICES(element)                                                                                              \
-    OP(4456, 7), 6, element, 5, 4, 4, 4, OP(4456, 7), 7, 1, 5, 4, 4, 4, OP(4456, 7), 8, 20, 5, 4, 4, 4, OP(4456, 7), 9, \
-        element, 5, 4, 4, 5, OP(30, 7), 10, 2, 5, 4, 4, 4
+    OP(4456, 7), 6, element, 5, 4, 4, 4, OP(4456, 7), 7, 1, 5, 4, 4, 4, OP(4456, 7), 8, 20, 5, 4, 4, 4, OP(4456, 7),   \
+        9, element, 5, 4, 4, 5, OP(30, 7), 10, 2, 5, 4, 4, 4
 static const uint32_t given[] = { MAGIC, 0x00010600, 0, 21, 0, HEAD, EXTENSION, TYPES, MATRICES(2) };
 static const uint32_t expected[] = { MAGIC,     0x00010600, 0,    22,        0,           HEAD,      OP(17, 2),
                                      5116,      OP(17, 2),  5118, OP(10, 6), NAME_BF16,   EXTENSION, TYPES,
@@ -69,16 +71,14 @@ END_TEST
 /* float, uint8_t, int8_t, int and constants; matrices of uint8_t, uint and float, and what multiplies whole numbers. */
 START_TEST(elements_become_floats_of_8_bits)
 {
-#define F8_TYPES                                                                                                       \
-    OP(22, 3), 1, 32, OP(21, 4), 2, 8, 0, OP(21, 4), 3, 32, 0, OP(21, 4), 4, 8, 1, OP(43, 4), 3, 5, 4
+#define F8_TYPES OP(22, 3), 1, 32, OP(21, 4), 2, 8, 0, OP(21, 4), 3, 32, 0, OP(21, 4), 4, 8, 1, OP(43, 4), 3, 5, 4
 #define F8_MATRICES(a, b)                                                                                              \
     OP(4456, 7), 6, a, 5, 5, 5, 5, OP(4456, 7), 7, b, 5, 5, 5, 5, OP(4456, 7), 8, 1, 5, 5, 5, 5, OP(4456, 7), 9, 4, 5, \
         5, 5, 5
     static const uint32_t bytes_given[] = { MAGIC, 0x00010600, 0, 10, 0, HEAD, EXTENSION, F8_TYPES, F8_MATRICES(2, 3) };
     static const uint32_t bytes_expected[] = {
-        MAGIC,     0x00010600,     0,         12,       0,          HEAD, OP(17, 2), 4212,       OP(17, 2), 4213,
-        OP(10, 5), NAME_F8,        EXTENSION, F8_TYPES, OP(22, 4),  10,   8,         4214,       OP(22, 4), 11,
-        8,         4215,           F8_MATRICES(10, 11)
+        MAGIC,     0x00010600, 0,         12, 0, HEAD, OP(17, 2), 4212, OP(17, 2), 4213, OP(10, 5),          NAME_F8,
+        EXTENSION, F8_TYPES,   OP(22, 4), 10, 8, 4214, OP(22, 4), 11,   8,         4215, F8_MATRICES(10, 11)
     };
     uint32_t *module = copy(bytes_given, sizeof bytes_given);
     size_t bytes = sizeof bytes_given;

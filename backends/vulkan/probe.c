@@ -434,8 +434,8 @@ bd_status bd_vk_probe(bd_vk_device *device, bd_error *error)
             status = bd_fail(error, BD_ERROR_MEMORY, "no memory for a probe");
     probe_result result;
     if (status == BD_OK) {
-        const char *parts[] = { info->name, info->driver, device->preamble, round_text, sources[0],
-                                sources[1], sources[2],   sources[3],       sources[4], sources[5], sources[6] };
+        const char *parts[] = { info->name, info->driver, device->preamble, round_text, sources[0], sources[1],
+                                sources[2], sources[3],   sources[4],       sources[5], sources[6] };
         bd_cache_key key = bd_cache_hash(parts, sizeof parts / sizeof *parts);
         void *stored = NULL;
         size_t size = 0;

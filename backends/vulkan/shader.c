@@ -12,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-
 /* Execution modes of SPV_KHR_float_controls and the capability that each needs (SPIR-V specification, 3.6 and 3.31). */
 enum {
     MODE_DENORM_PRESERVE = 4459,

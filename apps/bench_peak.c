@@ -303,7 +303,7 @@ static bool possible(const bench *self, const peak *p, bench_row *row)
         break;
     case CODES_F8:
     case CODES_INT8:
-        if (!(p->kind == CODES_F8 ? target->matrix.f8_bits > 0 : target->matrix.int8))
+        if (!(p->kind == CODES_F8 ? target->matrix.warpgroup_codes.f8_bits > 0 : target->matrix.warpgroup_codes.int8))
             bench_set(row, BENCH_UNSUPPORTED, "the device has no wgmma, or it computes wrongly");
         else if (!opencl)
             bench_set(row, BENCH_UNSUPPORTED, "measured through OpenCL, whose PTX Vulkan launches");

@@ -311,7 +311,7 @@ void test_operands(session *s)
     convolve_formats(s, bf16, 3, 16, false);
     convolve_formats(s, whole, 16, 24, false);
     /* Units of 8 bits take operands in pieces of 16 along k and of 8 across it. Other devices do here what they did above. */
-    const bool units = s->device->target.matrix.f8_bits > 0;
+    const bool units = s->device->info.f8_sum_bits > 0;
     for (int t = 0; t < 4; t += units ? 1 : 3)
         multiply_formats(s, f8, (product_shape){ 1, 72, 136, 400, t & 1, t & 2 }, true);
     if (units)

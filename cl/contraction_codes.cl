@@ -1,8 +1,11 @@
-/* Contraction by Hopper's tensor cores (wgmma) of operands of a byte, which they multiply as they are, 32 steps at once: floats of 8 bits,
- * or whole numbers. A work-group computes TILE_M x TILE_N elements of C through panels of TILE_K = 128 steps in local memory, a group of four
- * warps 64 x TILE_N of them. The units keep less of a sum of floats than FP32 does, so that each panel's sum is added to one in FP32, as in
- * DeepSeek-V3 (arXiv:2412.19437, section 3.3.2). Sums of whole numbers are exact.
- * wgmma reads such operands in lines along k only. One that lies so in memory is copied to its panel ahead of the product. Another
+/* Contraction by NVIDIA's tensor cores of operands of a byte, which they multiply as they are, 32 steps at once: floats of 8 bits, or whole
+ * numbers. A work-group computes TILE_M x TILE_N elements of C through panels of TILE_K = 128 steps in local memory. The products are done
+ *  - by warps, each WARP_M x WARP_N elements, with mma.sync, from registers that ldmatrix fills (whole numbers from Ampere on, floats from
+ *    Ada on);
+ *  - or, if WARPGROUP, by groups of four warps, each 64 x TILE_N elements, with wgmma, from local memory (Hopper).
+ * The units may keep less of a sum of floats than FP32 does, so that each panel's sum is added to one in FP32, as in DeepSeek-V3
+ * (arXiv:2412.19437, section 3.3.2). Sums of whole numbers are exact.
+ * Both read such operands in lines along k only. One that lies so in memory is copied to its panel ahead of the product. Another
  * (A_ACROSS, B_ACROSS) is loaded while the panel before is multiplied, in blocks of four steps by eight lines, and turned round on its way
  * to local memory; so are whole numbers that begin with 0 but are stored with a sign (A_SHIFTED), to lose it.
  * What only sm_90a has stands behind "//+", as in contraction_matrix.cl; the sums go back through local memory as there. */
@@ -17,6 +20,10 @@
 #define TILE_M 64u
 #define TILE_N 64u
 #define TILE_K 128u
+#define WARP_M 32u
+#define WARP_N 32u
+#define ROWS 2u
+#define WARPGROUP 0
 #define STAGES 3
 #define CACHED 0
 #define LONG_RESULTS 0
@@ -31,18 +38,23 @@
 #define B_ACROSS 1
 #define B_INDEX(z, k, n) ((k) * N + (n))
 #define B_PIECE(x) (b0 + (x))
-#define MULTIPLY_GROUP(c, a, b, keep)
+#define UNITS "f32.e4m3.e5m2.f32"
 #define STORE_WIDTH 1
 #define STORE_C(row, n, sum) b0[(row) * N + (n)] = (uchar)(sum)
 #endif
 
 #define CEIL(a, b) (((a) + (b) - 1u) / (b))
 #define LANES 32u
-#define WARPS (TILE_M / 16u)
+#define WARPS_N (TILE_N / WARP_N)
+#define WARPS (TILE_M / WARP_M * WARPS_N)
 #define ITEMS (WARPS * LANES)
 #define TILES_M CEIL(M, TILE_M)
 #define TILES_N CEIL(N, TILE_N)
+#if WARPGROUP
 #define AHEAD (STAGES - 2) /* while a panel is multiplied the one before it may be, too */
+#else
+#define AHEAD (STAGES - 1)
+#endif
 #define LOADING (A_ACROSS || A_SHIFTED || B_ACROSS) /* turns that codes are on their way */
 #define DELAY (AHEAD + LOADING)
 
@@ -68,7 +80,7 @@
 #define LOADS_A CEIL(A_PIECES, ITEMS)
 #define LOADS_B CEIL(B_PIECES, ITEMS)
 /* Sixteen rows of each warp's sums, in fours. */
-#define SUMS (16u * TILE_N / 4u)
+#define SUMS (16u * WARP_N / 4u)
 #define SHARED (STAGES * STAGE > WARPS * SUMS ? STAGES * STAGE : WARPS * SUMS)
 
 /* A local address as PTX has it. */
@@ -81,6 +93,7 @@
 #endif
 #define COPY(to, from, bytes) \
     asm volatile("cp.async." LEVEL ".shared.global [%0], [%1], 16, %2;" : : "r"(to), "l"(from), "r"(bytes) : "memory")
+#if WARPGROUP
 /* A matrix in local memory as wgmma is told of it: address, distances of its parts (in 16 bytes each), pattern. */
 #define MATRIX(address, leading, stride, pattern)                                                          \
     ((ulong)(((address) & 0x3ffffu) >> 4) | (ulong)(leading) << 16 | (ulong)(stride) << 32 | (ulong)(pattern) << 62)
@@ -89,7 +102,25 @@
     ((across) ? MATRIX((panel) + (lines) / 8u * EIGHT * 16u + (k) * SQUARE, SQUARE, EIGHT, 0u) \
               : MATRIX((panel) + (lines) * LINE * 16u + (k), 1u, 8u * LINE, 1u))
 #define ASM_NEWER(text) asm volatile("//+" text "\n" : : : "memory")
+#else
+/* Where piece q of a panel's line lies. */
+#define CODES_PLACE(line, q, across) ((across) ? (line) / 8u * EIGHT + (q) * SQUARE + ((line) & 7u) : PLACE(line, q))
+#define LOAD4(r, at)                                                                 \
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];" \
+                 : "=r"((r)[0]), "=r"((r)[1]), "=r"((r)[2]), "=r"((r)[3]) : "r"(at) : "memory")
+#if WHOLE_SUMS
+#define REGISTER "+r"
+#else
+#define REGISTER "+f"
+#endif
+#define MULTIPLY(c, a, b0, b1)                                                                                                        \
+    asm volatile("mma.sync.aligned.m16n8k32.row.col." UNITS " {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};" \
+                 : REGISTER((c)[0]), REGISTER((c)[1]), REGISTER((c)[2]), REGISTER((c)[3])                                             \
+                 : "r"((a)[0]), "r"((a)[1]), "r"((a)[2]), "r"((a)[3]), "r"(b0), "r"(b1))
+#endif
 
+/* A warp's sums: of 16 rows those of all its columns, in fours of a fragment of 16 x 8; then the next 16 rows. */
+#define COUNT (ROWS * WARP_N / 2u)
 #if WHOLE_SUMS
 typedef int unit_sum;
 #define SUM(e) (float)sum[e]
@@ -143,14 +174,14 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void binade(BD_ARGUM
     const uint part = BATCH * CHUNKS == 1u ? 0u : group / (TILES_N * TILES_M), z = part % BATCH;
     /* Of a whole sum the compiler is to know how many steps it has. */
     const uint begin = CHUNKS == 1u ? 0u : part / BATCH * CHUNK, last = CHUNKS == 1u ? K : min(begin + CHUNK, K);
-    const uint warp = item / LANES, lane = item % LANES;
+    const uint warp = item / LANES, lane = item % LANES, warp_m = warp / WARPS_N * WARP_M, warp_n = warp % WARPS_N * WARP_N;
     const uint steps = last > begin ? CEIL(last - begin, TILE_K) : 0u;
-    unit_sum sum[TILE_N / 2u];
+    unit_sum sum[COUNT];
 #if !WHOLE_SUMS
-    float total[TILE_N / 2u];
+    float total[COUNT];
 #endif
 #pragma unroll
-    for (uint e = 0u; e < TILE_N / 2u; e++) {
+    for (uint e = 0u; e < COUNT; e++) {
         sum[e] = 0;
 #if !WHOLE_SUMS
         total[e] = 0.0f;
@@ -179,7 +210,9 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void binade(BD_ARGUM
          * of DELAY turns before is multiplied. */
         if (turn >= DELAY) {
             asm volatile("cp.async.wait_group %0;" : : "n"(AHEAD - 1) : "memory");
+#if WARPGROUP
             ASM_NEWER("fence.proxy.async.shared::cta;");
+#endif
             barrier(CLK_LOCAL_MEM_FENCE);
         }
         if (turn >= LOADING && turn < steps + LOADING) {
@@ -273,11 +306,12 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void binade(BD_ARGUM
             continue;
         const uint stage = (turn - DELAY) % STAGES;
         const uint panel_a = LOCAL(panels + stage * STAGE), panel_b = LOCAL(panels + stage * STAGE + A_SIZE);
+#if WARPGROUP
 #if !WHOLE_SUMS
         /* The panel before, which was multiplied while this one's successors came. */
         ASM_NEWER("wgmma.wait_group.sync.aligned 0;");
 #pragma unroll
-        for (uint e = 0u; e < TILE_N / 2u; e++) {
+        for (uint e = 0u; e < COUNT; e++) {
             SETTLE(sum[e]);
             total[e] += sum[e];
         }
@@ -290,43 +324,73 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void binade(BD_ARGUM
 #if WHOLE_SUMS
         ASM_NEWER("wgmma.wait_group.sync.aligned 1;");
 #endif
+#else
+#pragma unroll
+        for (uint k = 0u; k < TILE_K; k += 32u) {
+            uint a[ROWS][4], b[WARP_N / 16u][4];
+#pragma unroll
+            for (uint r = 0u; r < ROWS; r++)
+                LOAD4(a[r], panel_a + 16u * CODES_PLACE(warp_m + r * 16u + (lane & 15u), k / 16u + (lane >> 4), A_ACROSS));
+#pragma unroll
+            for (uint j = 0u; j < WARP_N / 16u; j++)
+                LOAD4(b[j], panel_b + 16u * CODES_PLACE(warp_n + j * 16u + (lane & 7u) + (lane >> 4) * 8u, k / 16u + (lane >> 3 & 1u), B_ACROSS));
+#pragma unroll
+            for (uint f = 0u; f < ROWS * WARP_N / 8u; f++) {
+                const uint r = f / (WARP_N / 8u), j = f % (WARP_N / 8u);
+                MULTIPLY(sum + 4u * f, a[r], b[j / 2u][j % 2u * 2u], b[j / 2u][j % 2u * 2u + 1u]);
+            }
+        }
+#if !WHOLE_SUMS
+#pragma unroll
+        for (uint e = 0u; e < COUNT; e++) {
+            total[e] += sum[e];
+            sum[e] = 0.0f;
+        }
+#endif
+#endif
     }
     asm volatile("cp.async.wait_all;" : : : "memory");
+#if WARPGROUP
     ASM_NEWER("wgmma.wait_group.sync.aligned 0;");
 #if !WHOLE_SUMS
 #pragma unroll
-    for (uint e = 0u; e < TILE_N / 2u; e++) {
+    for (uint e = 0u; e < COUNT; e++) {
         SETTLE(sum[e]);
         total[e] += sum[e];
     }
+#endif
 #endif
     barrier(CLK_LOCAL_MEM_FENCE);
 
 #define WHOLE (M % TILE_M == 0u && N % TILE_N == 0u)
     volatile __local float *sums = (volatile __local float *)(panels + warp * SUMS);
 #pragma unroll
-    for (uint j = 0u; j < TILE_N / 8u; j++) {
-        const uint at = (lane >> 2) * TILE_N + j * 8u + (lane & 3u) * 2u;
-        sums[at] = SUM(4u * j);
-        sums[at + 1u] = SUM(4u * j + 1u);
-        sums[at + 8u * TILE_N] = SUM(4u * j + 2u);
-        sums[at + 8u * TILE_N + 1u] = SUM(4u * j + 3u);
-    }
-    asm volatile("bar.warp.sync 0xffffffff;" : : : "memory");
+    for (uint r = 0u; r < ROWS; r++) {
+#pragma unroll
+        for (uint j = 0u; j < WARP_N / 8u; j++) {
+            const uint at = (lane >> 2) * WARP_N + j * 8u + (lane & 3u) * 2u, e = (r * (WARP_N / 8u) + j) * 4u;
+            sums[at] = SUM(e);
+            sums[at + 1u] = SUM(e + 1u);
+            sums[at + 8u * WARP_N] = SUM(e + 2u);
+            sums[at + 8u * WARP_N + 1u] = SUM(e + 3u);
+        }
+        asm volatile("bar.warp.sync 0xffffffff;" : : : "memory");
 #if LONG_RESULTS /* or the kernel would not fit the instruction cache */
 #pragma unroll 2
 #else
 #pragma unroll 16
 #endif
-    for (uint i = 0u; i < 16u * TILE_N / (LANES * STORE_WIDTH); i++) { /* loads of what is fused go ahead of the stores */
-        const uint e = (lane + i * LANES) * STORE_WIDTH;
-        const uint m = m0 + warp * 16u + e / TILE_N, n = n0 + e % TILE_N;
-        if (WHOLE || (m < M && n < N))
+        for (uint i = 0u; i < 16u * WARP_N / (LANES * STORE_WIDTH); i++) { /* loads of what is fused go ahead of the stores */
+            const uint e = (lane + i * LANES) * STORE_WIDTH;
+            const uint m = m0 + warp_m + r * 16u + e / WARP_N, n = n0 + warp_n + e % WARP_N;
+            if (WHOLE || (m < M && n < N))
 #if STORE_WIDTH == 4
-            STORE_C4(part * M + m, n, *(volatile __local float4 *)(sums + e));
+                STORE_C4(part * M + m, n, *(volatile __local float4 *)(sums + e));
 #else
-            STORE_C(part * M + m, n, sums[e]);
+                STORE_C(part * M + m, n, sums[e]);
 #endif
+        }
+        asm volatile("bar.warp.sync 0xffffffff;" : : : "memory");
     }
     /* The panels' memory is free, and kernels by wgmma may have no second array (backends/nvidia/ptx.c). */
 #define last_ticket ((volatile __local uint *)panels)

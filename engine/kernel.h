@@ -28,6 +28,7 @@ typedef enum bd_tile_kind {
     BD_TILE_MATRIX2,       /* a work-group's tile as one matrix that the driver spreads over it */
     BD_TILE_ATTENTION,     /* attention by matrix units through PTX in Vulkan, which elsewhere is a BD_TILE_MATRIX */
     BD_TILE_RESIDENT,      /* a convolution by matrix units, its weights in shared memory while tiles of pixels pass */
+    BD_TILE_MATRIX8,       /* as BD_TILE_MATRIX, of operands of 8 bits as they are */
     BD_TILE_WARPGROUP8,    /* as BD_TILE_WARPGROUP, of operands of 8 bits as they are */
 } bd_tile_kind;
 typedef struct bd_tile {
@@ -58,6 +59,7 @@ typedef enum bd_variant {
     BD_VARIANT_SIMD,
     BD_VARIANT_MATRIX,
     BD_VARIANT_WARPGROUP,
+    BD_VARIANT_MATRIX8,
     BD_VARIANT_WARPGROUP8,
     BD_VARIANT_MATRIX2,
     BD_VARIANT_RESIDENT,
@@ -142,17 +144,23 @@ typedef struct bd_storage {
     uint64_t offset, size; /* bytes */
 } bd_storage;
 
+/* What matrix units do with operands of 8 bits as they are: multiply whole numbers, and floats (E4M3 and E5M2), in whose sums so many bits
+ * after the leading one count; 0: they do not. All 0 where there are none. */
+typedef struct bd_code_units {
+    bool int8, uint8; /* with a sign; of A without one too */
+    bool moved;       /* kernels make up for what is stored with a sign but begins with 0, as A's may */
+    uint32_t f8_bits;
+    uint32_t m, n, k; /* what a subgroup multiplies at once */
+} bd_code_units;
+
 /* Matrix units that multiply halves and sum in F32: what a subgroup of `lanes` invocations multiplies at once, m x k by
  * k x n, and the shared memory that a tile may take; that of a BD_TILE_WARPGROUP or BD_TILE_WARPGROUP8, and of a BD_TILE_RESIDENT. All 0 where
  * there are none. */
 typedef struct bd_matrix_units {
     uint32_t m, n, k, lanes, shared_bytes, warpgroup_bytes, resident_bytes;
-    bool bf16; /* they multiply BF16 in the same way */
-    bool e4m3; /* PTX makes halves of F8E4M3 (from compute capability 8.9 on) */
-    /* BD_TILE_WARPGROUP8 multiplies whole numbers of 8 bits, those of A without a sign too, and floats (E4M3 and E5M2), in whose sums so
-     * many bits after the leading one count; 0: it has none of these. */
-    bool int8, uint8;
-    uint32_t f8_bits;
+    bool bf16;                            /* they multiply BF16 in the same way */
+    bool e4m3;                            /* PTX makes halves of F8E4M3 (from compute capability 8.9 on) */
+    bd_code_units codes, warpgroup_codes; /* of a BD_TILE_MATRIX8, of a BD_TILE_WARPGROUP8 */
 } bd_matrix_units;
 
 /* Matrix units that the driver joins to matrices as large as a tile (VK_NV_cooperative_matrix2): for a tile of `items` invocations its

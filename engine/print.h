@@ -24,7 +24,7 @@ void bd_print_contraction(bd_printer *printer);
 void bd_print_contraction_simd(bd_printer *printer);     /* of tile BD_TILE_SIMD */
 void bd_print_contraction_matrix(bd_printer *printer);   /* of tiles for matrix units */
 void bd_print_contraction_resident(bd_printer *printer); /* of tile BD_TILE_RESIDENT */
-void bd_print_contraction_codes(bd_printer *printer);  /* of BD_TILE_WARPGROUP8 */
+void bd_print_contraction_codes(bd_printer *printer);    /* of BD_TILE_WARPGROUP8, in OpenCL C of BD_TILE_MATRIX8 */
 /* MULTIPLY_GROUP(c, a, b, keep): c = a b, plus c if `keep`, by wgmma of operands of 8 bits, of 64 x n numbers of which each work-item has
  * n / 2; `a` and `b` as PTX calls their formats, `whole` numbers or floats. */
 void bd_print_multiply_codes(bd_text *macros, const char *a, const char *b, bool whole, uint32_t n);

@@ -89,7 +89,7 @@ void bd_print_contraction(bd_printer *printer)
         bd_print_contraction_resident(printer);
         return;
     }
-    if (tile->kind == BD_TILE_WARPGROUP8) {
+    if (tile->kind == BD_TILE_WARPGROUP8 || (tile->kind == BD_TILE_MATRIX8 && printer->dialect == BD_DIALECT_OPENCL)) {
         bd_print_contraction_codes(printer);
         return;
     }

@@ -2,7 +2,7 @@
 #include "print.h"
 #include "tile.h"
 
-/* As wgmma calls an operand's format. */
+/* As PTX calls an operand's format. */
 static const char *unit_format(const bd_code_operand *operand)
 {
     switch (operand->format) {
@@ -40,17 +40,24 @@ void bd_print_contraction_codes(bd_printer *printer)
     const bd_tile *tile = &kernel->tile;
     const bd_code_operand operands[] = { bd_code_operand_of(graph, kernel->anchor, 0),
                                          bd_code_operand_of(graph, kernel->anchor, 1) };
+    const bool warpgroup = tile->kind == BD_TILE_WARPGROUP8;
     const bool whole = bd_format_describe(operands[0].format).kind != BD_KIND_FLOAT;
     printer->skeleton = "contraction_codes";
     bd_print_operands(printer);
     bd_text_append(
         &printer->macros,
-        "#define TILE_M %uu\n#define TILE_N %uu\n#define TILE_K %uu\n#define STAGES %u\n#define WHOLE_SUMS %d\n"
-        "#define CACHED %d\n#define LONG_RESULTS %d\n",
-        tile->m, tile->n, tile->k,
+        "#define TILE_M %uu\n#define TILE_N %uu\n#define TILE_K %uu\n#define WARP_M %uu\n#define WARP_N %uu\n"
+        "#define ROWS %uu\n#define WARPGROUP %d\n#define STAGES %u\n#define WHOLE_SUMS %d\n#define CACHED %d\n"
+        "#define LONG_RESULTS %d\n",
+        tile->m, tile->n, tile->k, tile->item_m, tile->item_n, tile->item_m / printer->target->matrix.m, warpgroup,
         bd_matrix_stages(tile, bd_matrix_alone(graph, kernel->anchor, tile, printer->target)), whole,
         graph->nodes[kernel->anchor].op != BD_OP_MATMUL, bd_results_are_long(graph, kernel));
-    bd_print_multiply_codes(&printer->macros, unit_format(&operands[0]), unit_format(&operands[1]), whole, tile->n);
+    const char *const sum = whole ? "s32" : "f32", *const a = unit_format(&operands[0]),
+                      *const b = unit_format(&operands[1]);
+    if (warpgroup)
+        bd_print_multiply_codes(&printer->macros, a, b, whole, tile->n);
+    else
+        bd_text_append(&printer->macros, "#define UNITS \"%s.%s.%s.%s\"\n", sum, a, b, sum);
     for (int side = 0; side < 2; side++)
         print_operand(printer, "AB"[side], &operands[side]);
     /* Of bytes with a sign that begin with -zero: what is too much of 128 + each, four at once. */

@@ -111,15 +111,52 @@ static void print_order(bd_printer *printer)
         bd_text_append(&printer->macros, "#define FIRST(panel) (begin + (panel) * TILE_K)\n");
 }
 
+/* What cooperative matrices are of: floats of 8 bits have other names until spirv.c makes them. */
+static const char *matrix_type(bd_format format)
+{
+    switch (format) {
+    case BD_F8E4M3: return "uint8_t";
+    case BD_F8E5M2: return "uint";
+    default: return "int8_t";
+    }
+}
+
+/* Codes of a byte that are multiplied as they are, in cooperative matrices: in pieces of eight (bd_multiplies_codes). */
+static void print_code_pieces(bd_printer *printer)
+{
+    const bd_graph *graph = printer->plan->graph;
+    const bd_kernel *kernel = printer->kernel;
+    bd_text *macros = &printer->macros;
+    bool whole = false;
+    for (int side = 0; side < 2; side++) {
+        const char name = "AB"[side];
+        const bd_code_operand operand = bd_code_operand_of(graph, kernel->anchor, side);
+        whole = bd_format_describe(operand.format).kind != BD_KIND_FLOAT;
+        bd_text_append(macros,
+                       "#define MATRIX_TYPE_%c %s\n#define %c_WIDE 1\n#define %c_CODES 0\n#define %c_ZERO 0x%xu\n"
+                       "layout(set = 0, binding = %d) readonly buffer Pieces%c { uvec2 pieces_%c[]; };\n"
+                       "#define %c_PIECE(x) pieces_%c[(x) / 8u]\n",
+                       name, matrix_type(operand.format), name, name, name,
+                       (uint32_t)(uint8_t)(int8_t)-operand.zero * 0x01010101u,
+                       bd_print_binding(kernel, bd_kernel_operand(kernel, operand.stored)), name, name, name, name);
+        if (side == 0)
+            bd_text_append(macros, "#define A_MOVED %d\n", (int)(operand.zero / 2));
+    }
+    bd_text_append(macros, "#define SUM_TYPE %s\n#define WHOLE_SUMS %d\n", whole ? "int" : "float", whole);
+}
+
 static void print_fragments(bd_printer *printer)
 {
     const bd_tile *tile = &printer->kernel->tile;
     const bd_matrix_units *units = &printer->target->matrix;
+    const bool codes = tile->kind == BD_TILE_MATRIX8;
+    const uint32_t m = codes ? units->codes.m : units->m, n = codes ? units->codes.n : units->n,
+                   k = codes ? units->codes.k : units->k;
     printer->skeleton = "contraction_matrix";
     bd_text_append(&printer->macros,
                    "#define WARP_M %uu\n#define WARP_N %uu\n#define LANES %uu\n#define ROWS %u\n#define MATRIX_M %uu\n"
                    "#define MATRIX_N %uu\n#define MATRIX_K %uu\n#define A_TENSOR 0\n#define B_TENSOR 0\n",
-                   tile->item_m, tile->item_n, units->lanes, tile->item_m / units->m, units->m, units->n, units->k);
+                   tile->item_m, tile->item_n, units->lanes, tile->item_m / m, m, n, k);
 }
 
 static void print_joined(bd_printer *printer)
@@ -150,18 +187,24 @@ void bd_print_contraction_matrix(bd_printer *printer)
         print_joined(printer);
     else
         print_fragments(printer);
+    const bool codes = tile->kind == BD_TILE_MATRIX8;
     const bd_format units = bd_matrix_format(graph, printer->kernel->anchor, printer->target);
     const bool alone = bd_matrix_alone(graph, printer->kernel->anchor, tile, printer->target);
     bd_text_append(
         &printer->macros,
-        "#define WARPGROUP %d\n#define COPIERS %uu\n#define STAGES %uu\n#define CACHED %d\n#define MATRIX_BF16 "
-        "%d\n#define LONG_RESULTS %d\n",
+        "#define WARPGROUP %d\n#define COPIERS %uu\n#define STAGES %uu\n#define CACHED %d\n#define MATRIX_BF16 %d\n"
+        "#define MATRIX_CODES %d\n#define LONG_RESULTS %d\n",
         tile->kind == BD_TILE_WARPGROUP, bd_matrix_copiers(graph, printer->kernel, printer->target),
-        bd_matrix_stages(tile, alone), node->op != BD_OP_MATMUL, units == BD_BF16,
+        bd_matrix_stages(tile, alone), node->op != BD_OP_MATMUL, units == BD_BF16 && !codes, codes,
         bd_results_are_long(graph, printer->kernel));
     if (tile->kind == BD_TILE_WARPGROUP)
         print_multiply_group(&printer->macros, units, tile->n, !bd_inner_is_k(node, 0), !bd_inner_is_k(node, 1));
-    print_order(printer);
+    if (printer->dialect == BD_DIALECT_OPENCL)
+        print_order(printer);
+    if (codes) {
+        print_code_pieces(printer);
+        return;
+    }
     print_pieces(printer, 0);
     print_pieces(printer, 1);
 }

@@ -195,6 +195,7 @@ bd_variant bd_variant_of(const bd_kernel *kernel)
         [BD_TILE_WARPGROUP] = BD_VARIANT_WARPGROUP,
         [BD_TILE_MATRIX2] = BD_VARIANT_MATRIX2,
         [BD_TILE_RESIDENT] = BD_VARIANT_RESIDENT,
+        [BD_TILE_MATRIX8] = BD_VARIANT_MATRIX8,
         [BD_TILE_WARPGROUP8] = BD_VARIANT_WARPGROUP8,
     };
     if (kernel->class == BD_KERNEL_LIBRARY)

@@ -47,7 +47,7 @@ bool bd_variant_avoid(bd_target *target, const char *name, size_t length);
  * unmeasured first; returns how many. `kernel` is the contraction's, or NULL while nothing is fused yet. */
 enum {
     BD_PLAIN_TILES = BD_VARIANT_GROUP_4X4 + 1,
-    BD_MATRIX_TILES = 64,
+    BD_MATRIX_TILES = 72,
     BD_GROUP_TILES = BD_PLAIN_TILES + BD_MATRIX_TILES
 };
 int bd_group_tiles(const bd_graph *graph, bd_tensor node, const bd_kernel *kernel, const bd_target *target,
@@ -64,10 +64,11 @@ typedef struct bd_code_operand {
     bool across;
 } bd_code_operand;
 bd_code_operand bd_code_operand_of(const bd_graph *graph, bd_tensor contraction, int side);
-/* Whether tiles of BD_TILE_WARPGROUP8 can do this contraction: of floats of 8 bits, if the units' own sums will do, or of whole numbers, whose
- * sums are exact. Its operands lie in pieces of 16 bytes along k or 8 across it. `kernel` as for bd_group_tiles. */
+/* Whether units of 8 bits, those of BD_TILE_MATRIX8 or of BD_TILE_WARPGROUP8, can do this contraction: of floats of 8 bits, if the units' own
+ * sums will do, or of whole numbers, whose sums are exact. Its operands lie in pieces of 16 bytes along k or 8 across it. `kernel` as for
+ * bd_group_tiles. */
 bool bd_multiplies_codes(const bd_graph *graph, bd_tensor contraction, const bd_kernel *kernel,
-                         const bd_target *target);
+                         const bd_code_units *units);
 /* What a contraction's sums may be off by more than sums in F32, for each unit of the sum of the products' magnitudes: if its operands are
  * floats of 8 bits, no subnormal ones, and the units' own sums will do; else 0. */
 double bd_unit_sum_error(const bd_graph *graph, bd_tensor contraction, const bd_target *target);
@@ -82,7 +83,7 @@ bool bd_matrix_lies_in_rows(const bd_graph *graph, bd_tensor contraction, const 
                             const bd_target *target, int side);
 /* Whether what is fused behind a contraction takes long, an element of the result: such kernels are tuned apart. */
 bool bd_results_are_long(const bd_graph *graph, const bd_kernel *kernel);
-/* BD_TILE_MATRIX, BD_TILE_WARPGROUP, BD_TILE_WARPGROUP8, BD_TILE_MATRIX2 or BD_TILE_RESIDENT. */
+/* BD_TILE_MATRIX, BD_TILE_WARPGROUP, BD_TILE_MATRIX8, BD_TILE_WARPGROUP8, BD_TILE_MATRIX2 or BD_TILE_RESIDENT. */
 bool bd_tile_uses_matrix_units(const bd_tile *tile);
 /* BD_TILE_WARPGROUP, BD_TILE_WARPGROUP8, BD_TILE_RESIDENT or BD_TILE_ATTENTION, whose kernels are inline PTX whatever the backend. */
 bool bd_tile_is_ptx(const bd_tile *tile);

@@ -1,5 +1,5 @@
-/* Tiles for matrix units, BD_TILE_MATRIX, BD_TILE_WARPGROUP, BD_TILE_MATRIX2, BD_TILE_RESIDENT and BD_TILE_WARPGROUP8: contractions that are summed
- * in F32, of operands in every format that is part of F16 or BF16, or of 8 bits. */
+/* Tiles for matrix units, BD_TILE_MATRIX, BD_TILE_WARPGROUP, BD_TILE_MATRIX2, BD_TILE_RESIDENT, BD_TILE_MATRIX8 and BD_TILE_WARPGROUP8:
+ * contractions that are summed in F32, of operands in every format that is part of F16 or BF16, or of 8 bits. */
 #include "arithmetic.h"
 #include "emit.h"
 #include "quantise.h"
@@ -15,12 +15,19 @@
 #define LAUNCH (0.3 * PRODUCTS_A_MICROSECOND)
 /* Of local memory, which the work-groups of a Hopper processor share. */
 #define PROCESSOR_BYTES 196608
+/* Of a panel of contraction_codes.cl; in cooperative matrices it would be too long for some devices' shared memory. */
+#define CODES_PTX_K 128
 /* Above every cost: such a tile comes after the others, and only a measurement chooses it. */
 #define NOT_GUESSED 1e30
 
 static bool is_warpgroup(const bd_tile *tile)
 {
     return tile->kind == BD_TILE_WARPGROUP || tile->kind == BD_TILE_WARPGROUP8;
+}
+
+static bool is_codes(const bd_tile *tile)
+{
+    return tile->kind == BD_TILE_MATRIX8 || tile->kind == BD_TILE_WARPGROUP8;
 }
 
 bool bd_tile_is_ptx(const bd_tile *tile)
@@ -30,7 +37,8 @@ bool bd_tile_is_ptx(const bd_tile *tile)
 
 bool bd_tile_uses_matrix_units(const bd_tile *tile)
 {
-    return tile->kind == BD_TILE_MATRIX || tile->kind == BD_TILE_MATRIX2 || bd_tile_is_ptx(tile);
+    return tile->kind == BD_TILE_MATRIX || tile->kind == BD_TILE_MATRIX8 || tile->kind == BD_TILE_MATRIX2 ||
+           bd_tile_is_ptx(tile);
 }
 
 /* Whether all values of the format are halves that the units multiply: some drop subnormal ones; NVIDIA's in OpenCL were tried. */
@@ -76,13 +84,14 @@ static bool takes_unit_sums(const bd_graph *graph, bd_tensor contraction)
 /* Of products of whole numbers, one of them up to 255, the other from -128 to 127, which are summed in 32 bits. */
 #define MOST_WHOLE_TERMS 65536
 
-bool bd_multiplies_codes(const bd_graph *graph, bd_tensor contraction, const bd_kernel *kernel, const bd_target *target)
+bool bd_multiplies_codes(const bd_graph *graph, bd_tensor contraction, const bd_kernel *kernel,
+                         const bd_code_units *units)
 {
     const bd_node *node = &graph->nodes[contraction];
     const bd_contraction c = bd_contraction_of(graph, contraction);
     const int64_t chunks = node->chunks > 1 ? node->chunks : 1, length = bd_chunk_length(c.k, chunks);
-    const bool floats = target->matrix.f8_bits > 0 && takes_unit_sums(graph, contraction);
-    bool whole = target->matrix.int8 && length <= MOST_WHOLE_TERMS, pieces = node->accumulator == BD_F32;
+    const bool floats = units->f8_bits > 0 && takes_unit_sums(graph, contraction);
+    bool whole = units->int8 && length <= MOST_WHOLE_TERMS, pieces = node->accumulator == BD_F32;
     for (int side = 0; side < 2; side++) {
         const bd_code_operand operand = bd_code_operand_of(graph, contraction, side);
         const bd_format_info info = bd_format_describe(operand.format);
@@ -90,12 +99,20 @@ bool bd_multiplies_codes(const bd_graph *graph, bd_tensor contraction, const bd_
         const int64_t inner = shape->dim[shape->rank - 1];
         /* What is stored is what is multiplied, not what that is read as. */
         pieces &= operand.zero > 0 || operand.format == graph->nodes[node->inputs[side]].format;
-        const bool negative = info.kind == BD_KIND_SIGNED && operand.zero == 0;
-        whole &= info.kind != BD_KIND_FLOAT && info.size == 1 && (negative || (side == 0 && target->matrix.uint8));
+        const bool sign = info.kind == BD_KIND_SIGNED, negative = sign && operand.zero == 0;
+        whole &= info.kind != BD_KIND_FLOAT && info.size == 1 &&
+                 (negative || (side == 0 && (units->uint8 || (sign && units->moved))));
         pieces &= (!kernel || bd_kernel_operand(kernel, operand.stored) >= 0) &&
                   inner % (operand.across ? 8 : 16) == 0 && (operand.across || chunks == 1 || length % 16 == 0);
     }
     return pieces && (floats || whole);
+}
+
+/* Of the units that keep the fewest; 0: none multiplies floats of 8 bits. */
+static uint32_t least_f8_bits(const bd_matrix_units *units)
+{
+    const uint32_t one = units->codes.f8_bits, other = units->warpgroup_codes.f8_bits;
+    return one == 0 || (other > 0 && other < one) ? other : one;
 }
 
 /* Four instructions make a panel's sum. Each aligns 32 products and what the ones before made to the largest, and cuts all 33 off f8_bits
@@ -105,12 +122,21 @@ bool bd_multiplies_codes(const bd_graph *graph, bd_tensor contraction, const bd_
 double bd_most_unit_sum_error(const bd_target *target)
 {
     enum { INSTRUCTIONS = 4, ROUNDINGS = 34 };
-    return target->matrix.f8_bits ? ldexp(INSTRUCTIONS * ROUNDINGS, -(int)target->matrix.f8_bits) : 0;
+    const uint32_t bits = least_f8_bits(&target->matrix);
+    return bits ? ldexp(INSTRUCTIONS * ROUNDINGS, -(int)bits) : 0;
 }
 
 double bd_unit_sum_error(const bd_graph *graph, bd_tensor contraction, const bd_target *target)
 {
     return takes_unit_sums(graph, contraction) ? bd_most_unit_sum_error(target) : 0;
+}
+
+/* What is loaded in pieces comes from one binding. */
+static bool in_one_binding(const bd_graph *graph, bd_tensor stored, const bd_target *target)
+{
+    const bd_node *node = &graph->nodes[stored];
+    const uint64_t bytes = (uint64_t)bd_shape_elements(&node->shape) * bd_format_size(node->format);
+    return !target->limits.max_binding_bytes || bytes <= target->limits.max_binding_bytes;
 }
 
 /* Of a panel, as contraction_codes.cl lays out operands in lines along k or across it. */
@@ -122,8 +148,7 @@ static uint32_t code_panel_bytes(uint32_t lines)
 /* Of the panels of one stage. */
 static uint32_t stage_bytes(const bd_tile *tile)
 {
-    return tile->kind == BD_TILE_WARPGROUP8 ? code_panel_bytes(tile->m) + code_panel_bytes(tile->n)
-                                            : 2 * (tile->m + tile->n) * tile->k;
+    return is_codes(tile) ? code_panel_bytes(tile->m) + code_panel_bytes(tile->n) : 2 * (tile->m + tile->n) * tile->k;
 }
 
 static int64_t groups_of(const bd_contraction *c, int64_t chunks, const bd_tile *tile)
@@ -152,6 +177,8 @@ bool bd_matrix_alone(const bd_graph *graph, bd_tensor contraction, const bd_tile
 uint32_t bd_matrix_stages(const bd_tile *tile, bool alone)
 {
     const uint32_t fit = PROCESSOR_BYTES / (alone ? 1 : 2) / stage_bytes(tile);
+    if (tile->kind == BD_TILE_MATRIX8) /* a panel less where the processor could not take two work-groups else */
+        return shares_processor(tile) ? LEAST_STAGES : LEAST_STAGES - 1;
     if (!is_warpgroup(tile))
         return LEAST_STAGES;
     return fit < MOST_STAGES ? fit : MOST_STAGES;
@@ -172,10 +199,10 @@ static uint32_t items(const bd_tile *tile, const bd_target *target)
     return bd_group_items(tile) * target->matrix.lanes + copiers(tile, true);
 }
 
-/* Two stages of an operand's panel, whose lines of m or of k are padded by eight halves. */
-static uint32_t panel_bytes(uint32_t m, uint32_t k)
+/* Two stages of an operand's panel, whose lines of m or of k are padded by 16 bytes: of halves, or of codes. */
+static uint32_t panel_bytes(uint32_t m, uint32_t k, uint32_t size)
 {
-    return 2 * 2 * (m * k + 8 * (m > k ? m : k));
+    return 2 * (m * k * size + 16 * (m > k ? m : k));
 }
 
 /* Stages of panels, or one fragment's rows of sums for each subgroup. Those in OpenCL C turn lines against bank conflicts. */
@@ -184,12 +211,15 @@ static bool fits_fragments(const bd_tile *tile, const bd_target *target)
     const bd_matrix_units *units = &target->matrix;
     const bool warpgroup = is_warpgroup(tile), turned = target->nvidia || warpgroup;
     const uint32_t stages = bd_matrix_stages(tile, !shares_processor(tile));
+    const bool codes = tile->kind == BD_TILE_MATRIX8;
+    const uint32_t m = codes ? units->codes.m : units->m, n = codes ? units->codes.n : units->n,
+                   k = codes ? units->codes.k : units->k, size = codes ? 1 : 2;
     const uint32_t panels = turned ? stages * (stage_bytes(tile) + (warpgroup ? STAGE_BARRIERS : 0))
-                                   : panel_bytes(tile->m, tile->k) + panel_bytes(tile->n, tile->k);
+                                   : panel_bytes(tile->m, tile->k, size) + panel_bytes(tile->n, tile->k, size);
     const uint32_t bytes = warpgroup ? units->warpgroup_bytes : units->shared_bytes;
-    const uint32_t sums = tile->m / tile->item_m * tile->n * units->m * (uint32_t)sizeof(float);
-    return tile->item_m % units->m == 0 && tile->item_m / units->m <= 4 && tile->item_n % units->n == 0 &&
-           tile->k % units->k == 0 && panels <= bytes && sums <= bytes;
+    const uint32_t sums = tile->m / tile->item_m * tile->n * m * (uint32_t)sizeof(float);
+    return tile->item_m % m == 0 && tile->item_m / m <= 4 && tile->item_n % n == 0 && tile->k % k == 0 &&
+           (!codes || (tile->k == CODES_PTX_K) == target->nvidia) && panels <= bytes && sums <= bytes;
 }
 
 bool bd_matrix_lies_in_rows(const bd_graph *graph, bd_tensor contraction, const bd_kernel *kernel,
@@ -198,13 +228,11 @@ bool bd_matrix_lies_in_rows(const bd_graph *graph, bd_tensor contraction, const 
     const bd_node *node = &graph->nodes[contraction];
     const bd_window *w = &node->attr.window;
     const bd_tensor input = bd_stored_operand(graph, node->inputs[side]);
-    const uint64_t bytes = (uint64_t)bd_shape_elements(&graph->nodes[input].shape) * sizeof(uint16_t);
     /* A window of one tap at every pixel reads its operands as they lie. */
     const bool one_tap = node->op != BD_OP_MATMUL && w->size[0] * w->size[1] == 1 && w->stride[0] * w->stride[1] == 1 &&
                          !w->pad[0][0] && !w->pad[0][1] && !w->pad[1][0] && !w->pad[1][1];
     return target->joined.tensors && graph->nodes[input].format == bd_matrix_format(graph, contraction, target) &&
-           (!kernel || bd_kernel_operand(kernel, input) >= 0) &&
-           (!target->limits.max_binding_bytes || bytes <= target->limits.max_binding_bytes) &&
+           (!kernel || bd_kernel_operand(kernel, input) >= 0) && in_one_binding(graph, input, target) &&
            (node->op == BD_OP_MATMUL || one_tap || (side == 1 && node->op != BD_OP_CONV2D_DATA));
 }
 
@@ -266,7 +294,8 @@ uint32_t bd_matrix_copiers(const bd_graph *graph, const bd_kernel *kernel, const
     {                                                                                                                  \
         .kind = BD_TILE_RESIDENT, .n = N, .k = PIXELS, .item_n = ITEM_N, .slices = 8                                   \
     }
-#define WARPGROUP8(M, N) TILE_OF(BD_TILE_WARPGROUP8, M, N, 128, 16, N)
+#define CODES(...) TILE_OF(BD_TILE_MATRIX8, __VA_ARGS__)
+#define WARPGROUP8(M, N) TILE_OF(BD_TILE_WARPGROUP8, M, N, CODES_PTX_K, 16, N)
 static const bd_tile all_tiles[] = {
     JOINED(128, 128, 64, 64, 64), /* larger ones were slower on an H100 */
     JOINED(128, 128, 64, 64, 32),
@@ -295,6 +324,15 @@ static const bd_tile all_tiles[] = {
     WARPGROUP8(128, 64),
     WARPGROUP8(64, 128),
     WARPGROUP8(64, 64),
+    CODES(128, 128, CODES_PTX_K, 64, 32),
+    CODES(128, 64, CODES_PTX_K, 32, 32),
+    CODES(64, 128, CODES_PTX_K, 32, 32),
+    CODES(64, 64, CODES_PTX_K, 32, 32),
+    CODES(128, 128, 64, 64, 32),
+    CODES(128, 64, 64, 32, 32),
+    CODES(64, 64, 64, 32, 32),
+    CODES(32, 32, 64, 16, 16),
+    CODES(16, 16, 64, 16, 16),
     FRAGMENTS(128, 128, 32, 64, 64),
     FRAGMENTS(128, 128, 32, 64, 32),
     FRAGMENTS(256, 64, 32, 64, 32),
@@ -371,7 +409,8 @@ bool bd_results_are_long(const bd_graph *graph, const bd_kernel *kernel)
  * The code for joined matrices has a copy of it for each of an invocation's sums, which does not fit the instruction cache. */
 static bool suits_long_results(const bd_tile *tile)
 {
-    return tile->kind == BD_TILE_MATRIX || (is_warpgroup(tile) && shares_processor(tile));
+    return tile->kind == BD_TILE_MATRIX || tile->kind == BD_TILE_MATRIX8 ||
+           (is_warpgroup(tile) && shares_processor(tile));
 }
 
 /* Whether a work-group can hold the tile. */
@@ -390,7 +429,7 @@ static bool fits(const bd_graph *graph, bd_tensor tensor, const bd_kernel *kerne
     uint32_t panels = 0;
     for (int side = 0; side < 2; side++)
         if (!bd_matrix_lies_in_rows(graph, tensor, kernel, target, side))
-            panels += panel_bytes(side ? tile->n : tile->m, tile->k);
+            panels += panel_bytes(side ? tile->n : tile->m, tile->k, 2);
     return fits_grain(tile, target, panels);
 }
 
@@ -409,7 +448,7 @@ static double warpgroup_microseconds(const bd_contraction *c, int64_t chunks, co
 
 /* What a processor takes for its share of the work-groups, for each step of k, in products of mma.sync's rate. The numbers were
  * fitted by hand to times on an H100: mma.sync's to 12 tiles for each of 18 contractions of networks, cooperative matrices'
- * to 18 for each of AlexNet's 19 (docs/benchmarks.md has the best ones); those of wgmma's 8 bits are a guess. Where no asynchronous copies
+ * to 18 for each of AlexNet's 19 (docs/benchmarks.md has the best ones); those of 8 bits are a guess. Where no asynchronous copies
  * hide how long a panel takes to come, no step is shorter than that; a long panel is awaited half as often, and fewer of its groups
  * fit a processor. */
 static double cost(const bd_contraction *c, int64_t chunks, const bd_tile *tile, const bd_target *target)
@@ -417,6 +456,7 @@ static double cost(const bd_contraction *c, int64_t chunks, const bd_tile *tile,
     const double product = (double)tile->m * tile->n, panels = (double)tile->m + tile->n;
     const bool waits = !target->nvidia && tile->kind == BD_TILE_MATRIX;
     double group = tile->kind == BD_TILE_WARPGROUP8 ? 0.3 * product + 12.5 * panels
+                   : tile->kind == BD_TILE_MATRIX8  ? 0.5 * product + 10 * panels
                    : tile->kind == BD_TILE_MATRIX2  ? 0.62 * product + 8 * panels
                                                     : product + 20 * panels;
     if (waits && tile->item_m * tile->item_n >= 64 * 64)
@@ -501,8 +541,12 @@ int bd_matrix_tiles(const bd_graph *graph, bd_tensor tensor, const bd_kernel *ke
     const bool allowed[] = {
         [BD_TILE_MATRIX] = bd_variant_allowed(target, node, BD_VARIANT_MATRIX),
         [BD_TILE_WARPGROUP] = bd_variant_allowed(target, node, BD_VARIANT_WARPGROUP),
+        [BD_TILE_MATRIX8] = bd_variant_allowed(target, node, BD_VARIANT_MATRIX8) &&
+                            bd_multiplies_codes(graph, tensor, kernel, &target->matrix.codes) &&
+                            in_one_binding(graph, bd_code_operand_of(graph, tensor, 0).stored, target) &&
+                            in_one_binding(graph, bd_code_operand_of(graph, tensor, 1).stored, target),
         [BD_TILE_WARPGROUP8] = bd_variant_allowed(target, node, BD_VARIANT_WARPGROUP8) &&
-                               bd_multiplies_codes(graph, tensor, kernel, target),
+                               bd_multiplies_codes(graph, tensor, kernel, &target->matrix.warpgroup_codes),
         [BD_TILE_MATRIX2] = bd_variant_allowed(target, node, BD_VARIANT_MATRIX2) && may_store_twice(graph, kernel) &&
                             (format == BD_F16 || target->joined.bf16),
         [BD_TILE_RESIDENT] = bd_variant_allowed(target, node, BD_VARIANT_RESIDENT),

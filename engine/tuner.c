@@ -337,8 +337,11 @@ static bd_cache_key choice_key(const session *s, const bd_kernel *kernel, bool l
                           bd_format_name(bd_quantised_format(graph, node->inputs[0])),
                           bd_format_name(bd_quantised_format(graph, node->inputs[1])), bd_format_name(node->format),
                           bd_format_name(node->accumulator), (long long)node->chunks, library);
-    if (bd_multiplies_codes(graph, kernel->anchor, kernel, &s->device->target))
+    const bd_matrix_units *units = &s->device->target.matrix;
+    if (bd_multiplies_codes(graph, kernel->anchor, kernel, &units->codes))
         length += snprintf(problem + length, sizeof problem - (size_t)length, ", codes");
+    if (bd_multiplies_codes(graph, kernel->anchor, kernel, &units->warpgroup_codes))
+        length += snprintf(problem + length, sizeof problem - (size_t)length, ", codes by four warps");
     if (bd_results_are_long(graph, kernel))
         length += snprintf(problem + length, sizeof problem - (size_t)length, ", long results");
     if (bd_kernel_sums_columns(kernel))

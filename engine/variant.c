@@ -21,6 +21,7 @@ const char *bd_variant_name(bd_variant variant)
         "simd",
         "matrix",
         "warpgroup",
+        "matrix8",
         "warpgroup8",
         "matrix2",
         "resident",

@@ -1,8 +1,11 @@
-// Contraction by matrix units, of operands that halves or BF16 hold: a work-group computes TILE_M x TILE_N elements of C through panels
+// Contraction by matrix units, of operands that halves or BF16 hold, or (MATRIX_CODES) of bytes as they are, whole numbers or floats: a work-group computes TILE_M x TILE_N elements of C through panels
 // of TILE_K steps in shared memory, a subgroup WARP_M x WARP_N of them in cooperative matrices. Panels lie in pieces of eight numbers, in
 // the order in which their operand lies in memory, and the next one is loaded while this one is multiplied. The sums go back through
 // shared memory, since which invocation holds which is the driver's secret; those that an invocation stores lie in the same columns all
 // along, and it may sum them (print_columns.c).
+// Of a byte's floats the units may sum in fewer bits than FP32 has, so that each panel's sum is added to one in FP32 (arXiv:2412.19437, section
+// 3.3.2). Whole numbers are summed exactly. Those of A that begin with 0 but are stored with a sign, as they minus 2 A_MOVED, lack that many
+// times the sum of B's columns, which is B multiplied by A_MOVED everywhere, twice.
 #ifndef TILE_M // so that the skeleton compiles alone
 #define BATCH 1u
 #define M 64u
@@ -20,6 +23,7 @@
 #define MATRIX_M 16u
 #define MATRIX_N 16u
 #define MATRIX_K 16u
+#define MATRIX_CODES 0
 #define A_INNER_K 1
 #define A_OCTX(z, o) BD_UINT4(o * K, 0u, 0u, 0u)
 #define A_ICTX(i) BD_UINT4(i, 0u, 0u, 0u)
@@ -55,10 +59,25 @@ layout(local_size_x = ITEMS) in;
 //@body
 //@include shaders/contraction_panels.comp
 
-// One row of fragments of each subgroup's sums, in fours.
+// One row of fragments of each subgroup's sums, in fours, of which a piece of bytes has half of one.
 #define SUMS (MATRIX_M * WARP_N / 4u)
+#if MATRIX_CODES
+#define FOUR 2u
+#define FOUR_AT(place) uvec4(panels[(place) * 2u], panels[(place) * 2u + 1u])
+#else
+#define FOUR 1u
+#define FOUR_AT(place) panels[place]
+#endif
+#if WHOLE_SUMS
+#define SUM_OF(bits) float(int(bits))
+#define SUM4_OF(bits) vec4(ivec4(bits))
+#else
+#define SUM_OF(bits) uintBitsToFloat(bits)
+#define SUM4_OF(bits) uintBitsToFloat(bits)
+#endif
+#define SUM_MATRIX coopmat<SUM_TYPE, gl_ScopeSubgroup, MATRIX_M, MATRIX_N, gl_MatrixUseAccumulator>
 #define LARGER(a, b) ((a) > (b) ? (a) : (b))
-#define SHARED LARGER(LARGER(2u * STAGE, WARPS * SUMS), COLUMN_NUMBERS * COLUMN_PLACES)
+#define SHARED LARGER(LARGER(2u * STAGE, WARPS * SUMS * FOUR), COLUMN_NUMBERS * COLUMN_PLACES)
 // Sums of columns: an invocation's row has COLUMN_LANES invocations, and each 64 rows of a column COLUMN_ENTRIES.
 #define COLUMN_LANES (WARP_N / 4u / COLUMN_FOURS)
 #define COLUMN_ENTRIES (64u / WARP_M * (LANES / COLUMN_LANES))
@@ -68,15 +87,15 @@ layout(local_size_x = ITEMS) in;
            (h) * COLUMN_LANES + lane % COLUMN_LANES]
 #define COLUMN_SHOW(h, number, entry, four) COLUMN_PLACE(h, number, entry) = floatBitsToUint(four)
 #define COLUMN_SEE(h, number, entry) uintBitsToFloat(COLUMN_PLACE(h, number, entry))
-shared uvec4 panels[SHARED];
+shared PIECE_TYPE panels[SHARED];
 
 #define WHOLE (M % TILE_M == 0u && N % TILE_N == 0u)
 // One row of fragments, of which what a fused load reads is on its way for many elements at once. No loop over the rows: fragments that are chosen by a variable would leave the registers.
 #define SYNCHRONISE controlBarrier(gl_ScopeSubgroup, gl_ScopeSubgroup, gl_StorageSemanticsShared, gl_SemanticsAcquireRelease);
 #if STORE_WIDTH == 4
-#define STORE_SUM(row, n, e) STORE_C4(row, n, uintBitsToFloat(panels[sums + (e) / 4u]));
+#define STORE_SUM(row, n, e) STORE_C4(row, n, SUM4_OF(FOUR_AT(sums + (e) / 4u)));
 #else
-#define STORE_SUM(row, n, e) STORE_C(row, n, uintBitsToFloat(panels[sums + (e) / 4u][(e) % 4u]));
+#define STORE_SUM(row, n, e) STORE_C(row, n, SUM_OF(FOUR_AT(sums + (e) / 4u)[(e) % 4u]));
 #endif
 #if LONG_RESULTS // or the shader would not fit the instruction cache
 #define STORE_LOOP [[dont_unroll]]
@@ -86,7 +105,8 @@ shared uvec4 panels[SHARED];
 #define STORE_ROW(r)                                                                                                   \
     {                                                                                                                  \
         [[unroll]] for (uint j = 0u; j < FRAGMENTS_N; j++)                                                             \
-            coopMatStore(sum[r][j], panels, sums + j * MATRIX_N / 4u, WARP_N / 4u, gl_CooperativeMatrixLayoutRowMajor); \
+            coopMatStore(sum[r][j], panels, (sums + j * MATRIX_N / 4u) * FOUR, WARP_N / 4u * FOUR,                      \
+                         gl_CooperativeMatrixLayoutRowMajor);                                                          \
         SYNCHRONISE                                                                                                    \
         STORE_LOOP for (uint i = 0u; i < MATRIX_M * WARP_N / (LANES * STORE_WIDTH); i++) {                             \
             const uint e = (lane + i * LANES) * STORE_WIDTH;                                                           \
@@ -112,10 +132,23 @@ void main()
     const uint warp = gl_SubgroupID, warp_m = warp / WARPS_N * WARP_M, warp_n = warp % WARPS_N * WARP_N;
     KEEP_A
     KEEP_B
-    coopmat<float, gl_ScopeSubgroup, MATRIX_M, MATRIX_N, gl_MatrixUseAccumulator> sum[ROWS][FRAGMENTS_N];
+    SUM_MATRIX sum[ROWS][FRAGMENTS_N];
     [[unroll]] for (int r = 0; r < ROWS; r++)
         [[unroll]] for (uint j = 0u; j < FRAGMENTS_N; j++)
-            sum[r][j] = coopmat<float, gl_ScopeSubgroup, MATRIX_M, MATRIX_N, gl_MatrixUseAccumulator>(0.0f);
+            sum[r][j] = SUM_MATRIX(0);
+#if MATRIX_CODES && !WHOLE_SUMS
+    SUM_MATRIX total[ROWS][FRAGMENTS_N];
+    [[unroll]] for (int r = 0; r < ROWS; r++)
+        [[unroll]] for (uint j = 0u; j < FRAGMENTS_N; j++)
+            total[r][j] = SUM_MATRIX(0);
+#endif
+#if A_MOVED
+    coopmat<MATRIX_TYPE_A, gl_ScopeSubgroup, MATRIX_M, MATRIX_K, gl_MatrixUseA> lacking =
+        coopmat<MATRIX_TYPE_A, gl_ScopeSubgroup, MATRIX_M, MATRIX_K, gl_MatrixUseA>(A_MOVED);
+    SUM_MATRIX lacked[FRAGMENTS_N];
+    [[unroll]] for (uint j = 0u; j < FRAGMENTS_N; j++)
+        lacked[j] = SUM_MATRIX(0);
+#endif
     LOAD_PANELS(begin)
     STORE_PANELS(0u)
     barrier();
@@ -125,8 +158,8 @@ void main()
             LOAD_PANELS(first + TILE_K)
         }
         [[unroll]] for (uint k = 0u; k < TILE_K; k += MATRIX_K) {
-            coopmat<MATRIX_TYPE, gl_ScopeSubgroup, MATRIX_M, MATRIX_K, gl_MatrixUseA> a[ROWS];
-            coopmat<MATRIX_TYPE, gl_ScopeSubgroup, MATRIX_K, MATRIX_N, gl_MatrixUseB> b[FRAGMENTS_N];
+            coopmat<MATRIX_TYPE_A, gl_ScopeSubgroup, MATRIX_M, MATRIX_K, gl_MatrixUseA> a[ROWS];
+            coopmat<MATRIX_TYPE_B, gl_ScopeSubgroup, MATRIX_K, MATRIX_N, gl_MatrixUseB> b[FRAGMENTS_N];
             [[unroll]] for (int r = 0; r < ROWS; r++) {
                 const uint m = warp_m + uint(r) * MATRIX_M;
 #if A_INNER_K
@@ -147,13 +180,34 @@ void main()
             [[unroll]] for (int r = 0; r < ROWS; r++)
                 [[unroll]] for (uint j = 0u; j < FRAGMENTS_N; j++)
                     sum[r][j] = coopMatMulAdd(a[r], b[j], sum[r][j]);
+#if A_MOVED
+            [[unroll]] for (uint j = 0u; j < FRAGMENTS_N; j++)
+                lacked[j] = coopMatMulAdd(lacking, b[j], lacked[j]);
+#endif
         }
+#if MATRIX_CODES && !WHOLE_SUMS
+        [[unroll]] for (int r = 0; r < ROWS; r++)
+            [[unroll]] for (uint j = 0u; j < FRAGMENTS_N; j++) {
+                total[r][j] = total[r][j] + sum[r][j];
+                sum[r][j] = SUM_MATRIX(0);
+            }
+#endif
         stage = STAGE - stage;
         if (first + TILE_K < last) {
             STORE_PANELS(stage)
         }
         barrier();
     }
+#if MATRIX_CODES && !WHOLE_SUMS
+    [[unroll]] for (int r = 0; r < ROWS; r++)
+        [[unroll]] for (uint j = 0u; j < FRAGMENTS_N; j++)
+            sum[r][j] = total[r][j];
+#endif
+#if A_MOVED
+    [[unroll]] for (int r = 0; r < ROWS; r++)
+        [[unroll]] for (uint j = 0u; j < FRAGMENTS_N; j++)
+            sum[r][j] = sum[r][j] + lacked[j] + lacked[j];
+#endif
     const uint sums = warp * SUMS, lane = gl_SubgroupInvocationID;
     COLUMNS_BEGIN
     STORE_ROW(0)

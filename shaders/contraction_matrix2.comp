@@ -2,6 +2,7 @@
 // BF16 hold: the driver spreads TILE_M x TILE_N sums over the work-group, or over the subgroup that is all of it (SCOPE). An operand that
 // lies in memory as it is used is loaded by its layout there, others come through panels. Each invocation stores the sums that it holds.
 #ifndef TILE_M // so that the skeleton compiles alone
+#define MATRIX_CODES 0
 #define BATCH 1u
 #define M 64u
 #define N 64u

@@ -1,13 +1,21 @@
 // What the contractions by matrix units share: how their operands come through panels in shared memory. A panel holds TILE_K steps
 // of an operand in pieces of eight halves or BF16, in the order in which the operand lies in memory; the next one is loaded while
 // one is multiplied. Where an operand's bytes stand for halves (A_CODES, B_CODES), eight of them are loaded, and become halves when they
-// are stored. ITEMS invocations take part, `panels` is an array of pieces. An operand of which matrices are loaded as they are (A_TENSOR,
+// are stored; where bytes are multiplied as they are (MATRIX_CODES) a piece is of eight bytes. ITEMS invocations take part, `panels` is an array of pieces. An operand of which matrices are loaded as they are (A_TENSOR,
 // B_TENSOR) has no panel.
 #define CEIL(a, b) (((a) + (b) - 1u) / (b))
 #define TILES_M CEIL(M, TILE_M)
 #define TILES_N CEIL(N, TILE_N)
 
-// A panel's lines, the pieces of each, and the distance of lines: a piece more, against bank conflicts.
+// A panel's lines, the pieces of each, and the distance of lines: a piece more, against bank conflicts; of bytes two, since matrices are loaded
+// from multiples of 16 bytes.
+#if MATRIX_CODES
+#define PIECE_TYPE uvec2
+#define PAD 2u
+#else
+#define PIECE_TYPE uvec4
+#define PAD 1u
+#endif
 #if A_INNER_K
 #define A_LINES TILE_M
 #define A_PIECES (TILE_K / 8u)
@@ -22,8 +30,8 @@
 #define B_LINES TILE_N
 #define B_PIECES (TILE_K / 8u)
 #endif
-#define A_STRIDE (A_PIECES + 1u)
-#define B_STRIDE (B_PIECES + 1u)
+#define A_STRIDE (A_PIECES + PAD)
+#define B_STRIDE (B_PIECES + PAD)
 #define A_SIZE (A_TENSOR != 0 ? 0u : A_LINES * A_STRIDE)
 #define B_SIZE (B_TENSOR != 0 ? 0u : B_LINES * B_STRIDE)
 #define STAGE (A_SIZE + B_SIZE)
@@ -35,6 +43,13 @@
 #define MATRIX_TYPE uint16_t
 #else
 #define MATRIX_TYPE float16_t
+#endif
+#if !MATRIX_CODES
+#define MATRIX_TYPE_A MATRIX_TYPE
+#define MATRIX_TYPE_B MATRIX_TYPE
+#define SUM_TYPE float
+#define WHOLE_SUMS 0
+#define A_MOVED 0
 #endif
 
 uint pack(const float low, const float high)
@@ -89,6 +104,10 @@ uint halves_of_f8e5m2(const uint codes, const uint pair)
 #define LOADED_A uvec2
 #define NOTHING_A uvec2(A_ZERO)
 #define STORED_A(loaded) HALVES(A_HALVES, loaded)
+#elif MATRIX_CODES
+#define LOADED_A uvec2
+#define NOTHING_A uvec2(A_ZERO)
+#define STORED_A(loaded) loaded
 #else
 #define LOADED_A uvec4
 #define NOTHING_A uvec4(0u)
@@ -98,6 +117,10 @@ uint halves_of_f8e5m2(const uint codes, const uint pair)
 #define LOADED_B uvec2
 #define NOTHING_B uvec2(B_ZERO)
 #define STORED_B(loaded) HALVES(B_HALVES, loaded)
+#elif MATRIX_CODES
+#define LOADED_B uvec2
+#define NOTHING_B uvec2(B_ZERO)
+#define STORED_B(loaded) loaded
 #else
 #define LOADED_B uvec4
 #define NOTHING_B uvec4(0u)

@@ -70,11 +70,13 @@ static bool run_groups(session *s, bool backward, bool verbose)
 static bool has_tiles(const session *s)
 {
     const bd_target *target = &s->device->target;
-    return s->tile.kind == BD_TILE_MATRIX2      ? target->joined.grain_count > 0
-           : s->tile.kind == BD_TILE_WARPGROUP  ? target->matrix.warpgroup_bytes > 0
-           : s->tile.kind == BD_TILE_WARPGROUP8 ? target->matrix.f8_bits > 0 || target->matrix.int8
-           : s->tile.kind == BD_TILE_RESIDENT   ? target->matrix.resident_bytes > 0
-                                                : target->matrix.m > 0;
+    return s->tile.kind == BD_TILE_MATRIX2     ? target->joined.grain_count > 0
+           : s->tile.kind == BD_TILE_WARPGROUP ? target->matrix.warpgroup_bytes > 0
+           : s->tile.kind == BD_TILE_MATRIX8   ? target->matrix.codes.f8_bits > 0 || target->matrix.codes.int8
+           : s->tile.kind == BD_TILE_WARPGROUP8
+               ? target->matrix.warpgroup_codes.f8_bits > 0 || target->matrix.warpgroup_codes.int8
+           : s->tile.kind == BD_TILE_RESIDENT ? target->matrix.resident_bytes > 0
+                                              : target->matrix.m > 0;
 }
 
 int main(int argc, const char **argv)
@@ -90,8 +92,8 @@ int main(int argc, const char **argv)
           "TEXT|TEXT..." },
         { "no-fusion", 0, POPT_ARG_NONE, &no_fusion, 0, "every node a kernel of its own", NULL },
         { "tile", 't', POPT_ARG_STRING, &tile, 0,
-          "of every contraction that can have it: group, matrix, warpgroup, warpgroup8, matrix2 or resident, the "
-          "work-group's, an item's or a subgroup's",
+          "of every contraction that can have it: group, matrix, matrix8, warpgroup, warpgroup8, matrix2 or resident, "
+          "the work-group's, an item's or a subgroup's",
           "KIND:MxNxK:MxN" },
         { "avoid", 'a', POPT_ARG_STRING, &avoid, 0,
           "a variant that is not to be used, as `binade check` names it: attention-matrix, column-sums", "VARIANT" },

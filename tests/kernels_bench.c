@@ -161,7 +161,8 @@ static const struct {
     bd_tile_kind kind;
 } tile_kinds[] = { { "group", BD_TILE_GROUP },         { "matrix", BD_TILE_MATRIX },
                    { "warpgroup", BD_TILE_WARPGROUP }, { "matrix2", BD_TILE_MATRIX2 },
-                   { "resident", BD_TILE_RESIDENT },   { "warpgroup8", BD_TILE_WARPGROUP8 } };
+                   { "resident", BD_TILE_RESIDENT },   { "warpgroup8", BD_TILE_WARPGROUP8 },
+                   { "matrix8", BD_TILE_MATRIX8 } };
 enum { TILE_KINDS = sizeof tile_kinds / sizeof *tile_kinds };
 
 bool read_tile(const char *text, bd_tile *tile)

@@ -71,6 +71,7 @@ static bd_status write_source(const char *folder, const source_case *c, bd_tile 
     bd_set_role(graph, BD_ROLE_FIXED);
     const bd_tensor y = contraction(graph, c);
     const bool resident = tile.kind == BD_TILE_RESIDENT;
+    const bool codes = tile.kind == BD_TILE_MATRIX8 || tile.kind == BD_TILE_WARPGROUP8;
     bd_resident found;
     if (resident && !(bd_resident_complete(graph, y, &tile) && bd_resident_of(graph, y, NULL, &tile, target, &found))) {
         bd_graph_destroy(&graph);
@@ -86,9 +87,8 @@ static bd_status write_source(const char *folder, const source_case *c, bd_tile 
     status = bd_plan_create(graph, target, NULL, &plan, &error);
     for (int k = 0; status == BD_OK && k < plan->kernel_count; k++) {
         bd_kernel *kernel = &plan->kernels[k];
-        const bool codes = tile.kind == BD_TILE_WARPGROUP8;
         if (kernel->class != BD_KERNEL_CONTRACTION ||
-            (codes && !bd_multiplies_codes(plan->graph, kernel->anchor, kernel, target)))
+            (codes && !bd_multiplies_codes(plan->graph, kernel->anchor, kernel, &target->matrix.codes)))
             continue;
         if (bd_kernel_sums_columns(kernel) != c->columns) {
             status = bd_fail(&error, BD_ERROR_DATA, "its columns are summed, or are not, against expectation");
@@ -98,11 +98,12 @@ static bd_status write_source(const char *folder, const source_case *c, bd_tile 
         bd_group_launch(plan, kernel, target);
         status = bd_kernel_source(plan, kernel, target, BD_DIALECT_OPENCL, &source, &error);
     }
-    if (source || status != BD_OK || tile.kind != BD_TILE_WARPGROUP8) {
+    if (source || status != BD_OK || !codes) {
         const char *const kind = tile.kind == BD_TILE_MATRIX      ? "mma"
                                  : tile.kind == BD_TILE_WARPGROUP ? "wgmma"
                                  : tile.kind == BD_TILE_RESIDENT  ? "resident"
-                                                                  : "codes";
+                                 : tile.kind == BD_TILE_MATRIX8   ? "mma8"
+                                                                  : "wgmma8";
         status = write_file(folder, c->name, kind, source, error.message);
     }
     bd_plan_destroy(&plan);
@@ -245,6 +246,7 @@ int main(int argc, char **argv)
         { .kind = BD_TILE_RESIDENT, .m = 64, .n = 32, .k = 16, .item_m = 16, .item_n = 32 },
         { .kind = BD_TILE_RESIDENT, .m = 128, .n = 64, .k = 16, .item_m = 32, .item_n = 64 },
         { .kind = BD_TILE_RESIDENT, .n = 16, .k = 128, .item_n = 16, .slices = 8 }, /* a weight gradient's */
+        { .kind = BD_TILE_MATRIX8, .m = 128, .n = 128, .k = 128, .item_m = 64, .item_n = 32 },
         { .kind = BD_TILE_WARPGROUP8, .m = 128, .n = 128, .k = 128, .item_m = 16, .item_n = 128 },
     };
     bd_target target;
@@ -252,8 +254,10 @@ int main(int argc, char **argv)
     target.nvidia = target.vector_types = true;
     target.limits.max_workgroup_items = target.limits.max_workgroup_size[0] = 1024;
     target.limits.compute_units = 132;
-    target.matrix = (bd_matrix_units){ 16,     16,           16,           32,           98304,         197632,
-                                       197632, .bf16 = true, .e4m3 = true, .int8 = true, .uint8 = true, .f8_bits = 13 };
+    const bd_code_units codes = { true, true, .f8_bits = 13, .m = 16, .n = 16, .k = 32 };
+    target.matrix = (bd_matrix_units){
+        16, 16, 16, 32, 98304, 197632, 197632, .bf16 = true, .e4m3 = true, .codes = codes, .warpgroup_codes = codes
+    };
     if (argc != 2) {
         fprintf(stderr, "usage: ptx_sources FOLDER\n");
         return 2;

@@ -1,5 +1,5 @@
 /* Matrix units of 8 bits: what the start-up test finds of units that are simulated here, and which contractions they may do. */
-#include "../backends/nvidia/probe_codes.h"
+#include "../backends/probe_codes.h"
 #include "../engine/tile.h"
 
 #include <check.h>
@@ -68,13 +68,13 @@ START_TEST(bits_of_sums_are_counted)
     static const int kept[] = { 12, 13, 14, 20, 23, 30 };
     for (size_t i = 0; i < sizeof kept / sizeof *kept; i++) {
         unit u = { .kept = kept[i] };
-        bd_matrix_units found = { 0 };
+        bd_code_units found = { 0 };
         bd_device_info info = { .matrix_units = "some" };
         bd_error error;
         ck_assert_int_eq(bd_probe_codes(run, &u, &found, &error), BD_OK);
         ck_assert(found.int8 && found.uint8);
         ck_assert_uint_eq(found.f8_bits, kept[i] < 23 ? kept[i] : 23);
-        bd_codes_describe(&found, &info);
+        bd_codes_describe(&found, "wgmma m64k32", &info);
         ck_assert_uint_eq(info.f8_sum_bits, found.f8_bits);
         ck_assert_ptr_nonnull(strstr(info.matrix_units, "some; wgmma m64k32, int8 and fp8"));
     }
@@ -85,12 +85,12 @@ START_TEST(what_is_wrong_is_not_used)
 {
     unit broken = { .kept = 13, .broken = true }, part = { .kept = 13, .no_mixed_signs = true },
          lost = { .lost = true };
-    bd_matrix_units found = { 0 };
+    bd_code_units found = { 0 };
     bd_device_info info = { .matrix_units = "some" };
     bd_error error;
     ck_assert_int_eq(bd_probe_codes(run, &broken, &found, &error), BD_OK);
     ck_assert(!found.int8 && !found.uint8 && found.f8_bits == 0);
-    bd_codes_describe(&found, &info);
+    bd_codes_describe(&found, "wgmma m64k32", &info);
     ck_assert_str_eq(info.matrix_units, "some");
     ck_assert_uint_eq(info.f8_sum_bits, 0);
     ck_assert_int_eq(bd_probe_codes(run, &part, &found, &error), BD_OK);
@@ -106,7 +106,8 @@ static bd_target hopper(void)
     bd_target_default(&target);
     target.nvidia = true;
     target.limits.max_workgroup_items = target.limits.max_workgroup_size[0] = 1024;
-    target.matrix = (bd_matrix_units){ 16, 16, 16, 32, 98304, 197632, .int8 = true, .uint8 = true, .f8_bits = 13 };
+    const bd_code_units codes = { true, true, .f8_bits = 13, .m = 16, .n = 16, .k = 32 };
+    target.matrix = (bd_matrix_units){ 16, 16, 16, 32, 98304, 197632, .codes = codes, .warpgroup_codes = codes };
     return target;
 }
 
@@ -116,8 +117,8 @@ typedef struct product {
     int64_t m, n, k;
 } product;
 
-/* Whether there are tiles of BD_TILE_WARPGROUP8 for a b, and that there are others. */
-static bool has_codes(const product *p, const bd_target *target)
+/* Whether there are tiles of the kind for a b, and that there are others. */
+static bool has_codes(const product *p, const bd_target *target, bd_tile_kind kind)
 {
     const bd_init zero = { BD_INIT_CONSTANT, 0 };
     bd_graph *graph;
@@ -137,7 +138,7 @@ static bool has_codes(const product *p, const bd_target *target)
     const int count = bd_group_tiles(graph, y, NULL, target, tiles);
     int codes = 0;
     for (int i = 0; i < count; i++)
-        codes += tiles[i].kind == BD_TILE_WARPGROUP8;
+        codes += tiles[i].kind == kind;
     ck_assert_int_lt(codes, count);
     bd_graph_destroy(&graph);
     return codes > 0;
@@ -162,21 +163,33 @@ START_TEST(units_of_8_bits_do_what_they_may)
         { { BD_I8, BD_I8, false, false, 8, 8, 65536 }, true },
         { { BD_I8, BD_I8, false, false, 8, 8, 65552 }, false }, /* the sum may not fit */
     };
-    const bd_target target = hopper();
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        ck_assert_msg(has_codes(&cases[i].product, &target) == cases[i].can, "case %zu", i);
-        bd_target without = target;
-        without.matrix.int8 = without.matrix.uint8 = false;
-        without.matrix.f8_bits = 0;
-        ck_assert_msg(!has_codes(&cases[i].product, &without), "case %zu without units", i);
+    static const bd_tile_kind kinds[] = { BD_TILE_MATRIX8, BD_TILE_WARPGROUP8 };
+    static const bd_variant variants[] = { BD_VARIANT_MATRIX8, BD_VARIANT_WARPGROUP8 };
+    bd_target target = hopper();
+    for (int kind = 0; kind < 2; kind++) {
+        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+            ck_assert_msg(has_codes(&cases[i].product, &target, kinds[kind]) == cases[i].can, "case %zu", i);
+            bd_target without = target;
+            *(kind ? &without.matrix.warpgroup_codes : &without.matrix.codes) = (bd_code_units){ 0 };
+            ck_assert_msg(!has_codes(&cases[i].product, &without, kinds[kind]), "case %zu without units", i);
+            ck_assert_msg(has_codes(&cases[i].product, &without, kinds[!kind]) == cases[i].can,
+                          "case %zu with the other units", i);
+        }
+        bd_target avoids = target;
+        avoids.avoid[BD_F32][BD_F32] = 1u << variants[kind];
+        ck_assert(!has_codes(&cases[0].product, &avoids, kinds[kind]));
+        bd_target no_sign = target;
+        no_sign.matrix.codes.uint8 = no_sign.matrix.warpgroup_codes.uint8 = false;
+        ck_assert(!has_codes(&cases[8].product, &no_sign, kinds[kind]) &&
+                  has_codes(&cases[7].product, &no_sign, kinds[kind]));
+        no_sign.matrix.codes.moved = no_sign.matrix.warpgroup_codes.moved = true; /* kernels make up for it */
+        ck_assert(has_codes(&cases[8].product, &no_sign, kinds[kind]));
     }
-    bd_target avoids = target;
-    avoids.avoid[BD_F32][BD_F32] = 1u << BD_VARIANT_WARPGROUP8;
-    ck_assert(!has_codes(&cases[0].product, &avoids));
-    bd_target no_sign = target;
-    no_sign.matrix.uint8 = false;
-    ck_assert(!has_codes(&cases[8].product, &no_sign) && has_codes(&cases[7].product, &no_sign));
     ck_assert_double_eq(bd_most_unit_sum_error(&target), 136 * 0x1p-13);
+    target.matrix.codes.f8_bits = 20; /* the units that keep the fewest count */
+    ck_assert_double_eq(bd_most_unit_sum_error(&target), 136 * 0x1p-13);
+    target.matrix.warpgroup_codes.f8_bits = 0;
+    ck_assert_double_eq(bd_most_unit_sum_error(&target), 136 * 0x1p-20);
 }
 END_TEST
 

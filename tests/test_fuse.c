@@ -466,16 +466,15 @@ START_TEST(units_of_8_bits_multiply_codes)
                  { "int8-qat", 2, ".s32.u8.s8 {" },
                  { "fp8-native,operands=plain", 5, ".f32.e4m3.e5m2 {" } };
     bd_target target = tensor_cores();
-    target.matrix.int8 = target.matrix.uint8 = true;
-    target.matrix.f8_bits = 13;
+    const bd_code_units codes = { true, true, .f8_bits = 13 };
+    target.matrix.warpgroup_codes = codes;
     setting s;
     set_up(&s, mlp, rows[_i].policy, 28, 32);
     bd_plan *plan = plan_for(&s, &target, true);
     int products = 0;
     for (int k = 0; k < plan->kernel_count; k++) {
         bd_kernel *kernel = &plan->kernels[k];
-        if (kernel->class != BD_KERNEL_CONTRACTION ||
-            !bd_multiplies_codes(plan->graph, kernel->anchor, kernel, &target))
+        if (kernel->class != BD_KERNEL_CONTRACTION || !bd_multiplies_codes(plan->graph, kernel->anchor, kernel, &codes))
             continue;
         kernel->tile = (bd_tile){ .kind = BD_TILE_WARPGROUP8, .m = 64, .n = 64, .k = 128, .item_m = 16, .item_n = 64 };
         bd_group_launch(plan, kernel, &target);

@@ -72,12 +72,17 @@ def compiled(path):
 def check(path, folder):
     name, _, kind = path.stem.rpartition('-')
     text = compiled(path)
-    if kind == 'codes':
+    if kind in ('mma8', 'wgmma8'):
         formats, copies, turns = CODES[name]
-        assert f'wgmma.mma_async.sync.aligned.m64n128k32.{formats} ' in text, f'{path.name}: no product of {formats}'
+        product = f'wgmma.mma_async.sync.aligned.m64n128k32.{formats} ' if kind == 'wgmma8' \
+            else f'mma.sync.aligned.m16n8k32.row.col.{formats}.{formats[:3]} '
+        assert product in text, f'{path.name}: no product of {formats}'
         assert bool(re.search(COPY, text)) == copies, f'{path.name}: copies to local memory {"expected" if copies else "not expected"}'
         assert ('prmt.b32' in text) == turns, f'{path.name}: an operand turned round {"expected" if turns else "not expected"}'
         assemble(path, text, folder)
+        if kind == 'mma8': # without what only Hopper has: floats for Ada, whole numbers for Ampere
+            for arch in ['sm_89', 'sm_120'] + ['sm_80'] * formats.startswith('s32'):
+                assemble(path, text.replace('.target sm_90a', f'.target {arch}').replace('.version 8.4', '.version 8.7'), folder, arch)
         return
     units, copies, codes, conversion = CASES[name]
     product = 'add.rn.f32' if units is None else f'wgmma.mma_async.sync.aligned.m64n128k16.f32.{units}.{units}' if kind == 'wgmma' \
@@ -97,13 +102,13 @@ def check(path, folder):
     assemble(path, text, folder)
 
 
-def assemble(path, text, folder):
+def assemble(path, text, folder, arch='sm_90a'):
     if shutil.which('ptxas'):
         source = folder / (path.stem + '.ptx')
         source.write_text(text)
-        done = subprocess.run(['ptxas', '-arch=sm_90a', '--compile-only', '-o', folder / 'out.cubin', source],
+        done = subprocess.run(['ptxas', f'-arch={arch}', '--compile-only', '-o', folder / 'out.cubin', source],
                               capture_output=True, text=True)
-        assert done.returncode == 0, f'{path.name}: ptxas: {done.stdout[:2000]}{done.stderr[:2000]}'
+        assert done.returncode == 0, f'{path.name}: ptxas for {arch}: {done.stdout[:2000]}{done.stderr[:2000]}'
 
 
 def main():
@@ -114,7 +119,8 @@ def main():
         subprocess.run([sys.argv[1], folder], check=True)
         sources = sorted(folder.glob('*.cl'))
         assert {path.stem.rpartition('-')[0] for path in sources} == set(CASES)
-        assert {path.stem.removesuffix('-codes') for path in sources if path.stem.endswith('-codes')} == set(CODES)
+        for kind in '-mma8', '-wgmma8':
+            assert {path.stem.removesuffix(kind) for path in sources if path.stem.endswith(kind)} == set(CODES)
         for path in sources:
             check(path, folder)
 

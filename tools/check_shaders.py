@@ -38,6 +38,7 @@ MATRICES = {
     "attention_matrix.comp": (1, (13, 0)),
     "contraction_matrix.comp": (1, (13, 0)),
     "contraction_matrix2.comp": (2, (15, 1)),
+    "probe_codes.comp": (1, (13, 0)),
     "probe_matrix.comp": (2, (15, 1)),
 }
 

@@ -3,7 +3,7 @@
 #include "opencl.h"
 
 #include "../../engine/embedded.h"
-#include "../nvidia/probe_codes.h"
+#include "../probe_codes.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -355,6 +355,7 @@ bd_status opencl_probe(opencl_device *device, bd_error *error)
         snprintf(info->matrix_units, sizeof info->matrix_units,
                  "tensor cores through inline PTX: mma.sync m16n8k16%s, f16%s -> f32",
                  found.matrix.warpgroup_bytes ? ", wgmma m64k16" : "", found.matrix.bf16 ? " and bf16" : "");
-    bd_codes_describe(&found.matrix, info);
+    bd_codes_describe(&found.matrix.codes, "mma.sync m16n8k32", info);
+    bd_codes_describe(&found.matrix.warpgroup_codes, "wgmma m64k32", info);
     return BD_OK;
 }

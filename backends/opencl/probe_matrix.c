@@ -1,6 +1,6 @@
 /* Which matrix units can be reached through inline PTX, which NVIDIA's OpenCL does not document: so it is tried. */
 #include "../../engine/embedded.h"
-#include "../nvidia/probe_codes.h"
+#include "../probe_codes.h"
 #include "opencl.h"
 
 #include <binade/format.h>
@@ -78,14 +78,20 @@ static bool converts_e4m3(opencl_device *device)
     return right;
 }
 
+typedef struct code_probe {
+    opencl_device *device;
+    bool warpgroup;
+} code_probe;
+
 static bd_status run_codes(void *user, bd_unit_code a, bd_unit_code b, const void *in, size_t in_size, void *out,
                            size_t out_size, bd_error *error)
 {
-    static const char name[] = "cl/probe_warpgroup8.cl";
-    opencl_device *device = user;
+    static const char name[] = "cl/probe_matrix8.cl";
+    const code_probe *probe = user;
+    opencl_device *device = probe->device;
     cl_program program;
     char options[64];
-    snprintf(options, sizeof options, "-DTYPE_A=%d -DTYPE_B=%d", (int)a, (int)b);
+    snprintf(options, sizeof options, "-DTYPE_A=%d -DTYPE_B=%d -DWARPGROUP=%d", (int)a, (int)b, probe->warpgroup);
     bd_status status = opencl_build(device, bd_embedded_text(name), options, name, &program, error);
     if (status != BD_OK)
         return status;
@@ -109,6 +115,8 @@ void opencl_probe_matrix(opencl_device *device, bd_matrix_units *found)
         found->warpgroup_bytes = WARPGROUP_LOCAL;
     found->resident_bytes = found->warpgroup_bytes ? found->warpgroup_bytes : found->shared_bytes;
     bd_error refusal; /* a device that is lost so shows it with the next command */
+    found->codes = (bd_code_units){ .m = 16, .n = N, .k = 2 * K };
+    bd_probe_codes(run_codes, &(code_probe){ device, false }, &found->codes, &refusal);
     if (found->warpgroup_bytes)
-        bd_probe_codes(run_codes, device, found, &refusal);
+        bd_probe_codes(run_codes, &(code_probe){ device, true }, &found->warpgroup_codes, &refusal);
 }

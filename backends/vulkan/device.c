@@ -1,5 +1,6 @@
 /* Opening a device: a logical device with one compute queue and the features that the kernels can use. */
 #include "bfloat16.h"
+#include "float8.h"
 #include "vulkan.h"
 
 #include "../../engine/cache.h"
@@ -14,6 +15,7 @@ typedef struct matrix_features {
 #ifdef VK_KHR_cooperative_matrix
     VkPhysicalDeviceCooperativeMatrixFeaturesKHR matrix;
     VkPhysicalDeviceShaderBfloat16FeaturesKHR bf16;
+    VkPhysicalDeviceShaderFloat8FeaturesEXT float8;
 #endif
 #ifdef VK_NV_cooperative_matrix2
     VkPhysicalDeviceCooperativeMatrix2FeaturesNV joined;
@@ -52,6 +54,15 @@ static void *chain_matrix_features(const bd_vk_abilities *abilities, matrix_feat
         };
         next = &features->bf16;
     }
+    if (abilities->matrix.codes.f8_bits) {
+        features->float8 = (VkPhysicalDeviceShaderFloat8FeaturesEXT){
+            .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_FLOAT8_FEATURES_EXT,
+            .pNext = next,
+            .shaderFloat8 = VK_TRUE,
+            .shaderFloat8CooperativeMatrix = VK_TRUE,
+        };
+        next = &features->float8;
+    }
 #else
     next = &features->subgroups;
 #endif
@@ -80,7 +91,9 @@ static bd_status create_logical(bd_vk_device *device, const bd_vk_abilities *abi
                                       .queueCount = 1,
                                       .pQueuePriorities = &priority };
     VkPhysicalDeviceShaderFloat16Int8Features half = {
-        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_FLOAT16_INT8_FEATURES, .shaderFloat16 = VK_TRUE
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_FLOAT16_INT8_FEATURES,
+        .shaderFloat16 = VK_TRUE,
+        .shaderInt8 = abilities->matrix.codes.m > 0,
     };
     void *chain = abilities->float16 ? &half : NULL;
     matrix_features matrices;

@@ -4,7 +4,7 @@
 #include "../../engine/cache.h"
 #include "../../engine/embedded.h"
 #include "../../engine/text.h"
-#include "../nvidia/probe_codes.h"
+#include "../probe_codes.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,7 +16,7 @@ enum { WARPGROUP_BYTES = 197632, M = 64, N = 16, K = 16 };
 /* What the cache remembers of a device and driver. */
 typedef struct finding {
     bool right;
-    bd_matrix_units codes; /* of 8 bits: no more than that is set */
+    bd_code_units codes;
     char refusal[248];
 } finding;
 
@@ -64,9 +64,9 @@ static bd_status run_codes(void *user, bd_unit_code a, bd_unit_code b, const voi
 {
     bd_text text = { 0 };
     bd_text_append(&text,
-                   "#define TYPE_A %d\n#define TYPE_B %d\n"
+                   "#define TYPE_A %d\n#define TYPE_B %d\n#define WARPGROUP 1\n"
                    "#define OFFSETS , const ulong in_first, const ulong out_first\n%s",
-                   (int)a, (int)b, bd_embedded_text("cl/probe_warpgroup8.cl"));
+                   (int)a, (int)b, bd_embedded_text("cl/probe_matrix8.cl"));
     const bd_vk_probe_buffer buffers[] = { { .data = (void *)in, .size = in_size, .format = BD_U8 },
                                            { .data = out, .size = out_size, .written = true } };
     const bd_status status = bd_vk_probe_run(user, text.data, BD_TILE_WARPGROUP8, 1, 1, buffers, 2, error);
@@ -92,7 +92,7 @@ static bd_status find_out(bd_vk_device *device, finding *found, bd_error *error)
 {
     const bd_device_info *info = &device->base.info;
     const char *parts[] = { info->name, info->driver, device->base.target.matrix.bf16 ? "bf16" : "",
-                            bd_embedded_text("cl/probe_warpgroup.cl"), bd_embedded_text("cl/probe_warpgroup8.cl") };
+                            bd_embedded_text("cl/probe_warpgroup.cl"), bd_embedded_text("cl/probe_matrix8.cl") };
     const bd_cache_key key = bd_cache_hash(parts, sizeof parts / sizeof *parts);
     void *stored = NULL;
     size_t size = 0;
@@ -129,12 +129,10 @@ bd_status bd_vk_launch_probe(bd_vk_device *device, bd_error *error)
         return BD_OK;
     }
     units->warpgroup_bytes = units->resident_bytes = WARPGROUP_BYTES;
-    units->int8 = found.codes.int8;
-    units->uint8 = found.codes.uint8;
-    units->f8_bits = found.codes.f8_bits;
+    units->warpgroup_codes = found.codes;
     const size_t used = strlen(info->matrix_units);
     snprintf(info->matrix_units + used, sizeof info->matrix_units - used, "%swgmma m64k16 through PTX",
              used ? ", " : "");
-    bd_codes_describe(units, info);
+    bd_codes_describe(&found.codes, "wgmma m64k32", info);
     return BD_OK;
 }

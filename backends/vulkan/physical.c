@@ -1,5 +1,6 @@
 /* Physical devices: which there are, and what their drivers say of them. */
 #include "bfloat16.h"
+#include "float8.h"
 #include "vulkan.h"
 
 #include <stdio.h>
@@ -182,20 +183,79 @@ static bool best_matrix_shape(VkPhysicalDevice physical, VkCooperativeMatrixProp
     return found;
 }
 
-/* Whether it multiplies BF16 by the shape in which it multiplies halves. */
-static bool has_bf16_shape(VkPhysicalDevice physical, const VkCooperativeMatrixPropertiesKHR *halves)
+/* Whether it multiplies matrices of `a` by those of `b` and sums in `sum`, by the shape of `like`. */
+static bool has_shape(VkPhysicalDevice physical, VkComponentTypeKHR a, VkComponentTypeKHR b, VkComponentTypeKHR sum,
+                      const VkCooperativeMatrixPropertiesKHR *like)
 {
     uint32_t count;
     VkCooperativeMatrixPropertiesKHR *shapes = matrix_shapes(physical, &count);
     bool found = false;
     for (uint32_t i = 0; i < count; i++)
-        found |= shapes[i].AType == VK_COMPONENT_TYPE_BFLOAT16_KHR &&
-                 shapes[i].BType == VK_COMPONENT_TYPE_BFLOAT16_KHR && shapes[i].CType == halves->CType &&
-                 shapes[i].ResultType == halves->ResultType && shapes[i].scope == halves->scope &&
-                 shapes[i].MSize == halves->MSize && shapes[i].NSize == halves->NSize &&
-                 shapes[i].KSize == halves->KSize;
+        found |= shapes[i].AType == a && shapes[i].BType == b && shapes[i].CType == sum &&
+                 shapes[i].ResultType == sum && shapes[i].scope == like->scope && !shapes[i].saturatingAccumulation &&
+                 shapes[i].MSize == like->MSize && shapes[i].NSize == like->NSize && shapes[i].KSize == like->KSize;
     free(shapes);
     return found;
+}
+
+/* The largest shape that kernels have tiles for by which a subgroup multiplies matrices of `type` and sums in `sum`; false if there is none. */
+static bool best_code_shape(VkPhysicalDevice physical, VkComponentTypeKHR type, VkComponentTypeKHR sum,
+                            VkCooperativeMatrixPropertiesKHR *best)
+{
+    uint32_t count;
+    VkCooperativeMatrixPropertiesKHR *shapes = matrix_shapes(physical, &count);
+    bool found = false;
+    for (uint32_t i = 0; i < count; i++) {
+        const VkCooperativeMatrixPropertiesKHR *s = &shapes[i];
+        const bool tiles = s->MSize % 8 == 0 && s->NSize % 8 == 0 && s->KSize % 8 == 0 && 16 % s->MSize == 0 &&
+                           16 % s->NSize == 0 && 64 % s->KSize == 0;
+        if (!tiles || s->AType != type || s->BType != type || s->CType != sum || s->ResultType != sum ||
+            s->scope != VK_SCOPE_SUBGROUP_KHR || s->saturatingAccumulation ||
+            (found && (uint64_t)s->MSize * s->NSize * s->KSize <= (uint64_t)best->MSize * best->NSize * best->KSize))
+            continue;
+        *best = *s;
+        found = true;
+    }
+    free(shapes);
+    return found;
+}
+
+/* Floats of 8 bits begin as other whole numbers (spirv.c), of 8 bits and of 32. */
+static bool has_float8(VkPhysicalDevice physical, const extension_list *extensions,
+                       const VkCooperativeMatrixPropertiesKHR *shape)
+{
+    static const VkComponentTypeKHR types[] = { VK_COMPONENT_TYPE_FLOAT8_E4M3_EXT, VK_COMPONENT_TYPE_FLOAT8_E5M2_EXT };
+    VkPhysicalDeviceShaderFloat8FeaturesEXT float8 = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_FLOAT8_FEATURES_EXT
+    };
+    VkPhysicalDeviceFeatures2 features = { .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &float8 };
+    if (!has(extensions, VK_EXT_SHADER_FLOAT8_EXTENSION_NAME))
+        return false;
+    vkGetPhysicalDeviceFeatures2(physical, &features);
+    bool has_all = float8.shaderFloat8 && float8.shaderFloat8CooperativeMatrix;
+    for (int i = 0; i < 4; i++)
+        has_all = has_all && has_shape(physical, types[i / 2], types[i % 2], VK_COMPONENT_TYPE_FLOAT32_KHR, shape);
+    return has_all;
+}
+
+/* What the driver claims of matrices of 8 bits: whole numbers, and floats in the same shape, or by themselves. */
+static bd_code_units find_codes(VkPhysicalDevice physical, const extension_list *extensions, bd_vk_abilities *abilities)
+{
+    VkCooperativeMatrixPropertiesKHR shape;
+    bd_code_units codes = { 0 };
+    if (!abilities->int8)
+        return codes;
+    codes.int8 = best_code_shape(physical, VK_COMPONENT_TYPE_SINT8_KHR, VK_COMPONENT_TYPE_SINT32_KHR, &shape);
+    if (!codes.int8 &&
+        !best_code_shape(physical, VK_COMPONENT_TYPE_FLOAT8_E4M3_EXT, VK_COMPONENT_TYPE_FLOAT32_KHR, &shape))
+        return codes;
+    if (has_float8(physical, extensions, &shape)) {
+        codes.f8_bits = 23; /* at most: probe_codes.c counts them */
+        abilities->extensions[abilities->extension_count++] = VK_EXT_SHADER_FLOAT8_EXTENSION_NAME;
+    }
+    if (codes.int8 || codes.f8_bits)
+        codes.m = shape.MSize, codes.n = shape.NSize, codes.k = shape.KSize;
+    return codes;
 }
 
 /* Matrices of BF16 begin as matrices of 16-bit whole numbers (spirv.c), which is a feature of its own. */
@@ -210,7 +270,7 @@ static bool find_bf16(VkPhysicalDevice physical, const extension_list *extension
         return false;
     vkGetPhysicalDeviceFeatures2(physical, &features);
     if (!bf16.shaderBFloat16Type || !bf16.shaderBFloat16CooperativeMatrix || !features.features.shaderInt16 ||
-        !has_bf16_shape(physical, halves))
+        !has_shape(physical, VK_COMPONENT_TYPE_BFLOAT16_KHR, VK_COMPONENT_TYPE_BFLOAT16_KHR, halves->CType, halves))
         return false;
     abilities->extensions[abilities->extension_count++] = VK_KHR_SHADER_BFLOAT16_EXTENSION_NAME;
     return true;
@@ -258,7 +318,8 @@ static void find_matrix_units(VkPhysicalDevice physical, const VkPhysicalDeviceP
                                            .k = shape.KSize,
                                            .lanes = subgroup_size,
                                            .shared_bytes = properties->limits.maxComputeSharedMemorySize,
-                                           .bf16 = find_bf16(physical, extensions, &shape, abilities) };
+                                           .bf16 = find_bf16(physical, extensions, &shape, abilities),
+                                           .codes = find_codes(physical, extensions, abilities) };
 }
 #else
 static void describe_matrix_shape(VkPhysicalDevice physical, char *text, size_t size)
@@ -448,6 +509,7 @@ static void find_abilities(VkPhysicalDevice physical, uint32_t version, const ex
     vkGetPhysicalDeviceFeatures2(physical, &features);
     abilities->storage16 = storage.storageBuffer16BitAccess;
     abilities->float16 = half.shaderFloat16;
+    abilities->int8 = half.shaderInt8;
     if (abilities->float16)
         enable(abilities, version, VK_API_VERSION_1_2, VK_KHR_SHADER_FLOAT16_INT8_EXTENSION_NAME);
     if (!controls)

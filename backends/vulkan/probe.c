@@ -25,6 +25,7 @@ typedef struct probe_result {
     uint8_t conversion_exact, arithmetic_exact, subnormals, subnormals_f32, texels_exact, half_round;
     uint8_t bf16, bf16_joined; /* matrices of it */
     uint32_t rounding;
+    bd_code_units codes;
 } probe_result;
 
 static const char conversion_text[] = "layout(local_size_x = 64) in;\n"
@@ -362,7 +363,7 @@ static bd_status probe_texels(bd_vk_device *device, const char *source, probe_re
     return status;
 }
 
-enum { SOURCES = 6 };
+enum { SOURCES = 7 };
 
 static bd_status probe_all(bd_vk_device *device, char *const sources[SOURCES], probe_result *result, bd_error *error)
 {
@@ -382,6 +383,8 @@ static bd_status probe_all(bd_vk_device *device, char *const sources[SOURCES], p
         result->bf16 = bd_vk_probe_matrix(device, sources[4], false);
     if (status == BD_OK && device->base.target.joined.bf16)
         result->bf16_joined = bd_vk_probe_matrix(device, sources[5], true);
+    if (status == BD_OK)
+        status = bd_vk_probe_codes(device, &result->codes, error);
     return status;
 }
 
@@ -407,6 +410,14 @@ static void describe_bf16(bd_vk_device *device)
                  target->joined.grain_count && !target->joined.bf16 ? " by the first" : "");
 }
 
+static void describe_codes(bd_vk_device *device)
+{
+    const bd_code_units *codes = &device->base.target.matrix.codes;
+    char instruction[64];
+    snprintf(instruction, sizeof instruction, "%ux%ux%u", codes->m, codes->n, codes->k);
+    bd_codes_describe(codes, instruction, &device->base.info);
+}
+
 bd_status bd_vk_probe(bd_vk_device *device, bd_error *error)
 {
     bd_device_info *info = &device->base.info;
@@ -415,15 +426,16 @@ bd_status bd_vk_probe(bd_vk_device *device, bd_error *error)
                                source_of(device, true, ROUND_BY_ARITHMETIC, arithmetic_text),
                                source_of(device, false, ROUND_BY_ARITHMETIC, texel_text),
                                bd_vk_probe_matrix_source(device, false),
-                               bd_vk_probe_matrix_source(device, true) };
+                               bd_vk_probe_matrix_source(device, true),
+                               bd_vk_probe_codes_source(device, BD_UNIT_E4M3, BD_UNIT_E5M2) };
     bd_status status = BD_OK;
     for (int i = 0; i < SOURCES; i++)
         if (!sources[i])
             status = bd_fail(error, BD_ERROR_MEMORY, "no memory for a probe");
     probe_result result;
     if (status == BD_OK) {
-        const char *parts[] = { info->name, info->driver, device->preamble, round_text, sources[0],
-                                sources[1], sources[2],   sources[3],       sources[4], sources[5] };
+        const char *parts[] = { info->name, info->driver, device->preamble, round_text, sources[0], sources[1],
+                                sources[2], sources[3],   sources[4],       sources[5], sources[6] };
         bd_cache_key key = bd_cache_hash(parts, sizeof parts / sizeof *parts);
         void *stored = NULL;
         size_t size = 0;
@@ -450,7 +462,9 @@ bd_status bd_vk_probe(bd_vk_device *device, bd_error *error)
     device->texels &= result.texels_exact;
     device->base.target.matrix.bf16 &= result.bf16;
     device->base.target.joined.bf16 &= result.bf16_joined;
+    device->base.target.matrix.codes = result.codes;
     describe_bf16(device);
+    describe_codes(device);
     device->bytes_peak = device->bytes_now; /* the probes' own buffers are not the caller's */
     return BD_OK;
 }

@@ -95,7 +95,7 @@ static bd_status make_pipeline(void *user, int64_t number, bd_error *error)
     if (bd_tile_is_ptx(&dispatch->kernel->tile))
         return bd_vk_function_create(m->device, dispatch->kernel->name, dispatch->source,
                                      &m->program->pipelines[number].function, error);
-    const bool matrices = kind == BD_TILE_MATRIX || kind == BD_TILE_MATRIX2;
+    const bool matrices = kind == BD_TILE_MATRIX || kind == BD_TILE_MATRIX8 || kind == BD_TILE_MATRIX2;
     return bd_vk_pipeline_create(m->device, dispatch->kernel->name, dispatch->source, &m->layouts[first],
                                  matrices ? m->device->base.target.matrix.lanes : 0,
                                  &m->program->pipelines[number].handle, error);

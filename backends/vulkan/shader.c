@@ -12,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-
 /* Execution modes of SPV_KHR_float_controls and the capability that each needs (SPIR-V specification, 3.6 and 3.31). */
 enum {
     MODE_DENORM_PRESERVE = 4459,
@@ -142,7 +141,7 @@ bd_status bd_vk_spirv(bd_vk_device *device, const char *name, const char *source
     pthread_once(&once, start_glslang);
     bd_status status = compile(name, device->preamble, source, matrices, words, bytes, error);
     if (status == BD_OK)
-        status = bd_vk_spirv_bf16(words, bytes, error);
+        status = bd_vk_spirv_floats(words, bytes, error);
     if (status == BD_OK)
         bd_cache_put(device->base.cache, "spirv", key, *words, *bytes);
     if (status != BD_OK) {

@@ -1,12 +1,12 @@
-/* Cooperative matrices of BF16 in SPIR-V, which glslang makes from 15.3 on: Debian 13 has 15.1. Kernels have matrices of uint16_t instead,
- * which no other kernel needs, and here their elements become BF16 (SPV_KHR_bfloat16). Such matrices are loaded and multiplied and
- * nothing else; a load takes its elements' bits from an array of any type. */
+/* Cooperative matrices of BF16 and of floats of 8 bits in SPIR-V, which glslang makes from 15.3 and 15.4 on: Debian 13 has 15.1. Kernels have
+ * matrices of whole numbers without a sign instead, which no other kernel needs, and here their elements become floats (SPV_KHR_bfloat16,
+ * SPV_EXT_float8). Such matrices are loaded and multiplied and nothing else; a load takes its elements' bits from an array of any type. */
 #include "vulkan.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* SPIR-V specification 2.3, 3.49 and SPV_KHR_bfloat16. */
+/* SPIR-V specification 2.3, 3.49, SPV_KHR_bfloat16 and SPV_EXT_float8. */
 enum {
     HEADER_WORDS = 5,
     HEADER_BOUND = 3,
@@ -15,9 +15,13 @@ enum {
     OP_TYPE_INT = 21,
     OP_TYPE_FLOAT = 22,
     OP_TYPE_COOPERATIVE_MATRIX = 4456,
+    CAPABILITY_FLOAT8 = 4212,
+    CAPABILITY_FLOAT8_COOPERATIVE_MATRIX = 4213,
     CAPABILITY_BFLOAT16_TYPE = 5116,
     CAPABILITY_BFLOAT16_COOPERATIVE_MATRIX = 5118,
     ENCODING_BFLOAT16 = 0,
+    ENCODING_E4M3 = 4214,
+    ENCODING_E5M2 = 4215,
 };
 #define INSTRUCTION(op, words) ((uint32_t)(words) << 16 | (uint32_t)(op))
 
@@ -36,11 +40,29 @@ static bool is_matrix_of(const uint32_t *instruction, uint32_t element)
     return element && opcode(instruction) == OP_TYPE_COOPERATIVE_MATRIX && instruction[2] == element;
 }
 
+/* An extension with the capabilities that it takes; names end with a 0 and are filled up with more. */
+enum { NAME_BYTES = 20 };
+static const struct extension {
+    uint32_t capabilities[2];
+    char name[NAME_BYTES];
+} extensions[] = {
+    { { CAPABILITY_BFLOAT16_TYPE, CAPABILITY_BFLOAT16_COOPERATIVE_MATRIX }, "SPV_KHR_bfloat16" },
+    { { CAPABILITY_FLOAT8, CAPABILITY_FLOAT8_COOPERATIVE_MATRIX }, "SPV_EXT_float8" },
+};
+
+/* Whole numbers without a sign, of so many bits, and the floats that they become. */
+enum { ELEMENTS = 3, EXTENSIONS = sizeof extensions / sizeof *extensions };
+static const struct element {
+    uint32_t width, bits, encoding;
+    int extension;
+} elements[ELEMENTS] = { { 16, 16, ENCODING_BFLOAT16, 0 }, { 8, 8, ENCODING_E4M3, 1 }, { 32, 8, ENCODING_E5M2, 1 } };
+
 /* What matters of a module, as offsets in words; 0 where there is none. */
 typedef struct outline {
-    size_t extensions; /* behind the capabilities */
-    size_t matrix;     /* the first type of matrices of uint16_t */
-    uint32_t element;  /* uint16_t's id */
+    size_t extensions;      /* behind the capabilities */
+    size_t matrix;          /* the first type of matrices of such elements */
+    uint32_t ids[ELEMENTS]; /* of the elements' types */
+    bool used[ELEMENTS];    /* in matrices */
 } outline;
 
 /* False if the words are no module. */
@@ -63,14 +85,19 @@ static bool read_outline(const uint32_t *words, size_t count, outline *found)
         case OP_TYPE_INT:
             if (length != 4)
                 return false;
-            if (found->element == 0 && instruction[2] == 16 && instruction[3] == 0)
-                found->element = instruction[1];
+            for (int e = 0; e < ELEMENTS; e++)
+                if (found->ids[e] == 0 && instruction[2] == elements[e].width && instruction[3] == 0)
+                    found->ids[e] = instruction[1];
             break;
         case OP_TYPE_COOPERATIVE_MATRIX:
             if (length != 7)
                 return false;
-            if (found->matrix == 0 && is_matrix_of(instruction, found->element))
-                found->matrix = at;
+            for (int e = 0; e < ELEMENTS; e++)
+                if (is_matrix_of(instruction, found->ids[e])) {
+                    found->used[e] = true;
+                    if (found->matrix == 0)
+                        found->matrix = at;
+                }
             break;
         default: break;
         }
@@ -84,18 +111,16 @@ static uint32_t *copy(uint32_t *to, const uint32_t *from, size_t count)
     return to + count;
 }
 
-bd_status bd_vk_spirv_bf16(uint32_t **words, size_t *bytes, bd_error *error)
+static uint32_t *put(uint32_t *to, uint32_t op, const void *operands, size_t words)
 {
-    static const uint32_t capabilities[] = {
-        INSTRUCTION(OP_CAPABILITY, 2),
-        CAPABILITY_BFLOAT16_TYPE,
-        INSTRUCTION(OP_CAPABILITY, 2),
-        CAPABILITY_BFLOAT16_COOPERATIVE_MATRIX,
-    };
-    static const char name[] = "SPV_KHR_bfloat16"; /* ends with a 0 and is filled up with more */
-    uint32_t extension[1 + (sizeof name + 3) / 4] = { INSTRUCTION(OP_EXTENSION, sizeof extension / sizeof *extension) };
-    memcpy(extension + 1, name, sizeof name);
+    *to = INSTRUCTION(op, words + 1);
+    return copy(to + 1, operands, words);
+}
 
+bd_status bd_vk_spirv_floats(uint32_t **words, size_t *bytes, bd_error *error)
+{
+    /* Most words that are added: an extension's capabilities and name, an element's type. */
+    enum { EXTENSION = 2 * 2 + 1 + NAME_BYTES / 4, TYPE = 4, MOST_ADDED = EXTENSIONS * EXTENSION + ELEMENTS * TYPE };
     const size_t count = *bytes / sizeof **words;
     const uint32_t *old = *words;
     outline found;
@@ -103,25 +128,40 @@ bd_status bd_vk_spirv_bf16(uint32_t **words, size_t *bytes, bd_error *error)
         return bd_fail(error, BD_ERROR_DEVICE, "a kernel's SPIR-V of %zu bytes is not well formed", *bytes);
     if (found.matrix == 0)
         return BD_OK;
-    const uint32_t bf16 = old[HEADER_BOUND];
-    const uint32_t type[] = { INSTRUCTION(OP_TYPE_FLOAT, 4), bf16, 16, ENCODING_BFLOAT16 };
-    const size_t grown = *bytes + sizeof capabilities + sizeof extension + sizeof type;
-    uint32_t *module = malloc(grown);
+    if (old[HEADER_BOUND] > UINT32_MAX - ELEMENTS)
+        return bd_fail(error, BD_ERROR_DEVICE, "a kernel's SPIR-V has too many names");
+    bool asked[EXTENSIONS] = { false };
+    for (int e = 0; e < ELEMENTS; e++)
+        asked[elements[e].extension] |= found.used[e];
+    uint32_t *module = malloc(*bytes + MOST_ADDED * sizeof *module);
     if (!module)
-        return bd_fail(error, BD_ERROR_MEMORY, "no memory for a kernel with matrices of BF16");
+        return bd_fail(error, BD_ERROR_MEMORY, "no memory for a kernel with matrices of other floats");
     uint32_t *end = copy(module, old, found.extensions);
-    end = copy(end, capabilities, sizeof capabilities / sizeof *capabilities);
-    end = copy(end, extension, sizeof extension / sizeof *extension);
+    for (int x = 0; x < EXTENSIONS; x++)
+        for (int c = 0; c < 2 && asked[x]; c++)
+            end = put(end, OP_CAPABILITY, &extensions[x].capabilities[c], 1);
+    for (int x = 0; x < EXTENSIONS; x++)
+        if (asked[x])
+            end = put(end, OP_EXTENSION, extensions[x].name, strlen(extensions[x].name) / 4 + 1);
     end = copy(end, old + found.extensions, found.matrix - found.extensions);
-    end = copy(end, type, sizeof type / sizeof *type);
+    for (int e = 0; e < ELEMENTS; e++)
+        if (found.used[e])
+            end = put(end, OP_TYPE_FLOAT,
+                      (const uint32_t[]){ module[HEADER_BOUND]++, elements[e].bits, elements[e].encoding }, 3);
     uint32_t *const matrices = end;
     end = copy(end, old + found.matrix, count - found.matrix);
-    for (uint32_t *at = matrices; at < end; at += length_of(at))
-        if (is_matrix_of(at, found.element))
-            at[2] = bf16;
-    module[HEADER_BOUND] = bf16 + 1;
+    for (uint32_t *at = matrices; at < end; at += length_of(at)) {
+        uint32_t id = old[HEADER_BOUND];
+        for (int e = 0; e < ELEMENTS; e++) {
+            if (found.used[e] && is_matrix_of(at, found.ids[e])) {
+                at[2] = id;
+                break;
+            }
+            id += found.used[e];
+        }
+    }
     free(*words);
     *words = module;
-    *bytes = grown;
+    *bytes = (size_t)(end - module) * sizeof *module;
     return BD_OK;
 }

@@ -11,6 +11,7 @@
 #define BINADE_BACKENDS_VULKAN_H
 
 #include "../backend.h"
+#include "../probe_codes.h"
 
 #include <stdatomic.h>
 #define VK_NO_PROTOTYPES
@@ -45,12 +46,13 @@ typedef struct bd_vk_abilities {
     bool denormals16, denormals32; /* subnormals preserved */
     bool nan16, nan32;             /* signed zeros, infinities and NaN preserved */
     bool integer_dot;              /* four products of INT8 and their sum in one instruction */
+    bool int8;                     /* whole numbers of 8 bits in shaders */
     bd_matrix_units matrix;        /* cooperative matrices that the kernels can use; all 0 if none */
     bd_joined_matrices joined;     /* and those as large as a tile */
     bool subgroups_vary;           /* from pipeline to pipeline, unless asked for */
     bool memory_model_device;      /* the memory model that they need has a device scope */
     bool launches;                 /* of kernels in PTX */
-    const char *extensions[8];     /* to enable for these */
+    const char *extensions[9];     /* to enable for these */
     uint32_t extension_count;
 } bd_vk_abilities;
 
@@ -214,9 +216,9 @@ bd_status bd_vk_spirv(bd_vk_device *device, const char *name, const char *source
                       size_t *bytes, bd_error *error);
 /* The first word of a SPIR-V module. */
 #define BD_VK_SPIRV_MAGIC 0x07230203u
-/* Makes cooperative matrices of 16-bit whole numbers without sign matrices of BF16, in place of *words, which is freed; a module
- * without such matrices stays as it is. BD_ERROR_DEVICE if the words are no SPIR-V module, BD_ERROR_MEMORY: nothing changed. */
-bd_status bd_vk_spirv_bf16(uint32_t **words, size_t *bytes, bd_error *error);
+/* Makes cooperative matrices of whole numbers without sign matrices of floats: of 16 bits BF16, of 8 bits F8E4M3, of 32 bits F8E5M2; in place
+ * of *words, which is freed. A module without such matrices stays as it is. BD_ERROR_DEVICE if the words are no SPIR-V module, BD_ERROR_MEMORY: nothing changed. */
+bd_status bd_vk_spirv_floats(uint32_t **words, size_t *bytes, bd_error *error);
 /* What goes before every kernel: what `abilities` has of halves, and which behaviour of floats is asked for. The caller
  * frees it. NULL if memory ran out. */
 char *bd_vk_preamble(const bd_vk_abilities *abilities);
@@ -336,5 +338,12 @@ bd_status bd_vk_probe_last_group(bd_vk_device *device, bd_error *error);
 char *bd_vk_probe_matrix_source(const bd_vk_device *device, bool joined);
 /* Runs it: whether all of its products are right, exactly. */
 bool bd_vk_probe_matrix(bd_vk_device *device, const char *source, bool joined);
+
+/* ---- probe_codes.c ---- */
+
+/* The kernel that multiplies matrices of 8 bits, of any types but BD_UNIT_U8. The caller frees; NULL if memory ran out. */
+char *bd_vk_probe_codes_source(const bd_vk_device *device, bd_unit_code a, bd_unit_code b);
+/* Of what the target's matrix.codes claims *found keeps what computes rightly. Fails only with BD_ERROR_LOST. */
+bd_status bd_vk_probe_codes(bd_vk_device *device, bd_code_units *found, bd_error *error);
 
 #endif

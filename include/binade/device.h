@@ -50,9 +50,9 @@ typedef struct bd_device_info {
     char name[160];
     char vendor[96];
     char driver[160];
-    char matrix_units[240]; /* "" if none, else a short description */
+    char matrix_units[320]; /* "" if none, else a short description */
     /* Of matrix units that multiply F8E4M3 and F8E5M2 as they are: bits after the leading one that count in their sums, of which 128 products
-     * are summed in F32 (bd_precision.unit_sums). 0: there are none. */
+     * or fewer are summed in F32 (bd_precision.unit_sums); where there are several, of those that keep the fewest. 0: there are none. */
     uint32_t f8_sum_bits;
     char limit[160]; /* what bd_device_limit was given; "" if nothing */
     bd_device_type type;

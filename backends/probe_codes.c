@@ -1,5 +1,5 @@
-/* Products of 8-bit operands by wgmma: whether they are right, and how many bits sums of floats keep. No document of NVIDIA's says how many; on
- * Hopper others found 13 behind the leading one (Xie et al., arXiv:2511.10909; about 14 in all: DeepSeek-V3, arXiv:2412.19437). So they are
+/* Products of 8-bit operands by mma.sync and wgmma: whether they are right, and how many bits sums of floats keep. No document of NVIDIA's says
+ * how many; of Hopper's wgmma others found 13 behind the leading one (Xie et al., arXiv:2511.10909; about 14 in all: DeepSeek-V3, arXiv:2412.19437). So they are
  * counted. */
 #include "probe_codes.h"
 
@@ -95,7 +95,7 @@ static bd_status try_pair(bd_codes_runner run, void *user, bd_unit_code a, bd_un
     return status;
 }
 
-bd_status bd_probe_codes(bd_codes_runner run, void *user, bd_matrix_units *units, bd_error *error)
+bd_status bd_probe_codes(bd_codes_runner run, void *user, bd_code_units *units, bd_error *error)
 {
     static const bd_unit_code floats[] = { BD_UNIT_E4M3, BD_UNIT_E5M2 };
     int least = MOST_BITS + 1;
@@ -111,17 +111,15 @@ bd_status bd_probe_codes(bd_codes_runner run, void *user, bd_matrix_units *units
     return BD_OK;
 }
 
-void bd_codes_describe(const bd_matrix_units *units, bd_device_info *info)
+void bd_codes_describe(const bd_code_units *units, const char *instruction, bd_device_info *info)
 {
-    const size_t used = strlen(info->matrix_units);
-    char *const end = info->matrix_units + used;
-    if (units->int8 && units->f8_bits)
-        snprintf(end, sizeof info->matrix_units - used,
-                 "; wgmma m64k32, int8 and fp8, whose sums keep %u bits after the first", units->f8_bits);
-    else if (units->int8)
-        snprintf(end, sizeof info->matrix_units - used, "; wgmma m64k32, int8");
-    else if (units->f8_bits)
-        snprintf(end, sizeof info->matrix_units - used, "; wgmma m64k32, fp8, whose sums keep %u bits after the first",
-                 units->f8_bits);
-    info->f8_sum_bits = units->f8_bits;
+    const size_t used = strlen(info->matrix_units), size = sizeof info->matrix_units - used;
+    char bits[64] = "";
+    if (units->f8_bits)
+        snprintf(bits, sizeof bits, "fp8, whose sums keep %u bits after the first", units->f8_bits);
+    if (units->int8 || units->f8_bits)
+        snprintf(info->matrix_units + used, size, "; %s, %s%s%s", instruction, units->int8 ? "int8" : "",
+                 units->int8 && units->f8_bits ? " and " : "", bits);
+    if (units->f8_bits && (info->f8_sum_bits == 0 || units->f8_bits < info->f8_sum_bits))
+        info->f8_sum_bits = units->f8_bits;
 }

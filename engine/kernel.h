@@ -128,7 +128,8 @@ typedef struct bd_kernel {
     int operand_count;
     bd_tile tile; /* contractions and attention */
     uint32_t local[3], groups[3];
-    uint32_t width; /* BD_WIDTH, or 1 */
+    uint32_t width;  /* BD_WIDTH, or 1 */
+    uint32_t beside; /* column kernels: results, each with all of its columns, that local[0] has side by side */
     bd_last_group last;
     uint64_t flops, bytes_read, bytes_written;
 } bd_kernel;

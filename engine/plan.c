@@ -40,7 +40,7 @@ uint32_t bd_kernel_width(const bd_plan *plan, const bd_kernel *kernel, const bd_
 {
     const bool texels = target->texel_elements > 0;
     if (target->is_cpu && !(kernel->class == BD_KERNEL_COLUMNS && (target->vector_types || texels)) &&
-        !(kernel->class == BD_KERNEL_POINTWISE && texels))
+        !((kernel->class == BD_KERNEL_POINTWISE || kernel->class == BD_KERNEL_CONTRACTION) && texels))
         return 1;
     if (side % BD_WIDTH)
         return 1;
@@ -133,6 +133,7 @@ bool bd_kernel_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *t
         int64_t length = (e->length + e->chunks - 1) / e->chunks;
         kernel->width = bd_kernel_width(plan, kernel, target, e->inner);
         const int64_t columns = bd_ceil_divide(e->inner, kernel->width);
+        kernel->beside = 1;
         kernel->local[0] = power_of_two_up_to(target->is_cpu ? 64 : 32, columns);
         if (kernel->local[0] > most)
             kernel->local[0] = most;
@@ -147,7 +148,13 @@ bool bd_kernel_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *t
         while (!target->is_cpu && few && sums_strips(plan, kernel) && kernel->local[0] * kernel->width > 8 &&
                items / kernel->local[0] < length / 2)
             kernel->local[0] /= 2;
-        groups = (uint64_t)bd_ceil_divide(columns, kernel->local[0]) * outputs;
+        /* Where an invocation is a lane of a register, those that the columns leave idle take other parts. */
+        const uint32_t lanes = target->limits.subgroup_size < most ? target->limits.subgroup_size : most;
+        while (target->is_cpu && target->texel_elements && kernel->local[0] / kernel->beside >= columns &&
+               2 * kernel->local[0] <= lanes && 2 * kernel->beside <= outputs)
+            kernel->local[0] *= 2, kernel->beside *= 2;
+        groups = (uint64_t)(bd_ceil_divide(columns * kernel->beside, kernel->local[0]) *
+                            bd_ceil_divide((int64_t)outputs, kernel->beside));
         kernel->local[1] = target->is_cpu ? 1 : power_of_two_up_to(items / kernel->local[0], length / 4);
         bd_spread_groups(target, kernel, groups);
         break;

@@ -670,14 +670,16 @@ void bd_print_columns(bd_printer *printer)
     const bd_extent *e = &kernel->extent;
     const char *result = e->outer * e->inner == 1 && e->chunks == 1 ? "0u" : "o";
     const walk w = plan_walk(printer, kernel->local[1]);
-    const uint64_t columns = (uint64_t)kernel->local[0] * kernel->width;
+    const uint32_t items = kernel->local[0] / kernel->beside;
+    const uint64_t columns = (uint64_t)items * kernel->width;
     find_passes(printer);
     printer->skeleton = "columns";
     extent_macros(printer);
     bd_text_append(&printer->macros,
-                   "#define BD_COLUMNS %u\n#define BD_LANES %u\n#define BD_WIDTH %uu\n#define BD_BLOCKS %lluu\n"
+                   "#define BD_COLUMNS %u\n#define BD_BESIDE %u\n#define BD_LANES %u\n#define BD_WIDTH %uu\n#define "
+                   "BD_BLOCKS %lluu\n"
                    "#define BD_INNER %lluu\n#define BD_OUTPUTS %lluu\n#define BD_RAGGED %d\n",
-                   kernel->local[0], kernel->local[1], kernel->width,
+                   items, kernel->beside, kernel->local[1], kernel->width,
                    (unsigned long long)(((uint64_t)e->inner + columns - 1) / columns), (unsigned long long)e->inner,
                    (unsigned long long)(e->outer * e->chunks), !printer->target->is_cpu && e->inner % (int64_t)columns);
     know_columns(printer, &w, result);

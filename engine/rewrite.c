@@ -55,6 +55,8 @@ static int64_t sum_chunks(const bd_target *target, const bd_extent *extent)
     const int64_t shortest = is_cpu ? 16384 : 4096;   /* additions a part is worth its second pass */
     const int64_t side = is_cpu ? 32 : 32 * BD_WIDTH; /* columns of a group */
     int64_t wanted = is_cpu ? 2 * units : 4 * units;
+    if (is_cpu && target->texel_elements && extent->inner > 1 && extent->inner < side)
+        wanted *= side / extent->inner; /* a register takes several parts (bd_kernel.beside) */
     const int64_t least = least_chunks(target, extent);
     int64_t groups = extent->inner == 1 ? results : extent->outer * ((extent->inner + side - 1) / side);
     if (results == 0)

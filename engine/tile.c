@@ -363,10 +363,10 @@ void bd_group_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *ta
     const bd_contraction c = bd_contraction_of(plan->graph, kernel->anchor);
     const bd_tile *tile = &kernel->tile;
     const int64_t chunks = bd_larger(plan->graph->nodes[kernel->anchor].chunks, 1);
-    /* Joined matrices hand out their sums one by one. */
-    kernel->width = tile->kind == BD_TILE_MATRIX2    ? 1
-                    : bd_kernel_sums_columns(kernel) ? BD_WIDTH
-                                                     : bd_kernel_width(plan, kernel, target, c.n);
+    /* Joined matrices hand out their sums one by one; and a CPU's loads are of single elements. */
+    kernel->width = tile->kind == BD_TILE_MATRIX2 || target->is_cpu ? 1
+                    : bd_kernel_sums_columns(kernel)                ? BD_WIDTH
+                                                                    : bd_kernel_width(plan, kernel, target, c.n);
     kernel->local[0] = bd_group_items(tile);
     if (bd_tile_uses_matrix_units(tile))
         kernel->local[0] = kernel->local[0] * target->matrix.lanes + bd_matrix_copiers(plan->graph, kernel, target);

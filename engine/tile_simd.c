@@ -10,9 +10,16 @@
 #define COST_MULTIPLY 0.21 /* and add */
 #define COST_SHOW 0.25     /* a number to another lane */
 #define COST_TURN 0.15     /* each sum, through the execution mask, in a turn of the loop */
-#define COST_STORE 15.0
-#define COST_COLUMN 15.0 /* a convolution's context of k, by divisions */
-#define COST_INSIDE 1.5  /* whether a tap lies inside the image, for each fetch */
+#define COST_STORE 15.0    /* lane by lane */
+#define COST_STORE4 20.0   /* of four neighbours at once */
+#define COST_COLUMN 15.0   /* a convolution's context of k, by divisions */
+#define COST_INSIDE 1.5    /* whether a tap lies inside the image, for each fetch */
+#define COST_EVICTED 8.0   /* of a fetch whose line of the cache did not stay there since the texel before it */
+
+/* Lines whose addresses differ by a multiple of this share a set of the nearest cache, and so many of them stay in it beside the sums. */
+#define CACHE_PERIOD 4096
+#define CACHE_LINE 64
+#define CACHE_WAYS 5
 
 /* What is unrolled must be compiled: worth it if a thousand runs gain as much. */
 #define COST_COMPILE_SUM 3500.0 /* with its store */
@@ -20,8 +27,8 @@
 
 #define COST_REFUSED 1e30 /* what unrolls too much is taken where all do, and then the least of it */
 
-#define MOST_SUMS 128 /* of an invocation */
-#define MOST_MULTIPLY 512
+#define MOST_SUMS 256 /* of an invocation */
+#define MOST_MULTIPLY 1024
 /* SwiftShader's registers are this narrow: it compiles five times slower, and gains nothing from more. */
 #define NARROW_LANES 4
 #define NARROW_MULTIPLY 64
@@ -34,6 +41,7 @@
 typedef struct operand {
     int number;    /* of the kernel's operand; -1: not one as it is read */
     int64_t width; /* elements to a texel */
+    bool texels;   /* it is read as such, not as a buffer */
     bool along_k;
 } operand;
 
@@ -43,6 +51,8 @@ typedef struct problem {
     int64_t run;           /* of k, whose contexts go on evenly */
     operand a, b;
     bool convolution;
+    int64_t row_bytes; /* from one row of an operand that is read along k to the next */
+    bool fours;        /* what is stored has neighbours along n */
     uint32_t lanes, units;
     int64_t most_multiply; /* what is unrolled at most */
 } problem;
@@ -53,14 +63,14 @@ static operand read_operand(const bd_plan *plan, const bd_kernel *kernel, bd_ten
 {
     const bd_graph *graph = plan->graph;
     input = bd_stored_operand(graph, input);
-    operand o = { bd_kernel_operand(kernel, input), 1, along_k };
+    operand o = { bd_kernel_operand(kernel, input), 1, false, along_k };
     const bd_format format = graph->nodes[input].format;
     if (o.number < 0 || (format != BD_F32 && format != BD_F16))
         return o;
-    for (int64_t width = BD_ACCESS_TEXEL4; width > 1 && o.width == 1; width /= 2)
+    for (int64_t width = BD_ACCESS_TEXEL4; width >= BD_ACCESS_TEXEL1 && !o.texels; width /= 2)
         if (inner % width == 0 && (!along_k || p->chunks == 1 || p->chunk % width == 0) &&
             bd_shape_elements(&graph->nodes[input].shape) / width <= target->texel_elements)
-            o.width = width;
+            o.width = width, o.texels = true;
     return o;
 }
 
@@ -96,6 +106,9 @@ static problem describe(const bd_plan *plan, const bd_kernel *kernel, const bd_t
     p.b = read_operand(plan, kernel, node->inputs[1], b->dim[b->rank - 1], along_k[1], &p, target);
     if (p.a.number >= 0 && p.a.number == p.b.number) /* x^T x: one binding */
         p.a.width = p.b.width = p.a.width < p.b.width ? p.a.width : p.b.width;
+    p.row_bytes = p.run * (int64_t)bd_format_size(graph->nodes[bd_stored_operand(graph, node->inputs[0])].format);
+    /* What is fused into a load is read one element at a time, which texels of four make slower. */
+    p.fours = p.a.number >= 0 && p.b.number >= 0 && bd_kernel_width(plan, kernel, target, p.c.n) == BD_WIDTH;
     p.most_multiply = p.lanes > NARROW_LANES ? MOST_MULTIPLY : NARROW_MULTIPLY;
     if (node->accumulator == BD_F16 && !(target->half.arithmetic && target->half.arithmetic_exact))
         p.most_multiply /= HALF_SUM_CODE;
@@ -121,6 +134,23 @@ static int64_t choose_step(const problem *p, int64_t sums, int64_t depth)
     return step == 1 && p->c.k > 1 ? most : step;
 }
 
+/* A lane must have whole fours of columns: of a texel, or of the lanes that show each other theirs. */
+static bool stores_fours(const problem *p, uint32_t spread)
+{
+    const int64_t wide_n = p->b.along_k ? 1 : p->b.width;
+    return p->fours && (wide_n == BD_WIDTH || (wide_n == 1 && spread % BD_WIDTH == 0));
+}
+
+/* Rows that are read along k lie a power of two apart more often than not, and then meet in few sets of the cache. */
+static bool is_evicted(const problem *p, const bd_tile *t)
+{
+    const int64_t rows = (p->a.along_k ? t->m : 0) + (p->b.along_k ? t->n : 0);
+    int64_t apart = CACHE_LINE;
+    while (apart < CACHE_PERIOD && p->row_bytes % (2 * apart) == 0)
+        apart *= 2;
+    return rows > CACHE_PERIOD / apart * CACHE_WAYS;
+}
+
 static double cost(const problem *p, const bd_tile *t)
 {
     const int64_t sums = t->item_m * t->item_n, step = t->k, held = t->n / t->item_n * t->spread;
@@ -135,9 +165,11 @@ static double cost(const problem *p, const bd_tile *t)
         fetches_a * (apart_a ? COST_APART : COST_FETCH) + fetches_b * (apart_b ? COST_APART : COST_FETCH) +
         (double)(t->item_n / t->spread * shown * step) * COST_SHOW +
         (double)sums * ((double)step * COST_MULTIPLY + COST_TURN) +
+        (is_evicted(p, t) ? (fetches_a + fetches_b) * COST_EVICTED : 0) +
         (p->convolution ? fetches_a * COST_INSIDE + (p->run % step ? (double)step : 1.0) * COST_COLUMN : 0);
     const int64_t groups = bd_ceil_divide(p->c.m, t->m) * bd_ceil_divide(p->c.n, t->n) * p->c.batch * p->chunks;
-    const double group = (double)bd_ceil_divide(p->chunk, step) * turn + (double)sums * COST_STORE;
+    const double store = stores_fours(p, t->spread) ? COST_STORE4 / BD_WIDTH : COST_STORE;
+    const double group = (double)bd_ceil_divide(p->chunk, step) * turn + (double)sums * store;
     const double compile = (double)sums * (COST_COMPILE_SUM + (double)step * COST_COMPILE_MULTIPLY);
     return (double)bd_ceil_divide(groups, p->units) * group + compile;
 }
@@ -173,9 +205,9 @@ static bd_tile best_tile(const problem *p)
     return best;
 }
 
-static void read_wide(bd_kernel *kernel, const operand *o)
+static void read_texels(bd_kernel *kernel, const operand *o)
 {
-    if (o->width > 1)
+    if (o->texels)
         kernel->operands[o->number].access = (bd_access)o->width;
 }
 
@@ -187,9 +219,11 @@ bool bd_simd_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *tar
     const problem p = describe(plan, kernel, target);
     if (p.c.batch <= 0 || p.c.m <= 0 || p.c.n <= 0 || p.c.k <= 0)
         return false;
-    read_wide(kernel, &p.a);
-    read_wide(kernel, &p.b);
+    read_texels(kernel, &p.a);
+    read_texels(kernel, &p.b);
     kernel->tile = best_tile(&p);
+    if (stores_fours(&p, kernel->tile.spread))
+        kernel->width = BD_WIDTH;
     kernel->local[0] = p.lanes;
     bd_spread_groups(target, kernel,
                      (uint64_t)(bd_ceil_divide(p.c.m, kernel->tile.m) * bd_ceil_divide(p.c.n, kernel->tile.n) *

@@ -1,6 +1,7 @@
 // Reductions over leading axes: BD_COLUMNS times BD_WIDTH columns side by side, BD_LANES invocations to each BD_WIDTH, one pass.
 #ifndef BD_COLUMNS // so that the skeleton compiles alone
 #define BD_COLUMNS 32
+#define BD_BESIDE 1 // results, each with all of its columns
 #define BD_LANES 2
 #define BD_WIDTH 1u // columns of an invocation
 #define BD_SLOTS 1  // of values that the lanes put together at once
@@ -12,7 +13,7 @@
 #define BD_RAGGED 0 // 1: the last block is not full
 #define BD_OUTPUTS 1u // outer times chunks
 #endif
-layout(local_size_x = BD_COLUMNS, local_size_y = BD_LANES) in;
+layout(local_size_x = BD_COLUMNS * BD_BESIDE, local_size_y = BD_LANES) in;
 //@declare
 
 #if BD_LANES > 1
@@ -24,8 +25,13 @@ void main()
 {
     const uint lane = gl_LocalInvocationID.y;
     const uint group = gl_WorkGroupID.y * gl_NumWorkGroups.x + gl_WorkGroupID.x;
+#if BD_BESIDE > 1 // there is one block
+    const uint side = gl_LocalInvocationID.x % BD_COLUMNS * BD_WIDTH;
+    const uint output_ = group * BD_BESIDE + gl_LocalInvocationID.x / BD_COLUMNS; // the chunk, then the outer index
+#else
     const uint side = (group % BD_BLOCKS * BD_COLUMNS + gl_LocalInvocationID.x) * BD_WIDTH;
-    const uint output_ = group / BD_BLOCKS; // the chunk, then the outer index
+    const uint output_ = group / BD_BLOCKS;
+#endif
     const bool inside = side < BD_INNER && output_ < BD_OUTPUTS;
 #if BD_RAGGED // loads that stand before the loop are good where there is no column, too
     const uint column = min(side, BD_INNER - BD_WIDTH);

@@ -32,6 +32,7 @@
 #define B_INNER_N 1
 #define B_INDEX(z, k, n) ((k) * N + (n))
 #define ACCUMULATE(sum, a, b) fma(a, b, sum)
+#define STORE_WIDTH 1
 #define STORE_C(row, n, sum)
 #endif
 
@@ -58,10 +59,10 @@
 #define HELD (LANES_N * SPREAD) // lanes that fetch along n
 #define PARTS (LANES / HELD)
 #if B_INNER_N
-#define B_ALONG_N uint(B_WIDTH)
+#define B_ALONG_N B_WIDTH
 #define B_ALONG_K 1
 #else
-#define B_ALONG_N 1u
+#define B_ALONG_N 1
 #define B_ALONG_K B_WIDTH
 #endif
 #define B_DEPTH (B_ALONG_K * PARTS) // of k in a fetch
@@ -154,7 +155,17 @@ void main()
         }
     }
     [[unroll]] for (uint r = 0u; r < ITEM_M; r++)
-        [[unroll]] for (uint j = 0u; j < ITEM_N; j++)
-            if (OF_M(r) < M && OF_N(j) < N)
+        [[unroll]] for (uint j = 0u; j < ITEM_N; j += STORE_WIDTH)
+            if (OF_M(r) < M && OF_N(j) < N) {
+#if STORE_WIDTH == 4
+                vec4 four = vec4(sum[r][j], sum[r][j + 1u], sum[r][j + 2u], sum[r][j + 3u]);
+#if B_ALONG_N == 1 // sum j + i is of column i ^ lane_m of the four
+                four = mix(four, four.yxwz, bvec4((lane_m & 1u) != 0u));
+                four = mix(four, four.zwxy, bvec4((lane_m & 2u) != 0u));
+#endif
+                STORE_C4(part * M + OF_M(r), OF_N(j) & ~3u, four);
+#else
                 STORE_C(part * M + OF_M(r), OF_N(j), sum[r][j]);
+#endif
+            }
 }

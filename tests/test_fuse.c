@@ -759,7 +759,8 @@ START_TEST(sums_do_not_move_past_readers_of_what_they_write)
 }
 END_TEST
 
-/* CPU drivers: PoCL takes four columns a work-item; where texels are read, columns and pointwise kernels fetch four numbers at once. */
+/* CPU drivers: PoCL takes four columns a work-item; where texels are read, all kernels fetch and store four numbers at once, and lanes
+ * that a result's columns leave idle take another result. */
 START_TEST(cpu_drivers_take_neighbours_where_that_is_faster)
 {
     const bool texels = _i == 1;
@@ -771,21 +772,29 @@ START_TEST(cpu_drivers_take_neighbours_where_that_is_faster)
     target.texel_elements = texels ? 1 << 27 : 0;
     target.texel_bindings = texels ? 32 : 0;
     target.shuffles = texels;
+    target.limits.subgroup_size = 8;
     setting s;
-    set_up(&s, mlp, "fp32", 28, 256);
+    set_up(&s, lenet, "fp32", 28, 256);
     bd_plan *plan = plan_for(&s, &target, true);
-    int columns = 0, pointwise = 0, fours = 0;
+    int columns = 0, pointwise = 0, contractions = 0, fours = 0, beside = 0;
     for (int k = 0; k < plan->kernel_count; k++) {
         const bd_kernel *kernel = &plan->kernels[k];
         const bool wide = kernel->width == BD_WIDTH;
         columns += wide && kernel->class == BD_KERNEL_COLUMNS;
         pointwise += wide && kernel->class == BD_KERNEL_POINTWISE;
-        ck_assert(!wide || kernel->class == BD_KERNEL_COLUMNS || kernel->class == BD_KERNEL_POINTWISE);
+        contractions += wide && kernel->class == BD_KERNEL_CONTRACTION;
+        if (kernel->class == BD_KERNEL_COLUMNS && kernel->beside > 1) {
+            ck_assert_uint_eq(kernel->local[0], target.limits.subgroup_size);
+            ck_assert_int_le(kernel->extent.inner, (int64_t)kernel->width * kernel->local[0] / kernel->beside);
+            beside++;
+        }
         for (int i = 0; i < kernel->operand_count && wide; i++)
             fours += kernel->operands[i].access == BD_ACCESS_TEXEL4;
     }
     ck_assert_int_gt(columns, 0);
     ck_assert_int_eq(pointwise > 0, texels);
+    ck_assert_int_eq(contractions > 0, texels);
+    ck_assert_int_eq(beside > 0, texels);
     ck_assert_int_eq(fours > 0, texels);
     bd_plan_destroy(&plan);
     tear_down(&s);

@@ -45,7 +45,7 @@ static const claim claims[] = {
       "the logits' sharpness is above FP32's before the loss is",
       reproduce_bits, false },
     { "R17", "federated learning in FP8 (arXiv:2407.02610)", "at most 1 point lost, bytes by 2.9", reproduce_federated, false },
-    { "R18", "character models: 1.88 and 1.47 nats (nanoGPT)", "gpt-nano 1.80 to 1.95, gpt-mini 1.45 to 1.52", reproduce_characters,
+    { "R18", "character models: 1.88 and 1.47 nats (nanoGPT)", "least validation loss: gpt-nano 1.80 to 1.95, gpt-mini 1.45 to 1.52", reproduce_characters,
       false },
     { "R19", "quantised minima are flatter (QGen), or sharper (FQAT)", "which, with intervals that exclude 0", reproduce_minima, false },
     { "R20", "bytes a parameter", "what the policy's formats add up to", reproduce_bytes, true },

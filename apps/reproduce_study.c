@@ -133,13 +133,27 @@ typedef struct loss_judge {
     finding *f;
 } loss_judge;
 
+/* The least validation loss of each run, as nanoGPT keeps its best checkpoint; and what it is in the end. */
 static void judge_loss(void *user, const comparison *found)
 {
+    enum { MOST_RUNS = 64 };
     const loss_judge *self = user;
-    const interval loss = summarize(found, &found->rows[0]).measures[MEASURE_NLL];
+    const combination *row = &found->rows[0];
+    double least[MOST_RUNS];
+    size_t count = 0;
+    for (int64_t i = 0; i < found->seeds && count < MOST_RUNS; i++) {
+        const run_result *run = &row->runs[i];
+        double loss = INFINITY;
+        for (int64_t e = 0; e < run->epoch_count; e++)
+            loss = fmin(loss, run->epochs[e].test_loss);
+        if (run->state == RUN_DONE)
+            least[count++] = loss;
+    }
+    const interval loss = interval_of(least, count), last = summarize(found, row).measures[MEASURE_NLL];
     self->f->verdict = verdict_both(self->f->verdict, verdict_between(&loss, self->low, self->high));
     finding_add(self->f, "%s%s ", *self->f->result ? "; " : "", found->models[0]);
-    finding_add(self->f, "%.4f (%.4f to %.4f) nats, ", loss.mean, loss.low, loss.high);
+    finding_add(self->f, "%.4f (%.4f to %.4f) nats at its least, %.4f in the end, ", loss.mean, loss.low, loss.high,
+                last.mean);
     finding_add_size(self->f, found);
 }
 

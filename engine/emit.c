@@ -800,17 +800,6 @@ static const char *scatter_add(bd_emitter *emitter, const bd_node *node, const c
     return name;
 }
 
-void bd_emit_coordinates(bd_emitter *emitter, const bd_shape *shape, const char *index, const char *at[4])
-{
-    unsigned long long w = (unsigned long long)shape->dim[2], h = (unsigned long long)shape->dim[1];
-    at[3] = bd_emit_remainder(emitter, index, shape->dim[3]);
-    const char *pixel = bd_emit_quotient(emitter, index, shape->dim[3]);
-    at[2] = bd_emit_index(emitter, "%s %% %lluu", pixel, w);
-    const char *line = bd_emit_index(emitter, "%s / %lluu", pixel, w);
-    at[1] = bd_emit_index(emitter, "%s %% %lluu", line, h);
-    at[0] = bd_emit_index(emitter, "%s / %lluu", line, h);
-}
-
 void bd_emit_pixels(bd_emitter *emitter, const bd_node *node, const char *index, const char *start, bd_pixels *p)
 {
     const char *at[4];
@@ -838,19 +827,6 @@ const char *bd_emit_know_pixels(bd_emitter *emitter, const bd_node *node, const 
     return recall(emitter, tensor, index);
 }
 
-void bd_emit_window_loops(bd_emitter *emitter, const bd_window *window, const bd_shape *input, const char *oy,
-                          const char *ox, const char *suffix)
-{
-    bd_text_append(&emitter->text,
-                   "for (int ky%s = 0; ky%s < %d; ky%s++) for (int kx%s = 0; kx%s < %d; kx%s++) {\n"
-                   "const int y%s = BD_INT(%s) * %d - %d + ky%s, x%s = BD_INT(%s) * %d - %d + kx%s;\n"
-                   "if (y%s >= 0 && y%s < %d && x%s >= 0 && x%s < %d) {\n",
-                   suffix, suffix, (int)window->size[0], suffix, suffix, suffix, (int)window->size[1], suffix, suffix,
-                   oy, (int)window->stride[0], (int)window->pad[0][0], suffix, suffix, ox, (int)window->stride[1],
-                   (int)window->pad[1][0], suffix, suffix, suffix, (int)input->dim[1], suffix, suffix,
-                   (int)input->dim[2]);
-}
-
 const char *bd_emit_channel(bd_emitter *emitter, const char *first, int64_t channels, const char *c)
 {
     const lane *found = find_lane(emitter, c);
@@ -858,32 +834,6 @@ const char *bd_emit_channel(bd_emitter *emitter, const char *first, int64_t chan
         return bd_emit_index(emitter, "%s + %s", first, c);
     const uint32_t number = found->number;
     return bd_emit_lane(emitter, bd_emit_index(emitter, "%s + %s", first, found->base), number);
-}
-
-const char *bd_emit_nhwc(bd_emitter *emitter, const bd_shape *shape, const char *n, const char *y, const char *x,
-                         const char *c)
-{
-    const char *pixel = bd_emit_index(emitter, "(%s * %uu + BD_UINT(%s)) * %uu + BD_UINT(%s)", n,
-                                      (unsigned)shape->dim[1], y, (unsigned)shape->dim[2], x);
-    return bd_emit_channel(emitter, bd_emit_index(emitter, "%s * %uu", pixel, (unsigned)shape->dim[3]), shape->dim[3],
-                           c);
-}
-
-void bd_emit_cover_loops(bd_emitter *emitter, const bd_window *window, const bd_shape *output, const char *y,
-                         const char *x, const char *suffix)
-{
-    /* Output row oy covers input row y if y + pad - oy * stride lies in [0, size). */
-    bd_text_append(
-        &emitter->text,
-        "for (int ky%s = 0; ky%s < %d; ky%s++) for (int kx%s = 0; kx%s < %d; kx%s++) {\n"
-        "const int py%s = BD_INT(%s) + %d - ky%s, px%s = BD_INT(%s) + %d - kx%s;\n"
-        "if (py%s >= 0 && py%s %% %d == 0 && py%s / %d < %d && px%s >= 0 && px%s %% %d == 0 && px%s / %d < %d) {\n"
-        "const uint oy%s = BD_UINT(py%s / %d), ox%s = BD_UINT(px%s / %d);\n",
-        suffix, suffix, (int)window->size[0], suffix, suffix, suffix, (int)window->size[1], suffix,  /* loops */
-        suffix, y, (int)window->pad[0][0], suffix, suffix, x, (int)window->pad[1][0], suffix,        /* py px */
-        suffix, suffix, (int)window->stride[0], suffix, (int)window->stride[0], (int)output->dim[1], /* if */
-        suffix, suffix, (int)window->stride[1], suffix, (int)window->stride[1], (int)output->dim[2], suffix, suffix,
-        (int)window->stride[0], suffix, suffix, (int)window->stride[1]);
 }
 
 static const char *source(bd_emitter *emitter, const bd_node *node, const char *index)

@@ -59,6 +59,9 @@ CASES = {
     'sums-moments': (None, False, False, 'membar.gl'),
 }
 
+# Whose panels warps of their own copy: all that are copied as they are.
+COPIED_APART = {'f16', 'bf16', 'bf16-turned', 'bf16-conv', 'f16-conv', 'f16-data', 'bf16-weight', 'f16-columns', 'sums-product'}
+
 
 def compiled(path):
     """The PTX of a kernel, with what is covered for sm_90a uncovered, as backends/opencl/build.c does it."""
@@ -88,6 +91,10 @@ def check(path, folder):
     product = 'add.rn.f32' if units is None else f'wgmma.mma_async.sync.aligned.m64n128k16.f32.{units}.{units}' if kind == 'wgmma' \
         else f'mma.sync.aligned.m16n8k16.row.col.f32.{units}.{units}.f32'
     assert product in text, f'{path.name}: no {product}'
+    if kind == 'wgmma':
+        apart = name in COPIED_APART
+        for text_of_barriers in ('mbarrier.init.shared.b64', 'cp.async.mbarrier.arrive.noinc.shared.b64', 'mbarrier.try_wait.parity.shared.b64'):
+            assert (text_of_barriers in text) == apart, f'{path.name}: {text_of_barriers} {"expected" if apart else "not expected"}'
     if name.startswith('sums-'):
         assert text.count('membar.gl') == 2 and 'atomic_inc' in text, f'{path.name}: its groups are not counted between two fences'
     if name == 'sums-product':

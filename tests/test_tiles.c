@@ -174,6 +174,33 @@ START_TEST(convolutions_of_few_channels_have_another_way)
 }
 END_TEST
 
+/* Where no other work-group wants the processor, all its memory is for panels, and twice as many work-items copy them. The taps of 64 channels
+ * follow each other. */
+START_TEST(work_groups_copy_far_ahead_where_they_are_alone)
+{
+    const bool alone = _i == 1;
+    bd_target target = tensor_cores();
+    target.limits.compute_units = alone ? 132 : 1;
+    bd_graph *graph;
+    bd_error error;
+    char *source;
+    ck_assert_int_eq(bd_graph_create(&graph, &error), BD_OK);
+    bd_plan *plan = plan_contraction(graph, &target, true);
+    bd_kernel kernel = *contraction_of(plan);
+    kernel.tile = (bd_tile){ .kind = BD_TILE_WARPGROUP, .m = 128, .n = 128, .k = 64, .item_m = 16, .item_n = 128 };
+    ck_assert_int_eq(bd_matrix_alone(plan->graph, kernel.anchor, &kernel.tile, &target), alone);
+    bd_group_launch(plan, &kernel, &target);
+    ck_assert_uint_eq(kernel.local[0], alone ? 256 + 128 : 256 + 64);
+    ck_assert_int_eq(bd_kernel_source(plan, &kernel, &target, BD_DIALECT_OPENCL, &source, &error), BD_OK);
+    ck_assert_ptr_nonnull(strstr(source, alone ? "#define STAGES 6u\n" : "#define STAGES 3u\n"));
+    ck_assert_ptr_nonnull(strstr(source, alone ? "#define COPIERS 128u\n" : "#define COPIERS 64u\n"));
+    ck_assert_ptr_nonnull(strstr(source, "#define FIRST(panel) ((panel) % 9u * 256u + (panel) / 9u * TILE_K)\n"));
+    free(source);
+    bd_plan_destroy(&plan);
+    bd_graph_destroy(&graph);
+}
+END_TEST
+
 /* A long sum with few results is cut into parts, each of whole panels and none empty; a convolution, whose parts would not know their
  * pixels, is not. */
 START_TEST(matrix_units_share_long_sums)
@@ -295,6 +322,7 @@ int main(void)
     tcase_add_test(tiles, a_product_by_warpgroups_is_the_same_for_vulkan);
     tcase_add_loop_test(tiles, convolutions_of_few_channels_keep_their_weights, 0, 14);
     tcase_add_loop_test(tiles, convolutions_of_few_channels_have_another_way, 0, 2);
+    tcase_add_loop_test(tiles, work_groups_copy_far_ahead_where_they_are_alone, 0, 2);
     tcase_add_test(tiles, matrix_units_share_long_sums);
     tcase_add_test(tiles, matrix_units_multiply_what_they_hold);
     tcase_add_test(tiles, plain_tiles_suit_the_result);

@@ -224,6 +224,7 @@ void test_convolutions(session *s);
 void test_columns(session *s);
 void test_operands(session *s);
 void test_pooling(session *s);
+void test_pooled_sums(session *s);
 void test_depthwise(session *s);
 void test_sources(session *s);
 void test_control(session *s);
@@ -239,7 +240,7 @@ typedef struct case_group {
     bool backward; /* graphs with their gradients */
 } case_group;
 
-enum { CASE_GROUPS = 21 };
+enum { CASE_GROUPS = 22 };
 extern const case_group case_groups[CASE_GROUPS];
 
 /* Runs a group's cases, as far as the session wants them. */

@@ -107,8 +107,10 @@ static problem describe(const bd_plan *plan, const bd_kernel *kernel, const bd_t
     if (p.a.number >= 0 && p.a.number == p.b.number) /* x^T x: one binding */
         p.a.width = p.b.width = p.a.width < p.b.width ? p.a.width : p.b.width;
     p.row_bytes = p.run * (int64_t)bd_format_size(graph->nodes[bd_stored_operand(graph, node->inputs[0])].format);
-    /* What is fused into a load is read one element at a time, which texels of four make slower. */
-    p.fours = p.a.number >= 0 && p.b.number >= 0 && bd_kernel_width(plan, kernel, target, p.c.n) == BD_WIDTH;
+    /* What is fused into a load is read one element at a time, which texels of four make slower; and SwiftShader takes gigabytes to compile
+     * the code of four results. */
+    p.fours = p.a.number >= 0 && p.b.number >= 0 && p.lanes > NARROW_LANES &&
+              bd_kernel_width(plan, kernel, target, p.c.n) == BD_WIDTH;
     p.most_multiply = p.lanes > NARROW_LANES ? MOST_MULTIPLY : NARROW_MULTIPLY;
     if (node->accumulator == BD_F16 && !(target->half.arithmetic && target->half.arithmetic_exact))
         p.most_multiply /= HALF_SUM_CODE;

@@ -14,6 +14,7 @@ enum {
 
 extern const char *device_name;
 extern bool plain; /* no policies with simulated formats */
+extern bool learns_only;
 extern bd_device *device;
 extern bd_dataset *dataset;
 /* Those that no format is simulated for come first; the last is for a layer that not all models have. */

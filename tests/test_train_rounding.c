@@ -250,6 +250,7 @@ void add_rounding_tests(TCase *tests)
     tcase_add_test(tests, updates_are_what_the_weights_change_by);
     tcase_add_test(tests, losses_are_found_where_they_are);
     tcase_add_test(tests, lost_updates_of_scales_are_found);
-    tcase_add_test(tests, whole_numbers_are_measured_as_what_they_mean);
+    if (!plain || learns_only)
+        tcase_add_test(tests, whole_numbers_are_measured_as_what_they_mean);
     tcase_add_test(tests, too_little_memory_leaves_a_run_unmeasured);
 }

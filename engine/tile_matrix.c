@@ -264,14 +264,13 @@ bool bd_matrix_copies(const bd_graph *graph, bd_tensor contraction, const bd_ker
     const bd_node *node = &graph->nodes[contraction];
     const bd_tensor input = bd_stored_operand(graph, node->inputs[side]);
     const bd_shape *shape = &graph->nodes[node->inputs[side]].shape;
-    const uint64_t bytes = (uint64_t)bd_shape_elements(shape) * sizeof(uint16_t);
     const int64_t chunks = node->chunks > 1 ? node->chunks : 1;
     const int64_t chunk = bd_chunk_length(bd_contraction_of(graph, contraction).k, chunks);
     const int number = kernel ? bd_kernel_operand(kernel, input) : 0;
     return graph->nodes[input].format == bd_matrix_format(graph, contraction, target) && target->half.storage &&
-           (!target->limits.max_binding_bytes || bytes <= target->limits.max_binding_bytes) &&
-           shape->dim[shape->rank - 1] % 8 == 0 && (!bd_inner_is_k(node, side) || chunks == 1 || chunk % 8 == 0) &&
-           number >= 0 && (!kernel || kernel->operands[number].access == BD_ACCESS_BUFFER);
+           in_one_binding(graph, input, target) && shape->dim[shape->rank - 1] % 8 == 0 &&
+           (!bd_inner_is_k(node, side) || chunks == 1 || chunk % 8 == 0) && number >= 0 &&
+           (!kernel || kernel->operands[number].access == BD_ACCESS_BUFFER);
 }
 
 uint32_t bd_matrix_copiers(const bd_graph *graph, const bd_kernel *kernel, const bd_target *target)

@@ -60,7 +60,8 @@ static double seen(reference_view view, bd_format format, double value)
 {
     switch (view) {
     case VIEW_MAGNITUDE: return fabs(value);
-    case VIEW_FLUSHED: return has_wide_exponent(format) ? flush(value) : value;
+    /* Here the least normal value stays: nothing was rounded up yet. */
+    case VIEW_FLUSHED: return has_wide_exponent(format) && fabs(value) < format_least_normal(BD_F32) ? 0 : value;
     default: return value;
     }
 }
@@ -156,6 +157,13 @@ static bool lies_between(const element *e, double error)
     return e->result >= low && e->result <= high;
 }
 
+static bool is_near(const test_tolerance *t, double result, double wanted)
+{
+    if (!isfinite(wanted) || !isfinite(result))
+        return same_value(wanted, result);
+    return fabs(result - wanted) <= t->relative * fabs(wanted) + t->absolute;
+}
+
 static bool is_good(const test_tolerance *t, const element *e)
 {
     switch (t->kind) {
@@ -164,9 +172,8 @@ static bool is_good(const test_tolerance *t, const element *e)
             return true;
         return e->may_flush && (same_flushed(e->result, e->rounded) || same_flushed(e->result, e->flushed));
     case TOLERANCE_NEAR:
-        if (!isfinite(e->rounded) || !isfinite(e->result))
-            return same_value(e->rounded, e->result);
-        return fabs(e->result - e->rounded) <= t->relative * fabs(e->rounded) + t->absolute;
+        return is_near(t, e->result, e->rounded) ||
+               (e->may_flush && (is_near(t, e->result, e->flushed) || is_near(t, flush(e->result), flush(e->rounded))));
     case TOLERANCE_ULPS:
     case TOLERANCE_SUM:
         if (isnan(e->exact) || isnan(e->result))

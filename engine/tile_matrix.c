@@ -447,7 +447,7 @@ static double warpgroup_microseconds(const bd_contraction *c, int64_t chunks, co
 
 /* What a processor takes for its share of the work-groups, for each step of k, in products of mma.sync's rate. The numbers were
  * fitted by hand to times on an H100: mma.sync's to 12 tiles for each of 18 contractions of networks, cooperative matrices'
- * to 18 for each of AlexNet's 19 (docs/benchmarks.md has the best ones); those of 8 bits are a guess. Where no asynchronous copies
+ * to 18 for each of AlexNet's 19 (docs/benchmarks-log.md has the best); those of 8 bits are a guess. Where no asynchronous copies
  * hide how long a panel takes to come, no step is shorter than that; a long panel is awaited half as often, and fewer of its groups
  * fit a processor. */
 static double cost(const bd_contraction *c, int64_t chunks, const bd_tile *tile, const bd_target *target)

@@ -113,7 +113,7 @@ START_TEST(steps_are_planned)
 }
 END_TEST
 
-/* Kernels of a step in FP16, of 256 images or 64 texts, for a GPU with tensor cores and 132 processors: docs/benchmarks.md has them. */
+/* Kernels of a step in FP16, of 256 images or 64 texts, for a GPU with tensor cores and 132 processors: docs/benchmarks-log.md has them. */
 static const struct planned {
     const char *name;
     int kernels, merged; /* where final sums have kernels of their own, and with the last work-group's sums */

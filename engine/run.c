@@ -24,6 +24,7 @@ typedef struct interval {
     uint32_t control[BD_CONTROL_BYTES / 4];
     bd_event *read, *cleared;
     bool measured;  /* it is one step, by the program that measures */
+    bool first;     /* of its program */
     float *tallies; /* bd_measure_size() bytes from the first time on; owned */
     bd_event *tallies_read;
 } interval;
@@ -33,9 +34,9 @@ typedef struct step_time {
     int64_t steps;
 } step_time;
 
-/* Sums over some steps. */
+/* Sums over some steps. Those that are warm are not the first launch of their program, which some drivers still compile then. */
 typedef struct tally {
-    double loss, correct, samples, seconds;
+    double loss, correct, samples, seconds, warm_samples, warm_seconds;
 } tally;
 
 typedef struct run {
@@ -45,6 +46,7 @@ typedef struct run {
     int64_t interval_steps; /* of the next one */
     int64_t step;           /* done, as far as the host knows */
     double started, retired;
+    bool launched[2]; /* the program that trains, and the one that measures too */
     tally epoch, all;
     double evaluation_seconds; /* of the last one */
     double test_loss, test_accuracy;
@@ -146,6 +148,12 @@ static double ratio(double part, double whole)
     return whole > 0 ? part / whole : NAN;
 }
 
+/* Samples a second, as far as that is known of warm steps. */
+static double speed_of(const tally *sums)
+{
+    return sums->warm_seconds > 0 ? ratio(sums->warm_samples, sums->warm_seconds) : ratio(sums->samples, sums->seconds);
+}
+
 /* Tells the caller; `sums` are those of the event's own steps, `control` the block at its end. */
 static void emit(run *r, bd_event_kind kind, const tally *sums, const uint32_t *control, bd_train_event *copy)
 {
@@ -162,15 +170,14 @@ static void emit(run *r, bd_event_kind kind, const tally *sums, const uint32_t *
     bool evaluated = kind == BD_TRAIN_EPOCH || kind == BD_TRAIN_DONE;
     event.test_loss = evaluated ? r->test_loss : NAN;
     event.test_accuracy = evaluated ? r->test_accuracy : NAN;
-    const tally *speed = kind == BD_TRAIN_DONE ? &r->all : sums;
-    event.images_per_second = ratio(speed->samples, speed->seconds);
+    event.images_per_second = speed_of(kind == BD_TRAIN_DONE ? &r->all : sums);
     event.tokens_per_second = p->dataset->tokens ? event.images_per_second * (double)p->context : NAN;
     event.step_ms = median_step(r);
     event.seconds = bd_seconds() - r->started;
     double steps_left = (double)(trainer->steps - r->step);
     if (steps_left > 0)
-        event.eta_seconds = steps_left * (double)p->batch * ratio(r->all.seconds, r->all.samples) +
-                            (double)(event.epochs - done) * r->evaluation_seconds;
+        event.eta_seconds =
+            steps_left * (double)p->batch / speed_of(&r->all) + (double)(event.epochs - done) * r->evaluation_seconds;
     event.loss_scale = bd_control_float(control, BD_CONTROL_SCALE);
     event.rate = bd_control_float(control, BD_CONTROL_RATE);
     event.overflows = control[BD_CONTROL_OVERFLOWS];
@@ -225,6 +232,8 @@ static bd_status enqueue(run *r, int64_t step, int64_t steps, bool measured, bd_
     next->finished = 0;
     next->steps = steps;
     next->measured = measured;
+    next->first = !r->launched[measured];
+    r->launched[measured] = true;
     bd_program *program = measured ? trainer->measured.program : trainer->train.program;
     const int64_t bite = (steps + BITES - 1) / BITES;
     bd_status status = BD_OK;
@@ -256,6 +265,8 @@ static void add(tally *sums, const tally *more)
     sums->correct += more->correct;
     sums->samples += more->samples;
     sums->seconds += more->seconds;
+    sums->warm_samples += more->warm_samples;
+    sums->warm_seconds += more->warm_seconds;
 }
 
 /* Aims at intervals of TARGET_SECONDS; the first ones are short, since nobody knows yet how long a step takes. A step that measures
@@ -297,8 +308,14 @@ static bd_status retire(run *r, bd_error *error)
     r->halted |= control[BD_CONTROL_HALT] != 0;
     if (r->halted)
         return BD_OK;
-    const tally sums = { bd_control_float(control, BD_CONTROL_LOSS_SUM), bd_control_float(control, BD_CONTROL_CORRECT),
-                         bd_control_float(control, BD_CONTROL_SAMPLES), seconds };
+    tally sums = { .loss = bd_control_float(control, BD_CONTROL_LOSS_SUM),
+                   .correct = bd_control_float(control, BD_CONTROL_CORRECT),
+                   .samples = bd_control_float(control, BD_CONTROL_SAMPLES),
+                   .seconds = seconds };
+    if (!oldest->first) {
+        sums.warm_samples = sums.samples;
+        sums.warm_seconds = seconds;
+    }
     add(&r->epoch, &sums);
     add(&r->all, &sums);
     adapt(r, oldest, seconds);

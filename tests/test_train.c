@@ -21,9 +21,9 @@ bool plain;
 bool learns_only; /* policies with simulated formats, though plain */
 bd_device *device;
 bd_dataset *dataset;
-const char *const policies[POLICY_COUNT] = { "fp32",       "fp16",    "fp16-strict",   "mixed",
-                                             "fp16-kahan", "bf16-sr", "fp8,history=4", "int4-qat",
-                                             "mixed;fc1:w=f32,a=f32,g=f32" };
+const char *const policies[POLICY_COUNT] = { "fp32",          "fp16",       "fp16-strict",
+                                             "mixed",         "fp16-kahan", "bf16-sr",
+                                             "fp8,history=4", "int4-qat",   "mixed;fc1:w=f32,a=f32,g=f32" };
 enum { PLAIN_PRESETS = 4 };
 
 static void begin(void)
@@ -331,6 +331,33 @@ START_TEST(events_tell_the_run)
     ck_assert_double_eq(done->test_loss, r.events[r.count - 2].test_loss);
     ck_assert_ptr_nonnull(done->checkpoint);
     ck_assert_double_eq(done->eta_seconds, 0);
+}
+END_TEST
+
+/* A run's speed leaves out the first launch of each of its two programs: steps 1 to 5, and step 7, which measures. */
+START_TEST(speed_is_that_of_warm_steps)
+{
+    record r = { .count = 0 };
+    bd_train_params params = fixture_params(dataset, "fp32");
+    params.on_event = remember;
+    params.user = &r;
+    params.report_steps = 5;
+    params.measure_steps = 7;
+    const bd_train_event done = fixture_run(device, &params);
+    double seconds = 0;
+    int64_t steps = 0, before = 0;
+    for (int i = 0; i < r.count; i++) {
+        const bd_train_event *event = &r.events[i];
+        if (event->kind != BD_TRAIN_PROGRESS)
+            continue;
+        if (before != 0 && event->step != 7) {
+            steps += event->step - before;
+            seconds += (double)(event->step - before) / event->images_per_second;
+        }
+        before = event->step;
+    }
+    ck_assert_int_eq(steps, 36 - 5 - 1);
+    ck_assert_double_eq_tol(done.images_per_second, (double)steps / seconds, 1e-9 * done.images_per_second);
 }
 END_TEST
 
@@ -801,6 +828,7 @@ static void add_all(TCase *tests)
     tcase_add_loop_test(tests, streaming_makes_no_difference, 0, most);
     tcase_add_loop_test(tests, evaluation_makes_no_difference, 0, all);
     tcase_add_test(tests, events_tell_the_run);
+    tcase_add_test(tests, speed_is_that_of_warm_steps);
     tcase_add_test(tests, dynamic_scaling_follows_gradscaler);
     tcase_add_test(tests, steps_can_be_limited);
     tcase_add_test(tests, long_schedules_are_kept_in_parts);

@@ -100,9 +100,11 @@ typedef struct bd_train_event {
     int64_t epoch, epochs, step, steps, steps_per_epoch;
     double train_loss, train_accuracy; /* since the last event of this kind's interval; NaN if unknown */
     double test_loss, test_accuracy;   /* EPOCH and DONE; NaN if not evaluated */
-    double images_per_second;          /* training only, evaluation aside; of a text, windows */
-    double tokens_per_second;          /* the same of a text; NaN for images */
-    double step_ms;                    /* median over the reporting intervals */
+    /* Training only, evaluation aside; of a text, windows. Where there are others, without the first interval of steps, and
+     * the first step that measures: some drivers still compile then. */
+    double images_per_second;
+    double tokens_per_second; /* the same of a text; NaN for images */
+    double step_ms;           /* median over the reporting intervals */
     double seconds, eta_seconds;
     double loss_scale, rate;
     int64_t overflows; /* steps skipped so far */
@@ -113,7 +115,7 @@ typedef struct bd_train_event {
      * measuring_bytes, which a trainer that measures takes beside them. */
     uint64_t planned_device_bytes, peak_device_bytes, dataset_bytes, measuring_bytes;
     const char *checkpoint;             /* path of the last one written, or NULL */
-    bool unmeasured;        /* the device has no memory for the program that measures, so nothing is */
+    bool unmeasured;                    /* the device has no memory for the program that measures, so nothing is */
     const bd_measurement *measurements; /* MEASURED, in the order of the model; else NULL */
     size_t measurement_count;
 } bd_train_event;

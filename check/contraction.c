@@ -451,6 +451,14 @@ void test_convolutions(session *s)
     for (int f = 0; f < 3; f++)
         for (size_t i = 0; i < (f == 1 ? count : count - TILED); i += strides[f])
             convolve(s, each[f], &convolutions[i]);
+    /* pixels of whole strides, each of which only some taps meet, or none */
+    static const convolution whole_strides[] = {
+        { 3, 12, 9, 5, 8, { { 3, 3 }, { 2, 3 }, { { 1, 1 }, { 2, 0 } } } },
+        { 2, 8, 12, 20, 16, { { 1, 1 }, { 2, 2 }, { { 0, 0 }, { 0, 0 } } } },
+        { 2, 9, 6, 4, 12, { { 2, 4 }, { 3, 2 }, { { 0, 0 }, { 1, 2 } } } },
+    };
+    for (size_t i = 0; i < sizeof whole_strides / sizeof whole_strides[0]; i++)
+        convolve(s, each[i % 2], &whole_strides[i]);
     convolve_fused(s, fp16, 5, 7, 16, 32);
     /* many pixels: the weight's gradient is cut into parts */
     static const convolution long_sum = { 8, 28, 28, 1, 6, { { 5, 5 }, { 1, 1 }, { { 2, 2 }, { 2, 2 } } } };

@@ -38,6 +38,7 @@ typedef struct bd_tile {
     uint32_t slices;         /* BD_TILE_GROUP: work-items that share their part of the tile, and each panel's steps */
     uint32_t images, rows;   /* convolutions: of a work-group */
     uint32_t spread;         /* BD_TILE_SIMD: lanes that show each other their part of B */
+    uint32_t phases;         /* BD_TILE_SIMD: of a data gradient's pixels, by their places within a stride; else 1 */
 } bd_tile;
 
 /* Every way to do a contraction, which `binade check` tests one by one: the tiles of BD_TILE_GROUP, the other kinds of tiles, and

@@ -29,9 +29,11 @@ void bd_print_contraction_simd(bd_printer *printer)
     bd_print_operands(printer);
     bd_text_append(&printer->macros,
                    "#define LANES %u\n#define LANES_N %u\n#define SPREAD %u\n#define ITEM_M %u\n#define ITEM_N %u\n"
-                   "#define STEP %u\n#define RAGGED %d\n#define EVEN %d\n",
+                   "#define STEP %u\n#define PHASES %u\n#define RAGGED %d\n#define EVEN %d\n",
                    printer->kernel->local[0], tile->n / tile->item_n, tile->spread, tile->item_m, tile->item_n, tile->k,
-                   ragged, even);
+                   tile->phases, ragged, even);
+    if (tile->phases > 1)
+        bd_print_images(printer);
     bd_text_append(&printer->macros, "#define EVEN_STEP(u) BD_UINT4((u) * %lluu, 0u, (u) * %lluu, 0u)\n",
                    (unsigned long long)run.step, (unsigned long long)run.pixels);
     print_texels(printer, 'A', node->inputs[0]);

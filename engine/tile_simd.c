@@ -49,6 +49,7 @@ typedef struct problem {
     bd_contraction c;
     int64_t chunks, chunk; /* parts of k, and their length */
     int64_t run;           /* of k, whose contexts go on evenly */
+    int64_t phases;        /* of a data gradient's pixels, by their place within a stride; else 1 */
     operand a, b;
     bool convolution;
     int64_t row_bytes; /* from one row of an operand that is read along k to the next */
@@ -102,6 +103,11 @@ static problem describe(const bd_plan *plan, const bd_kernel *kernel, const bd_t
         node->op == BD_OP_MATMUL ? node->attr.matmul.transpose[1] : node->op == BD_OP_CONV2D_DATA
     };
     p.convolution = node->op != BD_OP_MATMUL;
+    const int64_t *stride = node->attr.window.stride;
+    p.phases =
+        node->op == BD_OP_CONV2D_DATA && node->shape.dim[1] % stride[0] == 0 && node->shape.dim[2] % stride[1] == 0
+            ? stride[0] * stride[1]
+            : 1;
     p.a = read_operand(plan, kernel, node->inputs[0], a->dim[a->rank - 1], along_k[0], &p, target);
     p.b = read_operand(plan, kernel, node->inputs[1], b->dim[b->rank - 1], along_k[1], &p, target);
     if (p.a.number >= 0 && p.a.number == p.b.number) /* x^T x: one binding */
@@ -153,6 +159,11 @@ static bool is_evicted(const problem *p, const bd_tile *t)
     return rows > CACHE_PERIOD / apart * CACHE_WAYS;
 }
 
+static int64_t count_groups(const problem *p, const bd_tile *t)
+{
+    return bd_ceil_divide(p->c.m / t->phases, t->m) * t->phases * bd_ceil_divide(p->c.n, t->n) * p->c.batch * p->chunks;
+}
+
 static double cost(const problem *p, const bd_tile *t)
 {
     const int64_t sums = t->item_m * t->item_n, step = t->k, held = t->n / t->item_n * t->spread;
@@ -169,9 +180,10 @@ static double cost(const problem *p, const bd_tile *t)
         (double)sums * ((double)step * COST_MULTIPLY + COST_TURN) +
         (is_evicted(p, t) ? (fetches_a + fetches_b) * COST_EVICTED : 0) +
         (p->convolution ? fetches_a * COST_INSIDE + (p->run % step ? (double)step : 1.0) * COST_COLUMN : 0);
-    const int64_t groups = bd_ceil_divide(p->c.m, t->m) * bd_ceil_divide(p->c.n, t->n) * p->c.batch * p->chunks;
+    const int64_t groups = count_groups(p, t);
     const double store = stores_fours(p, t->spread) ? COST_STORE4 / BD_WIDTH : COST_STORE;
-    const double group = (double)bd_ceil_divide(p->chunk, step) * turn + (double)sums * store;
+    const double turns = (double)bd_ceil_divide(p->chunk, step) / t->phases; /* all taps meet as many pixels */
+    const double group = turns * turn + (double)sums * store;
     const double compile = (double)sums * (COST_COMPILE_SUM + (double)step * COST_COMPILE_MULTIPLY);
     return (double)bd_ceil_divide(groups, p->units) * group + compile;
 }
@@ -189,13 +201,17 @@ static bd_tile best_tile(const problem *p)
             for (uint32_t item_m = wide_m; item_m <= 16; item_m += item_m < ROWS ? wide_m : ROWS)
                 for (uint32_t item_n = wide_n * spread; item_n <= 64 && item_m * item_n <= MOST_SUMS;
                      item_n += wide_n * spread) {
+                    const int64_t step = choose_step(p, item_m * item_n, depth);
+                    /* A turn has one tap. */
+                    const bool phases = p->run % step == 0 && p->chunks == 1;
                     const bd_tile tile = { .kind = BD_TILE_SIMD,
                                            .m = p->lanes / lanes_n * item_m,
                                            .n = lanes_n * item_n,
-                                           .k = (uint32_t)choose_step(p, item_m * item_n, depth),
+                                           .k = (uint32_t)step,
                                            .item_m = item_m,
                                            .item_n = item_n,
-                                           .spread = spread };
+                                           .spread = spread,
+                                           .phases = phases ? (uint32_t)p->phases : 1 };
                     const int64_t unrolled = item_m * item_n * depth;
                     const double now = unrolled > p->most_multiply ? COST_REFUSED * (double)unrolled : cost(p, &tile);
                     if (best.m == 0 || now < least) {
@@ -227,8 +243,6 @@ bool bd_simd_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *tar
     if (stores_fours(&p, kernel->tile.spread))
         kernel->width = BD_WIDTH;
     kernel->local[0] = p.lanes;
-    bd_spread_groups(target, kernel,
-                     (uint64_t)(bd_ceil_divide(p.c.m, kernel->tile.m) * bd_ceil_divide(p.c.n, kernel->tile.n) *
-                                p.c.batch * p.chunks));
+    bd_spread_groups(target, kernel, (uint64_t)count_groups(&p, &kernel->tile));
     return true;
 }

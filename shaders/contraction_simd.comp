@@ -10,6 +10,7 @@
 #define K 64u
 #define CHUNKS 1u
 #define CHUNK 64u
+#define PHASES 1 // of a data gradient's pixels: their places within a stride, each of which other taps meet
 #define LANES 8
 #define LANES_N 1
 #define SPREAD 8
@@ -38,7 +39,8 @@
 
 #define CEIL(a, b) (((a) + (b) - 1u) / (b))
 #define LANES_M (LANES / LANES_N)
-#define TILES_M CEIL(M, uint(LANES_M * ITEM_M))
+#define ROWS_M (M / PHASES) // that have the same taps
+#define TILES_M CEIL(ROWS_M, uint(LANES_M * ITEM_M))
 #define TILES_N CEIL(N, uint(LANES_N * ITEM_N))
 // Elements of a texel of A go to one invocation.
 #if A_INNER_K
@@ -75,11 +77,11 @@
 #endif
 #define BLOCKS (uint(ITEM_N / SPREAD) / B_ALONG_N) // texels of B side by side
 #define TEXEL_N(block, i) (n0 + ((block) * HELD + (i)) * B_ALONG_N)
-// A lane's sum j: of the lane whose number differs by FLIP(j), it is shown the element j % B_ALONG_N of its texel.
+// A lane's sum j: of the lane whose number is AWAY(j) from its own, by XOR, it is shown the element j % B_ALONG_N of its texel.
 #define BLOCK(j) ((j) / (SPREAD * B_ALONG_N))
-#define FLIP(j) ((j) / B_ALONG_N % SPREAD)
+#define AWAY(j) ((j) / B_ALONG_N % SPREAD)
 #define OF_M(r) (m0 + ((r) / A_ALONG_M * LANES_M + lane_m) * A_ALONG_M + (r) % A_ALONG_M)
-#define OF_N(j) (TEXEL_N(BLOCK(j), lane_n * SPREAD + (lane_m ^ FLIP(j)) % SPREAD) + (j) % B_ALONG_N)
+#define OF_N(j) (TEXEL_N(BLOCK(j), lane_n * SPREAD + (lane_m ^ AWAY(j)) % SPREAD) + (j) % B_ALONG_N)
 #if ITEM_M < 4
 #define ROWS ITEM_M
 #else
@@ -94,27 +96,60 @@
 #define PAST(k) false
 #endif
 
+#if PHASES > 1 // where a turn is along k: its tap's row and column, and its channel
+#define PHASES_Y uint(DILATE_Y)
+#define PHASES_X uint(DILATE_X)
+#define LINE (OUT_COLUMNS / PHASES_X) // pixels of a phase in a row of the image
+#define PIXEL(m) (((m) / LINE * PHASES_Y + phase / PHASES_X) * OUT_COLUMNS + (m) % LINE * PHASES_X + phase % PHASES_X)
+#define FIRST_ROW ((phase / PHASES_X + WINDOW_ROWS - 1u - uint(PAD_Y)) % PHASES_Y)
+#define FIRST_COLUMN ((phase % PHASES_X + WINDOW_COLUMNS - 1u - uint(PAD_X)) % PHASES_X)
+#define TURNS uvec3 at = first_turn(phase); at.x < WINDOW_ROWS; at = next_turn(at, phase)
+#define FIRST_K ((at.x * WINDOW_COLUMNS + at.y) * CHANNELS + at.z)
+#define ORIGIN BD_UINT4(at.z, at.x, at.y, 0u)
+#else
+#define PIXEL(m) (m)
+#define TURNS uint at = begin; at < last; at += STEP
+#define FIRST_K at
+#define ORIGIN A_COLUMN(at)
+#endif
+
 layout(local_size_x = LANES) in;
 //@declare
 //@body
 
+#if PHASES > 1
+uvec3 first_turn(const uint phase)
+{
+    return uvec3(FIRST_COLUMN < WINDOW_COLUMNS ? FIRST_ROW : WINDOW_ROWS, FIRST_COLUMN, 0u);
+}
+
+uvec3 next_turn(const uvec3 at, const uint phase)
+{
+    const uint channel = at.z + STEP, column = at.y + mix(0u, PHASES_X, channel == CHANNELS);
+    return uvec3(at.x + mix(0u, PHASES_Y, column >= WINDOW_COLUMNS), mix(column, FIRST_COLUMN, column >= WINDOW_COLUMNS),
+                 mix(channel, 0u, channel == CHANNELS));
+}
+#endif
+
 void main()
 {
     const uint group = gl_WorkGroupID.y * gl_NumWorkGroups.x + gl_WorkGroupID.x, lane = gl_SubgroupInvocationID;
-    if (group >= TILES_M * TILES_N * BATCH * CHUNKS)
+    if (group >= TILES_M * TILES_N * BATCH * CHUNKS * PHASES)
         return;
     const uint n0 = group % TILES_N * LANES_N * ITEM_N, m0 = group / TILES_N % TILES_M * LANES_M * ITEM_M;
-    const uint part = group / (TILES_N * TILES_M), z = part % BATCH, begin = part / BATCH * CHUNK, last = min(begin + CHUNK, K);
+    const uint phase = group / (TILES_N * TILES_M) % PHASES, part = group / (TILES_N * TILES_M * PHASES);
+    const uint z = part % BATCH, begin = part / BATCH * CHUNK, last = min(begin + CHUNK, K);
     const uint lane_m = lane % LANES_M, lane_n = lane / LANES_M;
     uvec4 row[ITEM_M];
     [[unroll]] for (uint r = 0u; r < ITEM_M; r += A_ALONG_M)
-        row[r] = A_ROW(min(OF_M(r), M - A_ALONG_M));
+        row[r] = A_ROW(PIXEL(min(OF_M(r), ROWS_M - A_ALONG_M)));
     float sum[ITEM_M][ITEM_N];
     [[unroll]] for (uint r = 0u; r < ITEM_M; r++)
         [[unroll]] for (uint j = 0u; j < ITEM_N; j++)
             sum[r][j] = 0.0f;
-    for (uint first = begin; first < last; first += STEP) {
-        const uvec4 origin = A_COLUMN(first);
+    for (TURNS) {
+        const uint first = FIRST_K;
+        const uvec4 origin = ORIGIN;
         [[unroll]] for (uint step = 0u; step < STEP; step += DEPTH) {
             float a[ITEM_M][DEPTH];
             vec4 b[BLOCKS][DEPTH / B_DEPTH];
@@ -148,7 +183,7 @@ void main()
                     [[unroll]] for (uint u = 0u; u < DEPTH; u++) {
                         const float fetched = b[BLOCK(j)][u / B_DEPTH][B_INNER_N == 1 ? j % B_ALONG_N : u % B_ALONG_K];
                         const uint holder = u % B_DEPTH / B_ALONG_K * HELD + lane_n * SPREAD + lane_m % SPREAD;
-                        const float shown = subgroupShuffle(subgroupShuffle(fetched, holder), lane ^ FLIP(j));
+                        const float shown = subgroupShuffle(subgroupShuffle(fetched, holder), lane ^ AWAY(j));
                         [[unroll]] for (uint i = 0u; i < ROWS; i++)
                             sum[rows + i][j] = ACCUMULATE(sum[rows + i][j], a[rows + i][u], shown);
                     }
@@ -156,16 +191,16 @@ void main()
     }
     [[unroll]] for (uint r = 0u; r < ITEM_M; r++)
         [[unroll]] for (uint j = 0u; j < ITEM_N; j += STORE_WIDTH)
-            if (OF_M(r) < M && OF_N(j) < N) {
+            if (OF_M(r) < ROWS_M && OF_N(j) < N) {
 #if STORE_WIDTH == 4
                 vec4 four = vec4(sum[r][j], sum[r][j + 1u], sum[r][j + 2u], sum[r][j + 3u]);
 #if B_ALONG_N == 1 // sum j + i is of column i ^ lane_m of the four
                 four = mix(four, four.yxwz, bvec4((lane_m & 1u) != 0u));
                 four = mix(four, four.zwxy, bvec4((lane_m & 2u) != 0u));
 #endif
-                STORE_C4(part * M + OF_M(r), OF_N(j) & ~3u, four);
+                STORE_C4(part * M + PIXEL(OF_M(r)), OF_N(j) & ~3u, four);
 #else
-                STORE_C(part * M + OF_M(r), OF_N(j), sum[r][j]);
+                STORE_C(part * M + PIXEL(OF_M(r)), OF_N(j), sum[r][j]);
 #endif
             }
 }

@@ -133,8 +133,10 @@ static json_t *policy_document(const chooser *self)
     bool narrow = false; /* gradients may be lost: scale them */
     for (size_t i = 0; i < self->count; i++)
         narrow |= self->choice[i] != SINGLE && candidates[self->choice[i]] != BD_BF16;
-    char *settings = settings_of(common), *policy = settings ? app_format("%s%s", settings, narrow ? ",scale=dynamic" : "") : NULL;
-    json_t *layers = json_object(), *document = policy ? json_pack("{s:s, s:o}", "policy", policy, "layers", layers) : NULL;
+    char *settings = settings_of(common),
+         *policy = settings ? app_format("%s%s", settings, narrow ? ",scale=dynamic" : "") : NULL;
+    json_t *layers = json_object(),
+           *document = policy ? json_pack("{s:s, s:o}", "policy", policy, "layers", layers) : NULL;
     free(settings);
     free(policy);
     for (size_t length = 1; document && length < sizeof self->layers->layer; length++)
@@ -226,8 +228,9 @@ static bd_status fit(chooser *self, const char *text, double max_error, bd_error
     }
     if (!status && !fits(&taken, &limit)) {
         char bytes[32];
-        status = bd_fail(error, BD_ERROR_ARGUMENT, "--budget %s: within --max-error %g the cheapest policy takes %s and %.3g ms a step",
-                         text, max_error, app_bytes(bytes, (uint64_t)taken.bytes), taken.milliseconds);
+        status = bd_fail(error, BD_ERROR_ARGUMENT,
+                         "--budget %s: within --max-error %g the cheapest policy takes %s and %.3g ms a step", text,
+                         max_error, app_bytes(bytes, (uint64_t)taken.bytes), taken.milliseconds);
     }
     while (!status && low < high) {
         const size_t middle = low + (high - low) / 2;
@@ -264,9 +267,9 @@ static json_t *note(const chooser *self)
             json_object_set_new(row, bd_format_name(candidates[f]), cost_json(&layer->cost[f]));
         json_array_append_new(rows, row);
     }
-    return json_pack("{s:o, s:s, s:o, s:I, s:I, s:o, s:o}", "made_by", json_text("binade train --precision auto"), "model",
-                     self->params->model_name, "device", json_text(bd_device_get_info(self->device)->name), "batch",
-                     (json_int_t)self->params->batch, "steps", (json_int_t)self->steps, "max_error",
+    return json_pack("{s:o, s:s, s:o, s:I, s:I, s:o, s:o}", "made_by", json_text("binade train --precision auto"),
+                     "model", self->params->model_name, "device", json_text(bd_device_get_info(self->device)->name),
+                     "batch", (json_int_t)self->params->batch, "steps", (json_int_t)self->steps, "max_error",
                      json_number(self->max_error), "layers", rows);
 }
 

@@ -15,7 +15,7 @@ const char *const check_format_names[CHECK_FORMATS] = { "fp32", "fp16", "fp16-st
 /* Of each kind of kernel one or two, so that drivers that compile slowly are done in half a minute. */
 static const char quick_cases[] = "exact functions of every half fp16|transcendental functions of every half fp16|"
                                   "special pairs of floats|rows of 17x33 fp16-strict|matmul: 1 of 63x65x31 fp16|"
-                                  "convolutions: 2x8x9x6 to 5|10 steps fp32";
+                                  "convolutions: 2x8x9x6 to 5|final sums: columns, 20 of 4096|10 steps fp32";
 /* What a remedy for contractions and attention is held against, and what variants run. */
 static const char contraction_cases[] = "matmul: |convolutions: |columns: |attention: |training: ";
 static const char quick_contraction_cases[] = "matmul: 1 of 63x65x31 fp|convolutions: 2x8x9x6 to 5";
@@ -30,6 +30,8 @@ typedef struct runner {
     check_device *result;
     session session;
     bd_device *device;
+    uint32_t limited[BD_FORMAT_COUNT]
+                    [BD_FORMAT_COUNT]; /* variants that --limit takes from the device, as bd_target.avoid */
     phase phase;
     bd_variant variant; /* of VARIANT */
     bool passed;        /* the case of RETRY */
@@ -147,6 +149,9 @@ static void obey(runner *r, const bd_quirks *quirks)
 {
     r->device->info = r->result->info;
     bd_quirks_apply(quirks, r->device);
+    for (int f = 0; f < BD_FORMAT_COUNT; f++)
+        for (int a = 0; a < BD_FORMAT_COUNT; a++)
+            r->device->target.avoid[f][a] |= r->limited[f][a];
 }
 
 static bool try_quirks(runner *r, const bd_quirks *more, check_failure *failure)
@@ -172,6 +177,17 @@ static bool any_blamed(const check_failure *failure)
     return false;
 }
 
+/* What a kernel does beside its own work, left out alone: the kernel may be right. */
+static bool try_without(runner *r, check_failure *failure, bd_variant beside)
+{
+    bd_quirks quirks = { 0 };
+    bool any = false;
+    for (int f = 0; f < BD_FORMAT_COUNT; f++)
+        for (int a = 0; a < BD_FORMAT_COUNT; a++)
+            any |= (quirks.avoid[f][a] = failure->blamed[f][a] & 1u << beside) != 0;
+    return any && try_quirks(r, &quirks, failure);
+}
+
 /* Tries what may be at fault, one thing after the other; true if one of them, which is then in force, makes the case pass. */
 static bool find_remedy(runner *r, check_failure *failure)
 {
@@ -182,6 +198,7 @@ static bool find_remedy(runner *r, check_failure *failure)
     memcpy(variant.avoid, failure->blamed, sizeof variant.avoid);
     return (half->arithmetic && half->arithmetic_exact && try_quirks(r, &no_half, failure)) ||
            (half->subnormals_f32 && try_quirks(r, &flushes, failure)) ||
+           try_without(r, failure, BD_VARIANT_LAST_GROUP) || try_without(r, failure, BD_VARIANT_COLUMN_SUMS) ||
            (any_blamed(failure) && try_quirks(r, &variant, failure)) ||
            (r->result->info.limits.max_workgroup_items > 64 && try_quirks(r, &small, failure));
 }
@@ -379,6 +396,7 @@ bd_status check_run(check *self, check_device *d, bd_error *error)
         status = bd_device_limit(r.device, self->limit, error);
     if (!status) {
         d->info = *bd_device_get_info(r.device);
+        memcpy(r.limited, r.device->target.avoid, sizeof r.limited);
         r.session = (session){ .device = r.device,
                                .info = &r.device->info,
                                .seed = self->seed,

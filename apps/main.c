@@ -49,8 +49,10 @@ static int run_command(int argc, char **argv)
         if (!strcmp(argv[0], commands[i].name))
             return commands[i].run(argc, argv);
     bd_error error = { 0 };
-    bd_fail(&error, BD_ERROR_ARGUMENT,
-            "%s: no such command; there are devices, train, sample, compare, reproduce, bench and check (binade --help)", argv[0]);
+    bd_fail(
+        &error, BD_ERROR_ARGUMENT,
+        "%s: no such command; there are devices, train, sample, compare, reproduce, bench and check (binade --help)",
+        argv[0]);
     return app_report(BD_ERROR_ARGUMENT, &error);
 }
 

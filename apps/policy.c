@@ -75,8 +75,9 @@ static bd_status parse_file(const char *path, bd_precision *precision, bd_error 
 bd_status policy_parse(const char *text, bd_precision *precision, bd_error *error)
 {
     if (!strcmp(text, "auto"))
-        return bd_fail(error, BD_ERROR_ARGUMENT,
-                       "--precision auto is for `binade train`, which writes what it chose to DIR/policy.json: give that here, "
-                       "as @DIR/policy.json");
+        return bd_fail(
+            error, BD_ERROR_ARGUMENT,
+            "--precision auto is for `binade train`, which writes what it chose to DIR/policy.json: give that here, "
+            "as @DIR/policy.json");
     return text[0] == '@' ? parse_file(text + 1, precision, error) : bd_precision_parse(text, precision, error);
 }

@@ -3,8 +3,8 @@
 #define BINADE_APPS_REPRODUCE_H
 
 #include "compare.h"
-#include "progress.h"
 #include "models/models.h"
+#include "progress.h"
 #include <binade/binade.h>
 
 /* In the order in which one of several conditions decides; OPEN: the interval of what was measured holds the bound. */
@@ -19,10 +19,11 @@ typedef struct reproduction {
     bd_device *device;
     bd_dataset *dataset; /* of `data`; opened by the first claim that trains without a comparison */
     progress progress;
-    const char *data, *cifar, *text; /* Fashion-MNIST or what takes its place; the others NULL where they were not named */
-    const char *limit, *output;      /* output: the folder that comparisons are kept in */
-    int64_t steps;                   /* of the trainings of R1, R6, R7 and R8 */
-    int64_t most_steps, seeds;       /* of comparisons, in place of the claim's own; 0: those */
+    const char *data;           /* Fashion-MNIST or what takes its place */
+    const char *cifar, *text;   /* NULL where they were not named */
+    const char *limit, *output; /* output: the folder that comparisons are kept in */
+    int64_t steps;              /* of the trainings of R1, R6, R7 and R8 */
+    int64_t most_steps, seeds;  /* of comparisons, in place of the claim's own; 0: those */
 } reproduction;
 
 /* Sets verdict and result. Fails only where the measurement itself could not be made. */
@@ -31,7 +32,9 @@ typedef bd_status (*claim_function)(reproduction *self, finding *f, bd_error *er
 /* Whether what the interval is of lies between the bounds, as far as it tells. */
 static inline verdict verdict_between(const interval *i, double low, double high)
 {
-    return i->low >= low && i->high <= high ? VERDICT_HOLDS : i->high < low || i->low > high ? VERDICT_FAILS : VERDICT_OPEN;
+    return i->low >= low && i->high <= high ? VERDICT_HOLDS
+           : i->high < low || i->low > high ? VERDICT_FAILS
+                                            : VERDICT_OPEN;
 }
 
 static inline verdict verdict_both(verdict a, verdict b)
@@ -49,8 +52,8 @@ void finding_add_size(finding *f, const comparison *found);
 
 /* reproduce_compare.c: claims that need many runs. Those that are done in the folder of `name` are kept, the others made by
  * `binade compare` with these arguments, which are parted by single spaces. */
-bd_status reproduce_compare(reproduction *self, const char *name, const char *data, int64_t seeds, const char *arguments,
-                            compare_end end, void *user, bd_error *error);
+bd_status reproduce_compare(reproduction *self, const char *name, const char *data, int64_t seeds,
+                            const char *arguments, compare_end end, void *user, bd_error *error);
 
 /* A row's accuracy less fp32's, in points, must lie within the bounds; rows without are told only. */
 typedef struct gap_bound {
@@ -80,16 +83,16 @@ bd_status reproduce_train(reproduction *self, training *t, bd_error *error);
 char *reproduce_temporary(bd_error *error);
 
 /* reproduce_numbers.c: arithmetic, no training */
-bd_status reproduce_scaler(reproduction *self, finding *f, bd_error *error);       /* R9 */
+bd_status reproduce_scaler(reproduction *self, finding *f, bd_error *error);         /* R9 */
 bd_status reproduce_rounding_floor(reproduction *self, finding *f, bd_error *error); /* R10 */
-bd_status reproduce_tails(reproduction *self, finding *f, bd_error *error);        /* R13 */
-bd_status reproduce_sqnr(reproduction *self, finding *f, bd_error *error);         /* R14 */
+bd_status reproduce_tails(reproduction *self, finding *f, bd_error *error);          /* R13 */
+bd_status reproduce_sqnr(reproduction *self, finding *f, bd_error *error);           /* R14 */
 
 /* reproduce_training.c: the MLP on Fashion-MNIST */
-bd_status reproduce_delta(reproduction *self, finding *f, bd_error *error);     /* R1 */
-bd_status reproduce_epsilon(reproduction *self, finding *f, bd_error *error);   /* R6 */
-bd_status reproduce_scaling(reproduction *self, finding *f, bd_error *error);   /* R7 */
-bd_status reproduce_bytes(reproduction *self, finding *f, bd_error *error);     /* R20 */
+bd_status reproduce_delta(reproduction *self, finding *f, bd_error *error);   /* R1 */
+bd_status reproduce_epsilon(reproduction *self, finding *f, bd_error *error); /* R6 */
+bd_status reproduce_scaling(reproduction *self, finding *f, bd_error *error); /* R7 */
+bd_status reproduce_bytes(reproduction *self, finding *f, bd_error *error);   /* R20 */
 
 /* reproduce_federated.c */
 bd_status reproduce_federated(reproduction *self, finding *f, bd_error *error); /* R17 */

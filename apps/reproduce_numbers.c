@@ -12,7 +12,8 @@
 static double gaussian(uint32_t seed, uint32_t stream, uint64_t element)
 {
     uint32_t words[4];
-    bd_philox((uint32_t[2]){ seed, stream }, (uint32_t[4]){ (uint32_t)element, (uint32_t)(element >> 32), 0, 0 }, words);
+    bd_philox((uint32_t[2]){ seed, stream }, (uint32_t[4]){ (uint32_t)element, (uint32_t)(element >> 32), 0, 0 },
+              words);
     const double radius = sqrt(-2 * log(1 - bd_philox_uniform(words[0])));
     return radius * cos(2 * 3.14159265358979323846 * bd_philox_uniform(words[1]));
 }
@@ -60,8 +61,9 @@ bd_status reproduce_sqnr(reproduction *self, finding *f, bd_error *error)
             f->verdict = VERDICT_FAILS;
     }
     free(x);
-    snprintf(f->result, sizeof f->result, "FP16 %.2f, BF16 %.2f, E4M3 %.2f, E5M2 %.2f dB (published %.2f, %.2f, %.2f, %.2f)",
-             sqnr[0], sqnr[1], sqnr[2], sqnr[3], published[0], published[1], published[2], published[3]);
+    snprintf(f->result, sizeof f->result,
+             "FP16 %.2f, BF16 %.2f, E4M3 %.2f, E5M2 %.2f dB (published %.2f, %.2f, %.2f, %.2f)", sqnr[0], sqnr[1],
+             sqnr[2], sqnr[3], published[0], published[1], published[2], published[3]);
     return BD_OK;
 }
 
@@ -147,7 +149,8 @@ bd_status reproduce_tails(reproduction *self, finding *f, bd_error *error)
         length += snprintf(f->result + length, sizeof f->result - (size_t)length, "%s nu %d: %.2f (%.2f to %.2f)",
                            n ? "," : "", freedoms[n], i.mean, i.low, i.high);
         if (freedoms[n] == 3 || freedoms[n] >= 15)
-            f->verdict = verdict_both(f->verdict, freedoms[n] == 3 ? verdict_between(&i, 5, INFINITY) : verdict_between(&i, 0, 1));
+            f->verdict = verdict_both(f->verdict,
+                                      freedoms[n] == 3 ? verdict_between(&i, 5, INFINITY) : verdict_between(&i, 0, 1));
     }
     progress_clear(&self->progress);
     free(room);
@@ -213,7 +216,8 @@ bd_status reproduce_rounding_floor(reproduction *self, finding *f, bd_error *err
     const double least = fmin(kahan[0], fmin(kahan[1], kahan[2])), most = fmax(kahan[0], fmax(kahan[1], kahan[2]));
     f->verdict = nearest[0] < nearest[1] && nearest[1] < nearest[2] && most < 2 * least ? VERDICT_HOLDS : VERDICT_FAILS;
     snprintf(f->result, sizeof f->result,
-             "mean square distance at rates 1e-2, 1e-3, 1e-4, 5 seeds: BF16 to nearest %.3g, %.3g, %.3g; with Kahan %.3g, %.3g, %.3g",
+             "mean square distance at rates 1e-2, 1e-3, 1e-4, 5 seeds: BF16 to nearest %.3g, %.3g, %.3g; with Kahan "
+             "%.3g, %.3g, %.3g",
              nearest[0], nearest[1], nearest[2], kahan[0], kahan[1], kahan[2]);
     return BD_OK;
 }
@@ -233,7 +237,8 @@ static void grad_scaler(float *scale, uint32_t *good, bool overflow, uint32_t gr
 }
 
 /* A step's end on the device, for each step of a script of overflows. */
-static bd_status run_script(bd_store *store, bd_program *program, int steps, int *wrong, int *overflows, bd_error *error)
+static bd_status run_script(bd_store *store, bd_program *program, int steps, int *wrong, int *overflows,
+                            bd_error *error)
 {
     enum { INTERVAL = 5 };
     uint32_t control[BD_CONTROL_BYTES / 4] = { 0 }, good = 0;
@@ -290,8 +295,8 @@ bd_status reproduce_scaler(reproduction *self, finding *f, bd_error *error)
         status = run_script(store, program, STEPS, &wrong, &overflows, error);
     f->verdict = wrong ? VERDICT_FAILS : VERDICT_HOLDS;
     snprintf(f->result, sizeof f->result,
-             "%d of %d steps, %d with overflow, have GradScaler's scale, count and decision, bit for bit", STEPS - wrong, STEPS,
-             overflows);
+             "%d of %d steps, %d with overflow, have GradScaler's scale, count and decision, bit for bit",
+             STEPS - wrong, STEPS, overflows);
     bd_program_destroy(&program);
     bd_plan_destroy(&plan);
     bd_store_destroy(&store);

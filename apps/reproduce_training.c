@@ -12,8 +12,8 @@
 bd_status reproduce_prepare(reproduction *self, training *t, const char *policy, bd_error *error)
 {
     *t = (training){ .trainer = NULL };
-    bd_status status = self->dataset ? BD_OK
-                                     : data_open(&self->progress, self->data, BD_TOKENS_NONE, &self->dataset, error);
+    bd_status status =
+        self->dataset ? BD_OK : data_open(&self->progress, self->data, BD_TOKENS_NONE, &self->dataset, error);
     if (!status)
         status = model_parse("mlp", &t->model, error);
     if (!status)
@@ -58,8 +58,8 @@ static double accuracy_of(const training *t)
 
 /* ---- R6: Adam's epsilon ---- */
 
-static bd_status train_adam(reproduction *self, const char *policy, float epsilon, bool in_root, int64_t steps, int seed,
-                            training *t, bd_error *error)
+static bd_status train_adam(reproduction *self, const char *policy, float epsilon, bool in_root, int64_t steps,
+                            int seed, training *t, bd_error *error)
 {
     bd_status status = reproduce_prepare(self, t, policy, error);
     t->params.optimizer.kind = BD_OPTIMIZER_ADAM;
@@ -81,9 +81,11 @@ bd_status reproduce_epsilon(reproduction *self, finding *f, bd_error *error)
     static const struct {
         float epsilon;
         bool in_root, dies;
-    } runs[RUNS] = {
-        { 1e-8f, false, true }, { 1e-7f, false, true }, { 1e-4f, false, false }, { 1e-3f, false, false }, { 1e-6f, true, false }
-    };
+    } runs[RUNS] = { { 1e-8f, false, true },
+                     { 1e-7f, false, true },
+                     { 1e-4f, false, false },
+                     { 1e-3f, false, false },
+                     { 1e-6f, true, false } };
     bd_status status = BD_OK;
     int length = snprintf(f->result, sizeof f->result, "FP16 with epsilon");
     f->verdict = VERDICT_HOLDS;
@@ -110,7 +112,8 @@ bd_status reproduce_epsilon(reproduction *self, finding *f, bd_error *error)
         if (nans)
             snprintf(text, sizeof text, "NaN in %lld of %lld steps", (long long)nans, (long long)(steps * seeds));
         else
-            snprintf(text, sizeof text, "%+.2f points (%+.2f to %+.2f)", difference.mean, difference.low, difference.high);
+            snprintf(text, sizeof text, "%+.2f points (%+.2f to %+.2f)", difference.mean, difference.low,
+                     difference.high);
         length += snprintf(f->result + length, sizeof f->result - (size_t)length, "%s %.0e%s: %s", i ? ";" : "",
                            (double)runs[i].epsilon, runs[i].in_root ? " in the root" : "", text);
         const verdict found = runs[i].dies == (nans > 0) ? VERDICT_HOLDS : VERDICT_FAILS;
@@ -129,9 +132,12 @@ bd_status reproduce_epsilon(reproduction *self, finding *f, bd_error *error)
 bd_status reproduce_scaling(reproduction *self, finding *f, bd_error *error)
 {
     enum { SINGLE, SINGLE_SMALL, BRAIN, BRAIN_SMALL, HALF_SMALL, DYNAMIC, RUNS };
-    static const char *const policies[RUNS] = { "fp32,scale=1", "fp32,scale=3.814697265625e-06",
-                                                "bf16,scale=1", "bf16,scale=3.814697265625e-06",
-                                                "fp16,scale=3.814697265625e-06", "fp16,scale=dynamic" };
+    static const char *const policies[RUNS] = { "fp32,scale=1",
+                                                "fp32,scale=3.814697265625e-06",
+                                                "bf16,scale=1",
+                                                "bf16,scale=3.814697265625e-06",
+                                                "fp16,scale=3.814697265625e-06",
+                                                "fp16,scale=dynamic" };
     double accuracy[RUNS], loss[RUNS];
     training t;
     bd_status status = BD_OK;
@@ -148,10 +154,12 @@ bd_status reproduce_scaling(reproduction *self, finding *f, bd_error *error)
     if (status)
         return status;
     const bool same = loss[SINGLE] == loss[SINGLE_SMALL] && loss[BRAIN] == loss[BRAIN_SMALL];
-    const bool chance = fabs(accuracy[HALF_SMALL] - 10) < 5, repaired = fabs(accuracy[DYNAMIC] - accuracy[SINGLE]) <= 1.5;
+    const bool chance = fabs(accuracy[HALF_SMALL] - 10) < 5,
+               repaired = fabs(accuracy[DYNAMIC] - accuracy[SINGLE]) <= 1.5;
     f->verdict = same && chance && repaired ? VERDICT_HOLDS : VERDICT_FAILS;
     snprintf(f->result, sizeof f->result,
-             "at a scale of 1 and of 2^-18: FP32 %.2f%%, %.2f%%%s, BF16 %.2f%%, %.2f%%%s; FP16 at 2^-18 %.2f%%, with dynamic scaling %.2f%%",
+             "at a scale of 1 and of 2^-18: FP32 %.2f%%, %.2f%%%s, BF16 %.2f%%, %.2f%%%s; FP16 at 2^-18 %.2f%%, with "
+             "dynamic scaling %.2f%%",
              accuracy[SINGLE], accuracy[SINGLE_SMALL], loss[SINGLE] == loss[SINGLE_SMALL] ? " (the same loss)" : "",
              accuracy[BRAIN], accuracy[BRAIN_SMALL], loss[BRAIN] == loss[BRAIN_SMALL] ? " (the same loss)" : "",
              accuracy[HALF_SMALL], accuracy[DYNAMIC]);
@@ -271,7 +279,8 @@ static double bytes_each(const bd_trainer *trainer)
     double bytes = (double)bd_stage_plan(&trainer->train)->pack_bytes, parameters = 0;
     for (size_t i = 0; i < bd_store_count(trainer->store); i++) {
         const bd_store_entry *entry = bd_store_at(trainer->store, i);
-        if (!entry->is_part && (entry->role == BD_ROLE_WEIGHT || entry->role == BD_ROLE_MASTER || entry->role == BD_ROLE_STATE))
+        if (!entry->is_part &&
+            (entry->role == BD_ROLE_WEIGHT || entry->role == BD_ROLE_MASTER || entry->role == BD_ROLE_STATE))
             bytes += (double)bd_shape_elements(&entry->shape) * (double)bd_format_size(entry->format);
     }
     for (int i = 0; i < trainer->layout.slot_count; i++)
@@ -285,8 +294,11 @@ bd_status reproduce_bytes(reproduction *self, finding *f, bd_error *error)
     static const struct {
         const char *policy;
         double expected; /* weights, gradients, two moments; masters or compensation */
-    } policies[POLICIES] = { { "fp32", 4 + 4 + 8 }, { "mixed", 2 + 2 + 8 + 4 }, { "bf16-kahan", 2 + 2 + 4 + 2 },
-                             { "bf16", 2 + 2 + 4 },  { "fp16", 2 + 2 + 4 } };
+    } policies[POLICIES] = { { "fp32", 4 + 4 + 8 },
+                             { "mixed", 2 + 2 + 8 + 4 },
+                             { "bf16-kahan", 2 + 2 + 4 + 2 },
+                             { "bf16", 2 + 2 + 4 },
+                             { "fp16", 2 + 2 + 4 } };
     bd_status status = BD_OK;
     int length = snprintf(f->result, sizeof f->result, "bytes a parameter with Adam:");
     f->verdict = VERDICT_HOLDS;

@@ -73,7 +73,8 @@ static bd_status check_lists(const char *path, const char *list, const json_t *w
 /* Everything that decides numbers. */
 static bd_status check(const char *path, const json_t *was, const json_t *is, bd_error *error)
 {
-    static const char *const whole[] = { "format_version", "version", "data", "seeds", "seed", "ood", "sharpness_epsilon" };
+    static const char *const whole[] = { "format_version",   "version", "data", "seeds", "seed", "ood",
+                                         "sharpness_epsilon" };
     static const char *const devices[] = { "id", "name", "driver", "limit" };
     static const char *const rows[] = { "model", "device", "precision", "wire" };
     bd_status status = check_object(path, "", was, is, whole, sizeof whole / sizeof *whole, error);

@@ -185,7 +185,8 @@ bd_status run_from_json(run_result *run, int64_t most_epochs, const json_t *obje
         return bd_fail(error, BD_ERROR_DATA, "the run of seed %lld is not whole", (long long)run->seed);
     json_t *rounding = json_object_get(object, "rounding");
     if (rounding && !rounding_is_whole(rounding))
-        return bd_fail(error, BD_ERROR_DATA, "what was measured in the run of seed %lld is not whole", (long long)run->seed);
+        return bd_fail(error, BD_ERROR_DATA, "what was measured in the run of seed %lld is not whole",
+                       (long long)run->seed);
     json_decref(run->rounding);
     run->rounding = json_incref(rounding);
     const char *reason = json_string_value(json_object_get(object, "reason"));

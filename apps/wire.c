@@ -42,9 +42,10 @@ bd_status wire_parse(const char *text, wire *self, bd_error *error)
     const char *name = strsep(&rest, ":"), *word;
     *self = (wire){ .mode = BD_ROUND_NEAREST };
     if (!bd_format_from_name(name, &self->format) || self->format == BD_U8 || self->format == BD_U32)
-        return bd_fail(error, BD_ERROR_ARGUMENT,
-                       "wire format '%s': '%s' is none of f32, f16, bf16, f8e4m3, f8e5m2, eXmY, int8, int4, int3 and int2", text,
-                       name);
+        return bd_fail(
+            error, BD_ERROR_ARGUMENT,
+            "wire format '%s': '%s' is none of f32, f16, bf16, f8e4m3, f8e5m2, eXmY, int8, int4, int3 and int2", text,
+            name);
     const bool needed = bd_format_describe(self->format).bits < LEAST_PLAIN_BITS;
     self->scaled = needed;
     while ((word = strsep(&rest, ":"))) {

@@ -136,8 +136,18 @@ static double fill_value(const test_case *c, bd_format format, fill_kind fill, u
     return 0;
 }
 
+/* A case that asks for more than there is room for is a mistake in its source. */
+static void need_room(const test_case *c, int count, int most, const char *what)
+{
+    if (count < most)
+        return;
+    fprintf(stderr, "binade: case '%s' has more than %d %s: raise check/case.h's maximum\n", c->name, most, what);
+    exit(1);
+}
+
 static case_given *add_input(test_case *c, const char *name, bd_format format, bd_shape shape)
 {
+    need_room(c, c->input_count, MAX_INPUTS, "inputs");
     case_given *input = &c->inputs[c->input_count];
     char numbered[16];
     snprintf(numbered, sizeof numbered, "in%d", c->input_count++);
@@ -174,6 +184,7 @@ bd_tensor case_control(test_case *c, const double *words)
 
 void case_output(test_case *c, bd_tensor value, test_tolerance tolerance)
 {
+    need_room(c, c->output_count, MAX_OUTPUTS, "outputs");
     c->outputs[c->output_count++] = (case_compared){ .value = value, .variable = BD_NONE, .tolerance = tolerance };
 }
 
@@ -474,12 +485,19 @@ void session_report(session *s, bool good, const char *name, const char *format,
     va_start(arguments, format);
     vsnprintf(message, sizeof message, format, arguments);
     va_end(arguments);
+    session_report_blamed(s, good, name, message, NULL);
+}
+
+void session_report_blamed(session *s, bool good, const char *name, const char *message,
+                           uint32_t (*blamed)[BD_FORMAT_COUNT])
+{
     const case_report report = { .group = s->group,
                                  .name = name,
                                  .formats = fp32.name,
                                  .good = good,
                                  .message = message,
-                                 .status = good ? BD_OK : BD_ERROR_DATA };
+                                 .status = good ? BD_OK : BD_ERROR_DATA,
+                                 .blamed = blamed };
     s->report(s->user, &report);
 }
 

@@ -47,7 +47,7 @@ typedef struct session {
     const char *only;   /* NULL, or a whole "group: case" */
     bool no_fusion;
     bd_gemm gemm;
-    bool guessed; /* tiles are those that are guessed, not what the tuner finds */
+    bool guessed;     /* tiles are those that are guessed, not what the tuner finds */
     bd_tile tile;     /* of every contraction that can have it; unless its m is 0 */
     int tile_count;   /* contractions that had it, and kernels of attention, which have it only by themselves */
     uint32_t repeats; /* more runs of each case, whose results must be the first one's, bit for bit */
@@ -192,6 +192,9 @@ double case_random(const test_case *c, uint32_t stream, int64_t i);
 
 /* Reports a check that is not a whole case, in FP32. */
 void session_report(session *s, bool good, const char *name, const char *format, ...) BD_PRINTF(4, 5);
+/* The same with the variants that may be at fault, by format and accumulator. */
+void session_report_blamed(session *s, bool good, const char *name, const char *message,
+                           uint32_t (*blamed)[BD_FORMAT_COUNT]);
 
 /* Is this case of the current group to be run now? */
 bool session_wants(session *s, const char *name);

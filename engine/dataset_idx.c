@@ -105,7 +105,7 @@ static bd_status check_labels(const char *path, const bd_examples *examples, int
     *classes = 0;
     for (int64_t i = 0; i < examples->count; i++) {
         if (examples->labels[i] >= limit)
-            return bd_fail(error, BD_ERROR_DATA, "%s: label %d at position %lld, %s %lld classes", path,
+            return bd_fail(error, BD_ERROR_DATA, "%s: label %d at position %lld; %s %lld classes, from 0 on", path,
                            examples->labels[i], (long long)i, limit_is, (long long)limit);
         if (examples->labels[i] >= *classes)
             *classes = examples->labels[i] + 1;
@@ -119,8 +119,8 @@ static bd_status read_all(bd_dataset *dataset, char *paths[FILE_COUNT], bd_error
     bd_status status;
     if ((status = read_images(paths[TRAIN_IMAGES], &dataset->train, size, error)) ||
         (status = read_labels(paths[TRAIN_LABELS], paths[TRAIN_IMAGES], &dataset->train, error)) ||
-        (status = check_labels(paths[TRAIN_LABELS], &dataset->train, BD_MOST_CLASSES, "there may be", &dataset->classes,
-                               error)) ||
+        (status = check_labels(paths[TRAIN_LABELS], &dataset->train, BD_MOST_CLASSES, "there may be at most",
+                               &dataset->classes, error)) ||
         (status = read_images(paths[TEST_IMAGES], &dataset->test, test_size, error)) ||
         (status = read_labels(paths[TEST_LABELS], paths[TEST_IMAGES], &dataset->test, error)) ||
         (status = check_labels(paths[TEST_LABELS], &dataset->test, dataset->classes, "the training labels have",

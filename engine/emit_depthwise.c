@@ -10,15 +10,15 @@ static void accumulate(bd_emitter *emitter, bd_format accumulator, const char *n
     const char *format = bd_format_name(accumulator);
     bd_text *text = bd_emitter_text(emitter);
     if (inside)
-        bd_text_append(text, "%s = %s ? BD_ADD_%s(%s, BD_MUL_%s(%s, %s)) : %s;\n", name, inside, format, name, format, a,
-                       b, name);
+        bd_text_append(text, "%s = %s ? BD_ADD_%s(%s, BD_MUL_%s(%s, %s)) : %s;\n", name, inside, format, name, format,
+                       a, b, name);
     else
         bd_text_append(text, "%s = BD_ADD_%s(%s, BD_MUL_%s(%s, %s));\n", name, format, name, format, a, b);
 }
 
 /* Tap `tap` of the neighbours, from pixel (y, x) of the image that is read; NULL for `inside`: it is sure to be there. */
-static void add_tap(bd_emitter *emitter, const bd_graph *graph, const bd_node *node, const bd_pixels *p, const char *tap,
-                    const char *y, const char *x, const char *inside)
+static void add_tap(bd_emitter *emitter, const bd_graph *graph, const bd_node *node, const bd_pixels *p,
+                    const char *tap, const char *y, const char *x, const char *inside)
 {
     const bd_shape *input = &graph->nodes[node->inputs[0]].shape;
     for (uint32_t i = 0; i < p->count; i++) {
@@ -37,7 +37,8 @@ static void print_place(bd_text *text, const bd_node *node, const char *name, in
 {
     const int stride = (int)node->attr.window.stride[axis], pad = (int)node->attr.window.pad[axis][0];
     if (node->op == BD_OP_DEPTHWISE)
-        bd_text_append(text, "const int i%d%s_%d = BD_INT(%s) * %d - %d;\nconst bool h%d%s_%d = BD_BOTH(i%d%s_%d >= 0, ",
+        bd_text_append(text,
+                       "const int i%d%s_%d = BD_INT(%s) * %d - %d;\nconst bool h%d%s_%d = BD_BOTH(i%d%s_%d >= 0, ",
                        axis, name, k, at, stride, pad - k, axis, name, k, axis, name, k);
     else
         bd_text_append(text,
@@ -136,10 +137,10 @@ const char *bd_emit_depthwise_weight(bd_emitter *emitter, const bd_graph *graph,
     const int mark = bd_emit_open(emitter);
     if (p.count > 1) /* columns from firstS to before lastS meet one of x */
         bd_text_append(text,
-                   "const int first%s = (max(%d - BD_INT(%s), 0) + %d) / %d;\n"
-                   "const int last%s = min((max(%d - BD_INT(%s), -1) + %d) / %d, %d);\n",
-                   name, pad, p.x, stride - 1, stride, name, (int)image->dim[2] - 1 + pad, p.x, stride, stride,
-                   (int)dy->dim[2]);
+                       "const int first%s = (max(%d - BD_INT(%s), 0) + %d) / %d;\n"
+                       "const int last%s = min((max(%d - BD_INT(%s), -1) + %d) / %d, %d);\n",
+                       name, pad, p.x, stride - 1, stride, name, (int)image->dim[2] - 1 + pad, p.x, stride, stride,
+                       (int)dy->dim[2]);
     bd_text_append(text,
                    "for (uint row%s = %s * %uu; row%s < min((%s + 1u) * %uu, %uu); row%s++) {\n"
                    "const int y%s = BD_INT(row%s %% %uu) * %d - %d + BD_INT(%s);\n"

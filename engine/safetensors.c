@@ -248,8 +248,8 @@ static bd_status check_extents(const char *path, const bd_safe_tensor *tensors, 
     for (size_t i = 0; i < count; i++) {
         const char *name = tensors[extents[i].tensor].name;
         if (extents[i].end > data_bytes)
-            return bd_fail(error, BD_ERROR_DATA, "%s: tensor '%s' ends at byte %llu of %llu bytes of data", path, name,
-                           (unsigned long long)extents[i].end, (unsigned long long)data_bytes);
+            return bd_fail(error, BD_ERROR_DATA, "%s: truncated: tensor '%s' ends at byte %llu of %llu bytes of data",
+                           path, name, (unsigned long long)extents[i].end, (unsigned long long)data_bytes);
         if (extents[i].begin < end)
             return bd_fail(error, BD_ERROR_DATA, "%s: tensor '%s' overlaps the one before it", path, name);
         if (extents[i].begin > end)
@@ -335,8 +335,10 @@ static bd_status parse(const char *path, unsigned char *bytes, size_t size, bd_s
         status = bd_fail(error, BD_ERROR_DATA, "%s: truncated: %zu bytes, a safetensors file begins with %d", path,
                          size, LENGTH_BYTES);
     else if (header_bytes > size - LENGTH_BYTES || header_bytes > MAX_HEADER_BYTES)
-        status = bd_fail(error, BD_ERROR_DATA, "%s: header length %llu; the file has %zu bytes, a header at most %d",
-                         path, (unsigned long long)header_bytes, size, MAX_HEADER_BYTES);
+        status = bd_fail(
+            error, BD_ERROR_DATA,
+            "%s: truncated, or no safetensors file: header length %llu; the file has %zu bytes, a header at most %d",
+            path, (unsigned long long)header_bytes, size, MAX_HEADER_BYTES);
     if (!status) {
         json_error_t json;
         parsed->header = json_loadb((const char *)bytes + LENGTH_BYTES, header_bytes, JSON_REJECT_DUPLICATES, &json);

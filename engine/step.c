@@ -10,7 +10,7 @@
 /* What the three graphs have in common. */
 typedef struct forward {
     bd_tensor control, rates;
-    bd_tensor logits;          /* [batch, classes], or of a text [batch, context, classes] */
+    bd_tensor logits;                  /* [batch, classes], or of a text [batch, context, classes] */
     bd_tensor losses, correct, wanted; /* [batch], or of a text [batch, context] */
 } forward;
 
@@ -400,7 +400,8 @@ static void add_calibration(bd_graph *graph, bd_tensor node, const bd_format *fo
         const bd_shape shape = bd_tensor_shape(graph, x[i]);
         probe->elements[i] = bd_shape_elements(&shape);
     }
-    parts[filled++] = sum_of_squares(graph, bd_graph_again(graph, node, (const bd_tensor[]){ bd_abs(graph, x[0]), bd_abs(graph, x[1]) }));
+    parts[filled++] = sum_of_squares(
+        graph, bd_graph_again(graph, node, (const bd_tensor[]){ bd_abs(graph, x[0]), bd_abs(graph, x[1]) }));
     for (int i = 0; i < 2; i++) {
         parts[filled++] = sum_of_squares(graph, x[i]);
         parts[filled++] = count_zeros(graph, x[i]);
@@ -472,7 +473,8 @@ static bd_tensor worst_logits(bd_graph *graph, bd_tensor logits, bd_tensor wante
     bd_shape column = bd_tensor_shape(graph, wanted);
     column.dim[column.rank++] = 1;
     bd_tensor label = bd_broadcast(graph, bd_reshape(graph, wanted, column), shape);
-    bd_tensor right = bd_equal(graph, bd_iota(graph, shape, shape.rank - 1), label), box = box_around(graph, z, epsilon);
+    bd_tensor right = bd_equal(graph, bd_iota(graph, shape, shape.rank - 1), label),
+              box = box_around(graph, z, epsilon);
     return bd_add(graph, z, bd_select(graph, right, bd_neg(graph, box), box));
 }
 
@@ -483,10 +485,12 @@ static bd_tensor mean_of_batch(bd_graph *graph, bd_tensor losses, int64_t rows)
 }
 
 /* Up along the gradient's signs, which is where the linear part of the loss grows most, and back into the box. */
-static void climb(bd_graph *graph, bd_tensor weight, bd_tensor gradient, const bd_moved *moved, double epsilon, double share)
+static void climb(bd_graph *graph, bd_tensor weight, bd_tensor gradient, const bd_moved *moved, double epsilon,
+                  double share)
 {
     const bd_shape shape = bd_tensor_shape(graph, weight);
-    bd_tensor origin = fixed_variable(graph, "", moved->origin, BD_F32, shape), box = box_around(graph, origin, epsilon);
+    bd_tensor origin = fixed_variable(graph, "", moved->origin, BD_F32, shape),
+              box = box_around(graph, origin, epsilon);
     bd_tensor move = bd_mul(graph, bd_mul(graph, box, broadcast_constant(graph, share, box)), bd_sign(graph, gradient));
     bd_tensor next = bd_max(graph, bd_add(graph, weight, move), bd_sub(graph, origin, box));
     bd_assign(graph, weight, bd_min(graph, next, bd_add(graph, origin, box)));

@@ -60,8 +60,7 @@ typedef struct bd_calibration {
  * operands rounded to each of the formats, BD_MOST_CANDIDATES at most. Beside the calibrations' variables it changes running
  * statistics only. `probes` is malloc'ed, the caller frees. */
 bd_status bd_step_calibration(const bd_train_params *params, const bd_step_source *source, const bd_format *formats,
-                              int format_count, bd_graph **graph, bd_calibration **probes, int *count,
-                              bd_error *error);
+                              int format_count, bd_graph **graph, bd_calibration **probes, int *count, bd_error *error);
 
 /* A weight that an ascent moves: what the model has, "sharpness/origin/I" where it began, F32 both. `name` is the graph's. */
 typedef struct bd_moved {

@@ -174,7 +174,8 @@ static void add_variables(const bd_plan *plan, const bd_plan *other, uint64_t *t
 /* Sums up what will be allocated, and refuses what the device cannot hold. */
 static bd_status check_memory(bd_trainer *trainer, bd_error *error)
 {
-    const bd_plan *const plans[] = { trainer->train.plan, trainer->test.plan }, *const measured = trainer->measured.plan;
+    const bd_plan *const plans[] = { trainer->train.plan, trainer->test.plan }, *const measured =
+                                                                                    trainer->measured.plan;
     const bd_limits *limits = &trainer->target.limits;
     const char *where = trainer->device ? trainer->device->info.id : "the device";
     uint64_t packs = 0, variables = 0, largest = trainer->arena_bytes = 0;
@@ -200,7 +201,8 @@ static bd_status check_memory(bd_trainer *trainer, bd_error *error)
     trainer->dataset_bytes = bd_feed_bytes(&trainer->train.shape) + bd_feed_bytes(&trainer->test.shape);
 
     const double mib = 1 << 20;
-    uint64_t needed = trainer->planned_bytes + trainer->measuring_arena_bytes + trainer->measuring_bytes + trainer->dataset_bytes;
+    uint64_t needed =
+        trainer->planned_bytes + trainer->measuring_arena_bytes + trainer->measuring_bytes + trainer->dataset_bytes;
     if (limits->memory_bytes && needed > limits->memory_bytes)
         return bd_fail(
             error, BD_ERROR_MEMORY,
@@ -445,7 +447,8 @@ static bd_status find_starts(bd_trainer *trainer, bd_error *error)
         return BD_OK;
     if (!(status = bd_trainer_set_epoch(trainer, 0, error)) &&
         !(status = bd_feed_prepare(trainer->train.feed, 0, &steps, error)) &&
-        !(status = bd_program_create(trainer->store, &trainer->starting, trainer->params.seed, NULL, NULL, &program, error)) &&
+        !(status = bd_program_create(trainer->store, &trainer->starting, trainer->params.seed, NULL, NULL, &program,
+                                     error)) &&
         !(status = bd_program_run(program, 1, error)))
         status = bd_program_finish(program, error);
     bd_program_destroy(&program);

@@ -18,7 +18,8 @@ void bd_trainer_describe(const bd_trainer *trainer, bd_train_event *event)
     event->flops_per_step = plan->flops;
     event->bytes_per_step = plan->bytes;
     event->planned_device_bytes = trainer->planned_bytes;
-    const uint64_t measuring = trainer->measuring_arena_bytes + (trainer->measured.program ? trainer->measuring_bytes : 0);
+    const uint64_t measuring =
+        trainer->measuring_arena_bytes + (trainer->measured.program ? trainer->measuring_bytes : 0);
     event->measuring_bytes = trainer->measuring_arena_bytes + trainer->measuring_bytes;
     event->peak_device_bytes = trainer->peak_bytes > measuring ? trainer->peak_bytes - measuring : 0;
     event->dataset_bytes = trainer->dataset_bytes;
@@ -47,9 +48,9 @@ static void print_policy(const bd_trainer *trainer, const printer *out)
 {
     const bd_precision *policy = &trainer->params.precision;
     const bd_graph *graph = bd_stage_plan(&trainer->train)->graph;
-    static const bd_role roles[] = { BD_ROLE_WEIGHT,         BD_ROLE_ACTIVATION,         BD_ROLE_GRADIENT,
-                                     BD_ROLE_STATISTIC,      BD_ROLE_ACCUMULATOR,        BD_ROLE_MASTER,
-                                     BD_ROLE_STATE,          BD_ROLE_WEIGHT_OPERAND,     BD_ROLE_ACTIVATION_OPERAND,
+    static const bd_role roles[] = { BD_ROLE_WEIGHT,          BD_ROLE_ACTIVATION,     BD_ROLE_GRADIENT,
+                                     BD_ROLE_STATISTIC,       BD_ROLE_ACCUMULATOR,    BD_ROLE_MASTER,
+                                     BD_ROLE_STATE,           BD_ROLE_WEIGHT_OPERAND, BD_ROLE_ACTIVATION_OPERAND,
                                      BD_ROLE_GRADIENT_OPERAND };
     char line[64 + 8 * sizeof roles / sizeof *roles];
     for (int32_t i = 0; i < graph->layer_count; i++) {
@@ -181,7 +182,8 @@ bd_status bd_trainer_plan(bd_trainer *trainer, bd_train_event *event, void (*pri
         print_kernels("evaluation of a batch", bd_stage_plan(&trainer->test), &out);
     print_data("training set", &trainer->train.shape, &out);
     print_data("test set", &trainer->test.shape, &out);
-    print_line(&out, "planned: %" PRIu64 " bytes, %" PRIu64 " bytes of data, and %" PRIu64 " to measure what rounding does",
-               trainer->planned_bytes, trainer->dataset_bytes, trainer->measuring_arena_bytes + trainer->measuring_bytes);
+    print_line(
+        &out, "planned: %" PRIu64 " bytes, %" PRIu64 " bytes of data, and %" PRIu64 " to measure what rounding does",
+        trainer->planned_bytes, trainer->dataset_bytes, trainer->measuring_arena_bytes + trainer->measuring_bytes);
     return BD_OK;
 }

@@ -104,6 +104,16 @@ def main():
         assert len(quirks['wrong']) == 1 and quirks['wrong_variants']
         assert 'computes wrongly: unary' in run(BINADE, 'devices')
         print('ok  a wrong exp has no remedy, and is told')
+
+        # What a kernel does beside its own work is left out alone.
+        if devices[0]['backend'] == 'vulkan':
+            device, = json.loads(run(WRONG, 'check', '--quick', '--device', name, '--json', status=4,
+                                     BINADE_WRONG_KERNEL='last-group'))['devices']
+            remedies = {f['remedy'] for f in device['failures'] if f['case'].startswith('final sums')}
+            assert remedies == {'last-group in f32 with f32 sums not used'}, device['failures']
+            assert {'variant': 'last-group', 'format': 'f32', 'accumulator': 'f32'} in \
+                json.loads(file.read_text())['wrong_variants']
+            print('ok  sums by a wrong last work-group are found and left to a kernel of their own')
     return 0
 
 

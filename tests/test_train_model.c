@@ -208,8 +208,9 @@ END_TEST
 START_TEST(formats_are_measured_by_layer)
 {
     enum { SINGLE, HALF, TEN, SEVEN, THREE, SHORT, COUNT };
-    const bd_format formats[COUNT] = { BD_F32, BD_F16, bd_format_exmy(8, 10), BD_BF16, bd_format_exmy(8, 3),
-                                       bd_format_exmy(2, 10) };
+    const bd_format formats[COUNT] = {
+        BD_F32, BD_F16, bd_format_exmy(8, 10), BD_BF16, bd_format_exmy(8, 3), bd_format_exmy(2, 10)
+    };
     bd_error error = { 0 };
     bd_trainer *trainer;
     bd_layer_cost *layers;

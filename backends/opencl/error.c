@@ -1,38 +1,67 @@
 /* OpenCL error codes, by name. */
 #include "opencl.h"
 
-#define ERROR_CODES(ROW)                                                                                               \
-    ROW(CL_DEVICE_NOT_FOUND)                                                                                           \
-    ROW(CL_DEVICE_NOT_AVAILABLE)                                                                                       \
-    ROW(CL_COMPILER_NOT_AVAILABLE)                                                                                     \
-    ROW(CL_MEM_OBJECT_ALLOCATION_FAILURE) ROW(CL_OUT_OF_RESOURCES) ROW(CL_OUT_OF_HOST_MEMORY)                          \
-        ROW(CL_PROFILING_INFO_NOT_AVAILABLE) ROW(CL_MEM_COPY_OVERLAP) ROW(CL_BUILD_PROGRAM_FAILURE)                    \
-            ROW(CL_MAP_FAILURE) ROW(CL_MISALIGNED_SUB_BUFFER_OFFSET) ROW(CL_EXEC_STATUS_ERROR_FOR_EVENTS_IN_WAIT_LIST) \
-                ROW(CL_COMPILE_PROGRAM_FAILURE) ROW(CL_LINKER_NOT_AVAILABLE) ROW(CL_LINK_PROGRAM_FAILURE)              \
-                    ROW(CL_INVALID_VALUE) ROW(CL_INVALID_DEVICE_TYPE) ROW(CL_INVALID_PLATFORM) ROW(CL_INVALID_DEVICE)  \
-                        ROW(CL_INVALID_CONTEXT) ROW(CL_INVALID_QUEUE_PROPERTIES) ROW(CL_INVALID_COMMAND_QUEUE)         \
-                            ROW(CL_INVALID_HOST_PTR) ROW(CL_INVALID_MEM_OBJECT) ROW(CL_INVALID_BINARY)                 \
-                                ROW(CL_INVALID_BUILD_OPTIONS) ROW(CL_INVALID_PROGRAM)                                  \
-                                    ROW(CL_INVALID_PROGRAM_EXECUTABLE) ROW(CL_INVALID_KERNEL_NAME)                     \
-                                        ROW(CL_INVALID_KERNEL_DEFINITION) ROW(CL_INVALID_KERNEL)                       \
-                                            ROW(CL_INVALID_ARG_INDEX) ROW(CL_INVALID_ARG_VALUE)                        \
-                                                ROW(CL_INVALID_ARG_SIZE) ROW(CL_INVALID_KERNEL_ARGS)                   \
-                                                    ROW(CL_INVALID_WORK_DIMENSION) ROW(CL_INVALID_WORK_GROUP_SIZE)     \
-                                                        ROW(CL_INVALID_WORK_ITEM_SIZE) ROW(CL_INVALID_GLOBAL_OFFSET)   \
-                                                            ROW(CL_INVALID_EVENT_WAIT_LIST) ROW(CL_INVALID_EVENT)      \
-                                                                ROW(CL_INVALID_OPERATION) ROW(CL_INVALID_BUFFER_SIZE)  \
-                                                                    ROW(CL_INVALID_GLOBAL_WORK_SIZE)                   \
-                                                                        ROW(CL_INVALID_PROPERTY)
-
 const char *opencl_error_name(cl_int code)
 {
-#define NAME_ROW(NAME)                                                                                                 \
-    case NAME: return #NAME;
-    switch (code) {
-        ERROR_CODES(NAME_ROW)
-    default: return "unknown OpenCL error";
+#define CODE(NAME)                                                                                                     \
+    {                                                                                                                  \
+        NAME, #NAME                                                                                                    \
     }
-#undef NAME_ROW
+    static const struct {
+        cl_int code;
+        const char *name;
+    } codes[] = {
+        CODE(CL_DEVICE_NOT_FOUND),
+        CODE(CL_DEVICE_NOT_AVAILABLE),
+        CODE(CL_COMPILER_NOT_AVAILABLE),
+        CODE(CL_MEM_OBJECT_ALLOCATION_FAILURE),
+        CODE(CL_OUT_OF_RESOURCES),
+        CODE(CL_OUT_OF_HOST_MEMORY),
+        CODE(CL_PROFILING_INFO_NOT_AVAILABLE),
+        CODE(CL_MEM_COPY_OVERLAP),
+        CODE(CL_BUILD_PROGRAM_FAILURE),
+        CODE(CL_MAP_FAILURE),
+        CODE(CL_MISALIGNED_SUB_BUFFER_OFFSET),
+        CODE(CL_EXEC_STATUS_ERROR_FOR_EVENTS_IN_WAIT_LIST),
+        CODE(CL_COMPILE_PROGRAM_FAILURE),
+        CODE(CL_LINKER_NOT_AVAILABLE),
+        CODE(CL_LINK_PROGRAM_FAILURE),
+        CODE(CL_INVALID_VALUE),
+        CODE(CL_INVALID_DEVICE_TYPE),
+        CODE(CL_INVALID_PLATFORM),
+        CODE(CL_INVALID_DEVICE),
+        CODE(CL_INVALID_CONTEXT),
+        CODE(CL_INVALID_QUEUE_PROPERTIES),
+        CODE(CL_INVALID_COMMAND_QUEUE),
+        CODE(CL_INVALID_HOST_PTR),
+        CODE(CL_INVALID_MEM_OBJECT),
+        CODE(CL_INVALID_BINARY),
+        CODE(CL_INVALID_BUILD_OPTIONS),
+        CODE(CL_INVALID_PROGRAM),
+        CODE(CL_INVALID_PROGRAM_EXECUTABLE),
+        CODE(CL_INVALID_KERNEL_NAME),
+        CODE(CL_INVALID_KERNEL_DEFINITION),
+        CODE(CL_INVALID_KERNEL),
+        CODE(CL_INVALID_ARG_INDEX),
+        CODE(CL_INVALID_ARG_VALUE),
+        CODE(CL_INVALID_ARG_SIZE),
+        CODE(CL_INVALID_KERNEL_ARGS),
+        CODE(CL_INVALID_WORK_DIMENSION),
+        CODE(CL_INVALID_WORK_GROUP_SIZE),
+        CODE(CL_INVALID_WORK_ITEM_SIZE),
+        CODE(CL_INVALID_GLOBAL_OFFSET),
+        CODE(CL_INVALID_EVENT_WAIT_LIST),
+        CODE(CL_INVALID_EVENT),
+        CODE(CL_INVALID_OPERATION),
+        CODE(CL_INVALID_BUFFER_SIZE),
+        CODE(CL_INVALID_GLOBAL_WORK_SIZE),
+        CODE(CL_INVALID_PROPERTY),
+    };
+#undef CODE
+    for (size_t i = 0; i < sizeof codes / sizeof *codes; i++)
+        if (codes[i].code == code)
+            return codes[i].name;
+    return "unknown OpenCL error";
 }
 
 /* NVIDIA's own, after a kernel's fault. */
@@ -55,7 +84,8 @@ static bool is_loss(cl_int code)
 
 static bd_status status_of(cl_int code)
 {
-    return code == CL_MEM_OBJECT_ALLOCATION_FAILURE || code == CL_OUT_OF_HOST_MEMORY ? BD_ERROR_MEMORY : BD_ERROR_DEVICE;
+    return code == CL_MEM_OBJECT_ALLOCATION_FAILURE || code == CL_OUT_OF_HOST_MEMORY ? BD_ERROR_MEMORY
+                                                                                     : BD_ERROR_DEVICE;
 }
 
 bd_status opencl_queue_status(cl_int code)

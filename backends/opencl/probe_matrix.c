@@ -13,7 +13,9 @@
  * (driver 580). Two work-groups of this share a processor there. */
 #define TENSOR_CORE_LOCAL "98304"
 
-enum { WARPGROUP_LOCAL = 197632 /* wgmma's tiles: one work-group a processor, and its barriers */, N = 16, K = 16, MOST_M = 64 };
+/* Of wgmma's tiles: one work-group a processor, and its barriers. */
+enum { WARPGROUP_LOCAL = 197632 };
+enum { N = 16, K = 16, MOST_M = 64 };
 
 /* Products of small whole numbers with multiples of 2^-24, which are subnormal halves; exact in any order: `count` results of m x 16, each
  * C = A B. */

@@ -77,8 +77,8 @@ bool bd_vk_probe_matrix(bd_vk_device *device, const char *source, bool joined)
                                                { .data = in, .size = in_size },
                                                { .data = out, .size = out_size, .written = true } };
         bd_error refusal;
-        right = bd_vk_probe_run(device, source, joined ? BD_TILE_MATRIX2 : BD_TILE_MATRIX, 1, 1, buffers, 3, &refusal) ==
-                BD_OK;
+        right = bd_vk_probe_run(device, source, joined ? BD_TILE_MATRIX2 : BD_TILE_MATRIX, 1, 1, buffers, 3,
+                                &refusal) == BD_OK;
     }
     for (uint32_t i = 0; i < results * m * n && right; i++) {
         int sum = 0; /* exact in FP32 in any order */

@@ -50,7 +50,7 @@ typedef struct bd_precision_override {
  * method): start at `scale`; after `growth_interval` steps without overflow multiply by `growth`; on overflow skip the
  * update and multiply by `backoff`. */
 typedef struct bd_precision {
-    char name[192]; /* `text`; of a longer one the beginning and a hash of all */
+    char name[192];            /* `text`; of a longer one the beginning and a hash of all */
     char text[BD_POLICY_TEXT]; /* what it was parsed from */
     bd_format format[BD_ROLE_COUNT];
     bd_round_mode mode[BD_ROLE_COUNT]; /* of the roundings to formats other than F32 */

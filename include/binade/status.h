@@ -25,7 +25,7 @@ typedef enum bd_status {
     BD_ERROR_DATA,        /* a file's content is not what its format demands */
     BD_ERROR_NUMERIC,     /* training met a value that is not finite */
     BD_ERROR_INTERRUPTED, /* the caller asked to stop; state was saved first */
-    BD_ERROR_LOST,        /* the device is gone in mid-work, with all that was on it: close it, and perhaps open it anew */
+    BD_ERROR_LOST, /* the device is gone in mid-work, with all that was on it: close it, and perhaps open it anew */
 } bd_status;
 
 /* One clear line: what went wrong, where, what would be right. Owned by the caller, usually on the stack;

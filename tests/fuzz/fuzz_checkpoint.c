@@ -7,15 +7,22 @@
 #include <string.h>
 
 static uint8_t pixels[2 * 4], labels[2];
-static bd_dataset dataset = { .name = "fuzz", .height = 2, .width = 2, .channels = 1, .classes = 2, .mean = 0.5f,
-                              .deviation = 1, .train = { 2, pixels, labels } };
+static bd_dataset dataset = { .name = "fuzz",
+                              .height = 2,
+                              .width = 2,
+                              .channels = 1,
+                              .classes = 2,
+                              .mean = 0.5f,
+                              .deviation = 1,
+                              .train = { 2, pixels, labels } };
 static bd_trainer *trainer;
 
 static bd_tensor net(bd_graph *graph, bd_tensor x, int64_t classes, bool training, const void *user)
 {
     (void)user;
     x = bd_linear(graph, bd_flatten(graph, x), 2, true, "fc1");
-    return bd_linear(graph, bd_relu(graph, bd_batch_norm(graph, x, training, 0.9f, 1e-3f, "norm")), classes, false, "fc2");
+    return bd_linear(graph, bd_relu(graph, bd_batch_norm(graph, x, training, 0.9f, 1e-3f, "norm")), classes, false,
+                     "fc2");
 }
 
 /* FUZZ_SAVE names a file that the run's own checkpoint is written to: the corpus begins with it. */

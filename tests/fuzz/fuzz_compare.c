@@ -9,10 +9,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
     static double seconds[] = { 1e-3, 1.01e-3, 0.99e-3 };
     bd_device_info device = { .backend = "opencl", .name = "pocl" };
-    bench_row first = { .suite = BENCH_GEMM, .name = "a", .variant = "own", .policy = "fp32", .unit = BENCH_GFLOPS,
-                        .flops = 1e9, .wall = { seconds, 3 } };
-    bench_row second = { .suite = BENCH_LAUNCH, .name = "b", .variant = "raw", .unit = BENCH_MICROS, .count = 1,
-                         .clock = { seconds, 3 } };
+    bench_row first = { .suite = BENCH_GEMM,
+                        .name = "a",
+                        .variant = "own",
+                        .policy = "fp32",
+                        .unit = BENCH_GFLOPS,
+                        .flops = 1e9,
+                        .wall = { seconds, 3 } };
+    bench_row second = {
+        .suite = BENCH_LAUNCH, .name = "b", .variant = "raw", .unit = BENCH_MICROS, .count = 1, .clock = { seconds, 3 }
+    };
     bench_row *rows[] = { &first, &second };
     bench self = { .devices = &device, .device_count = 1, .rows = rows, .row_count = 2 };
     json_t *document = NULL;

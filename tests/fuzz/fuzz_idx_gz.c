@@ -9,8 +9,9 @@ enum { MOST_CONTENT = 4096 };
 
 static size_t unpack(const uint8_t *bytes, size_t size, uint8_t *content)
 {
-    z_stream stream = { .next_in = (uint8_t *)bytes, .avail_in = (unsigned)size, .next_out = content,
-                        .avail_out = MOST_CONTENT };
+    z_stream stream = {
+        .next_in = (uint8_t *)bytes, .avail_in = (unsigned)size, .next_out = content, .avail_out = MOST_CONTENT
+    };
     if (inflateInit2(&stream, 16 + MAX_WBITS) != Z_OK)
         return 0;
     inflate(&stream, Z_FINISH); /* what can be had of it */
@@ -20,8 +21,9 @@ static size_t unpack(const uint8_t *bytes, size_t size, uint8_t *content)
 
 static size_t pack(uint8_t *content, size_t size, uint8_t *bytes, size_t most)
 {
-    z_stream stream = { .next_in = content, .avail_in = (unsigned)size, .next_out = bytes,
-                        .avail_out = (unsigned)most };
+    z_stream stream = {
+        .next_in = content, .avail_in = (unsigned)size, .next_out = bytes, .avail_out = (unsigned)most
+    };
     if (deflateInit2(&stream, 1, Z_DEFLATED, 16 + 9, 1, Z_DEFAULT_STRATEGY) != Z_OK)
         return 0;
     int code = deflate(&stream, Z_FINISH);

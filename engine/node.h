@@ -217,12 +217,16 @@ static inline const bd_node *bd_node_at(const bd_graph *graph, bd_tensor tensor)
     return &graph->nodes[tensor];
 }
 
+/* Whether the node drops weights of an attention; the rows' sums are of all. */
+static inline bool bd_drops_weights(const bd_node *node)
+{
+    return (node->op == BD_OP_ATTENTION || node->op == BD_OP_ATTENTION_GRAD) && node->attr.attention.dropout > 0;
+}
+
 /* Whether the node reads seed and step of the control block, which no input of it names. */
 static inline bool bd_draws(const bd_node *node)
 {
-    const bool attends = node->op == BD_OP_ATTENTION || node->op == BD_OP_ATTENTION_GRAD;
-    return node->op == BD_OP_RANDOM || node->rule.mode == BD_ROUND_STOCHASTIC ||
-           (attends && node->attr.attention.dropout > 0);
+    return node->op == BD_OP_RANDOM || node->rule.mode == BD_ROUND_STOCHASTIC || bd_drops_weights(node);
 }
 
 /* Appends a node with the current layer and role, computing nothing: shape is the caller's. `inputs` is copied. Returns

@@ -64,10 +64,11 @@ static void print_bits(bd_printer *printer, const char *name, bd_tensor input)
 }
 
 /* What drops weights, and what makes up for it; RESCALE and UNSCALE leave a number alone without dropout. */
-static void print_dropout(bd_printer *printer, const bd_attention_attr *attr)
+static void print_dropout(bd_printer *printer, const bd_node *node)
 {
+    const bd_attention_attr *attr = &node->attr.attention;
     bd_text *macros = &printer->macros;
-    if (attr->dropout == 0) {
+    if (!bd_drops_weights(node)) {
         bd_text_append(macros, "#define DROPOUT 0\n#define RESCALE(x) (x)\n#define UNSCALE(x) (x)\n");
         return;
     }
@@ -133,7 +134,7 @@ void bd_print_attention(bd_printer *printer)
                    (unsigned long long)node->attr.attention.heads, (unsigned long long)depth);
     bd_text_append(macros, "#define CAUSAL %d\n#define BACKWARD %d\n#define SCALE %.9ef\n", node->attr.attention.causal,
                    node->op == BD_OP_ATTENTION_GRAD, 1 / sqrt((double)depth));
-    print_dropout(printer, &node->attr.attention);
+    print_dropout(printer, node);
     if (bd_tile_uses_matrix_units(&kernel->tile)) {
         print_matrix(printer, node);
         return;

@@ -80,7 +80,7 @@ static uint64_t portable_bytes(bool backward, bool dropout, uint64_t block, uint
 static bool matrix_tile(const bd_node *node, int64_t tokens, int64_t depth, const bd_target *target, bd_tile *tile)
 {
     const uint64_t line = ((uint64_t)depth + 15) / 16 * 32 + 16;
-    const bool backward = is_backward(node), dropout = node->attr.attention.dropout > 0;
+    const bool backward = is_backward(node), dropout = bd_drops_weights(node);
     /* NVIDIA's Vulkan launches OpenCL's kernel. */
     const bool launched = !target->nvidia && target->matrix.resident_bytes > 0, ptx = target->nvidia || launched;
     for (uint32_t warps = MATRIX_WARPS; warps > 0; warps /= 2) {

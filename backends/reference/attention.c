@@ -132,7 +132,7 @@ bd_status bd_evaluate_attention(const bd_evaluation *evaluation, const bd_node *
                     .depth = shape->dim[2] / 3 / heads,
                     .causal = node->attr.attention.causal,
                     .qkv = bd_evaluated(evaluation, node, 0) };
-    if (bd_draws(node)) {
+    if (bd_drops_weights(node)) {
         const bd_status status = read_dropout(evaluation, node, &a, error);
         if (status != BD_OK)
             return status;

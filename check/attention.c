@@ -57,7 +57,8 @@ static attention_errors errors_of(format_set f, const attention_shape *s, bool m
     const double stored_sum = e.sum + 2 * format_roundoff(f.accumulator) * (s->most + log(t) + e.sum);
     const double weight = expm1(score + stored_sum + roundings * u * (2 * s->most + log(t))) + 6 * u;
     const double mean = d * (e.result + 2 * out) + gamma_of(2 * d, BD_F32) * d;
-    const double slope = 2 * d * (weight + 4 * u + 3 * rescaled) + (1 + weight) * (mean + gamma_of(2 * d, f.accumulator) * d);
+    const double slope =
+        2 * d * (weight + 4 * u + 3 * rescaled) + (1 + weight) * (mean + gamma_of(2 * d, f.accumulator) * d);
     const double row = slope + (sums + operand * (1 + sums)) * (2 * d + slope) + t * least;
     /* The weights of a row sum to 1; of a key's column each is at most e^(2 most) over what the row sees. */
     double column = 0;
@@ -144,7 +145,8 @@ static void not_a_number(session *s, format_set f)
     bd_tensor qkv = case_input_values(&c, f.value, BD_SHAPE(2, 9, 3 * 2 * DEPTH), values);
     const attention_shape shape = { 2, 9, 2, DEPTH, true, 3, 0 }; /* scores to 8 / sqrt(8) */
     const bool matrix = bd_attention_by_matrix_units(&s->device->target, f.value, f.accumulator, DEPTH);
-    case_output(&c, bd_self_attention(c.graph, qkv, 2, true, 0, true), off_by(errors_of(f, &shape, matrix).result, f.value));
+    case_output(&c, bd_self_attention(c.graph, qkv, 2, true, 0, true),
+                off_by(errors_of(f, &shape, matrix).result, f.value));
     case_run(&c);
 }
 

@@ -207,7 +207,8 @@ struct bd_graph {
     bd_layer_style style; /* current */
     uint32_t stream_count;
     const bd_precision *precision; /* of the operands of contractions that are appended; NULL: they are as they are */
-    bool starting; /* a forward pass in which learned steps of operands find their start (quantise.h), and which keeps nothing else */
+    bool
+        starting; /* a forward pass in which learned steps of operands find their start (quantise.h), and which keeps nothing else */
     bd_status status;
     bd_error error;
 };

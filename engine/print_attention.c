@@ -84,7 +84,8 @@ static void print_dropout(bd_printer *printer, const bd_node *node)
                   { "SEED_HIGH", BD_CONTROL_SEED_HIGH },
                   { "TRAINING_STEP", BD_CONTROL_STEP } };
     for (int i = 0; i < 3; i++)
-        bd_text_append(macros, "#define %s %s\n", words[i].name, bd_emit_training_word(printer->emitter, words[i].word));
+        bd_text_append(macros, "#define %s %s\n", words[i].name,
+                       bd_emit_training_word(printer->emitter, words[i].word));
 }
 
 static void print_matrix(bd_printer *printer, const bd_node *node)

@@ -48,7 +48,8 @@ static bd_tensor draw_kept(bd_graph *graph, bd_shape scores, const bd_attention_
 {
     const int64_t rows = scores.dim[0] * scores.dim[1], tokens = scores.dim[2], sixteens = (tokens + 15) / 16;
     bd_tensor random;
-    bd_node *node = bd_graph_append(graph, BD_OP_RANDOM, BD_SHAPE(rows * sixteens, 8, sixteens, 8, 2, 2), NULL, 0, &random);
+    bd_node *node =
+        bd_graph_append(graph, BD_OP_RANDOM, BD_SHAPE(rows * sixteens, 8, sixteens, 8, 2, 2), NULL, 0, &random);
     if (!node)
         return BD_NONE;
     node->attr.stream = attr->stream;

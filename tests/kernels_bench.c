@@ -142,8 +142,7 @@ static bd_tensor bench_attention_causal(bd_graph *g, const int64_t *size)
 
 static bd_tensor with_control(bd_graph *g, bd_tensor x)
 {
-    bd_variable(g, "/control", BD_ROLE_FIXED, BD_U32, BD_SHAPE(BD_CONTROL_BYTES / 4),
-                (bd_init){ BD_INIT_CONSTANT, 0 });
+    bd_variable(g, "/control", BD_ROLE_FIXED, BD_U32, BD_SHAPE(BD_CONTROL_BYTES / 4), (bd_init){ BD_INIT_CONSTANT, 0 });
     return x;
 }
 

@@ -85,10 +85,10 @@ BD_API bd_tensor bd_log(bd_graph *graph, bd_tensor x);
 BD_API bd_tensor bd_tanh(bd_graph *graph, bd_tensor x);
 BD_API bd_tensor bd_sigmoid(bd_graph *graph, bd_tensor x);
 BD_API bd_tensor bd_erf(bd_graph *graph, bd_tensor x);
-BD_API bd_tensor bd_gelu(bd_graph *graph, bd_tensor x);       /* x/2 (1 + erf(x / sqrt 2)): Hendrycks, arXiv:1606.08415 */
+BD_API bd_tensor bd_gelu(bd_graph *graph, bd_tensor x); /* x/2 (1 + erf(x / sqrt 2)): Hendrycks, arXiv:1606.08415 */
 BD_API bd_tensor bd_gelu_slope(bd_graph *graph, bd_tensor x); /* the derivative of bd_gelu; has none itself */
-BD_API bd_tensor bd_relu(bd_graph *graph, bd_tensor x);      /* x < 0 ? 0 : x, so NaN stays */
-BD_API bd_tensor bd_nonfinite(bd_graph *graph, bd_tensor x); /* 1 where x is NaN or infinite, else 0 */
+BD_API bd_tensor bd_relu(bd_graph *graph, bd_tensor x);       /* x < 0 ? 0 : x, so NaN stays */
+BD_API bd_tensor bd_nonfinite(bd_graph *graph, bd_tensor x);  /* 1 where x is NaN or infinite, else 0 */
 BD_API bd_tensor bd_add(bd_graph *graph, bd_tensor a, bd_tensor b);
 BD_API bd_tensor bd_sub(bd_graph *graph, bd_tensor a, bd_tensor b);
 BD_API bd_tensor bd_mul(bd_graph *graph, bd_tensor a, bd_tensor b);
@@ -217,8 +217,8 @@ BD_API bd_tensor bd_dropout(bd_graph *graph, bd_tensor x, float rate, bool train
 BD_API bd_tensor bd_attention(bd_graph *graph, bd_tensor x, int64_t heads, int64_t key, bool causal, float rate,
                               bool training, const char *name);
 BD_API bd_tensor bd_global_avg_pool(bd_graph *graph, bd_tensor x); /* [n, h, w, c] -> [n, c] */
-BD_API bd_tensor bd_flatten(bd_graph *graph, bd_tensor x); /* [n, ...] -> [n, m] */
-BD_API bd_tensor bd_softmax(bd_graph *graph, bd_tensor x); /* over the last axis */
+BD_API bd_tensor bd_flatten(bd_graph *graph, bd_tensor x);         /* [n, ...] -> [n, m] */
+BD_API bd_tensor bd_softmax(bd_graph *graph, bd_tensor x);         /* over the last axis */
 /* logits [n, classes], labels [n] (class numbers as values) -> [n], role STATISTIC. */
 BD_API bd_tensor bd_cross_entropy(bd_graph *graph, bd_tensor logits, bd_tensor labels);
 /* Broadcasting forms of the elementwise pairs, for model code. */

@@ -25,7 +25,7 @@ typedef struct attention {
 static void build(bd_graph *graph, const bd_tensor *operands, const void *user, bd_tensor *results)
 {
     const attention *a = user;
-    const bd_tensor result = bd_self_attention(graph, operands[0], a->heads, false);
+    const bd_tensor result = bd_self_attention(graph, operands[0], a->heads, false, 0, false);
     if (!a->backward)
         *results = result;
     else if (result != BD_NONE)

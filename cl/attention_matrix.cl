@@ -3,7 +3,7 @@
  * group goes over panels of PANEL other tokens in local memory, of which the next one is copied meanwhile. Scores and weights stay in
  * registers: where an item has its numbers of one product's sums it has those of the next one's left operand, once rounded to the
  * operands' format. That rounding, of the weights (relative to the row's largest, so at most 1) and of the scores' gradients, is what
- * this form adds to the error of attention.cl's; sums are F32. 1 / sqrt(DEPTH) goes to the scores.
+ * this form adds to the error of attention.cl's; sums are F32. 1 / sqrt(DEPTH) goes to the scores. Dropout as in attention.cl.
  *
  * Bytes as in attention.cl. Products: 2 forward, over whole panels; 7 backward (scores and their gradients for dQ and once more for dK
  * and dV), over sixteens of tokens. Expected of an H100, at 3 TB/s, and at 128 bytes a cycle and processor from local memory, which
@@ -18,6 +18,14 @@
 #define HEADS 1u
 #define DEPTH 64u
 #define CAUSAL 0
+#define DROPOUT 1
+#define RESCALE(x) (x)
+#define UNSCALE(x) (x)
+#define STREAM 0u
+#define KEPT_BELOW 0u
+#define SEED_LOW 0u
+#define SEED_HIGH 0u
+#define TRAINING_STEP 0u
 #define BACKWARD 1
 #define SCALE 0.125f
 #define WARPS 4u
@@ -166,6 +174,32 @@ static inline void weigh(float (*sums)[4], float (*weights)[4], const uint token
 /* Each element [j][e] of an item's sums. */
 #define EACH(count) UNROLL for (uint j = 0u; j < count; j++) UNROLL for (uint e = 0u; e < 4u; e++)
 
+/* Which weights of sixteen own tokens and sixteen others stay. Four random numbers are for the weights of queries and keys that are 8
+ * tokens apart, so that all of them are for one item, whether its rows are queries or keys. */
+#define SIXTEENS CEIL(TOKENS, 16u)
+#define DRAW(q, k)                                                                                                     \
+    bd_random_block(seeds.x, seeds.y, seeds.z, STREAM,                                                                 \
+                    ((((z * HEADS + head) * SIXTEENS + (q) / 16u) * 8u + (q) % 8u) * SIXTEENS + (k) / 16u) * 8u + (k) % 8u)
+#define STAYS(bits) ((bits) >> 8 < KEPT_BELOW)
+#if DROPOUT
+#define READ_SEEDS const uint4 seeds = (uint4)(SEED_LOW, SEED_HIGH, TRAINING_STEP, 0u);
+#define DRAW_KEPT(of_keys, first)                                                                                      \
+    bool kept[2][4];                                                                                                   \
+    UNROLL for (uint u = 0u; u < 2u; u++) {                                                                            \
+        const uint t = ROW(0u), other = (first) + COLUMN(0u, u);                                                       \
+        const uint4 bits = DRAW(of_keys ? other : t, of_keys ? t : other);                                             \
+        kept[0][u] = STAYS(bits.x);                                                                                    \
+        kept[1][u] = STAYS(of_keys ? bits.z : bits.y);                                                                 \
+        kept[0][u + 2u] = STAYS(of_keys ? bits.y : bits.z);                                                            \
+        kept[1][u + 2u] = STAYS(bits.w);                                                                               \
+    }
+#define DROP(x) (kept[j][e] ? (x) : 0.0f)
+#else
+#define READ_SEEDS
+#define DRAW_KEPT(of_keys, first)
+#define DROP(x) (x)
+#endif
+
 /* The warp's rows as left operand; zeros behind the last token and past DEPTH. */
 #define LOAD_OWN(operand, BITS, AT)                                                                                    \
     UNROLL for (uint s = 0u; s < STEPS; s++)                                                                           \
@@ -208,6 +242,7 @@ static inline __attribute__((always_inline)) void gradient(BD_ARGUMENTS, const b
     float log_sum[2], mean[2], next_sum = 0.0f;
     float sums[2u * STEPS][4], sums_v[2u * STEPS][4];
     EACH(2u * STEPS) sums[j][e] = sums_v[j][e] = 0.0f;
+    READ_SEEDS
 #define COPY_PANEL(stage, first)                                                                                       \
     {                                                                                                                  \
         const uint to = LOCAL(panels + (stage) * (TILES * TILE));                                                      \
@@ -234,7 +269,7 @@ static inline __attribute__((always_inline)) void gradient(BD_ARGUMENTS, const b
             float sum = 0.0f;
             UNROLL for (uint s = 0u; s < STEPS; s++)
                 sum = add_products(right[s][h + 2u], y[s][h + 2u], add_products(right[s][h], y[s][h], sum));
-            mean[h] = sum_of_row(sum);
+            mean[h] = UNSCALE(sum_of_row(sum));
             log_sum[h] = SUM_GET(SUM_AT(min(ROW(2u * h), TOKENS - 1u))) * LOG2_E;
         }
     }
@@ -259,7 +294,7 @@ static inline __attribute__((always_inline)) void gradient(BD_ARGUMENTS, const b
             UNROLL for (uint bits = 1u; bits < SHARERS; bits *= 2u)
                 sum += exchange(sum, bits);
             if (item % SHARERS == 0u)
-                terms[row] = (float2)(sum_here * LOG2_E, sum);
+                terms[row] = (float2)(sum_here * LOG2_E, UNSCALE(sum));
             barrier(CLK_LOCAL_MEM_FENCE);
         }
         /* Sixteens that a token here sees, or is seen by. */
@@ -271,10 +306,12 @@ static inline __attribute__((always_inline)) void gradient(BD_ARGUMENTS, const b
             EACH(2u) weights[j][e] = slopes[j][e] = 0.0f;
             multiply(weights, left, tile_left + LINES_ON(c) + straight);
             multiply(slopes, right, tile_right + LINES_ON(c) + straight);
+            DRAW_KEPT(of_keys, first + c)
             EACH(2u) {
                 const float2 term = of_keys ? terms[c + COLUMN(j, e)] : (float2)(log_sum[e / 2u], mean[e / 2u]);
                 weights[j][e] = power(fma(weights[j][e], SCALE * LOG2_E, -term.x));
-                slopes[j][e] = weights[j][e] * (slopes[j][e] - term.y);
+                slopes[j][e] = weights[j][e] * (DROP(slopes[j][e]) - term.y);
+                weights[j][e] = DROP(weights[j][e]);
             }
             const uint here = first + c;
             if ((CAUSAL == 1 && (of_keys ? here < own + 15u : here + 15u > own)) || here + 16u > TOKENS)
@@ -288,8 +325,9 @@ static inline __attribute__((always_inline)) void gradient(BD_ARGUMENTS, const b
             weigh(sums, slopes, tile_left + LINES_ON(c) + turned);
         }
     }
-    EACH(2u * STEPS) sums[j][e] *= SCALE;
+    EACH(2u * STEPS) sums[j][e] = RESCALE(sums[j][e] * SCALE);
     if (of_keys) {
+        EACH(2u * STEPS) sums_v[j][e] = RESCALE(sums_v[j][e]);
         STORE_ROWS(STORE_DQKV4, K_AT, sums)
         STORE_ROWS(STORE_DQKV4, V_AT, sums_v)
     } else {
@@ -318,6 +356,7 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void binade(BD_ARGUM
     uint queries[STEPS][4];
     float largest[2] = { -BD_INFINITY, -BD_INFINITY }, total[2] = { 0.0f, 0.0f }, sums[2u * STEPS][4];
     EACH(2u * STEPS) sums[j][e] = 0.0f;
+    READ_SEEDS
 #define COPY_PANEL(stage, first)                                                                                       \
     {                                                                                                                  \
         const uint to = LOCAL(panels + (stage) * (TILES * TILE));                                                      \
@@ -364,15 +403,18 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void binade(BD_ARGUM
                     total[h] += scores[j][e];
                 }
         }
-        UNROLL for (uint c = 0u; c < PANEL; c += 16u)
+        UNROLL for (uint c = 0u; c < PANEL; c += 16u) {
+            DRAW_KEPT(false, first + c)
+            EACH(2u) scores[c / 8u + j][e] = DROP(scores[c / 8u + j][e]);
             weigh(sums, scores + c / 8u, tile_v + LINES_ON(c) + turned);
+        }
     }
     UNROLL for (uint h = 0u; h < 2u; h++) {
         total[h] = sum_of_row(total[h]);
         if (lane % 4u == 0u && ROW(2u * h) < TOKENS)
             STORE_SUM(SUM_AT(ROW(2u * h)), largest[h] * SCALE + bd_log(total[h]));
     }
-    EACH(2u * STEPS) sums[j][e] = BD_DIV(sums[j][e], total[e / 2u]);
+    EACH(2u * STEPS) sums[j][e] = RESCALE(BD_DIV(sums[j][e], total[e / 2u]));
     STORE_ROWS(STORE_Y4, Y_AT, sums)
 #endif
 }

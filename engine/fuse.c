@@ -549,8 +549,7 @@ static int find_attention(const bd_fuser *f, const bd_node *sum)
         const bd_kernel *kernel = &f->plan->kernels[k];
         const bd_node *anchor = kernel->anchor == BD_NONE ? NULL : &f->graph->nodes[kernel->anchor];
         if (anchor && anchor->op == BD_OP_ATTENTION && anchor->inputs[0] == sum->inputs[0] && kernel->node_count == 1 &&
-            anchor->attr.attention.heads == sum->attr.attention.heads &&
-            anchor->attr.attention.causal == sum->attr.attention.causal)
+            bd_attention_equal(&anchor->attr.attention, &sum->attr.attention))
             return k;
     }
     return -1;

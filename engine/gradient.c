@@ -361,10 +361,8 @@ static bd_tensor operand_gradient(bd_graph *graph, bd_tensor number, int which, 
         return which == 0 ? bd_depthwise(graph, dy, in[1], node.attr.window)
                           : bd_depthwise_weight(graph, dy, in[0], node.attr.window, shape);
     case BD_OP_ATTENTION: {
-        const int64_t heads = node.attr.attention.heads;
-        const bool causal = node.attr.attention.causal;
-        return bd_attention_grad(graph, in[0], number, bd_attention_sum(graph, in[0], heads, causal), dy, heads,
-                                 causal);
+        const bd_attention_attr *attr = &node.attr.attention;
+        return bd_attention_grad(graph, in[0], number, bd_attention_sum(graph, in[0], attr), dy, attr);
     }
     case BD_OP_DEPTHWISE_WEIGHT:
     case BD_OP_ATTENTION_SUM:

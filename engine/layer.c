@@ -405,13 +405,15 @@ bd_tensor bd_cross_entropy(bd_graph *graph, bd_tensor logits, bd_tensor labels)
 
 /* ---- attention ---- */
 
-bd_tensor bd_attention(bd_graph *graph, bd_tensor x, int64_t heads, int64_t key, bool causal, const char *name)
+bd_tensor bd_attention(bd_graph *graph, bd_tensor x, int64_t heads, int64_t key, bool causal, float rate, bool training,
+                       const char *name)
 {
     bd_push_layer(graph, name);
     bd_tensor y = BD_NONE;
     const bd_shape shape = bd_tensor_shape(graph, x);
     if (check_rank(graph, BD_OP_MATMUL, x, 3) && heads > 0 && key > 0) {
-        y = bd_self_attention(graph, bd_linear(graph, x, 3 * heads * key, true, "qkv"), heads, causal);
+        y = bd_linear(graph, x, 3 * heads * key, true, "qkv");
+        y = bd_self_attention(graph, y, heads, causal, rate, training);
         y = bd_linear(graph, y, shape.dim[2], true, "output");
     } else if (graph->status == BD_OK) {
         bd_op_fail(graph, BD_OP_MATMUL, "attention of %lld heads of %lld over shape %s; needs [n, tokens, width]",

@@ -122,6 +122,25 @@ typedef struct bd_op_info {
 /* Never NULL for op < BD_OP_COUNT. */
 const bd_op_info *bd_op_get_info(bd_op op);
 
+/* Of a self-attention, its rows' sums and its gradient: the same of all three, so that they know each other. */
+typedef struct bd_attention_attr {
+    int64_t heads;
+    bool causal;
+    float dropout;   /* the share of the weights that is dropped; 0: none, and nothing is drawn */
+    uint32_t stream; /* of the random numbers that say which */
+} bd_attention_attr;
+
+static inline bool bd_attention_equal(const bd_attention_attr *a, const bd_attention_attr *b)
+{
+    return a->heads == b->heads && a->causal == b->causal && a->dropout == b->dropout && a->stream == b->stream;
+}
+
+/* Random numbers are below this number, as F32 has it, where a weight stays. */
+static inline float bd_attention_kept(const bd_attention_attr *a)
+{
+    return (float)(1 - (double)a->dropout);
+}
+
 typedef struct bd_node {
     bd_op op;
     bd_format format;      /* of the result: every reader sees the value rounded to it */
@@ -154,10 +173,7 @@ typedef struct bd_node {
             bool transpose[2];
         } matmul;
         bd_window window;
-        struct {
-            int64_t heads;
-            bool causal;
-        } attention;
+        bd_attention_attr attention;
         struct {
             uint32_t word; /* enum bd_control_word */
             bool is_float; /* else a whole number, converted */
@@ -191,7 +207,8 @@ struct bd_graph {
     bd_layer_style style; /* current */
     uint32_t stream_count;
     const bd_precision *precision; /* of the operands of contractions that are appended; NULL: they are as they are */
-    bool starting; /* a forward pass in which learned steps of operands find their start (quantise.h), and which keeps nothing else */
+    bool
+        starting; /* a forward pass in which learned steps of operands find their start (quantise.h), and which keeps nothing else */
     bd_status status;
     bd_error error;
 };
@@ -201,10 +218,16 @@ static inline const bd_node *bd_node_at(const bd_graph *graph, bd_tensor tensor)
     return &graph->nodes[tensor];
 }
 
+/* Whether the node drops weights of an attention; the rows' sums are of all. */
+static inline bool bd_drops_weights(const bd_node *node)
+{
+    return (node->op == BD_OP_ATTENTION || node->op == BD_OP_ATTENTION_GRAD) && node->attr.attention.dropout > 0;
+}
+
 /* Whether the node reads seed and step of the control block, which no input of it names. */
 static inline bool bd_draws(const bd_node *node)
 {
-    return node->op == BD_OP_RANDOM || node->rule.mode == BD_ROUND_STOCHASTIC;
+    return node->op == BD_OP_RANDOM || node->rule.mode == BD_ROUND_STOCHASTIC || bd_drops_weights(node);
 }
 
 /* Appends a node with the current layer and role, computing nothing: shape is the caller's. `inputs` is copied. Returns
@@ -237,10 +260,10 @@ bd_tensor bd_pack(bd_graph *graph, const bd_tensor *parts, const int64_t *offset
 bd_tensor bd_control_step(bd_graph *graph, bd_tensor control, bd_tensor rates, bd_tensor loss, bd_tensor correct,
                           bd_tensor nonfinite /* or BD_NONE */);
 
-/* The parts of bd_self_attention's gradient. The sums have the accumulators' format. */
-bd_tensor bd_attention_sum(bd_graph *graph, bd_tensor qkv, int64_t heads, bool causal);
-bd_tensor bd_attention_grad(bd_graph *graph, bd_tensor qkv, bd_tensor y, bd_tensor sum, bd_tensor dy, int64_t heads,
-                            bool causal);
+/* The parts of bd_self_attention's gradient. The sums have the accumulators' format, and are those before dropout. */
+bd_tensor bd_attention_sum(bd_graph *graph, bd_tensor qkv, const bd_attention_attr *attr);
+bd_tensor bd_attention_grad(bd_graph *graph, bd_tensor qkv, bd_tensor y, bd_tensor sum, bd_tensor dy,
+                            const bd_attention_attr *attr);
 
 /* 2^-floor(log2 |x|), which brings a number into [1, 2): exact. Of 0 and what is not finite 2^126 and 2^-126. */
 bd_tensor bd_normaliser(bd_graph *graph, bd_tensor x);

@@ -1,5 +1,7 @@
 /* Configures attention: cl/attention.cl and shaders/attention.comp, and by matrix units
  * cl/attention_matrix.cl and shaders/attention_matrix.comp. */
+#include "control.h"
+#include "emit_parts.h"
 #include "print.h"
 #include "tile.h"
 
@@ -61,6 +63,31 @@ static void print_bits(bd_printer *printer, const char *name, bd_tensor input)
                        bd_print_binding(printer->kernel, number), name, name, name, name);
 }
 
+/* What drops weights, and what makes up for it; RESCALE and UNSCALE leave a number alone without dropout. */
+static void print_dropout(bd_printer *printer, const bd_node *node)
+{
+    const bd_attention_attr *attr = &node->attr.attention;
+    bd_text *macros = &printer->macros;
+    if (!bd_drops_weights(node)) {
+        bd_text_append(macros, "#define DROPOUT 0\n#define RESCALE(x) (x)\n#define UNSCALE(x) (x)\n");
+        return;
+    }
+    const double keep = 1 - (double)attr->dropout;
+    bd_text_append(macros, "#define DROPOUT 1\n#define RESCALE(x) ((x) * %.9ef)\n#define UNSCALE(x) ((x) * %.9ef)\n",
+                   1 / keep, keep);
+    bd_text_append(macros, "#define STREAM %uu\n#define KEPT_BELOW %uu\n", attr->stream,
+                   (unsigned)ceil((double)bd_attention_kept(attr) * 0x1p24));
+    static const struct {
+        const char *name;
+        unsigned word;
+    } words[] = { { "SEED_LOW", BD_CONTROL_SEED_LOW },
+                  { "SEED_HIGH", BD_CONTROL_SEED_HIGH },
+                  { "TRAINING_STEP", BD_CONTROL_STEP } };
+    for (int i = 0; i < 3; i++)
+        bd_text_append(macros, "#define %s %s\n", words[i].name,
+                       bd_emit_training_word(printer->emitter, words[i].word));
+}
+
 static void print_matrix(bd_printer *printer, const bd_node *node)
 {
     const bd_graph *graph = printer->plan->graph;
@@ -108,6 +135,7 @@ void bd_print_attention(bd_printer *printer)
                    (unsigned long long)node->attr.attention.heads, (unsigned long long)depth);
     bd_text_append(macros, "#define CAUSAL %d\n#define BACKWARD %d\n#define SCALE %.9ef\n", node->attr.attention.causal,
                    node->op == BD_OP_ATTENTION_GRAD, 1 / sqrt((double)depth));
+    print_dropout(printer, node);
     if (bd_tile_uses_matrix_units(&kernel->tile)) {
         print_matrix(printer, node);
         return;

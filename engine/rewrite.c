@@ -268,8 +268,7 @@ static bd_tensor find_forward(const rewriter *r, const bd_node *node, bd_tensor 
     for (bd_tensor t = end - 1; t >= 0; t--) {
         const bd_node *other = &r->from->nodes[t];
         if (other->op == BD_OP_ATTENTION && r->mapped[t] != 0 && other->inputs[0] == node->inputs[0] &&
-            other->attr.attention.heads == node->attr.attention.heads &&
-            other->attr.attention.causal == node->attr.attention.causal)
+            bd_attention_equal(&other->attr.attention, &node->attr.attention))
             return t;
     }
     return BD_NONE;
@@ -279,20 +278,19 @@ static bd_tensor find_forward(const rewriter *r, const bd_node *node, bd_tensor 
 static void copy_composed(rewriter *r, bd_tensor old)
 {
     const bd_node *node = &r->from->nodes[old];
-    const int64_t heads = node->attr.attention.heads;
+    const bd_attention_attr *attr = &node->attr.attention;
     const bd_tensor first = r->to->node_count, qkv = r->mapped[node->inputs[0]];
     const bd_tensor forward = find_forward(r, node, old);
     r->to->layer = node->layer;
-    r->attention[old] = forward == BD_NONE ? bd_compose_attention(r->to, qkv, heads, node->attr.attention.causal)
-                                           : r->attention[forward];
+    r->attention[old] = forward == BD_NONE ? bd_compose_attention(r->to, qkv, attr) : r->attention[forward];
     const bd_composed_attention *parts = &r->attention[old];
     bd_tensor result;
     if (node->op == BD_OP_ATTENTION)
-        result = bd_compose_attention_result(r->to, parts, qkv, heads);
+        result = bd_compose_attention_result(r->to, parts, qkv, attr);
     else if (node->op == BD_OP_ATTENTION_SUM)
         result = bd_compose_attention_sum(r->to, parts);
     else
-        result = bd_compose_attention_grad(r->to, parts, qkv, r->mapped[node->inputs[3]], heads);
+        result = bd_compose_attention_grad(r->to, parts, qkv, r->mapped[node->inputs[3]], attr);
     for (bd_tensor t = first; t < r->to->node_count; t++) {
         bd_node *copy = &r->to->nodes[t];
         copy->role = node->role;

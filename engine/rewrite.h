@@ -15,13 +15,14 @@ bd_status bd_rewrite(const bd_graph *graph, const bd_target *target, const bd_co
 /* What the operations of one attention share where they are composed: [n, h, t, 1] and [n, h, t, t]. */
 typedef struct bd_composed_attention {
     bd_tensor largest, total, weights;
+    bd_tensor kept; /* 1 where a weight stays, 0 where it is dropped; BD_NONE without dropout */
 } bd_composed_attention;
 /* Appended with the graph's layer; formats are the caller's to give. */
-bd_composed_attention bd_compose_attention(bd_graph *graph, bd_tensor qkv, int64_t heads, bool causal);
+bd_composed_attention bd_compose_attention(bd_graph *graph, bd_tensor qkv, const bd_attention_attr *attr);
 bd_tensor bd_compose_attention_result(bd_graph *graph, const bd_composed_attention *parts, bd_tensor qkv,
-                                      int64_t heads);
+                                      const bd_attention_attr *attr);
 bd_tensor bd_compose_attention_sum(bd_graph *graph, const bd_composed_attention *parts);
 bd_tensor bd_compose_attention_grad(bd_graph *graph, const bd_composed_attention *parts, bd_tensor qkv, bd_tensor dy,
-                                    int64_t heads);
+                                    const bd_attention_attr *attr);
 
 #endif

@@ -66,13 +66,13 @@ static uint64_t nvidia_bytes(bool backward, uint64_t tokens, uint64_t line, uint
     return panel * (backward ? 3 * line * stages + 2 * sizeof(float) : 2 * line * stages);
 }
 
-/* What shaders/attention_matrix.comp declares: two tiles, or where a block waits to become matrices; of each subgroup scores and
- * weights; numbers of a row or of a token. */
-static uint64_t portable_bytes(bool backward, uint64_t block, uint64_t line, uint64_t panel)
+/* What shaders/attention_matrix.comp declares: two tiles, or where a block waits to become matrices; of each subgroup scores,
+ * weights, and with dropout which of these stay; numbers of a row or of a token. */
+static uint64_t portable_bytes(bool backward, bool dropout, uint64_t block, uint64_t line, uint64_t panel)
 {
     const uint64_t kinds = backward ? 2 : 1, longer = panel > block ? panel : block;
     return (2 * panel > block ? 2 * panel : block) * line +
-           block * kinds * ((panel + 4) * sizeof(float) + 2 * panel + 16) +
+           block * kinds * ((panel + 4) * sizeof(float) + 2 * panel + 16) + (dropout ? block * panel : 0) +
            (backward ? 6 * longer : block) * sizeof(float);
 }
 
@@ -80,7 +80,7 @@ static uint64_t portable_bytes(bool backward, uint64_t block, uint64_t line, uin
 static bool matrix_tile(const bd_node *node, int64_t tokens, int64_t depth, const bd_target *target, bd_tile *tile)
 {
     const uint64_t line = ((uint64_t)depth + 15) / 16 * 32 + 16;
-    const bool backward = is_backward(node);
+    const bool backward = is_backward(node), dropout = bd_drops_weights(node);
     /* NVIDIA's Vulkan launches OpenCL's kernel. */
     const bool launched = !target->nvidia && target->matrix.resident_bytes > 0, ptx = target->nvidia || launched;
     for (uint32_t warps = MATRIX_WARPS; warps > 0; warps /= 2) {
@@ -92,7 +92,7 @@ static bool matrix_tile(const bd_node *node, int64_t tokens, int64_t depth, cons
         uint32_t panel = ptx && depth <= 64 ? block : block < 32 ? block : 32;
         for (; panel >= MATRIX_ROWS; panel /= 2) {
             const uint64_t bytes = ptx ? nvidia_bytes(backward, (uint64_t)tokens, line, panel)
-                                       : portable_bytes(backward, block, line, panel);
+                                       : portable_bytes(backward, dropout, block, line, panel);
             if (bytes > (launched ? target->matrix.resident_bytes : target->matrix.shared_bytes))
                 continue;
             *tile = (bd_tile){ .kind = launched ? BD_TILE_ATTENTION : BD_TILE_MATRIX,

@@ -9,12 +9,25 @@
 // vision transformer's layer here (256 x 25 tokens, 4 x 64, FP16): 0.16 GFLOP and 13 MB, backward 0.41 GFLOP and 26 MB. Expected of
 // an H100: by bytes, at 3 TB/s, 4.4 and 8.7 us; by FP32 operations on operands in local memory, at 15 TFLOP/s and with 25 of 32 rows
 // in use, 18 and 45 us.
+//
+// Dropout: random numbers are drawn for each score, here and once more backward. With a mask M of 0 and 1, keep = 1 - rate, P the
+// softmax and A = M P / keep: Y = A V, dV = A' dY, and of A dA = dY V', so that P has dP = M dA / keep and the scores
+// P (dP - row's sum of P dP). That sum is the one of A dA, which is the one of dY Y, whatever was dropped: Y has it in it. Both terms
+// are computed keep times as large, and 1 / keep goes to the results.
 #ifndef LANES // so that the skeleton compiles alone
 #define SEQUENCES 1u
 #define TOKENS 64u
 #define HEADS 1u
 #define DEPTH 64u
 #define CAUSAL 0
+#define DROPOUT 1
+#define RESCALE(x) (x)
+#define UNSCALE(x) (x)
+#define STREAM 0u
+#define KEPT_BELOW 0u
+#define SEED_LOW 0u
+#define SEED_HIGH 0u
+#define TRAINING_STEP 0u
 #define BACKWARD 1
 #define SCALE 0.125f
 #define LANES 8u
@@ -61,6 +74,33 @@
 #define V_AT(t, d) QKV_AT(2u, t, d)
 #define Y_AT(t, d) (((z * TOKENS + (t)) * HEADS + head) * DEPTH + (d))
 #define SUM_AT(t) ((z * HEADS + head) * TOKENS + (t))
+
+// Four random numbers are for the weights of queries and keys that are 8 tokens apart: all of them an item's, where it has LANES of 8.
+#define SIXTEENS CEIL(TOKENS, 16u)
+#define SHARED_BY (LANES == 8u && ITEM > 1u ? 2u : 1u)
+#define DRAW(q, k)                                                                                                     \
+    bd_random_block(SEED_LOW, SEED_HIGH, TRAINING_STEP, STREAM,                                                        \
+                    ((((z * HEADS + head) * SIXTEENS + (q) / 16u) * 8u + (q) % 8u) * SIXTEENS + (k) / 16u) * 8u + (k) % 8u)
+#if DROPOUT
+#define DRAW_KEPT(q0, k0)                                                                                              \
+    bool kept[ITEM][ITEM];                                                                                             \
+    UNROLL for (uint i = 0u; i < ITEM; i += SHARED_BY)                                                                 \
+        UNROLL for (uint j = 0u; j < ITEM; j += SHARED_BY) {                                                           \
+            const uint q = (q0) + ROW(i), k = (k0) + COLUMN(j);                                                        \
+            const uvec4 bits = DRAW(q, k);                                                                              \
+            UNROLL for (uint u = 0u; u < SHARED_BY; u++)                                                               \
+                UNROLL for (uint v = 0u; v < SHARED_BY; v++) {                                                         \
+                    const bool later_q = SHARED_BY == 2u ? u == 1u : (q & 8u) != 0u;                                   \
+                    const bool later_k = SHARED_BY == 2u ? v == 1u : (k & 8u) != 0u;                                   \
+                    const uint word = later_q ? (later_k ? bits.w : bits.z) : (later_k ? bits.y : bits.x);             \
+                    kept[i + u][j + v] = word >> 8 < KEPT_BELOW;                                                       \
+                }                                                                                                      \
+        }
+#define DROP(x) (kept[i][j] ? (x) : 0.0f)
+#else
+#define DRAW_KEPT(q0, k0)
+#define DROP(x) (x)
+#endif
 
 // A block of tokens, times a factor; zeros behind the last one. Several loads are under way at a time, without branches.
 #if WIDE
@@ -194,13 +234,14 @@ void main()
             lane_largest[ROW(i)][lane_x] = most;
         }
         BARRIER
+        DRAW_KEPT(q0, k0)
         UNROLL for (uint i = 0u; i < ITEM; i++) {
             float most = largest[i], sum = 0.0f;
             for (uint lane = 0u; lane < LANES; lane++)
                 most = bd_max(most, lane_largest[ROW(i)][lane]);
             UNROLL for (uint j = 0u; j < ITEM; j++) {
                 const float power = bd_exp(scores[i][j] - most);
-                weights[ROW(i)][COLUMN(j)] = power;
+                weights[ROW(i)][COLUMN(j)] = DROP(power);
                 sum += power;
             }
             lane_sum[ROW(i)][lane_x] = sum;
@@ -217,7 +258,7 @@ void main()
                 total[i] += lane_sum[ROW(i)][lane];
         WEIGH(sums, tile_v)
     }
-    STORE_ROWS(STORE_Y, Y_AT, q0, BD_DIV(sums[i][n], total[i]))
+    STORE_ROWS(STORE_Y, Y_AT, q0, RESCALE(BD_DIV(sums[i][n], total[i])))
     UNROLL for (uint i = 0u; i < ITEM; i++)
         if (lane_x == 0u && q0 + ROW(i) < TOKENS)
             STORE_SUM(SUM_AT(q0 + ROW(i)), largest[i] + bd_log(total[i]));
@@ -254,6 +295,7 @@ void main()
         MULTIPLY(powers, tile_q, tile_k)
         MULTIPLY(slopes, tile_dy, tile_v)
         BARRIER
+        DRAW_KEPT(q0, k0)
         UNROLL for (uint i = 0u; i < ITEM; i++) {
             float dot = 0.0f;
             for (uint lane = 0u; lane < LANES; lane++)
@@ -262,8 +304,8 @@ void main()
             UNROLL for (uint j = 0u; j < ITEM; j++) {
                 const bool seen = SEEN(q0 + ROW(i), k0 + COLUMN(j));
                 const float power = bd_exp(powers[i][j] - sum);
-                powers[i][j] = seen ? power : 0.0f;
-                slopes[i][j] = seen ? power * (slopes[i][j] - dot) : 0.0f;
+                powers[i][j] = seen ? DROP(power) : 0.0f;
+                slopes[i][j] = seen ? power * (DROP(slopes[i][j]) - UNSCALE(dot)) : 0.0f;
             }
         }
         if (of_keys) {
@@ -276,7 +318,7 @@ void main()
             WEIGH(sums, tile_q)
         }
 #if WHOLE
-        STORE_ROWS(STORE_DQKV, K_AT, k0, sums[i][n])
+        STORE_ROWS(STORE_DQKV, K_AT, k0, RESCALE(sums[i][n]))
         CLEAR(sums)
         BARRIER
 #endif
@@ -287,14 +329,14 @@ void main()
         }
     }
     if (of_queries) {
-        STORE_ROWS(STORE_DQKV, Q_AT, own, sums[i][n] * SCALE)
+        STORE_ROWS(STORE_DQKV, Q_AT, own, RESCALE(sums[i][n] * SCALE))
     }
     if (of_keys) {
-        STORE_ROWS(STORE_DQKV, V_AT, own, sums_v[i][n])
+        STORE_ROWS(STORE_DQKV, V_AT, own, RESCALE(sums_v[i][n]))
     }
 #if !WHOLE
     if (of_keys) {
-        STORE_ROWS(STORE_DQKV, K_AT, own, sums[i][n])
+        STORE_ROWS(STORE_DQKV, K_AT, own, RESCALE(sums[i][n]))
     }
 #endif
 #endif

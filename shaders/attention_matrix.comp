@@ -3,7 +3,7 @@
 // memory. Which invocation holds which element of a matrix is the driver's secret: scores go through shared memory, and come back as
 // weights, rounded to the operands' format. For the same reason sums could not be shrunk row by row as larger scores come, so the forward pass goes
 // over the keys twice, first for the logarithms of the rows' sums alone. What is rounded is as in attention_matrix.cl, and so are the
-// bytes; forward the products are three. Subgroups that see nothing of a panel go through it all the same: lavapipe takes a barrier of
+// bytes; forward the products are three. Dropout as in attention.comp. Subgroups that see nothing of a panel go through it all the same: lavapipe takes a barrier of
 // a subgroup for one of the work-group.
 #ifndef WARPS // so that the skeleton compiles alone
 #define SEQUENCES 1u
@@ -11,6 +11,14 @@
 #define HEADS 1u
 #define DEPTH 64u
 #define CAUSAL 0
+#define DROPOUT 1
+#define RESCALE(x) (x)
+#define UNSCALE(x) (x)
+#define STREAM 0u
+#define KEPT_BELOW 0u
+#define SEED_LOW 0u
+#define SEED_HIGH 0u
+#define TRAINING_STEP 0u
 #define BACKWARD 1
 #define SCALE 0.125f
 #define WARPS 4u
@@ -64,12 +72,23 @@
 #define SUM_AT(t) ((z * HEADS + head) * TOKENS + (t))
 // Token `t` is one, and query q sees key k.
 #define SEEN(t, q, k) ((t) < TOKENS && (CAUSAL == 0 || (k) <= (q)))
+// Four random numbers are for the weights of queries and keys that are 8 tokens apart. A subgroup draws those of its rows and a panel
+// once, four bits a word: of a row and a column, and those 8 behind them, the columns' bit the lowest.
+#define SIXTEENS CEIL(TOKENS, 16u)
+#define DRAW(q, k)                                                                                                     \
+    bd_random_block(seeds.x, seeds.y, seeds.z, STREAM,                                                                 \
+                    ((((z * HEADS + head) * SIXTEENS + (q) / 16u) * 8u + (q) % 8u) * SIXTEENS + (k) / 16u) * 8u + (k) % 8u)
+#define STAYS(bits) ((bits) >> 8 < KEPT_BELOW)
+#define DRAWS (8u * PANEL / 2u)
 
 layout(local_size_x = ITEMS) in;
 //@declare
 shared uvec4 tiles[TILES * LINE];
 shared float scores[WARPS * KINDS * SCORES];
 shared uvec4 weights[WARPS * KINDS * WEIGHTS];
+#if DROPOUT
+shared uint kept[WARPS * DRAWS];
+#endif
 #if BACKWARD
 shared float parts[(PANEL > BLOCK ? PANEL : BLOCK) * SHARES];
 shared vec2 terms[PANEL > BLOCK ? PANEL : BLOCK];
@@ -107,6 +126,25 @@ uint pack(const float low, const float high)
             tiles[(at) + e / PIECES * LINE + e % PIECES] = t < TOKENS && d < DEPTH ? piece : uvec4(0u);                \
         }                                                                                                              \
     }
+
+#if DROPOUT
+#define READ_SEEDS const uvec3 seeds = uvec3(SEED_LOW, SEED_HIGH, TRAINING_STEP);
+#define DRAW_KEPT(of_keys, first)                                                                                      \
+    for (uint e = lane; e < DRAWS; e += LANES) {                                                                       \
+        const uint c = e % (PANEL / 2u), t = own + e / (PANEL / 2u), other = (first) + c / 8u * 16u + c % 8u;          \
+        const uvec4 bits = DRAW(of_keys ? other : t, of_keys ? t : other);                                             \
+        kept[warp * DRAWS + e] = uint(STAYS(bits.x)) | uint(STAYS(of_keys ? bits.z : bits.y)) << 1u |                  \
+                                 uint(STAYS(of_keys ? bits.y : bits.z)) << 2u | uint(STAYS(bits.w)) << 3u;             \
+    }
+// Of the u-th of eight columns.
+#define DROP(x)                                                                                                        \
+    ((kept[warp * DRAWS + row % 8u * (PANEL / 2u) + column / 16u * 8u + u] >>                                          \
+      (row / 8u * 2u + column / 8u % 2u) & 1u) != 0u ? (x) : 0.0f)
+#else
+#define READ_SEEDS
+#define DRAW_KEPT(of_keys, first)
+#define DROP(x) (x)
+#endif
 
 // The subgroup's rows of a block as matrices.
 #define LOAD_OWN(matrices, PIECE, AT)                                                                                  \
@@ -186,6 +224,7 @@ void main()
     LEFT left[HIGH][DEEP];
     SUM sums[HIGH][WIDE];
     CLEAR(sums)
+    READ_SEEDS
 #if !BACKWARD
     const uint end = CAUSAL == 1 ? min((block + 1u) * BLOCK, TOKENS) : TOKENS;
     float largest[OWN], total[OWN];
@@ -241,6 +280,7 @@ void main()
         LOAD_TILE(TILE, PANEL, QKV_PIECE, V_AT, first)
         barrier();
         MULTIPLY(own_scores, left, 0u)
+        DRAW_KEPT(false, first)
         SYNCHRONISE
         for (uint e = lane; e < ROWS * PANEL / 8u; e += LANES) {
             const uint row = e / (PANEL / 8u), column = e % (PANEL / 8u) * 8u, at = own_scores + row * SCORE_LINE + column;
@@ -249,7 +289,7 @@ void main()
             UNROLL for (uint u = 0u; u < 8u; u++) {
                 const uint k = first + column + u;
                 const float power = bd_exp(scores[at + u] * SCALE - sum);
-                weight[u] = SEEN(k, own + row, k) ? power : 0.0f;
+                weight[u] = SEEN(k, own + row, k) ? DROP(power) : 0.0f;
             }
             weights[own_weights + row * WEIGHT_LINE + column / 8u] =
                 uvec4(pack(weight[0], weight[1]), pack(weight[2], weight[3]), pack(weight[4], weight[5]),
@@ -258,7 +298,7 @@ void main()
         SYNCHRONISE
         WEIGH(sums, own_weights, TILE)
     }
-    STORE_ROWS(STORE_Y4, Y_AT, sums, 1.0f)
+    STORE_ROWS(STORE_Y4, Y_AT, sums, RESCALE(1.0f))
 #else
 // Of tokens from `first` on the logarithm of the row's sum, and dY Y'.
 #define LOAD_TERMS(count, first)                                                                                       \
@@ -273,7 +313,7 @@ void main()
     for (uint e = item; e < count; e += ITEMS) {                                                                       \
         const uint at = e * SHARES;                                                                                    \
         terms[e] = vec2(SUM_GET(SUM_AT(min((first) + e, TOKENS - 1u))),                                                \
-                        (parts[at] + parts[at + 1u]) + (parts[at + 2u] + parts[at + 3u]));                             \
+                        UNSCALE((parts[at] + parts[at + 1u]) + (parts[at + 2u] + parts[at + 3u])));                    \
     }
     const bool of_keys = group % PARTS == 1u;
     const uint begin = CAUSAL == 1 && of_keys ? block * BLOCK / PANEL * PANEL : 0u;
@@ -302,6 +342,7 @@ void main()
         barrier();
         MULTIPLY(own_scores, left, 0u)
         MULTIPLY(own_scores + SCORES, right, TILE)
+        DRAW_KEPT(of_keys, first)
         SYNCHRONISE
         for (uint e = lane; e < ROWS * PANEL / 8u; e += LANES) {
             const uint row = e / (PANEL / 8u), column = e % (PANEL / 8u) * 8u, at = own_scores + row * SCORE_LINE + column;
@@ -310,8 +351,8 @@ void main()
                 const uint t = first + column + u, q = of_keys ? t : own + row, k = of_keys ? own + row : t;
                 const vec2 term = terms[of_keys ? column + u : warp * ROWS + row];
                 const float power = bd_exp(scores[at + u] * SCALE - term.x);
-                weight[u] = SEEN(t, q, k) ? power : 0.0f;
-                slope[u] = SEEN(t, q, k) ? power * (scores[at + SCORES + u] - term.y) : 0.0f;
+                weight[u] = SEEN(t, q, k) ? DROP(power) : 0.0f;
+                slope[u] = SEEN(t, q, k) ? power * (DROP(scores[at + SCORES + u]) - term.y) : 0.0f;
             }
             const uint to = own_weights + row * WEIGHT_LINE + column / 8u;
             weights[to] = uvec4(pack(weight[0], weight[1]), pack(weight[2], weight[3]), pack(weight[4], weight[5]),
@@ -326,10 +367,10 @@ void main()
         WEIGH(sums, own_weights + WEIGHTS, 0u)
     }
     if (of_keys) {
-        STORE_ROWS(STORE_DQKV4, K_AT, sums, SCALE)
-        STORE_ROWS(STORE_DQKV4, V_AT, sums_v, 1.0f)
+        STORE_ROWS(STORE_DQKV4, K_AT, sums, RESCALE(SCALE))
+        STORE_ROWS(STORE_DQKV4, V_AT, sums_v, RESCALE(1.0f))
     } else {
-        STORE_ROWS(STORE_DQKV4, Q_AT, sums, SCALE)
+        STORE_ROWS(STORE_DQKV4, Q_AT, sums, RESCALE(SCALE))
     }
 #endif
 }

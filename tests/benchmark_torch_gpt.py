@@ -31,7 +31,7 @@ class Block(nn.Module):
     def forward(self, x):
         n, t, _ = x.shape
         q, k, v = self.qkv(self.norm1(x)).view(n, t, 3, HEADS, WIDTH // HEADS).permute(2, 0, 3, 1, 4)
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True, dropout_p=DROPOUT if self.training else 0)
         x = x + F.dropout(self.output(y.transpose(1, 2).reshape(n, t, WIDTH)), DROPOUT, self.training)
         y = self.linear2(F.gelu(self.linear1(self.norm2(x))))
         return x + F.dropout(y, DROPOUT, self.training)

@@ -1,4 +1,5 @@
 /* How fast the kernels are, and what the device supports. Nothing here passes or fails by a time. */
+#include "../engine/control.h"
 #include "../engine/tally.h"
 #include "kernels.h"
 
@@ -129,31 +130,51 @@ static bd_tensor bench_pool(bd_graph *g, const int64_t *size)
 /* Sequences, tokens, heads, numbers of a head. */
 static bd_tensor bench_attention(bd_graph *g, const int64_t *size)
 {
-    return bd_self_attention(g, source(g, "/qkv", BD_SHAPE(size[0], size[1], 3 * size[2] * size[3])), size[2], false);
+    return bd_self_attention(g, source(g, "/qkv", BD_SHAPE(size[0], size[1], 3 * size[2] * size[3])), size[2], false, 0,
+                             false);
 }
 
 static bd_tensor bench_attention_causal(bd_graph *g, const int64_t *size)
 {
-    return bd_self_attention(g, source(g, "/qkv", BD_SHAPE(size[0], size[1], 3 * size[2] * size[3])), size[2], true);
+    return bd_self_attention(g, source(g, "/qkv", BD_SHAPE(size[0], size[1], 3 * size[2] * size[3])), size[2], true, 0,
+                             false);
 }
 
-static bd_tensor attention_grad(bd_graph *g, const int64_t *size, bool causal)
+static bd_tensor with_control(bd_graph *g, bd_tensor x)
+{
+    bd_variable(g, "/control", BD_ROLE_FIXED, BD_U32, BD_SHAPE(BD_CONTROL_BYTES / 4), (bd_init){ BD_INIT_CONSTANT, 0 });
+    return x;
+}
+
+static bd_tensor bench_attention_dropout(bd_graph *g, const int64_t *size)
+{
+    const bd_tensor qkv = source(g, "/qkv", BD_SHAPE(size[0], size[1], 3 * size[2] * size[3]));
+    return bd_self_attention(g, with_control(g, qkv), size[2], true, 0.2f, true);
+}
+
+static bd_tensor attention_grad(bd_graph *g, const int64_t *size, bd_attention_attr attr)
 {
     const bd_shape result = BD_SHAPE(size[0], size[1], size[2] * size[3]);
     const bd_tensor qkv = source(g, "/qkv", BD_SHAPE(size[0], size[1], 3 * size[2] * size[3]));
     const bd_tensor sum = bd_variable(g, "/sum", BD_ROLE_FIXED, BD_F32, BD_SHAPE(size[0], size[2], size[1]),
                                       (bd_init){ BD_INIT_CONSTANT, (float)log((double)size[1]) });
-    return bd_attention_grad(g, qkv, source(g, "/y", result), sum, source(g, "/dy", result), size[2], causal);
+    return bd_attention_grad(g, qkv, source(g, "/y", result), sum, source(g, "/dy", result), &attr);
 }
 
 static bd_tensor bench_attention_grad(bd_graph *g, const int64_t *size)
 {
-    return attention_grad(g, size, false);
+    return attention_grad(g, size, (bd_attention_attr){ .heads = size[2] });
 }
 
 static bd_tensor bench_attention_grad_causal(bd_graph *g, const int64_t *size)
 {
-    return attention_grad(g, size, true);
+    return attention_grad(g, size, (bd_attention_attr){ .heads = size[2], .causal = true });
+}
+
+static bd_tensor bench_attention_grad_dropout(bd_graph *g, const int64_t *size)
+{
+    const bd_attention_attr attr = { .heads = size[2], .causal = true, .dropout = 0.2f };
+    return with_control(g, attention_grad(g, size, attr));
 }
 
 static const struct {
@@ -278,6 +299,8 @@ bool run_benchmarks(session *s)
         { "attention of ViT, backward", bench_attention_grad, { 256, 25, 4, 64 }, true },
         { "attention of GPT, 64x256, 6x64", bench_attention_causal, { 64, 256, 6, 64 }, true },
         { "attention of GPT, backward", bench_attention_grad_causal, { 64, 256, 6, 64 }, true },
+        { "attention of GPT, dropout", bench_attention_dropout, { 64, 256, 6, 64 }, true },
+        { "attention of GPT, dropout, backward", bench_attention_grad_dropout, { 64, 256, 6, 64 }, true },
     };
     static const char *const policies[] = { "fp32", "fp16", "fp16-strict" };
     bool good = true;

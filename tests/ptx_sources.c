@@ -1,6 +1,7 @@
 /* ptx_sources FOLDER: writes the OpenCL C of contractions and of attention by NVIDIA's tensor cores, and of sums by the last work-group, into the folder, a file each, for test_ptx.py to
  * compile: every format that reaches them in another way, every turn of the operands, convolutions, and sizes that are not whole. */
 #include "engine/columns.h"
+#include "engine/control.h"
 #include "engine/kernel.h"
 #include "engine/tile.h"
 
@@ -116,6 +117,7 @@ typedef struct attention_case {
     bd_format format;
     int64_t tokens, depth;
     bool causal;
+    float dropout;
 } attention_case;
 
 /* Forward with the rows' sums, and backward. */
@@ -133,7 +135,8 @@ static bd_status write_attention(const char *folder, const attention_case *c, co
     bd_set_role(graph, BD_ROLE_FIXED);
     const bd_tensor qkv = bd_variable(graph, "/qkv", BD_ROLE_FIXED, c->format, BD_SHAPE(2, c->tokens, 3 * width), zero);
     const bd_tensor dy = bd_variable(graph, "/dy", BD_ROLE_FIXED, c->format, BD_SHAPE(2, c->tokens, width), zero);
-    const bd_tensor y = bd_self_attention(graph, qkv, HEADS, c->causal);
+    bd_variable(graph, "/control", BD_ROLE_FIXED, BD_U32, BD_SHAPE(BD_CONTROL_BYTES / 4), zero);
+    const bd_tensor y = bd_self_attention(graph, qkv, HEADS, c->causal, c->dropout, true);
     bd_tensor gradient = BD_NONE;
     status = bd_gradient(graph, y, dy, &qkv, 1, &gradient, &error);
     if (status == BD_OK) {
@@ -234,10 +237,12 @@ int main(int argc, char **argv)
         { "bf16-few-weight", BD_BF16, BD_BF16, BD_OP_CONV2D_WEIGHT, false, false, 64, false, false, 1 },
     };
     const attention_case attentions[] = {
-        { "attention-f16", BD_F16, 256, 64, true },
-        { "attention-f16-deep", BD_F16, 130, 128, false },
-        { "attention-f16-few", BD_F16, 9, 8, true },
-        { "attention-bf16", BD_BF16, 25, 64, false },
+        { "attention-f16", BD_F16, 256, 64, true, 0 },
+        { "attention-f16-deep", BD_F16, 130, 128, false, 0 },
+        { "attention-f16-few", BD_F16, 9, 8, true, 0 },
+        { "attention-bf16", BD_BF16, 25, 64, false, 0 },
+        { "attention-f16-dropout", BD_F16, 256, 64, true, 0.2f },
+        { "attention-bf16-dropout", BD_BF16, 130, 128, false, 0.2f },
     };
     const bd_tile tiles[] = {
         { .kind = BD_TILE_MATRIX, .m = 128, .n = 64, .k = 32, .item_m = 32, .item_n = 32 },

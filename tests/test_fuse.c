@@ -495,7 +495,7 @@ static bd_tensor attentive(bd_graph *graph, bd_tensor x, int64_t classes, bool t
     const bd_shape shape = bd_tensor_shape(graph, x);
     (void)training;
     x = bd_reshape(graph, x, BD_SHAPE(shape.dim[0], shape.dim[1], shape.dim[2] * shape.dim[3]));
-    x = bd_attention(graph, x, 2, *(const int64_t *)user, true, "attention");
+    x = bd_attention(graph, x, 2, *(const int64_t *)user, true, 0, training, "attention");
     return bd_linear(graph, bd_flatten(graph, x), classes, true, "fc");
 }
 

@@ -299,9 +299,9 @@ CASE(depthwise_data, bd_depthwise_data(g, x[0], x[1], overlapping, BD_SHAPE(2, 5
 CASE(depthwise_layer, bd_depthwise_conv(g, x[0], bd_same_window(g, x[0], 3, 2), true, "dw"))
 CASE(grouped, bd_conv2d(g, x[0], x[1], overlapping))
 CASE(global_average, bd_global_avg_pool(g, x[0]))
-CASE(attention, bd_attention(g, x[0], 2, 3, false, "attention"))
-CASE(attention_alone, bd_self_attention(g, x[0], 2, false))
-CASE(attention_causal, bd_self_attention(g, x[0], 2, true))
+CASE(attention, bd_attention(g, x[0], 2, 3, false, 0, true, "attention"))
+CASE(attention_alone, bd_self_attention(g, x[0], 2, false, 0, true))
+CASE(attention_causal, bd_self_attention(g, x[0], 2, true, 0, true))
 
 static const bd_window same = { .size = { 3, 3 }, .stride = { 1, 1 }, .pad = { { 1, 1 }, { 1, 1 } } };
 static bd_tensor with_control(bd_graph *g, bd_tensor x)
@@ -317,6 +317,8 @@ CASE(batch_norm_images, bd_batch_norm(g, x[0], true, 0.9f, 1e-3f, "bn"))
 CASE(batch_norm_inference, bd_batch_norm(g, x[0], false, 0.9f, 1e-3f, "bn"))
 CASE(layer_norm, bd_layer_norm(g, x[0], 1e-3f, "ln"))
 CASE(dropout, bd_dropout(g, with_control(g, x[0]), 0.4f, true))
+CASE(attention_dropout, bd_self_attention(g, with_control(g, x[0]), 2, false, 0.4f, true))
+CASE(attention_causal_dropout, bd_self_attention(g, with_control(g, x[0]), 2, true, 0.4f, true))
 CASE(gelu, bd_gelu(g, x[0]))
 CASE(softmax, bd_softmax(g, x[0]))
 CASE(cross_entropy, bd_cross_entropy(g, x[0], whole_numbers("labels", BD_SHAPE(4))))
@@ -413,6 +415,8 @@ static const gradient_case cases[] = {
     ONE(attention, SIGNED, BD_SHAPE(2, 3, 4)),
     ONE(attention_alone, SIGNED, BD_SHAPE(2, 3, 18)),
     ONE(attention_causal, SIGNED, BD_SHAPE(2, 5, 6)),
+    ONE(attention_dropout, SIGNED, BD_SHAPE(2, 3, 18)),
+    ONE(attention_causal_dropout, SIGNED, BD_SHAPE(1, 19, 6)), /* more than one block of random numbers */
     ONE(linear, SIGNED, BD_SHAPE(4, 2)),
     ONE(linear_rows, SIGNED, BD_SHAPE(2, 2, 3)),
     ONE(conv_layer, SIGNED, BD_SHAPE(2, 4, 3, 2)),

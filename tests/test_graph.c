@@ -201,12 +201,38 @@ END_TEST
 
 START_TEST(attention_shapes)
 {
-    bd_tensor qkv = input(BD_SHAPE(2, 5, 24)), y = bd_self_attention(graph, qkv, 2, true);
+    bd_tensor qkv = input(BD_SHAPE(2, 5, 24)), y = bd_self_attention(graph, qkv, 2, true, 0.5f, true);
     expect_shape(y, BD_SHAPE(2, 5, 8));
-    expect_shape(bd_attention_sum(graph, qkv, 2, true), BD_SHAPE(2, 2, 5));
-    expect_error(bd_self_attention(graph, input(BD_SHAPE(2, 5, 24)), 3, false), "attention", "3 heads", "2x5x24", NULL);
-    expect_error(bd_self_attention(graph, input(BD_SHAPE(2, 5, 24)), 0, false), "0 heads", NULL);
-    expect_error(bd_self_attention(graph, input(BD_SHAPE(5, 24)), 2, false), "5x24", NULL);
+    expect_shape(bd_attention_sum(graph, qkv, &graph->nodes[y].attr.attention), BD_SHAPE(2, 2, 5));
+    expect_error(bd_self_attention(graph, input(BD_SHAPE(2, 5, 24)), 3, false, 0, true), "attention", "3 heads",
+                 "2x5x24", NULL);
+    expect_error(bd_self_attention(graph, input(BD_SHAPE(2, 5, 24)), 0, false, 0, true), "0 heads", NULL);
+    expect_error(bd_self_attention(graph, input(BD_SHAPE(5, 24)), 2, false, 0, true), "5x24", NULL);
+    expect_error(bd_self_attention(graph, input(BD_SHAPE(2, 5, 24)), 2, false, 1, false), "attention", "rate of 1",
+                 NULL);
+    expect_error(bd_self_attention(graph, input(BD_SHAPE(2, 5, 24)), 2, false, NAN, true), "rate of nan", NULL);
+    expect_error(bd_self_attention(graph, input(BD_SHAPE(4096, 512, 24)), 4, false, 0.1f, true), "2^32", NULL);
+}
+END_TEST
+
+/* Without training, or with a rate of 0, nothing is drawn: the node is the one of no dropout. */
+START_TEST(attention_without_dropout)
+{
+    const bd_tensor qkv = input(BD_SHAPE(4096, 512, 24));
+    const bd_tensor plain[] = { bd_self_attention(graph, qkv, 4, false, 0, true),
+                                bd_self_attention(graph, qkv, 4, false, 0.5f, false) };
+    for (int i = 0; i < 2; i++) {
+        ck_assert(!bd_draws(bd_node_at(graph, plain[i])));
+        ck_assert(bd_attention_equal(&bd_node_at(graph, plain[i])->attr.attention,
+                                     &(bd_attention_attr){ .heads = 4, .causal = false }));
+    }
+    ck_assert_uint_eq(graph->stream_count, 0);
+    const bd_tensor small = input(BD_SHAPE(2, 5, 24));
+    bd_tensor dropping[] = { bd_self_attention(graph, small, 4, false, 0.5f, true),
+                             bd_self_attention(graph, small, 4, false, 0.5f, true) };
+    ck_assert(bd_draws(bd_node_at(graph, dropping[0])) && bd_draws(bd_node_at(graph, dropping[1])));
+    ck_assert(!bd_attention_equal(&bd_node_at(graph, dropping[0])->attr.attention,
+                                  &bd_node_at(graph, dropping[1])->attr.attention)); /* each its own numbers */
 }
 END_TEST
 
@@ -453,6 +479,7 @@ int main(void)
     tcase_add_test(tests, reduction_shapes);
     tcase_add_test(tests, matmul_shapes);
     tcase_add_test(tests, attention_shapes);
+    tcase_add_test(tests, attention_without_dropout);
     tcase_add_test(tests, window_shapes);
     tcase_add_test(tests, the_first_error_sticks);
     tcase_add_test(tests, layers_survive_an_error_within);

@@ -55,6 +55,8 @@ CASES = {
     'attention-f16-deep': ('f16', True, False, 'ldmatrix.sync.aligned.m8n8.x4.trans'),
     'attention-f16-few': ('f16', True, False, 'cvt.rn.f16x2.f32'),
     'attention-bf16': ('bf16', True, False, 'cvt.rn.bf16x2.f32'),
+    'attention-f16-dropout': ('f16', True, False, 'mul.wide.u32'),
+    'attention-bf16-dropout': ('bf16', True, False, 'mul.wide.u32'),
     'sums-product': ('f16', True, False, 'membar.gl'),
     'sums-moments': (None, False, False, 'membar.gl'),
 }

@@ -22,7 +22,8 @@ static bd_tensor block(bd_graph *graph, bd_tensor x, const model *self, bool tra
     /* What is added to x, twice a block, begins so much smaller that their sum does not grow with the depth. */
     const float narrow = DEVIATION / sqrtf(2 * (float)self->depth);
     bd_tensor y = bd_layer_norm(graph, x, EPSILON, "norm1");
-    y = bd_self_attention(graph, linear(graph, y, 3 * size->width, DEVIATION, "qkv"), size->heads, true);
+    y = bd_self_attention(graph, linear(graph, y, 3 * size->width, DEVIATION, "qkv"), size->heads, true, size->dropout,
+                          training);
     y = linear(graph, y, size->width, narrow, "output");
     x = bd_add(graph, x, bd_dropout(graph, y, size->dropout, training));
     y = bd_layer_norm(graph, x, EPSILON, "norm2");

@@ -19,7 +19,7 @@ static bd_tensor cut_patches(bd_graph *graph, bd_tensor x)
 
 static bd_tensor block(bd_graph *graph, bd_tensor x, bool training)
 {
-    bd_tensor y = bd_attention(graph, x, HEADS, KEY, false, "attention");
+    bd_tensor y = bd_attention(graph, x, HEADS, KEY, false, 0, training, "attention");
     x = bd_layer_norm(graph, bd_add(graph, x, bd_dropout(graph, y, DROPOUT, training)), EPSILON, "norm1");
     y = bd_gelu(graph, bd_linear(graph, x, FEED_FORWARD, true, "linear1"));
     y = bd_linear(graph, y, WIDTH, true, "linear2");

@@ -85,10 +85,10 @@ BD_API bd_tensor bd_log(bd_graph *graph, bd_tensor x);
 BD_API bd_tensor bd_tanh(bd_graph *graph, bd_tensor x);
 BD_API bd_tensor bd_sigmoid(bd_graph *graph, bd_tensor x);
 BD_API bd_tensor bd_erf(bd_graph *graph, bd_tensor x);
-BD_API bd_tensor bd_gelu(bd_graph *graph, bd_tensor x);       /* x/2 (1 + erf(x / sqrt 2)): Hendrycks, arXiv:1606.08415 */
+BD_API bd_tensor bd_gelu(bd_graph *graph, bd_tensor x); /* x/2 (1 + erf(x / sqrt 2)): Hendrycks, arXiv:1606.08415 */
 BD_API bd_tensor bd_gelu_slope(bd_graph *graph, bd_tensor x); /* the derivative of bd_gelu; has none itself */
-BD_API bd_tensor bd_relu(bd_graph *graph, bd_tensor x);      /* x < 0 ? 0 : x, so NaN stays */
-BD_API bd_tensor bd_nonfinite(bd_graph *graph, bd_tensor x); /* 1 where x is NaN or infinite, else 0 */
+BD_API bd_tensor bd_relu(bd_graph *graph, bd_tensor x);       /* x < 0 ? 0 : x, so NaN stays */
+BD_API bd_tensor bd_nonfinite(bd_graph *graph, bd_tensor x);  /* 1 where x is NaN or infinite, else 0 */
 BD_API bd_tensor bd_add(bd_graph *graph, bd_tensor a, bd_tensor b);
 BD_API bd_tensor bd_sub(bd_graph *graph, bd_tensor a, bd_tensor b);
 BD_API bd_tensor bd_mul(bd_graph *graph, bd_tensor a, bd_tensor b);
@@ -132,8 +132,16 @@ BD_API bd_tensor bd_matmul(bd_graph *graph, bd_tensor a, bd_tensor b, bool trans
  * keys, then values, gives softmax(q k' / sqrt(key)) v of each head as [n, tokens, heads * key]. Causal: a token sees none behind it.
  * One operation and one rounding: sums of products are made in the accumulators' format, all else between in F32; but matrix units
  * multiply the weights, and backward the gradients of the scores, rounded to their operands' 16-bit format. On GPUs the scores
- * are stored nowhere (FlashAttention: Dao et al., arXiv:2205.14135; Dao, arXiv:2307.08691). */
-BD_API bd_tensor bd_self_attention(bd_graph *graph, bd_tensor qkv, int64_t heads, bool causal);
+ * are stored nowhere (FlashAttention: Dao et al., arXiv:2205.14135; Dao, arXiv:2307.08691).
+ *
+ * With `training` and a rate above 0 (at least 0, below 1; else BD_ERROR_ARGUMENT) each weight of softmax is dropped with that
+ * probability, and what is left counts 1 / (1 - rate) times: dropout of attention as in nanoGPT and PyTorch's
+ * scaled_dot_product_attention. The factor goes to the sums of products in F32, behind the rounding of weights to a matrix unit's
+ * operands. Which are dropped follows from seed, step, sequence, head, query and key as for bd_dropout, by random numbers that are
+ * drawn once more backward rather than stored: the same in every format and on every device. At most 2^32 weights, with tokens
+ * rounded up to sixteens. Without, nothing is drawn, and the kernels are those of no dropout. */
+BD_API bd_tensor bd_self_attention(bd_graph *graph, bd_tensor qkv, int64_t heads, bool causal, float rate,
+                                   bool training);
 
 typedef struct bd_window { /* of a convolution or a pooling; height first */
     int64_t size[2], stride[2], pad[2][2] /* [axis][before, after] */;
@@ -199,14 +207,18 @@ BD_API bd_tensor bd_batch_norm(bd_graph *graph, bd_tensor x, bool training, floa
                                const char *name);
 /* Over the last axis (Ba et al., arXiv:1607.06450). */
 BD_API bd_tensor bd_layer_norm(bd_graph *graph, bd_tensor x, float epsilon, const char *name);
+/* With `training` each element is dropped with probability `rate`, at least 0 and below 1, and what is left multiplied by
+ * 1 / (1 - rate); else x itself. */
 BD_API bd_tensor bd_dropout(bd_graph *graph, bd_tensor x, float rate, bool training);
 /* Self-attention (Vaswani et al., arXiv:1706.03762) over x [n, tokens, width], as Keras's MultiHeadAttention: queries, keys and
  * values of `heads` * `key` numbers, softmax(q k' / sqrt(key)) v, and a linear layer back to width. One weight makes the three:
- * [width, 3 * heads * key], queries first. Causal: a token sees none behind it. */
-BD_API bd_tensor bd_attention(bd_graph *graph, bd_tensor x, int64_t heads, int64_t key, bool causal, const char *name);
+ * [width, 3 * heads * key], queries first. Causal: a token sees none behind it. Rate and training: dropout of the softmax, as
+ * bd_self_attention has it. */
+BD_API bd_tensor bd_attention(bd_graph *graph, bd_tensor x, int64_t heads, int64_t key, bool causal, float rate,
+                              bool training, const char *name);
 BD_API bd_tensor bd_global_avg_pool(bd_graph *graph, bd_tensor x); /* [n, h, w, c] -> [n, c] */
-BD_API bd_tensor bd_flatten(bd_graph *graph, bd_tensor x); /* [n, ...] -> [n, m] */
-BD_API bd_tensor bd_softmax(bd_graph *graph, bd_tensor x); /* over the last axis */
+BD_API bd_tensor bd_flatten(bd_graph *graph, bd_tensor x);         /* [n, ...] -> [n, m] */
+BD_API bd_tensor bd_softmax(bd_graph *graph, bd_tensor x);         /* over the last axis */
 /* logits [n, classes], labels [n] (class numbers as values) -> [n], role STATISTIC. */
 BD_API bd_tensor bd_cross_entropy(bd_graph *graph, bd_tensor logits, bd_tensor labels);
 /* Broadcasting forms of the elementwise pairs, for model code. */

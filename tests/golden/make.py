@@ -121,6 +121,14 @@ class Net:
         mask = (words >> U64(8)).astype(np.float64) * 2.0 ** -24 < keep
         return x * torch.from_numpy(mask.astype(np.float64)).reshape(x.shape) / keep
 
+    def attention_dropout(self, x, rate):
+        """Of weights [n, heads, t, t]: four numbers are drawn for queries and keys that are 8 tokens apart, in whole sixteens of both."""
+        n, heads, tokens, _ = x.shape
+        sixteens = math.ceil(tokens / 16)
+        blocks = torch.ones(n, heads, sixteens, 8, sixteens, 8, 2, 2, dtype=torch.float64)
+        mask = self.dropout(blocks, rate).permute(0, 1, 2, 6, 3, 4, 7, 5).reshape(n, heads, 16 * sixteens, 16 * sixteens)
+        return x * mask[:, :, :tokens, :tokens]
+
 
 def same_padding(x, size, stride):
     pads = []
@@ -259,7 +267,8 @@ def gpt(net, tokens, depth, width, heads, context, rate):
             qkv = net.linear(net.layer_norm(x, 'norm1', 1e-5), 3 * width, 'qkv')
             q, k, v = qkv.reshape(n, places, 3, heads, width // heads).permute(2, 0, 3, 1, 4)
             hidden = torch.ones(places, places, dtype=torch.bool).triu(1)
-            y = F.softmax((q @ k.transpose(2, 3) / math.sqrt(width // heads)).masked_fill(hidden, -math.inf), -1) @ v
+            weights = F.softmax((q @ k.transpose(2, 3) / math.sqrt(width // heads)).masked_fill(hidden, -math.inf), -1)
+            y = (net.attention_dropout(weights, rate) if rate else weights) @ v
             y = net.linear(y.transpose(1, 2).reshape(n, places, width), width, 'output')
             x = x + (net.dropout(y, rate) if rate else y)
             y = net.linear(F.gelu(net.linear(net.layer_norm(x, 'norm2', 1e-5), 4 * width, 'linear1')), width, 'linear2')

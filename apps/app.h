@@ -6,7 +6,8 @@
 #include <binade/binade.h>
 #include <stdio.h>
 
-/* The program's exit statuses, promised in --help and docs/usage.md. APP_WRONG: `check` found a device that computes wrongly. */
+/* The program's exit statuses, promised in --help and docs/usage.md. APP_WRONG: `check` found a device that computes
+ * wrongly. */
 enum app_exit { APP_DONE = 0, APP_FAILED = 1, APP_USAGE = 2, APP_LOST = 3, APP_WRONG = 4, APP_INTERRUPTED = 130 };
 
 /* Of every JSON document that the program writes. It grows when a field changes its meaning or goes, not when one is

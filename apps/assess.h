@@ -14,13 +14,13 @@ typedef struct ood_set {
     bd_dataset *other;  /* or this */
 } ood_set;
 
-/* Opens what --ood names: a corruption of the test images of `dataset` (corrupt.h), or the test images of another data set, or its
- * training images if it has no others. */
+/* Opens what --ood names: a corruption of the test images of `dataset` (corrupt.h), or the test images of another data
+ * set, or its training images if it has no others. */
 bd_status ood_open(ood_set *self, progress *shown, const char *name, const bd_dataset *dataset, bd_error *error);
 void ood_close(ood_set *self);
 
-/* The FP32 run of the same seed: its checkpoint (NULL: its weights are not asked for), and its logits of the test set (NULL: there is
- * none). */
+/* The FP32 run of the same seed: its checkpoint (NULL: its weights are not asked for), and its logits of the test set
+ * (NULL: there is none). */
 typedef struct assess_base {
     const char *weights, *logits;
     bool is_this; /* it is the run that is assessed, which writes its logits */
@@ -29,8 +29,8 @@ typedef struct assess_base {
 /* Fills the two measures of sharpness, in a box of `epsilon`. */
 bd_status assess_sharpness(bd_trainer *trainer, double epsilon, run_result *run, bd_error *error);
 
-/* Fills the run's other measures and bins; leaves them unknown if the data set has no test images, and delta and Gamma if the base has no
- * logits, as one that is not done. The trainer's weights are the base's after it, rounded. */
+/* Fills the run's other measures and bins; leaves them unknown if the data set has no test images, and delta and Gamma
+ * if the base has no logits, as one that is not done. The trainer's weights are the base's after it, rounded. */
 bd_status assess(bd_trainer *trainer, const bd_dataset *dataset, const ood_set *ood, const assess_base *base,
                  run_result *run, bd_error *error);
 

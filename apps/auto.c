@@ -38,7 +38,8 @@ static bd_format format_of(int choice)
 
 /* ---- runs ---- */
 
-/* A short training in a policy, of images without evaluation. The trainer is the caller's to destroy, on failure too. */
+/* A short training in a policy, of images without evaluation. The trainer is the caller's to destroy, on failure
+ * too. */
 static bd_status train_some(const chooser *self, const bd_precision *policy, int64_t steps, bd_trainer **trainer,
                             bd_train_event *result, bd_error *error)
 {

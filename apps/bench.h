@@ -120,9 +120,9 @@ double bench_warm_seconds(const bench *self);
 /* A new row of the device that runs; NULL without memory, with `error` set. */
 bench_row *bench_add(bench *self, bench_suite suite, const char *variant, const char *policy, bd_error *error,
                      const char *name, ...) BD_PRINTF(6, 7);
-/* The row is done, and what it had on the device is freed. After a failure the device is opened again, since it may be lost;
- * self->device is NULL where that fails, and only then. `status` and `error` are how it went; an engine's BD_ERROR_UNSUPPORTED is no failure. A status that the
- * row has already (skipped, wrong) stays. */
+/* The row is done, and what it had on the device is freed. After a failure the device is opened again, since it may be
+ * lost; self->device is NULL where that fails, and only then. `status` and `error` are how it went; an engine's
+ * BD_ERROR_UNSUPPORTED is no failure. A status that the row has already (skipped, wrong) stays. */
 void bench_end(bench *self, bench_row *row, bd_status status, const bd_error *error);
 /* Ctrl-C, or the device is gone: no more rows. */
 bool bench_stopped(const bench *self);
@@ -136,13 +136,14 @@ bool bench_noisy(const bench_row *row);
 bool bench_less_is_better(bench_unit unit);
 /* Part of the measured peak, 1 for all of it; NaN if it is not known. */
 double bench_share(const bench_row *row);
-/* What the device's row of the suite peak called `name` reached in its quickest sample, in GFLOP/s: a ceiling is not what is
- * usual. 0 if there is none. */
+/* What the device's row of the suite peak called `name` reached in its quickest sample, in GFLOP/s: a ceiling is not
+ * what is usual. 0 if there is none. */
 double bench_ceiling(const bench *self, size_t device, const char *name);
-/* The role by which a policy gives operand `i` of a benchmark its format: roles[i], one of an operand of contractions, where the policy rounds
- * those apart; else, and where `roles` is NULL, an activation's. */
+/* The role by which a policy gives operand `i` of a benchmark its format: roles[i], one of an operand of contractions,
+ * where the policy rounds those apart; else, and where `roles` is NULL, an activation's. */
 bd_role bench_operand_role(const bd_precision *policy, const bd_role *roles, int i);
-/* The peak that a policy's sums of products of operands 0 and 1 can reach on the device that runs, in GFLOP/s; 0 if not measured. */
+/* The peak that a policy's sums of products of operands 0 and 1 can reach on the device that runs, in GFLOP/s; 0 if not
+ * measured. */
 double bench_peak_of(const bench *self, const bd_precision *policy, const bd_role *roles);
 void bench_finish(bench *self);
 
@@ -156,8 +157,8 @@ typedef struct bench_work {
     void *user;
 } bench_work;
 
-/* Warms up and takes the samples. Sets the row to SKIPPED, and returns BD_OK, where one run takes longer than all samples
- * may. Interrupted, it keeps the samples it has. */
+/* Warms up and takes the samples. Sets the row to SKIPPED, and returns BD_OK, where one run takes longer than all
+ * samples may. Interrupted, it keeps the samples it has. */
 bd_status bench_measure(const bench *self, const bench_work *work, bench_row *row, bd_error *error);
 double bench_now(void);
 
@@ -173,8 +174,8 @@ bd_status bench_train(bench *self, bd_error *error);
 
 /* ---- shapes (bench_shape.c) ---- */
 
-/* Parses "512,256x512x784,128-4096*2,train:64": sizes joined by x, each a number or a range, and perhaps the suite that is
- * meant. BD_ERROR_ARGUMENT if one fits none of the suites. */
+/* Parses "512,256x512x784,128-4096*2,train:64": sizes joined by x, each a number or a range, and perhaps the suite that
+ * is meant. BD_ERROR_ARGUMENT if one fits none of the suites. */
 bd_status bench_parse_shapes(const char *text, bench_settings *settings, bd_error *error);
 /* May a suite take a shape of so many sizes? */
 bool bench_takes(bench_suite suite, int rank);

@@ -1,5 +1,5 @@
-/* The suite attention: softmax(Q K^T / sqrt(d)) V as models have it, one operation over queries, keys and values that lie together, and
- * its backward pass. */
+/* The suite attention: softmax(Q K^T / sqrt(d)) V as models have it, one operation over queries, keys and values that
+ * lie together, and its backward pass. */
 #include "../engine/tile.h"
 #include "bench_graph.h"
 #include <math.h>
@@ -15,8 +15,8 @@ typedef struct attention {
     int64_t sequences, heads, length, depth;
     bool backward;
     const bd_target *target;
-    /* Backward: the head that was judged last, of all sequences' heads; its weights, and the gradients of its scores; length x length
-     * each, owned. */
+    /* Backward: the head that was judged last, of all sequences' heads; its weights, and the gradients of its scores;
+     * length x length each, owned. */
     int64_t head;
     ball *weights, *gradients;
 } attention;
@@ -57,8 +57,8 @@ static double least_of(bd_format format)
     return format == BD_F16 ? 0x1p-24 : 0x1p-126;
 }
 
-/* A weight, or the gradient of a score, as it is multiplied: matrix units take it rounded to their operands' format. Where it is a weight
- * relative to its row's largest that is rounded, their sum is 1 at least. */
+/* A weight, or the gradient of a score, as it is multiplied: matrix units take it rounded to their operands' format.
+ * Where it is a weight relative to its row's largest that is rounded, their sum is 1 at least. */
 static ball taken(const bench_check *check, const attention *a, ball x)
 {
     if (by_matrix_units(check, a))
@@ -94,8 +94,8 @@ static ball dot(const bench_check *check, const double *x, const double *y, int6
 /* What is between the products is made in F32. */
 static const double single = 0x1p-24;
 
-/* The weights of a row, and the logarithm of its sum of powers. The largest score and the sum are kept up to date block by block, each
- * of which may take the sums so far by another power. */
+/* The weights of a row, and the logarithm of its sum of powers. The largest score and the sum are kept up to date block
+ * by block, each of which may take the sums so far by another power. */
 static ball make_weights(const bench_check *check, const attention *a, int64_t head, int64_t row, ball *weights)
 {
     const double scale = 1 / sqrt((double)a->depth);
@@ -107,7 +107,8 @@ static ball make_weights(const bench_check *check, const attention *a, int64_t h
         largest = fmax(largest, weights[j].value);
         least = fmin(least, weights[j].value);
     }
-    /* Matrix units' exponentials are powers of 2: of the argument there is a product more to be rounded, and its factor. */
+    /* Matrix units' exponentials are powers of 2: of the argument there is a product more to be rounded, and its
+     * factor. */
     const double shift = by_matrix_units(check, a) ? 3 * (fabs(largest) + largest - least) : 0;
     const double power = 6 * single + (largest - least + 2 * worst + shift) * single;
     double relative =
@@ -148,7 +149,8 @@ static bool right_forward(const bench_check *check, int64_t i, const attention *
 
 /* ---- backward ---- */
 
-/* Of a row the weights, made again from the sum as it is stored, and the slopes p (dp - dy . y), from the result as it is stored. */
+/* Of a row the weights, made again from the sum as it is stored, and the slopes p (dp - dy . y), from the result as it
+ * is stored. */
 static void make_row(const bench_check *check, const attention *a, int64_t head, int64_t row)
 {
     ball *weights = a->weights + row * a->length, *gradients = a->gradients + row * a->length;

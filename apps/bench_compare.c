@@ -4,7 +4,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* What two runs of the same thing may differ by at least, even where each was steady: clocks and placement in memory. */
+/* What two runs of the same thing may differ by at least, even where each was steady: clocks and placement in
+ * memory. */
 static const double least_noise = 0.05;
 
 bd_status bench_compare_load(const char *path, json_t **document, bd_error *error)

@@ -80,7 +80,8 @@ static bd_status run_shape(bench *self, const bench_shape *shape, bd_error *erro
 
 bd_status bench_gemm(bench *self, bd_error *error)
 {
-    /* A layer of the MLP, small ones as attention has them, and squares; a CPU takes seconds for the larger ones in FP16. */
+    /* A layer of the MLP, small ones as attention has them, and squares; a CPU takes seconds for the larger ones in
+     * FP16. */
     static const bench_shape defaults[] = {
         { { 256, 512, 784 }, 3 },    { { 32, 65, 65, 64 }, 4 },   { { 512, 512, 512 }, 3 },
         { { 1024, 1024, 1024 }, 3 }, { { 2048, 2048, 2048 }, 3 }, { { 4096, 4096, 4096 }, 3 },

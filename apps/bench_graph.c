@@ -1,5 +1,5 @@
-/* Runs a benchmark that is a graph. The graph is the engine's as a model would make it, so what is measured is what training
- * does. */
+/* Runs a benchmark that is a graph. The graph is the engine's as a model would make it, so what is measured is what
+ * training does. */
 #include "bench_graph.h"
 #include "../engine/tile.h"
 #include "app.h"
@@ -27,8 +27,8 @@ double bench_gamma(int64_t terms, bd_format accumulator)
     return fmin(certain, expm1(lambda * sqrt(k) * u + k * u * u / (1 - u)));
 }
 
-/* exp of an argument off by d is off by expm1(d); the function itself by 3 units in the last place of F32 (OpenCL and Vulkan
- * allow 3 + 2 |x| for what is here at most 2 |x| wide); each node's result is rounded to its format once. */
+/* exp of an argument off by d is off by expm1(d); the function itself by 3 units in the last place of F32 (OpenCL and
+ * Vulkan allow 3 + 2 |x| for what is here at most 2 |x| wide); each node's result is rounded to its format once. */
 bench_softmax bench_soften(const double *row, int64_t count, double input_error, const bench_check *check)
 {
     bench_softmax s = { .greatest = -INFINITY };

@@ -48,9 +48,9 @@ bool bench_repeats(const bench *self, size_t policy, bool statistics);
 /* ---- error bounds ---- */
 double bench_roundoff(bd_format format);
 /* What a sum of `terms` products in a format may be off by, as a part of the sum of their magnitudes, in any order:
- * gamma_k = k u / (1 - k u) (Higham, "Accuracy and Stability of Numerical Algorithms", 3.1), or for sums so long that this
- * tells nothing exp(lambda sqrt(k) u + k u^2 / (1 - u)) - 1, which holds for random operands but once in some 10^9 sums
- * (Higham and Mary, "A new approach to probabilistic rounding error analysis", 2019). */
+ * gamma_k = k u / (1 - k u) (Higham, "Accuracy and Stability of Numerical Algorithms", 3.1), or for sums so long that
+ * this tells nothing exp(lambda sqrt(k) u + k u^2 / (1 - u)) - 1, which holds for random operands but once in some 10^9
+ * sums (Higham and Mary, "A new approach to probabilistic rounding error analysis", 2019). */
 double bench_gamma(int64_t terms, bd_format accumulator);
 /* A row's softmax, and how far off, relatively, each of its values may be where each input is off by `input_error`. */
 typedef struct bench_softmax {

@@ -47,8 +47,8 @@ static bd_status run_once(launching *l, double *seconds, bd_error *error)
     return status ? status : backend->finish(l->raw.device, error);
 }
 
-/* ENQUEUE: the host's time alone, so bench_measure(), which waits, warms up and its samples are replaced. Each is the mean
- * of some calls from an idle queue. */
+/* ENQUEUE: the host's time alone, so bench_measure(), which waits, warms up and its samples are replaced. Each is the
+ * mean of some calls from an idle queue. */
 static bd_status measure_enqueue(launching *l, bench_row *row, bd_error *error)
 {
     enum { CALLS = 32 };

@@ -1,5 +1,5 @@
-/* How a time is taken: a warm-up, since the clocks of a GPU that idled need a while to rise, then samples by the wall and by
- * the device's clock in turns. */
+/* How a time is taken: a warm-up, since the clocks of a GPU that idled need a while to rise, then samples by the wall
+ * and by the device's clock in turns. */
 #include "app.h"
 #include "bench.h"
 #include <math.h>
@@ -19,7 +19,8 @@ double bench_now(void)
 
 double bench_warm_seconds(const bench *self)
 {
-    /* An H100 that idled runs Vulkan's kernels 4.4 times slower even after 200 ms of work. After a row without a pause it does not. */
+    /* An H100 that idled runs Vulkan's kernels 4.4 times slower even after 200 ms of work. After a row without a pause
+     * it does not. */
     const bool idled = bench_now() - busy_until > 0.5;
     const double least = idled && bd_device_get_info(self->device)->type != BD_DEVICE_CPU ? 1.0 : 0.2;
     return fmax(1e-3 * (double)self->settings.warmup_ms, least);

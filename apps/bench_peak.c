@@ -1,4 +1,5 @@
-/* The suite peak: multiply-adds a second, by format. It is the ceiling that gemm, conv and attention are held against. */
+/* The suite peak: multiply-adds a second, by format. It is the ceiling that gemm, conv and attention are held
+ * against. */
 #include "app.h"
 #include "bench_raw.h"
 #include "engine/print.h"
@@ -94,8 +95,8 @@ static bd_status create_scalar(peak *p, bd_error *error)
 {
     uint32_t parameters[HEADER_WORDS] = { 0, bits_of(factor), bits_of(addend), 0 };
     if (p->kind == DOT) {
-        /* Three bytes of x stay as they are, and b takes off again what their products make of them: x - base is the lowest,
-         * and is treated as the floats are. */
+        /* Three bytes of x stay as they are, and b takes off again what their products make of them: x - base is the
+         * lowest, and is treated as the floats are. */
         const uint32_t base = pack(0, 3, -5, 7);
         parameters[1] = pack((int)factor, 2, 3, -4);
         parameters[2] = base + (uint32_t)((int)addend - (2 * 3 + 3 * -5 + -4 * 7));

@@ -15,7 +15,8 @@ typedef struct bench_raw {
     uint64_t *nanoseconds; /* one a dispatch */
 } bench_raw;
 
-/* How the kernel of cl/NAME.cl or shaders/NAME.comp is launched: each dispatch has `binding_count` bindings of its own. */
+/* How the kernel of cl/NAME.cl or shaders/NAME.comp is launched: each dispatch has `binding_count` bindings of its
+ * own. */
 typedef struct bench_launching {
     const char *name;
     const char *defines; /* lines of #define, put before the skeleton */

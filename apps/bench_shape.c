@@ -6,8 +6,8 @@
 
 enum { MOST_SHAPES = 1000, MOST_SIZES = 7 };
 
-/* What a suite's shapes mean; rank 0: it takes none. One number alone may stand for several equal ones, and one size may be
- * left out, which is then 1. */
+/* What a suite's shapes mean; rank 0: it takes none. One number alone may stand for several equal ones, and one size
+ * may be left out, which is then 1. */
 static const struct {
     int rank;
     bool single, may_lack;

@@ -170,9 +170,10 @@ static bd_status few_steps(training *t, bd_device *device, const model *m, const
     return status;
 }
 
-/* A few steps here and on the reference, from the same weights over the same images. Their mean loss is no sum with a bound,
- * since an update carries each rounding into the next step. This only asks whether it is the same training: within a hundred
- * roundings of the coarsest format. The kernels by themselves are judged by their bounds in the other suites. */
+/* A few steps here and on the reference, from the same weights over the same images. Their mean loss is no sum with a
+ * bound, since an update carries each rounding into the next step. This only asks whether it is the same training:
+ * within a hundred roundings of the coarsest format. The kernels by themselves are judged by their bounds in the other
+ * suites. */
 static bd_status check(training *t, const model *m, const bd_precision *policy, bd_error *error)
 {
     bd_device *reference = NULL;

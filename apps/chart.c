@@ -229,7 +229,8 @@ void chart_reliability(FILE *file, const char *title, int style, const reliabili
     fputs("</g></svg></figure>\n", file);
 }
 
-/* Bytes of the first line of a label: up to MOST_LABEL characters, to the last comma or semicolon if that is in their second half. */
+/* Bytes of the first line of a label: up to MOST_LABEL characters, to the last comma or semicolon if that is in their
+ * second half. */
 static size_t label_line(const char *text, int *characters)
 {
     size_t end = 0, comma = 0;

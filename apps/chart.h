@@ -31,8 +31,8 @@ typedef struct chart {
 
 void chart_lines(FILE *file, const chart *self, const chart_series *series, size_t count);
 
-/* A reliability diagram: a bar a bin as high as its accuracy, a mark at its confidence, which the bar would reach if that were
- * right, and below how many examples each bin has. */
+/* A reliability diagram: a bar a bin as high as its accuracy, a mark at its confidence, which the bar would reach if
+ * that were right, and below how many examples each bin has. */
 void chart_reliability(FILE *file, const char *title, int style, const reliability_bin *bins);
 
 /* One row a series, a dot a value and a tick at the mean: how results scatter. */

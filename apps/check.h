@@ -1,5 +1,5 @@
-/* `binade check`: what is gathered of each device, how it is run (check_run.c) and how it is told (check_output.c). The cases
- * themselves are in check/. */
+/* `binade check`: what is gathered of each device, how it is run (check_run.c) and how it is told (check_output.c). The
+ * cases themselves are in check/. */
 #ifndef BINADE_APPS_CHECK_H
 #define BINADE_APPS_CHECK_H
 
@@ -63,8 +63,8 @@ typedef struct check {
     char started[32];
 } check;
 
-/* Checks one device from beginning to end, whose id is in `result`. What is wrong with it is a result; the status is an error only
- * for BD_ERROR_INTERRUPTED, and where the quirks file could not be written. */
+/* Checks one device from beginning to end, whose id is in `result`. What is wrong with it is a result; the status is an
+ * error only for BD_ERROR_INTERRUPTED, and where the quirks file could not be written. */
 bd_status check_run(check *self, check_device *result, bd_error *error);
 
 /* For app_replace_file(), or stdout; `user` is a check. */

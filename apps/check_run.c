@@ -188,7 +188,8 @@ static bool try_without(runner *r, check_failure *failure, bd_variant beside)
     return any && try_quirks(r, &quirks, failure);
 }
 
-/* Tries what may be at fault, one thing after the other; true if one of them, which is then in force, makes the case pass. */
+/* Tries what may be at fault, one thing after the other; true if one of them, which is then in force, makes the case
+ * pass. */
 static bool find_remedy(runner *r, check_failure *failure)
 {
     const bd_half_support *half = &r->result->info.half;
@@ -214,8 +215,8 @@ static bool is_remedied(runner *r, check_failure *failure)
     return true;
 }
 
-/* For every failure a remedy, if there is one. Where a variant is left out its place is taken by another, which is then to be
- * checked as well: new failures may come to the list. */
+/* For every failure a remedy, if there is one. Where a variant is left out its place is taken by another, which is then
+ * to be checked as well: new failures may come to the list. */
 static void diagnose(runner *r)
 {
     check_device *d = r->result;
@@ -229,7 +230,8 @@ static void diagnose(runner *r)
     obey(r, &(bd_quirks){ 0 });
 }
 
-/* Each variant among which the tuner may choose, by leaving out all others. CPU drivers are not tuned: what they use was run. */
+/* Each variant among which the tuner may choose, by leaving out all others. CPU drivers are not tuned: what they use
+ * was run. */
 static void check_variants(runner *r)
 {
     const bd_target *target = &r->device->target;
@@ -258,8 +260,8 @@ static void check_variants(runner *r)
 
 /* ---- sizes ---- */
 
-/* What may be taken of memory without harm: a quarter of the device's, of a CPU driver's of what is free; little where it must be
- * quick. At most 8 GiB: no kernel counts further than 2^32 elements. */
+/* What may be taken of memory without harm: a quarter of the device's, of a CPU driver's of what is free; little where
+ * it must be quick. At most 8 GiB: no kernel counts further than 2^32 elements. */
 static uint64_t buffer_share(const runner *r)
 {
     const bd_device_info *info = &r->result->info;

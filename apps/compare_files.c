@@ -24,8 +24,8 @@ void compare_files_close(compare_files *self)
     *self = (compare_files){ 0 };
 }
 
-/* Rows are named by their numbers, since a precision may hold what a file's name may not; --resume makes sure that they are the
- * same rows. */
+/* Rows are named by their numbers, since a precision may hold what a file's name may not; --resume makes sure that they
+ * are the same rows. */
 static char *path_of(const compare_files *self, const comparison *results, const combination *row, int64_t seed,
                      const char *kind)
 {

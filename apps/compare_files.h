@@ -1,6 +1,6 @@
-/* The files by which a comparison that was interrupted goes on, in DIR/checkpoints: of a run that goes on its checkpoint, and of
- * FP32 runs that are done the checkpoint and the test set's logits, with which the other precisions are compared. Gone when everything
- * is done. */
+/* The files by which a comparison that was interrupted goes on, in DIR/checkpoints: of a run that goes on its
+ * checkpoint, and of FP32 runs that are done the checkpoint and the test set's logits, with which the other precisions
+ * are compared. Gone when everything is done. */
 #ifndef BINADE_APPS_COMPARE_FILES_H
 #define BINADE_APPS_COMPARE_FILES_H
 

@@ -92,8 +92,8 @@ static int blur_weights(double deviation, double weights[BLUR_WEIGHTS])
     return reach;
 }
 
-/* Along an axis of `length` elements that are `stride` apart, for each of its `stride` neighbours; beyond its ends lies its last
- * element. */
+/* Along an axis of `length` elements that are `stride` apart, for each of its `stride` neighbours; beyond its ends lies
+ * its last element. */
 static void blur_axis(const double *from, double *to, int64_t length, int64_t stride, const double *weights, int reach)
 {
     for (int64_t i = 0; i < length; i++)

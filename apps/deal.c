@@ -45,7 +45,8 @@ static double draw_gamma(stream *self, double alpha)
 
 /* ---- shares ---- */
 
-/* Gives the images of a class, in the order of `order`, to clients one after another, as far as each one's share goes. */
+/* Gives the images of a class, in the order of `order`, to clients one after another, as far as each one's share
+ * goes. */
 static void divide_class(const bd_dataset *dataset, int class, const uint32_t *order, const double *shares,
                          int64_t clients, int64_t *owner)
 {

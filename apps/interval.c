@@ -4,8 +4,8 @@
 
 static const double CONFIDENCE = 0.95;
 
-/* The continued fraction of the incomplete beta function (NIST's Digital Library of Mathematical Functions, 8.17.22), evaluated
- * from the front (Lentz, Applied Optics 15, 1976). Converges fast for x < (a + 1) / (a + b + 2). */
+/* The continued fraction of the incomplete beta function (NIST's Digital Library of Mathematical Functions, 8.17.22),
+ * evaluated from the front (Lentz, Applied Optics 15, 1976). Converges fast for x < (a + 1) / (a + b + 2). */
 static double beta_fraction(double a, double b, double x)
 {
     enum { MOST_TERMS = 10000 }; /* some sqrt(max(a, b)) are needed */

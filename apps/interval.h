@@ -5,12 +5,13 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* The t below which Student's distribution with `freedom` degrees (> 0) has the share `probability` (between 0 and 1, both
- * excluded): 2.776 for 0.975 and 4. Computed to about ten digits, by bisection of the incomplete beta function. */
+/* The t below which Student's distribution with `freedom` degrees (> 0) has the share `probability` (between 0 and 1,
+ * both excluded): 2.776 for 0.975 and 4. Computed to about ten digits, by bisection of the incomplete beta function. */
 double student_quantile(double probability, double freedom);
 
-/* A mean and the 95% interval around it, mean -+ t(0.975, count - 1) * s / sqrt(count) with the sample standard deviation s
- * (Student, Biometrika 6, 1908): of intervals made like this, 95% hold the true mean if the values scatter normally. */
+/* A mean and the 95% interval around it, mean -+ t(0.975, count - 1) * s / sqrt(count) with the sample standard
+ * deviation s (Student, Biometrika 6, 1908): of intervals made like this, 95% hold the true mean if the values scatter
+ * normally. */
 typedef struct interval {
     double mean, low,
         high; /* NaN where unknown: all of no values or of some that are not finite, the bounds of one value */
@@ -18,8 +19,8 @@ typedef struct interval {
 } interval;
 
 interval interval_of(const double *values, size_t count);
-/* Of the differences of pairs, values[i] - base[i]: the values of one seed in two precisions begin with the same weights and see the
- * same images, and what they share cancels. */
+/* Of the differences of pairs, values[i] - base[i]: the values of one seed in two precisions begin with the same
+ * weights and see the same images, and what they share cancels. */
 interval interval_of_pairs(const double *values, const double *base, size_t count);
 /* Half its length; NaN where the bounds are. */
 double interval_half(const interval *self);

@@ -39,8 +39,8 @@ typedef struct option_row {
         .high = (HIGH), .help = (HELP)                                                                                 \
     }
 
-/* A command line's table. `usage` follows the command's name in the help, `about` says in a line what it does, `examples` come
- * after the options, and `exits`, the exit statuses in lines, ends it. */
+/* A command line's table. `usage` follows the command's name in the help, `about` says in a line what it does,
+ * `examples` come after the options, and `exits`, the exit statuses in lines, ends it. */
 typedef struct option_table {
     const char *command, *usage, *about, *examples;
     option_row *rows;
@@ -52,8 +52,8 @@ typedef struct option_table {
 } option_table;
 
 /* Fills the targets. `*help` is set when --help was named (or --describe, for the makers of manual pages): it was
- * printed on stdout and there is nothing more to do. An argument that is not an option goes to take_word, after the options, or is
- * an error. */
+ * printed on stdout and there is nothing more to do. An argument that is not an option goes to take_word, after the
+ * options, or is an error. */
 bd_status options_parse(option_table *table, int argc, char **argv, bool *help, bd_error *error);
 void options_finish(option_table *table);
 

@@ -83,8 +83,8 @@ static size_t points_of(const run_result *run, enum what what)
     return what == TRAINING_LOSS ? (size_t)run->training.count : (size_t)run->epoch_count;
 }
 
-/* A run's curve at x, straight between its points: runs report when time has passed, each at steps of its own. Before its first point
- * its first value; false beyond its last. */
+/* A run's curve at x, straight between its points: runs report when time has passed, each at steps of its own. Before
+ * its first point its first value; false beyond its last. */
 static bool value_at(const run_result *run, enum what what, double x, double *y)
 {
     const size_t count = points_of(run, what);
@@ -98,8 +98,8 @@ static bool value_at(const run_result *run, enum what what, double x, double *y)
     return true;
 }
 
-/* The mean of the seeds' curves at the places of the one with most points, with a band from the least to the most. A value that is not a
- * number leaves no mean. `series` has room for them. */
+/* The mean of the seeds' curves at the places of the one with most points, with a band from the least to the most. A
+ * value that is not a number leaves no mean. `series` has room for them. */
 static void add_curve(chart_series *series, const run_result *runs, size_t count, enum what what)
 {
     const run_result *longest = runs;

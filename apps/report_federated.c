@@ -40,7 +40,8 @@ static void table_row(FILE *file, const comparison *self, const combination *row
                    (int)self->seeds, s.reason);
 }
 
-/* The rounds' mean accuracies over the seeds that are done, with a band from the least to the most. `series` has room for them. */
+/* The rounds' mean accuracies over the seeds that are done, with a band from the least to the most. `series` has room
+ * for them. */
 static void add_rounds(chart_series *series, const comparison *self, const combination *row)
 {
     const traffic sent = summarize(self, row).sent;

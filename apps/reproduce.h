@@ -1,4 +1,5 @@
-/* The claims of docs/study.md put to the test, one function each. A finding is what was measured, whatever was hoped for. */
+/* The claims of docs/study.md put to the test, one function each. A finding is what was measured, whatever was hoped
+ * for. */
 #ifndef BINADE_APPS_REPRODUCE_H
 #define BINADE_APPS_REPRODUCE_H
 
@@ -50,8 +51,8 @@ void finding_add_interval(finding *f, const interval *i, double scale, int digit
 /* "5 seeds, 10 epochs" */
 void finding_add_size(finding *f, const comparison *found);
 
-/* reproduce_compare.c: claims that need many runs. Those that are done in the folder of `name` are kept, the others made by
- * `binade compare` with these arguments, which are parted by single spaces. */
+/* reproduce_compare.c: claims that need many runs. Those that are done in the folder of `name` are kept, the others
+ * made by `binade compare` with these arguments, which are parted by single spaces. */
 bd_status reproduce_compare(reproduction *self, const char *name, const char *data, int64_t seeds,
                             const char *arguments, compare_end end, void *user, bd_error *error);
 
@@ -76,7 +77,8 @@ typedef struct training {
     bd_trainer *trainer;
     bd_train_event end;
 } training;
-/* The usual parameters, with the claim's number of steps; what is special the caller changes before reproduce_train(). */
+/* The usual parameters, with the claim's number of steps; what is special the caller changes before
+ * reproduce_train(). */
 bd_status reproduce_prepare(reproduction *self, training *t, const char *policy, bd_error *error);
 bd_status reproduce_train(reproduction *self, training *t, bd_error *error);
 /* A temporary file's path, malloc'ed; NULL and an error where none can be made. */

@@ -14,7 +14,8 @@
 
 enum { SCALES = 8, SCALE_BITS = 4, UNDERFLOW_SEEDS = 3, MOST_LAYERS = 16 };
 
-/* By layer, of the values that its contractions read other than 0, the largest share that becomes 0: at small scales the gradients'. */
+/* By layer, of the values that its contractions read other than 0, the largest share that becomes 0: at small scales
+ * the gradients'. */
 typedef struct underflows {
     double share[SCALES][MOST_LAYERS];
     bool overflow[SCALES];
@@ -72,8 +73,8 @@ static bd_status measure_underflows(reproduction *self, uint64_t seed, underflow
     return status;
 }
 
-/* Whether the share falls from scale to scale until one overflows, in every layer, or stays where it is least: at what the weights
- * and activations lose, which no scale changes. */
+/* Whether the share falls from scale to scale until one overflows, in every layer, or stays where it is least: at what
+ * the weights and activations lose, which no scale changes. */
 static bool falls(const underflows *u)
 {
     bool fell = true;
@@ -166,7 +167,8 @@ static double largest_fall(const combination *const rows[], int first, int64_t s
     return most;
 }
 
-/* The first of the rows from `first` to before `end` in which a measure is above fp32's by more than noise; `end` where none is. */
+/* The first of the rows from `first` to before `end` in which a measure is above fp32's by more than noise; `end` where
+ * none is. */
 static int first_above(const comparison *found, const combination *const rows[], measure which, int first, int end)
 {
     int i = first;
@@ -175,7 +177,8 @@ static int first_above(const comparison *found, const combination *const rows[],
     return i;
 }
 
-/* Runs that failed count as infinite losses, which no interval can hold: one mantissa among them is a failure of the claim. */
+/* Runs that failed count as infinite losses, which no interval can hold: one mantissa among them is a failure of the
+ * claim. */
 static verdict judge_falls(const comparison *found, const combination *const rows[], finding *f)
 {
     double more[MOST_SEEDS];

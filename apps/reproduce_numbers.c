@@ -166,8 +166,8 @@ static double bf16(double value)
     return bd_round(BD_BF16, value);
 }
 
-/* Least squares without noise, one example a step, weights in BF16: the mean square distance to the solution over the last tenth of
- * 30 / rate steps, after which exact arithmetic would be e^-30 of the way off. */
+/* Least squares without noise, one example a step, weights in BF16: the mean square distance to the solution over the
+ * last tenth of 30 / rate steps, after which exact arithmetic would be e^-30 of the way off. */
 static double distance(uint32_t seed, double rate, bool kahan)
 {
     const uint64_t steps = (uint64_t)(30 / rate);

@@ -90,8 +90,8 @@ typedef struct combination {
 
 typedef struct comparison {
     const bd_dataset *dataset;
-    /* NULL: every run trains by itself. Else clients do, and what is compared are wire formats, which stand in place of precisions;
-     * rounds in place of epochs. */
+    /* NULL: every run trains by itself. Else clients do, and what is compared are wire formats, which stand in place of
+     * precisions; rounds in place of epochs. */
     const federation *federation;
     char description[256]; /* of the training, for people */
     json_t *options;       /* the same for programs */
@@ -155,11 +155,11 @@ json_t *run_json(const run_result *run);
 bd_status run_from_json(run_result *run, int64_t most_epochs, const json_t *object, bd_error *error);
 /* [[count, mean confidence, mean accuracy], ...] */
 json_t *bins_to_json(const reliability_bin *bins);
-/* Rounds a run's numbers to the digits that results.json has, so that what is computed from them is the same whether they were
- * read back or not. */
+/* Rounds a run's numbers to the digits that results.json has, so that what is computed from them is the same whether
+ * they were read back or not. */
 bd_status run_round(run_result *run, int64_t most_epochs, bd_error *error);
-/* Takes the runs of an earlier comparison, whose file is at `path`, in place of those of `self`, which has none yet. An error names
- * what differs if it was another comparison. */
+/* Takes the runs of an earlier comparison, whose file is at `path`, in place of those of `self`, which has none yet. An
+ * error names what differs if it was another comparison. */
 bd_status comparison_resume(comparison *self, const char *path, bd_error *error);
 
 /* The whole, as results.json has it; the caller drops the reference. */
@@ -168,8 +168,8 @@ json_t *comparison_json(const comparison *self);
 void comparison_write_json(FILE *file, const void *user);
 /* The table, in columns, for people, and which differences are within noise. */
 void comparison_print(FILE *file, const comparison *self);
-/* The latter alone: a line a row, of plain text; nothing where there is no fp32. For a model with all numbers, or, if NULL, for all
- * models in short. */
+/* The latter alone: a line a row, of plain text; nothing where there is no fp32. For a model with all numbers, or, if
+ * NULL, for all models in short. */
 void comparison_judge(FILE *file, const comparison *self, const char *model);
 
 #endif

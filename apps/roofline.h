@@ -1,5 +1,5 @@
-/* A roofline (Williams, Waterman, Patterson: "Roofline: an insightful visual performance model", 2009) as inline SVG: what
- * kernels reach, over how much they compute for each byte of memory, under what the device could do. */
+/* A roofline (Williams, Waterman, Patterson: "Roofline: an insightful visual performance model", 2009) as inline SVG:
+ * what kernels reach, over how much they compute for each byte of memory, under what the device could do. */
 #ifndef BINADE_APPS_ROOFLINE_H
 #define BINADE_APPS_ROOFLINE_H
 

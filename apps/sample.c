@@ -38,7 +38,8 @@ static bool may_go_on(const uint8_t *bytes, size_t size)
     return size < needed;
 }
 
-/* Writes the characters that are whole; at the end, what is none becomes U+FFFD. What would steer a terminal becomes '?'. */
+/* Writes the characters that are whole; at the end, what is none becomes U+FFFD. What would steer a terminal becomes
+ * '?'. */
 static void write_whole(session *self, bool at_end)
 {
     while (self->pending_size) {

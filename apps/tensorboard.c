@@ -70,7 +70,8 @@ static message begin_event(int64_t step)
     return event;
 }
 
-/* Summary { repeated Value value = 1; }, Value { string tag = 1; float simple_value = 2; }. Unknown values are left out. */
+/* Summary { repeated Value value = 1; }, Value { string tag = 1; float simple_value = 2; }. Unknown values are left
+ * out. */
 static void put_scalar(message *summary, const char *tag, double value)
 {
     if (isnan(value))

@@ -1,5 +1,5 @@
-/* Event files that TensorBoard reads: each event's numbers as scalars against the step. The format is TensorFlow's record file (a
- * length, data, and a masked CRC-32C of each) of Event messages in protocol buffer encoding. */
+/* Event files that TensorBoard reads: each event's numbers as scalars against the step. The format is TensorFlow's
+ * record file (a length, data, and a masked CRC-32C of each) of Event messages in protocol buffer encoding. */
 #ifndef BINADE_APPS_TENSORBOARD_H
 #define BINADE_APPS_TENSORBOARD_H
 

@@ -43,8 +43,8 @@ enum { TRAINING_ROWS = 27 };
  * output, json and quiet are left to the command, whose help for them differs. */
 void training_options_init(training_options *options, option_row rows[TRAINING_ROWS]);
 
-/* Checks what only makes sense together ("--momentum is for sgd") and sets the defaults that depend on the model and the
- * optimizer. */
+/* Checks what only makes sense together ("--momentum is for sgd") and sets the defaults that depend on the model and
+ * the optimizer. */
 bd_status training_options_check(training_options *options, const option_table *table, bd_error *error);
 
 /* The tokens of --tokens; BD_TOKENS_NONE where it was not named. */

@@ -3,8 +3,9 @@
 
 enum { UNDERFLOW, OVERFLOW, LOST };
 
-/* Shares from which on a trouble is told. Underflow: mixed precision's authors lost 5% of the gradients without harm, and 67% to divergence
- * (Micikevicius et al., arXiv:1710.03740). Overflow: one value in a sum makes the sum infinite. Lost updates: half. */
+/* Shares from which on a trouble is told. Underflow: mixed precision's authors lost 5% of the gradients without harm,
+ * and 67% to divergence (Micikevicius et al., arXiv:1710.03740). Overflow: one value in a sum makes the sum infinite.
+ * Lost updates: half. */
 static const double limits[] = { [UNDERFLOW] = 0.1, [OVERFLOW] = 0, [LOST] = 0.5 };
 
 static bool is_gradient(bd_measured what)

@@ -73,7 +73,8 @@ uint64_t wire_bytes(const wire *self, int64_t elements)
     return (bits + BYTE - 1) / BYTE + (self->scaled ? SCALE_BYTES : 0);
 }
 
-/* The clip over the format's largest value, rounded down to F32: the clip itself becomes that value in every rounding. */
+/* The clip over the format's largest value, rounded down to F32: the clip itself becomes that value in every
+ * rounding. */
 static double scale_of(const wire *self, const double *values, size_t count)
 {
     const double largest = bd_format_describe(self->format).largest;

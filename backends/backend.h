@@ -31,8 +31,8 @@ typedef struct bd_program_desc {
     const bd_plan *plan;
     const bd_dispatch *dispatches;
     int dispatch_count;
-    /* Storage of the plan's variables by node number (only .buffer non-NULL entries are variables); the reference reads and
-     * writes these and runs plan->graph node by node. */
+    /* Storage of the plan's variables by node number (only .buffer non-NULL entries are variables); the reference reads
+     * and writes these and runs plan->graph node by node. */
     const bd_binding *variables;
     /* Called now and then while kernels are compiled; may be NULL. */
     void (*progress)(void *user, int done, int total);
@@ -59,8 +59,9 @@ typedef struct bd_backend {
     /* Device memory, zeroed. */
     bd_status (*buffer_create)(bd_device *device, uint64_t size, bd_buffer **buffer, bd_error *error);
     void (*buffer_destroy)(bd_device *device, bd_buffer *buffer);
-    /* Transfers take their place in the queue: after everything enqueued before, before everything after. Without `event`
-     * they return when `data` may be reused or is filled; with it, at once, and `data` must stay until the event is done. */
+    /* Transfers take their place in the queue: after everything enqueued before, before everything after. Without
+     * `event` they return when `data` may be reused or is filled; with it, at once, and `data` must stay until the
+     * event is done. */
     bd_status (*buffer_write)(bd_device *device, bd_buffer *buffer, uint64_t offset, const void *data, uint64_t size,
                               bd_event **event, bd_error *error);
     bd_status (*buffer_read)(bd_device *device, bd_buffer *buffer, uint64_t offset, void *data, uint64_t size,
@@ -86,8 +87,8 @@ typedef struct bd_backend {
     void (*memory)(const bd_device *device, uint64_t *now, uint64_t *peak);
 } bd_backend;
 
-/* Of the front end: to what a driver said of a lost device adds which one it was, and when ("after step 3"). Any other status
- * passes as it is. */
+/* Of the front end: to what a driver said of a lost device adds which one it was, and when ("after step 3"). Any other
+ * status passes as it is. */
 bd_status bd_device_explain_loss(const char *id, bd_status status, const char *when, bd_error *error);
 
 /* NULL where not built in. */

@@ -1,6 +1,6 @@
-/* Products of 8-bit operands by mma.sync and wgmma: whether they are right, and how many bits sums of floats keep. No document of NVIDIA's says
- * how many; of Hopper's wgmma others found 13 behind the leading one (Xie et al., arXiv:2511.10909; about 14 in all: DeepSeek-V3, arXiv:2412.19437). So they are
- * counted. */
+/* Products of 8-bit operands by mma.sync and wgmma: whether they are right, and how many bits sums of floats keep. No
+ * document of NVIDIA's says how many; of Hopper's wgmma others found 13 behind the leading one (Xie et al.,
+ * arXiv:2511.10909; about 14 in all: DeepSeek-V3, arXiv:2412.19437). So they are counted. */
 #include "probe_codes.h"
 
 #include <binade/format.h>
@@ -29,8 +29,8 @@ static bd_status multiply(trial *t, bd_error *error)
     return t->run(t->user, t->types[0], t->types[1], in, sizeof in, t->out, sizeof t->out, error);
 }
 
-/* Numbers whose sums are whole in steps of the least ones, and below 2^13 of these where they are floats: exact in any order. Floats are
- * subnormal on one side. */
+/* Numbers whose sums are whole in steps of the least ones, and below 2^13 of these where they are floats: exact in any
+ * order. Floats are subnormal on one side. */
 static bd_status try_products(trial *t, bool *right, bd_error *error)
 {
     const bd_format_info info = bd_format_describe(formats[t->types[0]]);
@@ -51,8 +51,9 @@ static bd_status try_products(trial *t, bool *right, bd_error *error)
     return status;
 }
 
-/* Where a row's addends lie: 2^-s that is added to one, or to sixteen, in the same instruction; to one of the instruction before; and what
- * comes before the one. Steps from 0 on and from 48 on are those of ones, the others those of 2^-s. */
+/* Where a row's addends lie: 2^-s that is added to one, or to sixteen, in the same instruction; to one of the
+ * instruction before; and what comes before the one. Steps from 0 on and from 48 on are those of ones, the others those
+ * of 2^-s. */
 static const struct {
     int first, ones, small;
 } sums[] = { { 0, 1, 16 }, { 0, 1, 32 }, { 48, 1, 16 }, { 0, 16, 16 } };

@@ -19,17 +19,19 @@ static double gamma_of(double terms, bd_format accumulator)
     return terms * u / (1 - terms * u);
 }
 
-/* What the results may be off by before their last rounding, absolutely, where no score is larger than `most` and no value and no
- * number of dy than 1. Products of a sum may be rounded on their own, hence twice the terms.
+/* What the results may be off by before their last rounding, absolutely, where no score is larger than `most` and no
+ * value and no number of dy than 1. Products of a sum may be rounded on their own, hence twice the terms.
  *
- * Matrix units (`matrix`) multiply weights and the scores' gradients that were rounded to the operands' format, which makes of x one
- * that is off by x times its unit roundoff, or by half its least value where x is below the normal ones. Forward the weights are
- * relative to the row's largest; their sum is 1 at least, so that a value of at most 1 is off by the roundoff and t times the other.
- * Backward a row's weights sum to 1 and their gradients, before the keys and 1 / sqrt(d), to 2 d at most. The exponentials are powers
- * of 2, whose arguments have two roundings more, of the factor log2(e) and of the product with it.
+ * Matrix units (`matrix`) multiply weights and the scores' gradients that were rounded to the operands' format, which
+ * makes of x one that is off by x times its unit roundoff, or by half its least value where x is below the normal ones.
+ * Forward the weights are relative to the row's largest; their sum is 1 at least, so that a value of at most 1 is off
+ * by the roundoff and t times the other. Backward a row's weights sum to 1 and their gradients, before the keys and 1 /
+ * sqrt(d), to 2 d at most. The exponentials are powers of 2, whose arguments have two roundings more, of the factor
+ * log2(e) and of the product with it.
  *
- * Dropout leaves some of the weights, whose sums are no larger, and makes all of it 1 / (1 - rate) times as large, with two roundings:
- * of that factor and of the product with it. Backward dy . y is made smaller by 1 - rate first, which are two more. */
+ * Dropout leaves some of the weights, whose sums are no larger, and makes all of it 1 / (1 - rate) times as large, with
+ * two roundings: of that factor and of the product with it. Backward dy . y is made smaller by 1 - rate first, which
+ * are two more. */
 typedef struct attention_errors {
     double result, sum, query, key, value;
 } attention_errors;
@@ -40,8 +42,8 @@ static attention_errors errors_of(format_set f, const attention_shape *s, bool m
                  d = (double)s->depth;
     const double operand = matrix ? out : 0, least = matrix ? format_least(f.value) / 2 : 0, roundings = matrix ? 4 : 2;
     const double score = (gamma_of(2 * d, f.accumulator) + 4 * u) * s->most;
-    /* An exponential is off by 3 units in the last place, 2 u each, and its argument by a rounding of at most twice the largest
-     * score; each block may take the sums so far by another one. */
+    /* An exponential is off by 3 units in the last place, 2 u each, and its argument by a rounding of at most twice the
+     * largest score; each block may take the sums so far by another one. */
     const double power = 6 * u + roundings * s->most * u;
     const double total = expm1(2 * score) + (t + 1) * (2 * power + u) + gamma_of(t, BD_F32);
     const double sums = gamma_of(3 * t, f.accumulator);

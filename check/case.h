@@ -1,5 +1,5 @@
-/* Every kernel on a device against the reference: small graphs are built, run on both, and compared. tests/kernels and `binade
- * check` run the same cases. */
+/* Every kernel on a device against the reference: small graphs are built, run on both, and compared. tests/kernels and
+ * `binade check` run the same cases. */
 #ifndef BINADE_CHECK_CASE_H
 #define BINADE_CHECK_CASE_H
 
@@ -68,16 +68,16 @@ typedef enum tolerance_kind {
     /* A function computed in F32 with an error of `ulps` units in the last place (and `absolute`), then rounded to the
      * node's format. The result must lie between the rounded ends of [exact - error, exact + error]. */
     TOLERANCE_ULPS,
-    /* Sums: |c' - c| <= ((1 + gamma_k) (1 + u)^r - 1) * sum|a||b|, then one rounding to the node's format. k = `terms` and
-     * gamma_k = k u_acc / (1 - k u_acc) bound any order of k additions and their products in the accumulator (Higham,
-     * "Accuracy and Stability of Numerical Algorithms", 3.1); r = `roundings` counts intermediate results that are rounded
-     * to the node's format on the way, each a relative error u of a value that is at most sum|a||b|. */
+    /* Sums: |c' - c| <= ((1 + gamma_k) (1 + u)^r - 1) * sum|a||b|, then one rounding to the node's format. k = `terms`
+     * and gamma_k = k u_acc / (1 - k u_acc) bound any order of k additions and their products in the accumulator
+     * (Higham, "Accuracy and Stability of Numerical Algorithms", 3.1); r = `roundings` counts intermediate results that
+     * are rounded to the node's format on the way, each a relative error u of a value that is at most sum|a||b|. */
     TOLERANCE_SUM,
     /* |c' - c| <= relative * |c| + absolute, c being the rounded reference: for chains whose bound the case derives. */
     TOLERANCE_NEAR,
-    /* Training steps: over all such outputs of a case, ||device - exact|| <= `terms` * ||reference - exact||. The reference rounds
-     * each result once, a device each of the `terms` additions of the longest sum; what the model makes of such errors in later
-     * steps it makes, in first order, of both alike. */
+    /* Training steps: over all such outputs of a case, ||device - exact|| <= `terms` * ||reference - exact||. The
+     * reference rounds each result once, a device each of the `terms` additions of the longest sum; what the model
+     * makes of such errors in later steps it makes, in first order, of both alike. */
     TOLERANCE_DRIFT,
 } tolerance_kind;
 
@@ -91,8 +91,8 @@ typedef struct test_tolerance {
 
 static const test_tolerance bit_identical = { .kind = TOLERANCE_NONE };
 
-/* Of equal zeros either will do: in a maximum the order of comparisons is the kernel's, and OpenCL C leaves the compiler the
- * sign of a sum that cancels (rusticl stores some of these as -0 in F16, and as 0 in F32). */
+/* Of equal zeros either will do: in a maximum the order of comparisons is the kernel's, and OpenCL C leaves the
+ * compiler the sign of a sum that cancels (rusticl stores some of these as -0 in F16, and as 0 in F32). */
 static const test_tolerance equal_value = { .kind = TOLERANCE_NEAR };
 
 static inline test_tolerance within_ulps(double ulps)

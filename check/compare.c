@@ -36,15 +36,16 @@ bool same_value(double a, double b)
 
 /* ---- what the reference says ---- */
 
-/* EXACT rounds nothing; MAGNITUDE neither, and takes the absolute values of the inputs; FLUSHED rounds, and takes subnormal
- * F32 inputs for zeros. */
+/* EXACT rounds nothing; MAGNITUDE neither, and takes the absolute values of the inputs; FLUSHED rounds, and takes
+ * subnormal F32 inputs for zeros. */
 typedef enum reference_view { VIEW_ROUNDED, VIEW_EXACT, VIEW_MAGNITUDE, VIEW_FLUSHED, VIEW_COUNT } reference_view;
 
 typedef struct judgement {
     double *values[VIEW_COUNT][MAX_OUTPUTS];
 } judgement;
 
-/* The least normal value may go as well: it can be a smaller one that was rounded up after the device had dropped it. */
+/* The least normal value may go as well: it can be a smaller one that was rounded up after the device had dropped
+ * it. */
 static double flush(double value)
 {
     return fabs(value) <= format_least_normal(BD_F32) ? 0 : value;
@@ -143,7 +144,8 @@ static double error_allowed(const test_tolerance *t, const element *e)
     double u = format_roundoff(e->accumulator), k = (double)t->terms;
     double gamma = k * u / (1 - k * u);
     double factor = (1 + gamma) * pow(1 + format_roundoff(e->format), t->roundings) - 1 + t->dropped;
-    /* Each product may fall below the accumulator's normal values, where its error is half the least one, not relative. */
+    /* Each product may fall below the accumulator's normal values, where its error is half the least one, not
+     * relative. */
     double underflow = 0.5 * format_least(e->accumulator) * k + 0.5 * format_least(e->format) * t->roundings;
     return factor * e->magnitude + underflow;
 }
@@ -186,8 +188,8 @@ static bool is_good(const test_tolerance *t, const element *e)
     return false;
 }
 
-/* How much of the error that is allowed before the last rounding was used: what is left of the difference after half a unit
- * for the rounding. */
+/* How much of the error that is allowed before the last rounding was used: what is left of the difference after half a
+ * unit for the rounding. */
 static double used(const test_tolerance *t, const element *e)
 {
     double difference = fabs(e->result - e->exact), allowed = 0;

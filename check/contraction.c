@@ -1,5 +1,6 @@
-/* Matrix products and the three convolutions. Each case runs the same kernel on whole numbers, whose sums are exact in every
- * order and format, so that a wrong index shows as a wrong bit, and on real ones within the bound of their sums. */
+/* Matrix products and the three convolutions. Each case runs the same kernel on whole numbers, whose sums are exact in
+ * every order and format, so that a wrong index shows as a wrong bit, and on real ones within the bound of their
+ * sums. */
 #include "../engine/tile.h"
 #include "case.h"
 
@@ -36,7 +37,8 @@ static void matmul(session *s, format_set f, product_shape p)
     case_run(&c);
 }
 
-/* relu(x w + bias) of a cast input: prologue and epilogue in one kernel. The product is rounded before the bias comes. */
+/* relu(x w + bias) of a cast input: prologue and epilogue in one kernel. The product is rounded before the bias
+ * comes. */
 static void matmul_fused(session *s, format_set f, int64_t m, int64_t n, int64_t k)
 {
     test_case c;
@@ -56,8 +58,9 @@ static void matmul_fused(session *s, format_set f, int64_t m, int64_t n, int64_t
     case_run(&c);
 }
 
-/* gelu(x w) and its slope, a long function of the sums: of whole numbers, so that the product is exact and only the functions err
- * (elementwise.c tells by how much: 19 ULP; absolutely, 2^-40 where x w is less than -5, and 2^-20 for the slope). */
+/* gelu(x w) and its slope, a long function of the sums: of whole numbers, so that the product is exact and only the
+ * functions err (elementwise.c tells by how much: 19 ULP; absolutely, 2^-40 where x w is less than -5, and 2^-20 for
+ * the slope). */
 static void matmul_long(session *s, format_set f, int64_t m, int64_t n, int64_t k)
 {
     test_case c;
@@ -152,7 +155,8 @@ static void convolve(session *s, format_set f, const convolution *v)
     case_run(&c);
 }
 
-/* relu(conv(x, w) + b + r), and the data gradient where x is positive: what residual blocks fuse behind convolutions. */
+/* relu(conv(x, w) + b + r), and the data gradient where x is positive: what residual blocks fuse behind
+ * convolutions. */
 static void convolve_fused(session *s, format_set f, int64_t images, int64_t side, int64_t in, int64_t out)
 {
     test_case c;
@@ -176,14 +180,15 @@ static void convolve_fused(session *s, format_set f, int64_t images, int64_t sid
     case_run(&c);
 }
 
-/* ---- operands of other formats, which matrix units multiply as what holds both (bd_matrix_format); results are F32 ---- */
+/* ---- operands of other formats, which matrix units multiply as what holds both (bd_matrix_format); results are F32
+ * ---- */
 
 typedef struct format_pair {
     bd_format a, b;
 } format_pair;
 
-/* An operand in which patterns of the format follow each other, all of them where it has 8 bits; what is not finite, or subnormal in
- * FP32 too, is 0. */
+/* An operand in which patterns of the format follow each other, all of them where it has 8 bits; what is not finite, or
+ * subnormal in FP32 too, is 0. */
 static bd_tensor patterns(test_case *c, bd_format format, bd_shape shape)
 {
     const bd_format_info info = bd_format_describe(format);
@@ -212,8 +217,8 @@ static bd_tensor identity(test_case *c, bd_format format, bd_shape shape)
     return tensor;
 }
 
-/* Where the units' own sums will do. Whole numbers are exact in them too, as long as their sums stay below 2^13, which these do; the others
- * are such that none becomes subnormal, as the bound wants them. */
+/* Where the units' own sums will do. Whole numbers are exact in them too, as long as their sums stay below 2^13, which
+ * these do; the others are such that none becomes subnormal, as the bound wants them. */
 static test_tolerance unit_sum_of(const session *s, int64_t terms)
 {
     test_tolerance t = sum_of(terms, 0);
@@ -310,7 +315,8 @@ void test_operands(session *s)
     convolve_formats(s, bf16, 16, 32, false);
     convolve_formats(s, bf16, 3, 16, false);
     convolve_formats(s, whole, 16, 24, false);
-    /* Units of 8 bits take operands in pieces of 16 along k and of 8 across it. Other devices do here what they did above. */
+    /* Units of 8 bits take operands in pieces of 16 along k and of 8 across it. Other devices do here what they did
+     * above. */
     const bool units = s->device->info.f8_sum_bits > 0;
     for (int t = 0; t < 4; t += units ? 1 : 3)
         multiply_formats(s, f8, (product_shape){ 1, 72, 136, 400, t & 1, t & 2 }, true);
@@ -324,9 +330,9 @@ void test_operands(session *s)
 
 /* ---- sums over the columns of a contraction's results, which its work-groups may take (engine/columns.h) ---- */
 
-/* What is summed there: whole numbers, which are the same everywhere, up to `spread` away from `offset`. Sums are exact. A strip's mean
- * and deviations take some 64 roundings and the strips' as many as there are strips, so the bounds are those of `moments` (reduction.c) with
- * so many additions. */
+/* What is summed there: whole numbers, which are the same everywhere, up to `spread` away from `offset`. Sums are
+ * exact. A strip's mean and deviations take some 64 roundings and the strips' as many as there are strips, so the
+ * bounds are those of `moments` (reduction.c) with so many additions. */
 static void sum_columns(test_case *c, bd_tensor y, bd_tensor other, int64_t rows, double offset, double spread)
 {
     const int axes = bd_tensor_shape(c->graph, y).rank - 1;

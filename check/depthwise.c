@@ -1,4 +1,5 @@
-/* Depthwise convolution and its gradients; whole numbers for the indices, real ones for the sums, as for convolutions. */
+/* Depthwise convolution and its gradients; whole numbers for the indices, real ones for the sums, as for
+ * convolutions. */
 #include "case.h"
 
 typedef struct depthwise {

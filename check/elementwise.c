@@ -3,8 +3,8 @@
 
 #include <math.h>
 
-/* Units in the last place of F32 that the functions may be off by before their result is rounded to its format: OpenCL's
- * table for full-profile single precision, which the preludes keep on Vulkan too. */
+/* Units in the last place of F32 that the functions may be off by before their result is rounded to its format:
+ * OpenCL's table for full-profile single precision, which the preludes keep on Vulkan too. */
 enum { EXP_ULPS = 3, LOG_ULPS = 3, TANH_ULPS = 5, ERF_ULPS = 16, POW_ULPS = 16 };
 static const double divide_ulps = 2.5, sqrt_ulps = 3;
 
@@ -18,9 +18,10 @@ static test_tolerance sigmoid_tolerance(void)
     return t;
 }
 
-/* x P(x), as max(x, 0) - |x| times the tail, which is less than 1/2: from 0 on the result is x/2 at least, so the tail's error (a
- * quotient, a polynomial of nine numbers, an exponential) counts once. Below, the rounding of x x / 2 in the exponent adds x x / 4
- * ULP: 8 at -5.5, and beyond, where the result is less than 2^-22, less than 2^-40 in all. */
+/* x P(x), as max(x, 0) - |x| times the tail, which is less than 1/2: from 0 on the result is x/2 at least, so the
+ * tail's error (a quotient, a polynomial of nine numbers, an exponential) counts once. Below, the rounding of x x / 2
+ * in the exponent adds x x / 4 ULP: 8 at -5.5, and beyond, where the result is less than 2^-22, less than 2^-40 in
+ * all. */
 static test_tolerance gelu_tolerance(void)
 {
     test_tolerance t = within_ulps(EXP_ULPS + divide_ulps + 5 + 8);

@@ -1,5 +1,5 @@
-/* Formats: every bit pattern loaded; floats beside every midpoint rounded in every mode and stored, and loaded again by the host;
- * sums and products of such formats. */
+/* Formats: every bit pattern loaded; floats beside every midpoint rounded in every mode and stored, and loaded again by
+ * the host; sums and products of such formats. */
 #include "../engine/control.h"
 #include "case.h"
 
@@ -65,7 +65,8 @@ static void cast_points(session *s, bd_format format, bool saturate, const doubl
     case_run(&c);
 }
 
-/* Of each two neighbours the smaller one, their midpoint and the floats beside it; and what lies beyond. Signs alternate. */
+/* Of each two neighbours the smaller one, their midpoint and the floats beside it; and what lies beyond. Signs
+ * alternate. */
 static double *make_points(bd_format format, int64_t *count)
 {
     const bd_format_info info = bd_format_describe(format);
@@ -161,8 +162,8 @@ static bool begin_operands(test_case *c, session *s, const char *policy, bd_prec
     return true;
 }
 
-/* Operands of contractions by a policy. Three runs: with no history, so unscaled, and with that of the runs before. Signals of very
- * different size must come through E4M3 alike: what is rounded is the scaled value. */
+/* Operands of contractions by a policy. Three runs: with no history, so unscaled, and with that of the runs before.
+ * Signals of very different size must come through E4M3 alike: what is rounded is the scaled value. */
 static void operands(session *s, const char *policy)
 {
     test_case c;
@@ -190,8 +191,9 @@ static void operands(session *s, const char *policy)
     free(values);
 }
 
-/* Operands in whole numbers of learned steps: of any sign, and behind a ReLU. Values are such that none lies near a point where its
- * whole number changes: with those from -11 to 11 the step begins at 0.98 to 1.02 of one, for the ReLU's at 0.35 to 0.37. */
+/* Operands in whole numbers of learned steps: of any sign, and behind a ReLU. Values are such that none lies near a
+ * point where its whole number changes: with those from -11 to 11 the step begins at 0.98 to 1.02 of one, for the
+ * ReLU's at 0.35 to 0.37. */
 static void learned_operands(session *s, const char *policy)
 {
     test_case c;
@@ -206,8 +208,8 @@ static void learned_operands(session *s, const char *policy)
             values[j] = (double)(case_random_bits(&c, 30 + (uint32_t)i, j) % 23) - 11;
         operand[i] = case_input_values(&c, BD_F32, i ? BD_SHAPE(k, 48) : BD_SHAPE(48, k), values);
     }
-    /* gamma_k of the reference's sum and of the device's, of k products of at most 12 by 12; and not more than 16 roundings each before
-     * and after: the steps come of means of whole numbers. */
+    /* gamma_k of the reference's sum and of the device's, of k products of at most 12 by 12; and not more than 16
+     * roundings each before and after: the steps come of means of whole numbers. */
     const test_tolerance sum = { .kind = TOLERANCE_NEAR,
                                  .absolute = (2.0 * (double)k + 32) * 0x1p-24 * (double)k * 12 * 12 };
     case_output(&c, bd_matmul(c.graph, operand[0], operand[1], false, false), sum);

@@ -1,6 +1,6 @@
-/* Backward passes on the device: graphs with their gradients appended. Inputs are small whole numbers, so that every sum on
- * the way is exact in every format and order, and the gradients must be the reference's, bit for bit. (That the reference's
- * are right is what the tests of gradients against central differences say.) */
+/* Backward passes on the device: graphs with their gradients appended. Inputs are small whole numbers, so that every
+ * sum on the way is exact in every format and order, and the gradients must be the reference's, bit for bit. (That the
+ * reference's are right is what the tests of gradients against central differences say.) */
 #include "case.h"
 
 typedef bd_tensor (*forward_function)(test_case *c, bd_tensor *wrt, int *count);

@@ -74,8 +74,8 @@ static bd_status run_negation(session *s, int64_t offset, int64_t count, bd_erro
     return status;
 }
 
-/* One binding shows a kernel at most so many bytes of a buffer. Where buffers may be larger: a variable behind that limit, and
- * one that takes more than one binding. */
+/* One binding shows a kernel at most so many bytes of a buffer. Where buffers may be larger: a variable behind that
+ * limit, and one that takes more than one binding. */
 static void binding_limit(session *s)
 {
     const bd_limits *limits = &s->info->limits;

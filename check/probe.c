@@ -181,7 +181,8 @@ bd_status probe_workgroup(session *s, uint32_t *items, bd_error *error)
 
 enum { COLUMNS = 4096, CHUNK_BYTES = 16 << 20, LEAST_BYTES = 65536 };
 
-/* Element (row, column) holds row + column: below 2^24 for 64 Gi elements, so exact, and what lands a power of two away is seen. */
+/* Element (row, column) holds row + column: below 2^24 for 64 Gi elements, so exact, and what lands a power of two away
+ * is seen. */
 static bd_status verify(bd_store *store, int64_t rows, bool *right, bd_error *error)
 {
     const int64_t chunk = CHUNK_BYTES / (COLUMNS * (int64_t)sizeof(float));

@@ -31,11 +31,12 @@ static void reduce(session *s, format_set f, bd_shape shape, int first, int coun
     case_run(&c);
 }
 
-/* Values around `offset`, up to `spread` away. Let D = 2 spread, which no two values differ by more than, u = 2^-24, and g bound any
- * order of n additions and 8 roundings more. Every sum of n deviations from a value is wrong by at most g n D, that of their squares
- * by g n D^2, and so is the square of the former over n, twice. Partial means are wrong by g D + u |mean|, which enters the
- * deviations from the whole mean the same way. So the mean is within 2 g D + 3 u |mean|, and the deviations are within 8 g n D^2 and
- * what the means' own rounding e = 2 u |mean| adds: n (2 D e + e^2). */
+/* Values around `offset`, up to `spread` away. Let D = 2 spread, which no two values differ by more than, u = 2^-24,
+ * and g bound any order of n additions and 8 roundings more. Every sum of n deviations from a value is wrong by at most
+ * g n D, that of their squares by g n D^2, and so is the square of the former over n, twice. Partial means are wrong by
+ * g D + u |mean|, which enters the deviations from the whole mean the same way. So the mean is within 2 g D + 3 u
+ * |mean|, and the deviations are within 8 g n D^2 and what the means' own rounding e = 2 u |mean| adds: n (2 D e +
+ * e^2). */
 static void moments(session *s, format_set f, bd_shape shape, int first, int count, double offset, double spread)
 {
     test_case c;
@@ -105,7 +106,8 @@ static void sum_of_squares(session *s, format_set f, int64_t rows, int64_t lengt
     case_run(&c);
 }
 
-/* Rows or columns of which a GPU's work-items take four elements at once, with factors of either, and elements stored on the way. */
+/* Rows or columns of which a GPU's work-items take four elements at once, with factors of either, and elements stored
+ * on the way. */
 static void fours(session *s, format_set f, int64_t rows, int64_t columns, int axis)
 {
     test_case c;
@@ -128,8 +130,8 @@ static void fours(session *s, format_set f, int64_t rows, int64_t columns, int a
     case_run(&c);
 }
 
-/* Columns longer than lavapipe's loops: the place of a largest that stands last, of one that stands in many parts, of a NaN behind an
- * infinity, and of nothing but NaNs. */
+/* Columns longer than lavapipe's loops: the place of a largest that stands last, of one that stands in many parts, of a
+ * NaN behind an infinity, and of nothing but NaNs. */
 static void long_argmax(session *s, format_set f)
 {
     enum { LENGTH = 100003, COLUMNS = 4, TIE = 40001, OFTEN = 30011 };
@@ -186,9 +188,9 @@ void test_reductions(session *s)
 
 /* ---- softmax ---- */
 
-/* Relative errors on the way to a softmax y = e / sum(e), e = exp(x - max x); the difference x - max x is the same bits on
- * both sides. `device` adds to the reference's roundings the error of its exponential (3 units in the last place of F32,
- * 2^-23 each), of the order of its sum, and of its division. */
+/* Relative errors on the way to a softmax y = e / sum(e), e = exp(x - max x); the difference x - max x is the same bits
+ * on both sides. `device` adds to the reference's roundings the error of its exponential (3 units in the last place of
+ * F32, 2^-23 each), of the order of its sum, and of its division. */
 typedef struct softmax_errors {
     double power, sum, quotient;
 } softmax_errors;
@@ -220,8 +222,8 @@ static test_tolerance softmax_tolerance(format_set f, int64_t terms)
                              .absolute = 2 * format_least(f.statistic) + format_least(f.value) };
 }
 
-/* log(sum e) - (x - max x)[label]: the sum's relative error is the logarithm's absolute one; the logarithm is between 0 and
- * log n, with 3 units in the last place of its own and a rounding; then a subtraction is rounded. */
+/* log(sum e) - (x - max x)[label]: the sum's relative error is the logarithm's absolute one; the logarithm is between 0
+ * and log n, with 3 units in the last place of its own and a rounding; then a subtraction is rounded. */
 static test_tolerance cross_entropy_tolerance(format_set f, int64_t terms)
 {
     double u = format_roundoff(f.statistic), logarithm = log((double)terms) + 1;

@@ -114,8 +114,8 @@ void test_sources(session *s)
 
 enum { STEPS = 12 };
 
-/* A training run in small: its control block, the losses and flags of every step, and a parameter that is updated only where
- * the block says so. */
+/* A training run in small: its control block, the losses and flags of every step, and a parameter that is updated only
+ * where the block says so. */
 typedef struct loss_script {
     const char *name;
     double scaling, interval, stop_on_nan, loss[STEPS], nonfinite[STEPS];

@@ -2,8 +2,9 @@
 #include "../engine/tally.h"
 #include "case.h"
 
-/* Counts are exact, and the largest magnitude is a value; sums of squares are what any order of `length` terms gives. A term of the power is
- * one rounding from exact. One of the noise is two: of the difference, which its square has twice, and of the square. */
+/* Counts are exact, and the largest magnitude is a value; sums of squares are what any order of `length` terms gives. A
+ * term of the power is one rounding from exact. One of the noise is two: of the difference, which its square has twice,
+ * and of the square. */
 static void tally(session *s, format_set f, int64_t count, fill_kind before, fill_kind after)
 {
     test_case c;

@@ -1,5 +1,6 @@
-/* Ten training steps: forward, backward and update of a small network, whose weights after them are held against those of the
- * reference. Everything is smooth, so that a rounding error moves the weights a little and never makes them jump. */
+/* Ten training steps: forward, backward and update of a small network, whose weights after them are held against those
+ * of the reference. Everything is smooth, so that a rounding error moves the weights a little and never makes them
+ * jump. */
 #include "../engine/control.h"
 #include "../engine/optimizer.h"
 #include "case.h"
@@ -16,9 +17,9 @@ static bd_tensor add_bias(bd_graph *g, bd_tensor x, bd_tensor bias)
     return bd_add(g, x, bd_broadcast(g, bias, bd_tensor_shape(g, x)));
 }
 
-/* The longest sum is the convolution's weight gradient, over all pixels. In FP32 each of its additions rounds; where the sums are
- * in FP32 and the results in FP16, the one rounding of the result is all that counts, and both sides make as many: four times
- * leaves room for chance, since their errors are not the same ones. */
+/* The longest sum is the convolution's weight gradient, over all pixels. In FP32 each of its additions rounds; where
+ * the sums are in FP32 and the results in FP16, the one rounding of the result is all that counts, and both sides make
+ * as many: four times leaves room for chance, since their errors are not the same ones. */
 static test_tolerance drift(format_set f)
 {
     return (test_tolerance){ .kind = TOLERANCE_DRIFT, .terms = f.value == f.accumulator ? PIXELS : 4 };
@@ -67,8 +68,9 @@ static double word_of(float value)
     return word;
 }
 
-/* The optimizer alone, on given gradients: additions and products, so that five steps give the reference's own bits, also where
- * weights are rounded at random or summed with compensation. The update runs behind the control block's, whose step has changed. */
+/* The optimizer alone, on given gradients: additions and products, so that five steps give the reference's own bits,
+ * also where weights are rounded at random or summed with compensation. The update runs behind the control block's,
+ * whose step has changed. */
 static void update(session *s, format_set f, bool kahan)
 {
     enum { COUNT = 300 };

@@ -27,7 +27,8 @@ static bool is_temporary(const char *name, const char *base)
            strcmp(attempt + strspn(attempt, "0123456789"), ".tmp") == 0;
 }
 
-/* A writer has its file locked for as long as it has that name, on whatever machine it runs, and a lock ends with its process. */
+/* A writer has its file locked for as long as it has that name, on whatever machine it runs, and a lock ends with its
+ * process. */
 static void remove_if_left(int folder, const char *name)
 {
     struct stat open_one, named;
@@ -56,7 +57,8 @@ static void remove_leftovers(const char *path)
     free(other);
 }
 
-/* False where another process has just taken the file for a leftover. A file system without locks has no such process. */
+/* False where another process has just taken the file for a leftover. A file system without locks has no such
+ * process. */
 static bool keep(int file)
 {
     struct stat info;
@@ -68,7 +70,8 @@ bd_status bd_atomic_file_open(bd_atomic_file *file, const char *path, bd_error *
     *file = (bd_atomic_file){ .descriptor = -1, .path = strdup(path) };
     bd_status status = file->path ? BD_OK : bd_fail(error, BD_ERROR_MEMORY, "out of memory");
     remove_leftovers(path);
-    /* A name that is taken is another thread's, or that of a process with the same number on another machine: try the next. */
+    /* A name that is taken is another thread's, or that of a process with the same number on another machine: try the
+     * next. */
     for (int attempt = 0; attempt < MAX_ATTEMPTS && !status && file->descriptor < 0; attempt++) {
         free(file->temporary);
         if (asprintf(&file->temporary, "%s.%ld-%d.tmp", path, (long)getpid(), attempt) < 0) {

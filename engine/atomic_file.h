@@ -1,5 +1,6 @@
-/* A file that appears whole or not at all: written beside its place, as PATH.PROCESS-ATTEMPT.tmp, synced, renamed, the folder synced. It is
- * locked (flock) until then; what is there without a lock when the next one is opened, of a process that was killed, is removed. */
+/* A file that appears whole or not at all: written beside its place, as PATH.PROCESS-ATTEMPT.tmp, synced, renamed, the
+ * folder synced. It is locked (flock) until then; what is there without a lock when the next one is opened, of a
+ * process that was killed, is removed. */
 #ifndef BINADE_ENGINE_ATOMIC_FILE_H
 #define BINADE_ENGINE_ATOMIC_FILE_H
 

@@ -1,6 +1,6 @@
-/* The cache on disk: compiled kernels, pipeline caches and tuning results in one SQLite file in
- * $XDG_CACHE_HOME/binade (or ~/.cache/binade). A cache that is damaged, locked, read-only or absent never fails anything: it
- * is rebuilt, or works as one that holds nothing. Safe between processes and threads. */
+/* The cache on disk: compiled kernels, pipeline caches and tuning results in one SQLite file in $XDG_CACHE_HOME/binade
+ * (or ~/.cache/binade). A cache that is damaged, locked, read-only or absent never fails anything: it is rebuilt, or
+ * works as one that holds nothing. Safe between processes and threads. */
 #ifndef BINADE_ENGINE_CACHE_H
 #define BINADE_ENGINE_CACHE_H
 

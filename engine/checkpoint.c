@@ -318,8 +318,8 @@ static bool format_of_type(bd_safe_type type, bd_format *format)
     }
 }
 
-/* The file's tensor `name`, or what it was rounded from if the file has that, rounded into a part of a variable; nothing if the file has
- * neither. `offset` is in elements. */
+/* The file's tensor `name`, or what it was rounded from if the file has that, rounded into a part of a variable;
+ * nothing if the file has neither. `offset` is in elements. */
 static bd_status take_values(const char *path, const bd_safetensors *file, const char *name, const bd_shape *shape,
                              bd_store *store, const bd_store_entry *entry, int64_t offset, bd_error *error)
 {

@@ -8,8 +8,8 @@
 /* Chains of elementwise operations are followed so far. */
 enum { DEPTH = 8 };
 
-/* What fusion (fuse.c) will make of a node, as far as the order of nodes tells: it joins the last of the kernels that it depends on,
- * and that is the contraction's if all else that it reads came before. */
+/* What fusion (fuse.c) will make of a node, as far as the order of nodes tells: it joins the last of the kernels that
+ * it depends on, and that is the contraction's if all else that it reads came before. */
 typedef struct origin {
     const bd_graph *graph;
     bd_tensor contraction; /* or BD_NONE */

@@ -1,16 +1,19 @@
-/* The control block: a small device buffer of 32-bit words that says what changes from step to step. Kernels read it, and
- * one work-item of the control kernel (cl/control.cl, shaders/control.comp, reference) updates it once a step; so the host need not.
+/* The control block: a small device buffer of 32-bit words that says what changes from step to step. Kernels read it,
+ * and one work-item of the control kernel (cl/control.cl, shaders/control.comp, reference) updates it once a step; so
+ * the host need not.
  *
- * The rule of one training step, in this order (inputs: `loss`, the unscaled sum of the losses of the batch's valid rows;
- * `correct`, how many of them were classified right; `nonfinite`, not 0 if a gradient element is not finite, 0 if the
- * policy does not ask):
- *     if not HALT: LOSS_SUM += loss; CORRECT += correct; SAMPLES += min(BATCH, COUNT - POSITION) (0 if POSITION >= COUNT)
+ * The rule of one training step, in this order (inputs: `loss`, the unscaled sum of the losses of the batch's valid
+ * rows; `correct`, how many of them were classified right; `nonfinite`, not 0 if a gradient element is not finite, 0 if
+ * the policy does not ask):
+ *     if not HALT: LOSS_SUM += loss; CORRECT += correct; SAMPLES += min(BATCH, COUNT - POSITION) (0 if POSITION >=
+ *     COUNT)
  *     UNSCALE = 1 / SCALE
  *     bad = loss is not finite;  over = nonfinite != 0
  *     if bad: NAN_COUNT += 1; if NAN_COUNT == 1: NAN_STEP = STEP; if STOP_ON_NAN: HALT = 1
  *     APPLY = not over and not HALT
  *     if SCALING == dynamic and not HALT: (PyTorch GradScaler's rule)
- *         over: SCALE *= BACKOFF; GOOD_STEPS = 0; else GOOD_STEPS += 1, and at GROWTH_INTERVAL: SCALE *= GROWTH, GOOD_STEPS = 0
+ *         over: SCALE *= BACKOFF; GOOD_STEPS = 0; else GOOD_STEPS += 1, and at GROWTH_INTERVAL: SCALE *= GROWTH,
+ *         GOOD_STEPS = 0
  *     if over: OVERFLOWS += 1
  *     RATE = rates[min(STEP - RATE_FIRST, RATE_COUNT - 1)]
  *     if APPLY: APPLIED += 1; BETA1_POWER *= BETA1; BETA2_POWER *= BETA2

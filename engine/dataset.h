@@ -42,7 +42,8 @@ typedef struct bd_source_mark {
 } bd_source_mark;
 /* The mark of the sources that the files come from. */
 bd_status bd_source_mark_of(const bd_files *files, bd_source_mark *mark, bd_error *error);
-/* The cache's file for a source: in `folder`, or where caches are kept if NULL. *path is NULL where there is no such place. */
+/* The cache's file for a source: in `folder`, or where caches are kept if NULL. *path is NULL where there is no such
+ * place. */
 bd_status bd_dataset_cache_path(const char *folder, const char *root, char **path, bd_error *error);
 /* True if the file is whole and was made from this source; else the data set is untouched. */
 bool bd_dataset_cache_load(const char *path, const bd_source_mark *mark, bd_dataset *dataset);
@@ -53,8 +54,8 @@ bd_status bd_dataset_cache_save(const char *path, const bd_source_mark *mark, co
 /* Reads a file that is none of the above. */
 bd_status bd_text_load(const char *path, const bd_dataset_params *params, bd_dataset *dataset, bd_error *error);
 
-/* A vocabulary as one text in UTF-8, a character for each token: the token itself, or the byte whose value is the character's code
- * point. malloc'ed, the caller frees; NULL without memory. */
+/* A vocabulary as one text in UTF-8, a character for each token: the token itself, or the byte whose value is the
+ * character's code point. malloc'ed, the caller frees; NULL without memory. */
 char *bd_vocabulary_write(bd_tokens tokens, char *const *names, int64_t count);
 /* The names that it was made from; `source` is for messages. *names is the caller's to free, and each of them. */
 bd_status bd_vocabulary_read(const char *source, bd_tokens tokens, const char *text, char ***names, int64_t *count,

@@ -53,7 +53,8 @@ bd_status bd_source_mark_of(const bd_files *files, bd_source_mark *mark, bd_erro
     return BD_OK;
 }
 
-/* What processes that were killed had begun to write, as large as the data. Nobody pauses that long in a file that is alive. */
+/* What processes that were killed had begun to write, as large as the data. Nobody pauses that long in a file that is
+ * alive. */
 static void remove_leftovers(const char *folder)
 {
     static const time_t least_age = 3600; /* seconds */

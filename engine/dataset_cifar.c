@@ -1,5 +1,5 @@
-/* CIFAR-10 and CIFAR-100 in their binary format (Krizhevsky, Learning multiple layers of features from tiny images, 2009):
- * records of one label byte (CIFAR-100: coarse, then fine) and 3072 bytes, 32x32 by channel. */
+/* CIFAR-10 and CIFAR-100 in their binary format (Krizhevsky, Learning multiple layers of features from tiny images,
+ * 2009): records of one label byte (CIFAR-100: coarse, then fine) and 3072 bytes, 32x32 by channel. */
 #include "dataset.h"
 
 #include <stdio.h>

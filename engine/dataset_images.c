@@ -1,4 +1,5 @@
-/* Folders of images, SPLIT/CLASS/NAME, on disk or in an archive: which file is what, then decoding on several threads. */
+/* Folders of images, SPLIT/CLASS/NAME, on disk or in an archive: which file is what, then decoding on several
+ * threads. */
 #include "dataset.h"
 #include "image.h"
 #include "parallel.h"

@@ -389,8 +389,8 @@ static const char *remap_one(bd_emitter *emitter, const char *index, const int64
     return offset ? bd_emit_index(emitter, "%s + %uu", sum, (unsigned)offset) : sum;
 }
 
-/* The same for one of several neighbours, which have all coordinates but the last in common where that is a whole number of
- * widths long. */
+/* The same for one of several neighbours, which have all coordinates but the last in common where that is a whole
+ * number of widths long. */
 static const char *remap(bd_emitter *emitter, const char *index, const int64_t *dims, const int64_t *strides, int rank,
                          int64_t offset)
 {

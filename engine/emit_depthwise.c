@@ -1,4 +1,5 @@
-/* Depthwise convolution and its gradients as statements: each element gathers what it is made of, so there are no atomics. */
+/* Depthwise convolution and its gradients as statements: each element gathers what it is made of, so there are no
+ * atomics. */
 #include "emit_parts.h"
 
 /* Taps that neighbours take without a loop, so that all of their loads are under way together. */
@@ -16,7 +17,8 @@ static void accumulate(bd_emitter *emitter, bd_format accumulator, const char *n
         bd_text_append(text, "%s = BD_ADD_%s(%s, BD_MUL_%s(%s, %s));\n", name, format, name, format, a, b);
 }
 
-/* Tap `tap` of the neighbours, from pixel (y, x) of the image that is read; NULL for `inside`: it is sure to be there. */
+/* Tap `tap` of the neighbours, from pixel (y, x) of the image that is read; NULL for `inside`: it is sure to be
+ * there. */
 static void add_tap(bd_emitter *emitter, const bd_graph *graph, const bd_node *node, const bd_pixels *p,
                     const char *tap, const char *y, const char *x, const char *inside)
 {
@@ -31,7 +33,8 @@ static void add_tap(bd_emitter *emitter, const bd_graph *graph, const bd_node *n
     }
 }
 
-/* Where tap `k` of a pixel meets the other image along one axis, as iDN with D for the axis, and whether it does, as hDN. */
+/* Where tap `k` of a pixel meets the other image along one axis, as iDN with D for the axis, and whether it does, as
+ * hDN. */
 static void print_place(bd_text *text, const bd_node *node, const char *name, int axis, int k, const char *at,
                         int64_t size)
 {
@@ -49,7 +52,8 @@ static void print_place(bd_text *text, const bd_node *node, const char *name, in
     bd_text_append(text, "i%d%s_%d < %d);\n", axis, name, k, (int)size);
 }
 
-/* Neighbours without a loop over the taps: a tap outside is read from the nearest pixel inside, and left out of the sum. */
+/* Neighbours without a loop over the taps: a tap outside is read from the nearest pixel inside, and left out of the
+ * sum. */
 static void print_unrolled(bd_emitter *emitter, const bd_graph *graph, const bd_node *node, const bd_pixels *p)
 {
     const bd_shape *input = &graph->nodes[node->inputs[0]].shape;

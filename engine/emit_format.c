@@ -1,5 +1,5 @@
-/* Formats as kernels know them: roundings, and what a kernel that loads or stores a format without a type of its own needs. What a
- * format is comes from its description alone, so that a new one is no new text. */
+/* Formats as kernels know them: roundings, and what a kernel that loads or stores a format without a type of its own
+ * needs. What a format is comes from its description alone, so that a new one is no new text. */
 #include "control.h"
 #include "emit_parts.h"
 #include "print.h"

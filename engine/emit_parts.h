@@ -18,24 +18,25 @@ void bd_emit_coordinates(bd_emitter *emitter, const bd_shape *shape, const char 
 /* The index of (n, y, x, c); y and x may be int. */
 const char *bd_emit_nhwc(bd_emitter *emitter, const bd_shape *shape, const char *n, const char *y, const char *x,
                          const char *c);
-/* for-loops over a window's taps, kyS and kxS for suffix S, with the input's row yS and column xS as int, guarded to lie
- * inside the image; the two closing braces are the caller's. */
+/* for-loops over a window's taps, kyS and kxS for suffix S, with the input's row yS and column xS as int, guarded to
+ * lie inside the image; the two closing braces are the caller's. */
 void bd_emit_window_loops(bd_emitter *emitter, const bd_window *window, const bd_shape *input, const char *oy,
                           const char *ox, const char *suffix);
-/* for-loops over the taps kyS, kxS by which some window's output, oyS and oxS as uint, reads the input's row y and column x,
- * for an output of this shape; the two closing braces are the caller's. */
+/* for-loops over the taps kyS, kxS by which some window's output, oyS and oxS as uint, reads the input's row y and
+ * column x, for an output of this shape; the two closing braces are the caller's. */
 void bd_emit_cover_loops(bd_emitter *emitter, const bd_window *window, const bd_shape *output, const char *y,
                          const char *x, const char *suffix);
 
-/* Index / divisor and index % divisor. Neighbours (bd_emit_lane) have one quotient and neighbouring remainders if the divisor is a
- * whole number of widths. */
+/* Index / divisor and index % divisor. Neighbours (bd_emit_lane) have one quotient and neighbouring remainders if the
+ * divisor is a whole number of widths. */
 const char *bd_emit_quotient(bd_emitter *emitter, const char *index, int64_t divisor);
 const char *bd_emit_remainder(bd_emitter *emitter, const char *index, int64_t divisor);
 /* The index of channel `c`, of so many, where the first one's is `first`. */
 const char *bd_emit_channel(bd_emitter *emitter, const char *first, int64_t channels, const char *c);
 
-/* The neighbours of an index in an NHWC shape that are channels of one pixel, and so are computed together: their indices and
- * channels, the pixel's coordinates, and the variables that get their values. Mostly it is the index alone. */
+/* The neighbours of an index in an NHWC shape that are channels of one pixel, and so are computed together: their
+ * indices and channels, the pixel's coordinates, and the variables that get their values. Mostly it is the index
+ * alone. */
 typedef struct bd_pixels {
     uint32_t count;
     const char *n, *y, *x, *indices[BD_WIDTH], *channels[BD_WIDTH], *values[BD_WIDTH];
@@ -51,7 +52,8 @@ typedef struct bd_known_window {
     const char *taps[BD_WINDOW_TAPS], *pooled;
     uint32_t count;
 } bd_known_window;
-/* The one of which `index` or its neighbour is a pixel, of a node with the same image and windows; NULL if none is known. */
+/* The one of which `index` or its neighbour is a pixel, of a node with the same image and windows; NULL if none is
+ * known. */
 const bd_known_window *bd_emit_window_of(const bd_emitter *emitter, const bd_node *node, const char *index);
 
 /* Window operations and their gradients: the name of the node's value at `index`. */

@@ -1,4 +1,5 @@
-/* Pooling and its gradients as statements: each element gathers from the windows that it is part of, so there are no atomics. */
+/* Pooling and its gradients as statements: each element gathers from the windows that it is part of, so there are no
+ * atomics. */
 #include "emit_parts.h"
 
 #include <string.h>
@@ -77,8 +78,8 @@ const char *bd_emit_pool(bd_emitter *emitter, const bd_graph *graph, const bd_no
     return bd_emit_know_pixels(emitter, node, index, &p);
 }
 
-/* Whether `other` takes the gradient from `mine`: larger, or as large and earlier. A NaN beats every number. By arithmetic on
- * 0 and 1: as branches, which random data mispredicts, it takes a CPU several times as long. */
+/* Whether `other` takes the gradient from `mine`: larger, or as large and earlier. A NaN beats every number. By
+ * arithmetic on 0 and 1: as branches, which random data mispredicts, it takes a CPU several times as long. */
 static void lose_to(bd_text *text, const char *won, const char *other, const char *mine, const char *earlier)
 {
     bd_text_append(text,
@@ -215,8 +216,8 @@ static int64_t covers(const bd_window *window, int axis)
     return (window->size[axis] + window->stride[axis] - 1) / window->stride[axis];
 }
 
-/* Adds the share of one of them, counted `back` from the last in each dimension; without branches: where there is no such window it is another's,
- * and does not count. */
+/* Adds the share of one of them, counted `back` from the last in each dimension; without branches: where there is no
+ * such window it is another's, and does not count. */
 static void add_cover(bd_emitter *emitter, const bd_graph *graph, const bd_node *node, bd_tensor dy, const bd_pixels *p,
                       int64_t back_y, int64_t back_x)
 {

@@ -7,8 +7,8 @@
 #include "program.h"
 #include <binade/data.h>
 
-/* Of a text a row is a window: `context` tokens and one behind them. Windows overlap, so a text is never on the device as a whole,
- * but always streamed. */
+/* Of a text a row is a window: `context` tokens and one behind them. Windows overlap, so a text is never on the device
+ * as a whole, but always streamed. */
 typedef struct bd_feed_shape {
     int64_t count;     /* examples of an epoch */
     int64_t row_bytes; /* of an image or a window */
@@ -28,15 +28,15 @@ static inline int64_t bd_feed_rows(const bd_feed_shape *shape)
 uint64_t bd_feed_bytes(const bd_feed_shape *shape);
 
 /* Decides how training and test set lie on the device, so that together they take at most `most` bytes (0: no limit)
- * and each respects the device's limits. Where not even two batches fit into `most` this is refused if it is `firm`; else two
- * batches it is, and the caller sees whether there is room for them. */
+ * and each respects the device's limits. Where not even two batches fit into `most` this is refused if it is `firm`;
+ * else two batches it is, and the caller sees whether there is room for them. */
 bd_status bd_feed_decide(const bd_limits *limits, uint64_t most, bool firm, const bd_dataset *dataset, int64_t context,
                          int64_t batch, bd_feed_shape *train, bd_feed_shape *test, bd_error *error);
 
 typedef struct bd_feed bd_feed;
 
-/* The store has the variables PREFIX/images and PREFIX/labels, or PREFIX/tokens, and PREFIX/order. A whole set is uploaded here. `examples` must
- * outlive the feed. */
+/* The store has the variables PREFIX/images and PREFIX/labels, or PREFIX/tokens, and PREFIX/order. A whole set is
+ * uploaded here. `examples` must outlive the feed. */
 bd_status bd_feed_create(bd_store *store, const char *prefix, const bd_feed_shape *shape, const bd_examples *examples,
                          bd_feed **feed, bd_error *error);
 /* Waits until the device has taken everything it was given. */

@@ -1,5 +1,5 @@
-/* Files of a folder or of an archive (tar, also compressed, or zip), read into memory. Nothing is ever written to disk, and
- * names that lead out of an archive are refused all the same. */
+/* Files of a folder or of an archive (tar, also compressed, or zip), read into memory. Nothing is ever written to disk,
+ * and names that lead out of an archive are refused all the same. */
 #ifndef BINADE_ENGINE_FILES_H
 #define BINADE_ENGINE_FILES_H
 
@@ -29,8 +29,8 @@ typedef void (*bd_files_progress)(void *user, double fraction);
 bd_status bd_files_init(bd_files *files, const char *root, bd_error *error);
 void bd_files_finish(bd_files *files);
 
-/* Adds what FOLDER holds, a path below the root, and what its folders hold, `depth` levels of them. Reads no data. Links
- * are followed; what is neither file nor folder is refused. */
+/* Adds what FOLDER holds, a path below the root, and what its folders hold, `depth` levels of them. Reads no data.
+ * Links are followed; what is neither file nor folder is refused. */
 bd_status bd_files_add_folder(bd_files *files, const char *folder, int depth, bd_error *error);
 /* Adds one file if it is there; *added tells. */
 bd_status bd_files_add(bd_files *files, const char *path, bool *added, bd_error *error);

@@ -205,7 +205,8 @@ static double round_float(const bd_format_info *info, bd_rounding_rule rule, uin
 /* binary16 and binary64 lay out sign, exponent and mantissa alike. */
 enum { DROPPED = 52 - 10 /* mantissa bits */, REBIAS = 1023 - 15 /* of the exponent */ };
 
-/* A normal value needs a new exponent bias and fewer mantissa bits. The carry of the rounding runs into the exponent by itself, up to infinity. */
+/* A normal value needs a new exponent bias and fewer mantissa bits. The carry of the rounding runs into the exponent by
+ * itself, up to infinity. */
 uint16_t bd_f16_from_double(double value)
 {
     uint64_t bits;
@@ -254,8 +255,8 @@ double bd_round(bd_format format, double value)
 
 /* ---- storage ---- */
 
-/* Floats of up to 16 bits: sign, exponent, mantissa. A value of the format has a whole number of spacings; from 2^Y on, where the
- * exponent is not 0, one of them is the exponent's. */
+/* Floats of up to 16 bits: sign, exponent, mantissa. A value of the format has a whole number of spacings; from 2^Y on,
+ * where the exponent is not 0, one of them is the exponent's. */
 static uint16_t pack_float(const bd_format_info *info, double value)
 {
     const int y = info->mantissa_bits, last = (1 << info->exponent_bits) - 1;

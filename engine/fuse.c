@@ -234,7 +234,8 @@ static bool adopt_read(void *user, bd_tensor base, const char *index)
     return true;
 }
 
-/* Takes a floating node into the kernel, with the floating nodes that it reads, where indices allow; else settles them. */
+/* Takes a floating node into the kernel, with the floating nodes that it reads, where indices allow; else settles
+ * them. */
 static void adopt(bd_fuser *f, int kernel, bd_tensor node, bd_space space)
 {
     if (!f->floating[node])
@@ -291,8 +292,8 @@ static bool reads_reduction(const bd_fuser *f, int kernel, bd_tensor node)
     return false;
 }
 
-/* Each element is a sum over many that are stored. Not for the loop of another kernel: lavapipe ends the loops of an invocation after 65,535
- * rounds in all. */
+/* Each element is a sum over many that are stored. Not for the loop of another kernel: lavapipe ends the loops of an
+ * invocation after 65,535 rounds in all. */
 static bool is_long_sum(const bd_fuser *f, bd_tensor node)
 {
     const bd_op op = f->graph->nodes[node].op;
@@ -365,9 +366,9 @@ bool bd_same_extent(const bd_extent *a, const bd_extent *b)
     return a->outer == b->outer && a->length == b->length && a->inner == b->inner && a->chunks == b->chunks;
 }
 
-/* What is better stored before its rows or columns are summed: long sums, of which one work-item would do hundreds one after the other. And CPU
- * drivers vectorise pointwise kernels over their work-items, but not the loop of a column kernel; so there all that takes many loads and
- * comparisons an element. */
+/* What is better stored before its rows or columns are summed: long sums, of which one work-item would do hundreds one
+ * after the other. And CPU drivers vectorise pointwise kernels over their work-items, but not the loop of a column
+ * kernel; so there all that takes many loads and comparisons an element. */
 static bool better_apart(const bd_fuser *f, const bd_kernel *kernel, bd_kernel_class reduction)
 {
     bool apart = false;
@@ -400,8 +401,8 @@ static void visit_source(void *user, bd_tensor base)
     s->count++;
 }
 
-/* Reductions of as many tensors, as those of all layers' histories are, would need more buffers than a device binds: each brings what
- * is made of it with it. One that reads what the kernel reads anyway may always come. */
+/* Reductions of as many tensors, as those of all layers' histories are, would need more buffers than a device binds:
+ * each brings what is made of it with it. One that reads what the kernel reads anyway may always come. */
 static bool has_room(const bd_fuser *f, int kernel, bd_tensor node)
 {
     sources s = { .f = f, .kernel = kernel };
@@ -481,7 +482,8 @@ static void visit_settle(void *user, bd_tensor base)
     settle(user, base);
 }
 
-/* Values that are rounded by integer instructions, of an operand that matrix units load in eights once they are stored. */
+/* Values that are rounded by integer instructions, of an operand that matrix units load in eights once they are
+ * stored. */
 static bool is_rounded_for_units(const bd_fuser *f, int kernel, bd_tensor node)
 {
     const bd_format format = f->graph->nodes[node].format;
@@ -489,8 +491,8 @@ static bool is_rounded_for_units(const bd_fuser *f, int kernel, bd_tensor node)
            bd_matrix_format(f->graph, f->plan->kernels[kernel].anchor, f->target) != BD_F32;
 }
 
-/* A floating elementwise node that nobody else reads becomes the contraction's prologue. A longer chain does not: a prologue is
- * evaluated again for every tile that an element is part of. */
+/* A floating elementwise node that nobody else reads becomes the contraction's prologue. A longer chain does not: a
+ * prologue is evaluated again for every tile that an element is part of. */
 static void adopt_operand(bd_fuser *f, int kernel, bd_tensor node)
 {
     if (!f->floating[node])
@@ -572,7 +574,8 @@ static void place_attention(bd_fuser *f, bd_tensor tensor)
     bd_fuse_add_node(f, kernel, tensor, BD_SPACE_ELEMENT);
 }
 
-/* A kernel of other tallies of one row, later than all that this one reads, with room for its two operands and its result; -1 if there is none. */
+/* A kernel of other tallies of one row, later than all that this one reads, with room for its two operands and its
+ * result; -1 if there is none. */
 static int find_tallies(const bd_fuser *f, bd_tensor node)
 {
     const latest l = find_latest(f, node);

@@ -4,7 +4,8 @@
 
 #include "kernel.h"
 
-/* Fills plan->kernels (in execution order, with nodes, spaces, extents and operands) and plan->kernel_of from plan->graph. */
+/* Fills plan->kernels (in execution order, with nodes, spaces, extents and operands) and plan->kernel_of from
+ * plan->graph. */
 bd_status bd_fuse(bd_plan *plan, const bd_target *target, const bd_compile_options *options, bd_error *error);
 
 /* The nodes that `node` reads, views seen through and inline arithmetic looked into: calls visit(user, base) for each

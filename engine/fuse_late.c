@@ -148,8 +148,8 @@ static void remove_node(bd_kernel *kernel, bd_tensor node)
     kernel->node_count = kept;
 }
 
-/* A product that joined the kernel of its factor, but is only summed in a later one, say, which reads the factor as well. Variables
- * may have changed by then. */
+/* A product that joined the kernel of its factor, but is only summed in a later one, say, which reads the factor as
+ * well. Variables may have changed by then. */
 static void move_late(bd_fuser *f)
 {
     reading r;
@@ -202,7 +202,8 @@ void bd_fuse_late(bd_fuser *f)
 
 /* ---- reductions that nobody waits for ---- */
 
-/* Operands of one kernel: so many values a work-item keeps in flight without leaving its registers, and any device binds. */
+/* Operands of one kernel: so many values a work-item keeps in flight without leaving its registers, and any device
+ * binds. */
 enum { MOST_TOGETHER = 16 };
 
 typedef struct operands {
@@ -263,7 +264,8 @@ static bool can_wait(const reading *r, const bd_kernel *kernel)
     return kernel->node_count > 0 && (kernel->class == BD_KERNEL_COLUMNS || kernel->class == BD_KERNEL_ROWS);
 }
 
-/* The next kernel in execution order that kernel `a` can be part of, before the control block changes; -1 if there is none. */
+/* The next kernel in execution order that kernel `a` can be part of, before the control block changes; -1 if there is
+ * none. */
 static int next_alike(const bd_fuser *f, const reading *r, int a)
 {
     const bd_kernel *kernels = f->plan->kernels;

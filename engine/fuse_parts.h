@@ -35,15 +35,17 @@ void bd_fuse_add_node(bd_fuser *f, int kernel, bd_tensor node, bd_space space);
 const char *bd_fuse_space_name(const bd_kernel *kernel, bd_space space);
 bool bd_same_extent(const bd_extent *a, const bd_extent *b);
 
-/* One of the bases that a node reads, through views and what is recomputed, and where; index NULL if that is not plain. */
+/* One of the bases that a node reads, through views and what is recomputed, and where; index NULL if that is not
+ * plain. */
 typedef bool (*bd_fuse_visit)(void *user, bd_tensor base, const char *index);
 /* Visits what `node` reads when it is evaluated at `index`, until a visit returns false; returns whether none did. */
 bool bd_fuse_each_read(bd_fuser *f, bd_tensor node, const char *index, bd_fuse_visit visit, void *user);
 
-/* Reductions of equal extents become one kernel, the last of them, where nobody waits for the earlier ones. Effects must not have
- * been placed yet. */
+/* Reductions of equal extents become one kernel, the last of them, where nobody waits for the earlier ones. Effects
+ * must not have been placed yet. */
 void bd_fuse_together(bd_fuser *f);
-/* Moves nodes to the only kernel that reads them, if fewer bytes are stored and loaded so, and drops kernels that are left empty. */
+/* Moves nodes to the only kernel that reads them, if fewer bytes are stored and loaded so, and drops kernels that are
+ * left empty. */
 void bd_fuse_late(bd_fuser *f);
 
 #endif

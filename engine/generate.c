@@ -1,5 +1,5 @@
-/* Text from a language model: see the public header. The whole window is computed for each token: causal models need no more than
- * that tokens behind the last one are anything. */
+/* Text from a language model: see the public header. The whole window is computed for each token: causal models need no
+ * more than that tokens behind the last one are anything. */
 #include <binade/generate.h>
 
 #include "checkpoint.h"

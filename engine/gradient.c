@@ -192,8 +192,8 @@ static bd_tensor mean_gradient(bd_graph *graph, const bd_node *node, bd_tensor x
     return spread(graph, node, &shape, scale(graph, dy, 1 / (double)(elements > 0 ? elements : 1)));
 }
 
-/* 2 dy (x - mean): that the mean depends on x has no share, since deviations sum to 0. Who wants deviations mostly wanted the mean,
- * too. */
+/* 2 dy (x - mean): that the mean depends on x has no share, since deviations sum to 0. Who wants deviations mostly
+ * wanted the mean, too. */
 static bd_tensor deviations_gradient(bd_graph *graph, const bd_node *node, bd_tensor x, bd_tensor dy)
 {
     const bd_shape shape = bd_tensor_shape(graph, x);
@@ -237,9 +237,9 @@ static bd_tensor matmul_gradient(bd_graph *graph, const bd_node *node, int which
     return transpose_b ? bd_matmul(graph, dy, a, true, transpose_a) : bd_matmul(graph, a, dy, !transpose_a, false);
 }
 
-/* Each row of the table gathers the gradients of the places that name it. For a table of few rows as a product with a matrix that has a
- * 1 where a place names a row: many at once, and sums of products are what devices do best, where scatter_add has each element look
- * through all places, one after another. */
+/* Each row of the table gathers the gradients of the places that name it. For a table of few rows as a product with a
+ * matrix that has a 1 where a place names a row: many at once, and sums of products are what devices do best, where
+ * scatter_add has each element look through all places, one after another. */
 static bd_tensor gather_gradient(bd_graph *graph, bd_tensor index, const bd_shape *table, bd_tensor dy)
 {
     enum { MOST_ROWS = 1024 };
@@ -375,8 +375,8 @@ static bd_tensor operand_gradient(bd_graph *graph, bd_tensor number, int which, 
     }
 }
 
-/* Where a value is computed again rather than stored, so are the products that its gradient is made of, of which several kernels
- * read each. (Sums join the kernel of what they add up, so that must be a node of its own.) */
+/* Where a value is computed again rather than stored, so are the products that its gradient is made of, of which
+ * several kernels read each. (Sums join the kernel of what they add up, so that must be a node of its own.) */
 static void recompute_products(bd_graph *graph, bd_tensor rule_start)
 {
     for (bd_tensor n = rule_start; n < graph->node_count; n++)

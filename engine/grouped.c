@@ -1,11 +1,11 @@
-/* Convolutions in groups of channels. With one channel a group (depthwise) they have operations of their own, which gather
- * a window for each element; else they are convolutions of slices, side by side. */
+/* Convolutions in groups of channels. With one channel a group (depthwise) they have operations of their own, which
+ * gather a window for each element; else they are convolutions of slices, side by side. */
 #include "build.h"
 #include "window.h"
 
-/* Terms that one partial sum of a depthwise weight gradient has, about: enough work for a work-item, and partial sums that take
- * a tenth of the memory of what is summed; down to a quarter as many where there would be too few partial sums to occupy a large
- * GPU. The same on every device, so that sums are too. */
+/* Terms that one partial sum of a depthwise weight gradient has, about: enough work for a work-item, and partial sums
+ * that take a tenth of the memory of what is summed; down to a quarter as many where there would be too few partial
+ * sums to occupy a large GPU. The same on every device, so that sums are too. */
 enum { TERMS_OF_A_PART = 256, FEWEST_TERMS = 64, ENOUGH_SUMS = 262144 };
 
 static bool depthwise_shape(bd_graph *graph, bd_op op, const bd_shape *x, const bd_shape *weight, bd_window *window,

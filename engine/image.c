@@ -1,5 +1,5 @@
-/* JPEG by libjpeg-turbo, PNG by libpng: see the header. Both report errors by a jump, so that what they allocate is freed
- * in one place each. */
+/* JPEG by libjpeg-turbo, PNG by libpng: see the header. Both report errors by a jump, so that what they allocate is
+ * freed in one place each. */
 #include "image.h"
 
 #include <setjmp.h>

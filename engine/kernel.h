@@ -41,9 +41,9 @@ typedef struct bd_tile {
     uint32_t phases;         /* BD_TILE_SIMD: of a data gradient's pixels, by their places within a stride; else 1 */
 } bd_tile;
 
-/* Every way to do a contraction, which `binade check` tests one by one: the tiles of BD_TILE_GROUP, the other kinds of tiles, and
- * the backend's library; and what else may be done in another way: attention by matrix units, and sums over a contraction's columns by
- * its work-groups (columns.h). Names in variant.c. */
+/* Every way to do a contraction, which `binade check` tests one by one: the tiles of BD_TILE_GROUP, the other kinds of
+ * tiles, and the backend's library; and what else may be done in another way: attention by matrix units, and sums over
+ * a contraction's columns by its work-groups (columns.h). Names in variant.c. */
 typedef enum bd_variant {
     BD_VARIANT_GROUP_128X128,
     BD_VARIANT_GROUP_128X128_SLICED,
@@ -79,8 +79,8 @@ typedef enum bd_access {
     BD_ACCESS_TEXEL4 = 4, /* F32 or F16 */
 } bd_access;
 
-/* A buffer that a kernel reads or writes, by the node whose stored value it is. Its bindings are `parts` storage buffers,
- * and then one of texels unless its access is BD_ACCESS_BUFFER; what is only read as texels has 0 parts. */
+/* A buffer that a kernel reads or writes, by the node whose stored value it is. Its bindings are `parts` storage
+ * buffers, and then one of texels unless its access is BD_ACCESS_BUFFER; what is only read as texels has 0 parts. */
 typedef struct bd_operand {
     bd_tensor node;
     bool written;
@@ -102,12 +102,13 @@ typedef struct bd_extent {
     int64_t outer, length, inner, chunks;
 } bd_extent;
 
-/* Elements side by side that a work-item of a pointwise, row or column kernel computes, and that a contraction stores, or one: 8 or
- * 16 bytes a load. */
+/* Elements side by side that a work-item of a pointwise, row or column kernel computes, and that a contraction stores,
+ * or one: 8 or 16 bytes a load. */
 enum { BD_WIDTH = 4 };
 
-/* Final sums in the kernel that makes their last partial sums: the work-groups count themselves, a counter for each block of results, and the
- * one that completes a count adds up that block's parts, in the order in which a column kernel would. */
+/* Final sums in the kernel that makes their last partial sums: the work-groups count themselves, a counter for each
+ * block of results, and the one that completes a count adds up that block's parts, in the order in which a column
+ * kernel would. */
 typedef struct bd_last_group {
     int node_count;     /* the kernel's last nodes, all in BD_SPACE_REDUCED of the sums; 0: there are none */
     bd_extent extent;   /* of the sums: parts by results */
@@ -146,8 +147,8 @@ typedef struct bd_storage {
     uint64_t offset, size; /* bytes */
 } bd_storage;
 
-/* What matrix units do with operands of 8 bits as they are: multiply whole numbers, and floats (E4M3 and E5M2), in whose sums so many bits
- * after the leading one count; 0: they do not. All 0 where there are none. */
+/* What matrix units do with operands of 8 bits as they are: multiply whole numbers, and floats (E4M3 and E5M2), in
+ * whose sums so many bits after the leading one count; 0: they do not. All 0 where there are none. */
 typedef struct bd_code_units {
     bool int8, uint8; /* with a sign; of A without one too */
     bool moved;       /* kernels make up for what is stored with a sign but begins with 0, as A's may */
@@ -156,8 +157,8 @@ typedef struct bd_code_units {
 } bd_code_units;
 
 /* Matrix units that multiply halves and sum in F32: what a subgroup of `lanes` invocations multiplies at once, m x k by
- * k x n, and the shared memory that a tile may take; that of a BD_TILE_WARPGROUP or BD_TILE_WARPGROUP8, and of a BD_TILE_RESIDENT. All 0 where
- * there are none. */
+ * k x n, and the shared memory that a tile may take; that of a BD_TILE_WARPGROUP or BD_TILE_WARPGROUP8, and of a
+ * BD_TILE_RESIDENT. All 0 where there are none. */
 typedef struct bd_matrix_units {
     uint32_t m, n, k, lanes, shared_bytes, warpgroup_bytes, resident_bytes;
     bool bf16;                            /* they multiply BF16 in the same way */
@@ -165,8 +166,8 @@ typedef struct bd_matrix_units {
     bd_code_units codes, warpgroup_codes; /* of a BD_TILE_MATRIX8, of a BD_TILE_WARPGROUP8 */
 } bd_matrix_units;
 
-/* Matrix units that the driver joins to matrices as large as a tile (VK_NV_cooperative_matrix2): for a tile of `items` invocations its
- * sizes must be multiples of a grain's, and none above `most`. */
+/* Matrix units that the driver joins to matrices as large as a tile (VK_NV_cooperative_matrix2): for a tile of `items`
+ * invocations its sizes must be multiples of a grain's, and none above `most`. */
 enum { BD_MATRIX_GRAINS = 8 };
 typedef struct bd_matrix_grain {
     uint32_t items, m, n, k;
@@ -180,13 +181,14 @@ typedef struct bd_joined_matrices {
     bool bf16;      /* of BF16 too */
 } bd_joined_matrices;
 
-/* Terms that a loop of a kernel sums on a CPU driver, at most: lavapipe ends the loops of an invocation after 65,535 rounds in all, and
- * says nothing. GPUs share a sum among lanes, and cut it into shorter parts anyway. */
+/* Terms that a loop of a kernel sums on a CPU driver, at most: lavapipe ends the loops of an invocation after 65,535
+ * rounds in all, and says nothing. GPUs share a sum among lanes, and cut it into shorter parts anyway. */
 enum { BD_LONGEST_CPU_SUM = 32768 };
 
 typedef enum bd_gemm { BD_GEMM_AUTO, BD_GEMM_OWN, BD_GEMM_LIBRARY } bd_gemm;
 
-/* What the tuner measures: a few candidates a contraction for some seconds, nothing, or every candidate of every one. */
+/* What the tuner measures: a few candidates a contraction for some seconds, nothing, or every candidate of every
+ * one. */
 typedef enum bd_tuning { BD_TUNING_QUICK, BD_TUNING_OFF, BD_TUNING_FULL } bd_tuning;
 
 /* What the compiler must know of the device; bd_target_default() is a plain GPU, so that plans need no device. */
@@ -202,11 +204,11 @@ typedef struct bd_target {
     bool integer_dot;              /* four products of INT8 and their sum in one instruction */
     bool library_f32, library_f16; /* the backend's GEMM library works in these */
     bool shuffles;                 /* invocations of a subgroup, of limits.subgroup_size, read each other's numbers */
-    /* Operands of up to so many elements are read as texels, in a kernel up to texel_bindings; 0: as buffers. A CPU driver's
-     * texel fetch may take a tenth of its storage buffers' loads. */
+    /* Operands of up to so many elements are read as texels, in a kernel up to texel_bindings; 0: as buffers. A CPU
+     * driver's texel fetch may take a tenth of its storage buffers' loads. */
     uint32_t texel_elements, texel_bindings;
-    /* Variants that compute wrongly here and are not used, by the formats of a contraction and of its accumulator: a bit for each
-     * bd_variant. */
+    /* Variants that compute wrongly here and are not used, by the formats of a contraction and of its accumulator: a
+     * bit for each bd_variant. */
     uint32_t avoid[BD_FORMAT_COUNT][BD_FORMAT_COUNT];
 } bd_target;
 
@@ -235,11 +237,13 @@ typedef struct bd_plan {
 } bd_plan;
 
 void bd_target_default(bd_target *target);
-/* How many neighbours a work-item of the kernel computes, BD_WIDTH or 1, where they are `side` elements side by side. CPU drivers
- * put work-items side by side themselves, with two exceptions. PoCL takes a group's columns one after the other, each with its whole loop of
- * single numbers. And where texels are read, four cost as much as one. What is gathered from everywhere gains nothing. */
+/* How many neighbours a work-item of the kernel computes, BD_WIDTH or 1, where they are `side` elements side by side.
+ * CPU drivers put work-items side by side themselves, with two exceptions. PoCL takes a group's columns one after the
+ * other, each with its whole loop of single numbers. And where texels are read, four cost as much as one. What is
+ * gathered from everywhere gains nothing. */
 uint32_t bd_kernel_width(const bd_plan *plan, const bd_kernel *kernel, const bd_target *target, int64_t side);
-/* Sizes a kernel's work-groups and their number, and chooses a contraction's tile. False where no variant of a contraction is left. */
+/* Sizes a kernel's work-groups and their number, and chooses a contraction's tile. False where no variant of a
+ * contraction is left. */
 bool bd_kernel_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *target);
 /* A result is only written; a variable that is written may be read too. */
 bool bd_operand_is_read(const bd_graph *graph, const bd_kernel *kernel, const bd_operand *operand);
@@ -258,12 +262,14 @@ typedef enum bd_dialect {
     BD_DIALECT_GLSL,
 } bd_dialect;
 
-/* The dialect of a kernel's source for a backend of this dialect: those of bd_tile_is_ptx are OpenCL C for Vulkan, too, which launches their PTX. */
+/* The dialect of a kernel's source for a backend of this dialect: those of bd_tile_is_ptx are OpenCL C for Vulkan, too,
+ * which launches their PTX. */
 bd_dialect bd_kernel_dialect(const bd_kernel *kernel, bd_dialect backend);
 
-/* The complete source of a kernel, `dialect` being the backend's: prelude, skeleton and generated parts. In OpenCL C the function is `binade`, buffers
- * are arguments 0, 1, ... in operand order, and then come as many ulongs: the element of its buffer in which each operand
- * begins; an operand is never in parts. In GLSL they are set 0, bindings 0, 1, ...; entry point main. Equal kernels give equal text. The caller frees. */
+/* The complete source of a kernel, `dialect` being the backend's: prelude, skeleton and generated parts. In OpenCL C
+ * the function is `binade`, buffers are arguments 0, 1, ... in operand order, and then come as many ulongs: the element
+ * of its buffer in which each operand begins; an operand is never in parts. In GLSL they are set 0, bindings 0, 1, ...;
+ * entry point main. Equal kernels give equal text. The caller frees. */
 bd_status bd_kernel_source(const bd_plan *plan, const bd_kernel *kernel, const bd_target *target, bd_dialect dialect,
                            char **source, bd_error *error);
 

@@ -9,16 +9,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What a kernel costs, in seconds: the launch, with what it takes until the first loads come (2.3 us through OpenCL, 4.4 us with Vulkan's barrier, on
- * an H100), and what a fence, an atomic operation and the wait for it cost instead (an estimate); and bytes a second that one work-group alone
- * reads of the second-level cache, and all together. */
+/* What a kernel costs, in seconds: the launch, with what it takes until the first loads come (2.3 us through OpenCL,
+ * 4.4 us with Vulkan's barrier, on an H100), and what a fence, an atomic operation and the wait for it cost instead (an
+ * estimate); and bytes a second that one work-group alone reads of the second-level cache, and all together. */
 #define KERNEL_SECONDS 3e-6
 #define FENCE_SECONDS 1e-6
 #define GROUP_BYTES 50e9
 #define DEVICE_BYTES 2e12
 
-/* Sums that a work-item has under way, a register each; and where work-groups share a processor, so that registers are what keeps more of them
- * from doing so. */
+/* Sums that a work-item has under way, a register each; and where work-groups share a processor, so that registers are
+ * what keeps more of them from doing so. */
 enum { MOST_SUMS = 64, MOST_SUMS_BESIDE = 48, MOST_LANES = 16 };
 
 bd_blocks bd_last_group_blocks(const bd_plan *plan, const bd_kernel *kernel)
@@ -322,7 +322,8 @@ static bool may_merge(const bd_plan *plan, int m, int s, const bd_target *target
 
 bd_status bd_merge_final_sums(bd_plan *plan, const bd_target *target, bd_error *error)
 {
-    /* Halves that share words, and CPU drivers, whose work-groups do not run all at once and which launch a kernel in no time, stay as they are. */
+    /* Halves that share words, and CPU drivers, whose work-groups do not run all at once and which launch a kernel in
+     * no time, stay as they are. */
     for (int s = 0; s < plan->kernel_count && target->last_group && !target->is_cpu && target->half.storage; s++) {
         bd_last_group last;
         const int m = count_sums(plan, &plan->kernels[s]) ? find_latest(plan, s) : -1;

@@ -1,5 +1,5 @@
-/* The start-up test of what final sums by the last work-group rest on (cl/probe_last_group.cl, shaders/probe_last_group.comp): backends run the
- * kernel BD_LAST_GROUP_RUNS times on words that begin with zeros. */
+/* The start-up test of what final sums by the last work-group rest on (cl/probe_last_group.cl,
+ * shaders/probe_last_group.comp): backends run the kernel BD_LAST_GROUP_RUNS times on words that begin with zeros. */
 #ifndef BINADE_ENGINE_LAST_GROUP_PROBE_H
 #define BINADE_ENGINE_LAST_GROUP_PROBE_H
 

@@ -205,8 +205,8 @@ static bd_tensor mean_square_over(bd_graph *graph, bd_tensor x, int first, int c
     return scale(graph, bd_sum(graph, bd_mul(graph, small, small), first, count, keep), part * part / elements);
 }
 
-/* Sum and squares of so many values cannot be rounded to halves on the way: mean, variance and its root are F32 whatever the
- * policy says. Each is rounded to the policy's format once, when it is done. */
+/* Sum and squares of so many values cannot be rounded to halves on the way: mean, variance and its root are F32
+ * whatever the policy says. Each is rounded to the policy's format once, when it is done. */
 typedef struct moments {
     bd_tensor mean, variance; /* FIXED */
 } moments;

@@ -1,6 +1,6 @@
-/* Parameters laid out flat: those whose policy gives them the same formats lie one after another in one vector, so
- * that the optimizer is a few elementwise nodes on vectors, one kernel for all of them. Where weight decay is for matrices only, these
- * have vectors of their own. */
+/* Parameters laid out flat: those whose policy gives them the same formats lie one after another in one vector, so that
+ * the optimizer is a few elementwise nodes on vectors, one kernel for all of them. Where weight decay is for matrices
+ * only, these have vectors of their own. */
 #ifndef BINADE_ENGINE_LAYOUT_H
 #define BINADE_ENGINE_LAYOUT_H
 

@@ -13,20 +13,21 @@ static const struct profile {
 } profiles[] = {
     /* The least that Vulkan 1.3 asks of every device: the specification, "Required Limits". */
     { "minimum-vulkan", "shared=16K,workgroup=128,subgroup=none,fp16=storage,binding=128M" },
-    /* shared: Mesa, src/panfrost/vulkan/panvk_physical_device.c, maxComputeSharedMemorySize. workgroup and subgroup: a clinfo of
-     * Arm's driver, https://github.com/CNugteren/CLBlast/issues/375 (the preferred multiple; in Mesa pan_subgroup_size(7)).
-     * Native halves: https://github.com/ARM-software/ComputeLibrary/issues/953. binding: not found. */
+    /* shared: Mesa, src/panfrost/vulkan/panvk_physical_device.c, maxComputeSharedMemorySize. workgroup and subgroup: a
+     * clinfo of Arm's driver, https://github.com/CNugteren/CLBlast/issues/375 (the preferred multiple; in Mesa
+     * pan_subgroup_size(7)). Native halves: https://github.com/ARM-software/ComputeLibrary/issues/953. binding: not
+     * found. */
     { "mali-g52", "shared=32K,workgroup=384,subgroup=8" },
-    /* Mesa: shared, src/freedreno/common/freedreno_devices.py, GPUId(640); workgroup, src/freedreno/vulkan/tu_device.cc,
-     * maxComputeWorkGroupSize; binding, src/freedreno/vulkan/tu_common.h, MAX_STORAGE_BUFFER_RANGE, which is Qualcomm's own.
-     * subgroup: not found for this one. */
+    /* Mesa: shared, src/freedreno/common/freedreno_devices.py, GPUId(640); workgroup,
+     * src/freedreno/vulkan/tu_device.cc, maxComputeWorkGroupSize; binding, src/freedreno/vulkan/tu_common.h,
+     * MAX_STORAGE_BUFFER_RANGE, which is Qualcomm's own. subgroup: not found for this one. */
     { "adreno-640", "shared=32K,workgroup=1024,binding=128M" },
     /* Mesa: src/asahi/vulkan/hk_physical_device.c and hk_limits.h. binding: 2 GiB - 1 there, and in MoltenVK 4 GiB - 1
      * (https://github.com/vulkano-rs/vulkano/issues/1919), so none here. */
     { "apple-m1", "shared=32K,workgroup=1024,subgroup=32" },
-    /* Generation 9. shared: Mesa, src/intel/vulkan/anv_device.c, maxComputeSharedMemorySize. workgroup and subgroup: a clinfo of
-     * Intel's OpenCL, https://github.com/intel/compute-runtime/issues/428 (Mesa's Vulkan allows larger groups). binding:
-     * vulkaninfo of a UHD 630, https://github.com/KhronosGroup/Vulkan-Tools/issues/491. */
+    /* Generation 9. shared: Mesa, src/intel/vulkan/anv_device.c, maxComputeSharedMemorySize. workgroup and subgroup: a
+     * clinfo of Intel's OpenCL, https://github.com/intel/compute-runtime/issues/428 (Mesa's Vulkan allows larger
+     * groups). binding: vulkaninfo of a UHD 630, https://github.com/KhronosGroup/Vulkan-Tools/issues/491. */
     { "intel-uhd", "shared=64K,workgroup=256,subgroup=32,binding=1G" },
 };
 enum { PROFILES = sizeof profiles / sizeof *profiles };
@@ -79,8 +80,8 @@ static void limit_subgroup(bd_device *device, uint32_t size)
     remove_matrix_units(device);
 }
 
-/* Halves that are computed in FP32; `packed`: and stored two to a word, and converted by whole numbers, since the driver's own
- * conversions were tried with 16-bit elements only. */
+/* Halves that are computed in FP32; `packed`: and stored two to a word, and converted by whole numbers, since the
+ * driver's own conversions were tried with 16-bit elements only. */
 static void limit_halves(bd_device *device, bool packed)
 {
     bd_half_support *half = &device->info.half;

@@ -13,8 +13,8 @@
 _Static_assert(BD_EXPONENT_BINS == BD_TALLY_BINS && BD_LEAST_EXPONENT == BD_TALLY_FIRST,
                "the public bins are the tally's");
 
-/* Everything is read at once, so all is in one variable: each point's rows, which the kernels that count store there, and which the host adds
- * up. They begin where a part of a variable may. */
+/* Everything is read at once, so all is in one variable: each point's rows, which the kernels that count store there,
+ * and which the host adds up. They begin where a part of a variable may. */
 #define VARIABLE "measures"
 
 /* ---- the graph ---- */
@@ -111,7 +111,8 @@ static void add_bias_gradients(bd_graph *graph, const bd_layout *layout, const b
     }
 }
 
-/* What a step changes in a group's weights, and what it should have changed. Scalars are the learned steps of operands. */
+/* What a step changes in a group's weights, and what it should have changed. Scalars are the learned steps of
+ * operands. */
 static void add_updates(bd_graph *graph, const bd_layout *layout, const bd_update *updates, bd_measure_points *points)
 {
     bd_tensor before = BD_NONE, after = BD_NONE;
@@ -147,8 +148,8 @@ static int by_place(const void *a, const void *b)
                                   : (x->node > y->node) - (x->node < y->node);
 }
 
-/* Each node from `end` on goes right behind the last that it needs, since what it reads is kept until then. But tallies of one row read
- * little, and together at the end they are few kernels. */
+/* Each node from `end` on goes right behind the last that it needs, since what it reads is kept until then. But tallies
+ * of one row read little, and together at the end they are few kernels. */
 static bd_status bring_forward(bd_graph *graph, bd_tensor end, bd_error *error)
 {
     const size_t count = (size_t)graph->node_count;

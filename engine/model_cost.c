@@ -1,4 +1,5 @@
-/* What a model takes, counted on its graph: parameters, arithmetic, and what the backward pass needs of the forward pass. */
+/* What a model takes, counted on its graph: parameters, arithmetic, and what the backward pass needs of the forward
+ * pass. */
 #include "emit.h"
 #include "tile.h"
 
@@ -36,7 +37,8 @@ static uint64_t node_flops(const bd_graph *graph, bd_tensor tensor)
     return 2 * (uint64_t)c.batch * (uint64_t)c.m * (uint64_t)c.n * (uint64_t)c.k;
 }
 
-/* What must be kept for a reader: the result itself, or what it is computed from once more. In F32 a cast changes nothing. */
+/* What must be kept for a reader: the result itself, or what it is computed from once more. In F32 a cast changes
+ * nothing. */
 static void keep(const bd_graph *graph, bd_tensor tensor, bool *kept)
 {
     const bd_node *node = bd_node_at(graph, bd_view_base(graph, tensor));

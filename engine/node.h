@@ -4,11 +4,12 @@
 
 #include <binade/graph.h>
 
-/* Elementwise operations, one row each: name, arity, expression in the subset that OpenCL C and GLSL share ($0 $1 $2 are
- * the operands, 32-bit floats), and how exact it is: EXACT results are correctly rounded (so FP16 results are bit-identical
- * everywhere); KEEPS are so and besides one of the operands or a small whole number, so that halves give a half; the others
- * have a BUDGET in ULP. The result is rounded to the node's format after it. bd_* functions stand in the preludes of cl/ and
- * shaders/. The reference has its own, hand-written definitions. docs/extending.md says how to add one. */
+/* Elementwise operations, one row each: name, arity, expression in the subset that OpenCL C and GLSL share ($0 $1 $2
+ * are the operands, 32-bit floats), and how exact it is: EXACT results are correctly rounded (so FP16 results are
+ * bit-identical everywhere); KEEPS are so and besides one of the operands or a small whole number, so that halves give
+ * a half; the others have a BUDGET in ULP. The result is rounded to the node's format after it. bd_* functions stand in
+ * the preludes of cl/ and shaders/. The reference has its own, hand-written definitions. docs/extending.md says how to
+ * add one. */
 #define BD_ELEMENTWISE_OPS(ROW)                                                                                        \
     ROW(CAST, "cast", 1, "$0", KEEPS)                                                                                  \
     ROW(NEG, "neg", 1, "-$0", KEEPS)                                                                                   \
@@ -68,8 +69,9 @@ typedef enum bd_op {
     BD_OP_SUM,
     BD_OP_MAXIMUM,
     BD_OP_ARGMAX,
-    /* Summed in F32 from a value near the mean. Of values, or of the partial results that the compiler makes (attr.reduce.members):
-     * MEAN of means, DEVIATIONS of means and of the squared deviations from each (Chan, Golub, LeVeque). */
+    /* Summed in F32 from a value near the mean. Of values, or of the partial results that the compiler makes
+     * (attr.reduce.members): MEAN of means, DEVIATIONS of means and of the squared deviations from each (Chan, Golub,
+     * LeVeque). */
     BD_OP_MEAN,
     BD_OP_DEVIATIONS, /* the sum of squared deviations from the mean */
     /* contractions */
@@ -165,7 +167,8 @@ typedef struct bd_node {
         struct {
             int first, count;
             bool keep;
-            /* MEAN and DEVIATIONS of partial results: how many values each of them is of, the last of the rest of `total`. Else 0. */
+            /* MEAN and DEVIATIONS of partial results: how many values each of them is of, the last of the rest of
+             * `total`. Else 0. */
             int64_t members, total;
             bool strips; /* partial results of a contraction's rows, which its work-groups may make (columns.h) */
         } reduce;        /* axes of the input */
@@ -187,9 +190,9 @@ typedef struct bd_node {
             int64_t base_offset;
         } variable;
     } attr;
-    /* MATMUL, CONV2D_WEIGHT, SUM, MAXIMUM, ARGMAX, MEAN and DEVIATIONS of values: the summed axis is cut into `chunks` parts of equal length
-     * (the last may be shorter: ceil(length / chunks) each), and the result is [chunks, elements]: that many partial sums, or means, flat;
-     * of SCATTER_ADD so are the places. 1: not cut. */
+    /* MATMUL, CONV2D_WEIGHT, SUM, MAXIMUM, ARGMAX, MEAN and DEVIATIONS of values: the summed axis is cut into `chunks`
+     * parts of equal length (the last may be shorter: ceil(length / chunks) each), and the result is [chunks,
+     * elements]: that many partial sums, or means, flat; of SCATTER_ADD so are the places. 1: not cut. */
     int64_t chunks;
     bool stop_gradient; /* bd_gradient takes it for a constant */
     bool recompute;     /* elementwise: every kernel that reads it computes it, rather than that it is stored */
@@ -234,7 +237,8 @@ static inline bool bd_draws(const bd_node *node)
  * NULL after a (sticky) error. The pointer is good until the next append. */
 bd_node *bd_graph_append(bd_graph *graph, bd_op op, bd_shape shape, const bd_tensor *inputs, int input_count,
                          bd_tensor *tensor);
-/* The operation of `tensor` (no variable, no pack) once more, of these operands, as many as it has, with the current layer and role. */
+/* The operation of `tensor` (no variable, no pack) once more, of these operands, as many as it has, with the current
+ * layer and role. */
 bd_tensor bd_graph_again(bd_graph *graph, bd_tensor tensor, const bd_tensor *inputs);
 /* Records the first error. Returns BD_NONE. */
 bd_tensor bd_graph_fail(bd_graph *graph, bd_status status, const char *format, ...) BD_PRINTF(3, 4);
@@ -251,8 +255,8 @@ bd_tensor bd_stop_gradient(bd_graph *graph, bd_tensor x);
 /* Nodes that only the engine appends. */
 bd_tensor bd_control_value(bd_graph *graph, bd_tensor control_or_step, uint32_t word, bool is_float);
 bd_tensor bd_batch(bd_graph *graph, bd_tensor data, bd_tensor permutation, bd_tensor control, int64_t batch);
-/* The same of images [n, h, w, c], each turned round left and right or not and shifted by up to `pad` pixels each way, by random
- * numbers (bd_random): the flip and the padded crop of the literature. */
+/* The same of images [n, h, w, c], each turned round left and right or not and shifted by up to `pad` pixels each way,
+ * by random numbers (bd_random): the flip and the padded crop of the literature. */
 bd_tensor bd_batch_augmented(bd_graph *graph, bd_tensor images, bd_tensor permutation, bd_tensor control, int64_t batch,
                              int64_t pad);
 bd_tensor bd_valid(bd_graph *graph, bd_tensor control, int64_t batch);
@@ -268,8 +272,8 @@ bd_tensor bd_attention_grad(bd_graph *graph, bd_tensor qkv, bd_tensor y, bd_tens
 /* 2^-floor(log2 |x|), which brings a number into [1, 2): exact. Of 0 and what is not finite 2^126 and 2^-126. */
 bd_tensor bd_normaliser(bd_graph *graph, bd_tensor x);
 
-/* x as a contraction reads it, rounded to the format that the graph's policy gives `role`, one of the OPERAND roles; x itself,
- * where that is F32 or there is no policy. */
+/* x as a contraction reads it, rounded to the format that the graph's policy gives `role`, one of the OPERAND roles; x
+ * itself, where that is F32 or there is no policy. */
 bd_tensor bd_quantise(bd_graph *graph, bd_tensor x, bd_role role);
 /* The same of an operand of the forward pass, whose role is a weight's or an activation's. */
 bd_tensor bd_quantise_operand(bd_graph *graph, bd_tensor x);
@@ -277,8 +281,8 @@ bd_tensor bd_quantise_operand(bd_graph *graph, bd_tensor x);
 /* Operands checked to be of fitting groups, not one: bd_conv2d's way to grouped.c. */
 bd_tensor bd_grouped_conv2d(bd_graph *graph, bd_tensor x, bd_tensor weight, bd_window window);
 
-/* Makes of `ends` what it stands for: overrides of the layers `first` and `last` (BD_ERROR_ARGUMENT: no room for them, or a name of
- * more than 63 characters). A trainer does this with its own copy of the policy. */
+/* Makes of `ends` what it stands for: overrides of the layers `first` and `last` (BD_ERROR_ARGUMENT: no room for them,
+ * or a name of more than 63 characters). A trainer does this with its own copy of the policy. */
 bd_status bd_precision_set_ends(bd_precision *precision, const char *first, const char *last, bd_error *error);
 
 /* Gives every node its format and accumulator from its role, layer and the policy; role FIXED keeps its own. The only

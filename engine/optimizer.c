@@ -160,8 +160,9 @@ static bd_tensor store(const update *u, bd_tensor variable, bd_tensor value, bd_
     return stored;
 }
 
-/* What is to be taken from the weights. As PyTorch has it: m = momentum * m + g, w -= rate * m; Nesterov (Sutskever et al., ICML 2013): w -= rate * (g +
- * momentum * m). The rate stays out of m, so that m does not underflow where the rate is small. */
+/* What is to be taken from the weights. As PyTorch has it: m = momentum * m + g, w -= rate * m; Nesterov (Sutskever et
+ * al., ICML 2013): w -= rate * (g + momentum * m). The rate stays out of m, so that m does not underflow where the rate
+ * is small. */
 static bd_tensor sgd(const update *u, bd_tensor weights, bd_tensor gradient)
 {
     bd_graph *g = u->graph;
@@ -187,8 +188,8 @@ static bd_tensor bias_correction(const update *u, enum bd_control_word power)
     return correction;
 }
 
-/* Kingma and Ba, with the bias corrections taken out of the loop as at the end of their section 2:
- * w -= rate / (1 - beta1^t) * m / (sqrt(v) / sqrt(1 - beta2^t) + epsilon); or, with epsilon in the root, sqrt(max(v, epsilon)) and
+/* Kingma and Ba, with the bias corrections taken out of the loop as at the end of their section 2: w -= rate / (1 -
+ * beta1^t) * m / (sqrt(v) / sqrt(1 - beta2^t) + epsilon); or, with epsilon in the root, sqrt(max(v, epsilon)) and
  * nothing added (Yun et al., arXiv:2301.12809): a sum that 16 bits do not swallow. */
 static bd_tensor adam(const update *u, bd_tensor weights, bd_tensor gradient)
 {

@@ -24,7 +24,8 @@ typedef struct bd_update {
     bd_tensor before, gradients, change, after;
 } bd_update;
 
-/* Appends the update of every group. `step` is the CONTROL_STEP: what it wrote is read after it. `updates` gets one a group. */
+/* Appends the update of every group. `step` is the CONTROL_STEP: what it wrote is read after it. `updates` gets one a
+ * group. */
 void bd_optimizer_append(bd_graph *graph, const bd_layout *layout, const bd_optimizer *optimizer,
                          const bd_tensor *packs, bd_tensor step, bd_update *updates);
 

@@ -1,5 +1,5 @@
-/* Philox4x32-10, the counter-based random generator of Salmon et al. (SC 2011): no state, so every element of every tensor
- * has its own numbers, the same on every device. */
+/* Philox4x32-10, the counter-based random generator of Salmon et al. (SC 2011): no state, so every element of every
+ * tensor has its own numbers, the same on every device. */
 #ifndef BINADE_ENGINE_PHILOX_H
 #define BINADE_ENGINE_PHILOX_H
 

@@ -139,9 +139,9 @@ bool bd_kernel_launch(const bd_plan *plan, bd_kernel *kernel, const bd_target *t
             kernel->local[0] = most;
         const uint64_t outputs = (uint64_t)(e->outer * e->chunks);
         uint64_t groups = (uint64_t)bd_ceil_divide(columns, kernel->local[0]) * outputs;
-        /* Few groups, as where parts are put together, are as large as can be: the lanes' sums are a chain of loads. And while those are
-         * long, and no last work-group will take them over, groups have fewer columns, down to the 32 bytes that memory gives at once:
-         * one processor loads some 100 GB a second. */
+        /* Few groups, as where parts are put together, are as large as can be: the lanes' sums are a chain of loads.
+         * And while those are long, and no last work-group will take them over, groups have fewer columns, down to the
+         * 32 bytes that memory gives at once: one processor loads some 100 GB a second. */
         const uint32_t largest = target->limits.max_workgroup_items < 1024 ? target->limits.max_workgroup_items : 1024;
         const bool few = groups < target->limits.compute_units;
         const uint32_t items = few && largest <= target->limits.max_workgroup_size[1] ? largest : most;

@@ -378,7 +378,8 @@ static bd_status parse(parser *p)
     return status;
 }
 
-/* Whole numbers have no range without a scale: of weights and activations a learned one will do, of gradients none is learned. */
+/* Whole numbers have no range without a scale: of weights and activations a learned one will do, of gradients none is
+ * learned. */
 static bd_status check_scales(const bd_precision *precision, bd_error *error)
 {
     for (int role = BD_ROLE_WEIGHT_OPERAND; role <= BD_ROLE_GRADIENT_OPERAND; role++) {
@@ -519,7 +520,8 @@ static bd_format node_format(const bd_graph *graph, const bd_node *node, const b
     return node->op == BD_OP_VARIABLE ? node->format : BD_F32;
 }
 
-/* What is no result of arithmetic is rounded to nearest, as is all in a graph without a step to draw random numbers of. */
+/* What is no result of arithmetic is rounded to nearest, as is all in a graph without a step to draw random numbers
+ * of. */
 static bd_rounding_rule node_rule(const bd_graph *graph, const bd_node *node, const bd_precision *precision, bool steps)
 {
     const bd_op_class class = bd_op_get_info(node->op)->class;

@@ -201,7 +201,8 @@ static void declare_buffers(const bd_graph *graph, const bd_kernel *kernel, bd_t
 }
 
 /* OpenCL: whole buffers p0, p1, ..., and in which element o0, o1, ... the operands b0, b1, ... begin. Not sub-buffers:
- * NVIDIA's driver (580.159) crashes when it releases some that overlap, as an arena's must, once kernels have used them. */
+ * NVIDIA's driver (580.159) crashes when it releases some that overlap, as an arena's must, once kernels have used
+ * them. */
 static void declare_arguments(const bd_graph *graph, const bd_kernel *kernel, bd_text *macros)
 {
     bd_text_append(macros, "#define BD_ARGUMENTS ");
@@ -238,8 +239,8 @@ static void append_text(bd_text *source, const bd_text *text)
         bd_text_append_raw(source, text->data, text->length);
 }
 
-/* What skeletons ask for by marks: declarations of a shader, "//@declare"; variables of an OpenCL kernel in local memory, "//@local"; the work,
- * "//@body"; and what comes after it, "//@last". */
+/* What skeletons ask for by marks: declarations of a shader, "//@declare"; variables of an OpenCL kernel in local
+ * memory, "//@local"; the work, "//@body"; and what comes after it, "//@last". */
 typedef struct fillings {
     bd_text declare, local, last;
 } fillings;

@@ -25,30 +25,33 @@ void bd_print_contraction_simd(bd_printer *printer);     /* of tile BD_TILE_SIMD
 void bd_print_contraction_matrix(bd_printer *printer);   /* of tiles for matrix units */
 void bd_print_contraction_resident(bd_printer *printer); /* of tile BD_TILE_RESIDENT */
 void bd_print_contraction_codes(bd_printer *printer);    /* of BD_TILE_WARPGROUP8, in OpenCL C of BD_TILE_MATRIX8 */
-/* MULTIPLY_GROUP(c, a, b, keep): c = a b, plus c if `keep`, by wgmma of operands of 8 bits, of 64 x n numbers of which each work-item has
- * n / 2; `a` and `b` as PTX calls their formats, `whole` numbers or floats. */
+/* MULTIPLY_GROUP(c, a, b, keep): c = a b, plus c if `keep`, by wgmma of operands of 8 bits, of 64 x n numbers of which
+ * each work-item has n / 2; `a` and `b` as PTX calls their formats, `whole` numbers or floats. */
 void bd_print_multiply_codes(bd_text *macros, const char *a, const char *b, bool whole, uint32_t n);
 void bd_print_attention(bd_printer *printer);
 void bd_print_tally(bd_printer *printer);
 void bd_print_control(bd_printer *printer);
 
-/* What the last work-group does (last_group.h): `declarations` are the shared variables that it needs, `text` stands at the kernel's end. */
+/* What the last work-group does (last_group.h): `declarations` are the shared variables that it needs, `text` stands at
+ * the kernel's end. */
 bd_status bd_print_last_group(const bd_printer *printer, const bd_kernel *whole, bd_text *declarations, bd_text *text,
                               bd_error *error);
 /* The sums of a kernel that bd_kernel_of_last_group gives, in the order of `lanes` lanes. */
 void bd_print_last_sums(bd_printer *printer, uint32_t lanes);
 
-/* The function behind the macro NAME_GET(x): the element of linear index x, with everything that was fused into the load. OpenCL:
- * NAME_GET8(x), eight from there on. */
+/* The function behind the macro NAME_GET(x): the element of linear index x, with everything that was fused into the
+ * load. OpenCL: NAME_GET8(x), eight from there on. */
 void bd_print_value(bd_printer *printer, const char *name, bd_tensor input);
 
 /* The macro NAME_GET4(x): four elements from x on, a multiple of 4, loaded at once where they lie so in a buffer. */
 void bd_print_fours(bd_printer *printer, const char *name, bd_tensor input);
 
-/* Sizes of a convolution. The data gradient is the convolution of dy, spread by the stride, with the window turned round. */
+/* Sizes of a convolution. The data gradient is the convolution of dy, spread by the stride, with the window turned
+ * round. */
 void bd_print_images(bd_printer *printer);
 
-/* Of a contraction's kernel: the macros by which its skeleton sums columns, and within `store` the values that are summed. */
+/* Of a contraction's kernel: the macros by which its skeleton sums columns, and within `store` the values that are
+ * summed. */
 void bd_print_columns_macros(bd_printer *printer);
 void bd_print_columns_values(bd_printer *printer, const char *const lanes[BD_WIDTH]);
 

@@ -7,8 +7,8 @@
 
 #include <math.h>
 
-/* The function behind the macro STORE_NAME(x, value), which rounds and stores element x of a result, or if `four` behind
- * STORE_NAME4(x, value), which does four from x on; or nothing, where nobody wants it. */
+/* The function behind the macro STORE_NAME(x, value), which rounds and stores element x of a result, or if `four`
+ * behind STORE_NAME4(x, value), which does four from x on; or nothing, where nobody wants it. */
 static void print_result(bd_printer *printer, const char *name, bd_op op, bool four)
 {
     static const char *const values[BD_WIDTH] = { "result0", "result1", "result2", "result3" };
@@ -49,7 +49,8 @@ static void print_result(bd_printer *printer, const char *name, bd_op op, bool f
     bd_text_append(bd_emitter_text(emitter), "}\n");
 }
 
-/* The numbers of an operand as they are stored: NAME_BITS, a pointer to them; or in GLSL NAME_PIECE(x), eight from x on. */
+/* The numbers of an operand as they are stored: NAME_BITS, a pointer to them; or in GLSL NAME_PIECE(x), eight from x
+ * on. */
 static void print_bits(bd_printer *printer, const char *name, bd_tensor input)
 {
     const bd_tensor stored = bd_stored_operand(printer->plan->graph, input);

@@ -1,5 +1,5 @@
-/* What a contraction's skeleton sums of its columns (columns.h). The function `store` also makes the values that are summed, a four of
- * neighbours each (print_operand.c). The macros, which are empty where nothing is summed:
+/* What a contraction's skeleton sums of its columns (columns.h). The function `store` also makes the values that are
+ * summed, a four of neighbours each (print_operand.c). The macros, which are empty where nothing is summed:
  *     COLUMNS                             1 if anything is
  *     COLUMN_SUMS                         how many sums: values of a store
  *     COLUMN_NUMBERS                      how many numbers the partial results of a column are
@@ -9,9 +9,12 @@
  *     COLUMNS_VALUES                      declares what the next store makes
  *     COLUMNS_ADD(h, first)               adds it to four number h; `first`: nothing was added yet
  * and, where something is:
- *     COLUMNS_MERGE(entry, entries, rows) puts the sums of `entries` items, each of `rows` rows, together in entry 0's; all items of
- *                                         the group must come by. The skeleton's COLUMN_SHOW(h, number, entry, four) and
- *                                         COLUMN_SEE(h, number, entry) write and read local memory that nobody needs any more
+ *     COLUMNS_MERGE(entry, entries, rows) puts the sums of `entries` items, each of `rows` rows, together in entry 0's;
+ *     all items of
+ *                                         the group must come by. The skeleton's COLUMN_SHOW(h, number, entry, four)
+ *                                         and
+ *                                         COLUMN_SEE(h, number, entry) write and read local memory that nobody needs
+ *                                         any more
  *     COLUMNS_STORE(h, strip, n)          stores them */
 #include "columns.h"
 #include "print.h"
@@ -26,7 +29,8 @@ typedef struct columns {
     uint32_t fours;
 } columns;
 
-/* An item's sums: of moments the value that they are summed from (at the end the mean), the sum, and that of squares. */
+/* An item's sums: of moments the value that they are summed from (at the end the mean), the sum, and that of
+ * squares. */
 enum { MOMENT_STATES = 3 };
 
 static columns columns_of(const bd_printer *printer)

@@ -1,4 +1,5 @@
-/* Configures the contractions by matrix units: contraction_matrix.cl, contraction_matrix.comp, contraction_matrix2.comp. */
+/* Configures the contractions by matrix units: contraction_matrix.cl, contraction_matrix.comp,
+ * contraction_matrix2.comp. */
 #include "print.h"
 #include "quantise.h"
 #include "tile.h"
@@ -13,8 +14,8 @@ int bd_print_binding(const bd_kernel *kernel, int number)
     return binding;
 }
 
-/* Codes of a byte each that stand for halves: how they become those (contraction_matrix.cl), and the four codes of 0. `zero` is added to
- * whole numbers. */
+/* Codes of a byte each that stand for halves: how they become those (contraction_matrix.cl), and the four codes of 0.
+ * `zero` is added to whole numbers. */
 static void print_codes(bd_text *macros, char operand, bd_format format, double zero, const bd_target *target)
 {
     const bd_format_info info = bd_format_describe(format);
@@ -39,8 +40,9 @@ static void print_codes(bd_text *macros, char operand, bd_format format, double 
     }
 }
 
-/* Pieces of eight are loaded at once where they lie side by side in a buffer, in the units' format or as codes of a byte, aligned, and are
- * all padding or none: `inner` elements follow each other, and of k each part has whole pieces. */
+/* Pieces of eight are loaded at once where they lie side by side in a buffer, in the units' format or as codes of a
+ * byte, aligned, and are all padding or none: `inner` elements follow each other, and of k each part has whole
+ * pieces. */
 static void print_pieces(bd_printer *printer, int side)
 {
     const bd_graph *graph = printer->plan->graph;
@@ -95,7 +97,8 @@ static void print_multiply_group(bd_text *macros, bd_format format, uint32_t n, 
     bd_text_append(macros, " : \"l\"(a), \"l\"(b), \"r\"((int)(keep)) : \"memory\")\n");
 }
 
-/* FIRST(panel): its first step of k. The taps of a few channels follow each other, whose pixels then are in the first-level cache. */
+/* FIRST(panel): its first step of k. The taps of a few channels follow each other, whose pixels then are in the
+ * first-level cache. */
 static void print_order(bd_printer *printer)
 {
     const bd_graph *graph = printer->plan->graph;
@@ -121,7 +124,8 @@ static const char *matrix_type(bd_format format)
     }
 }
 
-/* Codes of a byte that are multiplied as they are, in cooperative matrices: in pieces of eight (bd_multiplies_codes). */
+/* Codes of a byte that are multiplied as they are, in cooperative matrices: in pieces of eight
+ * (bd_multiplies_codes). */
 static void print_code_pieces(bd_printer *printer)
 {
     const bd_graph *graph = printer->plan->graph;

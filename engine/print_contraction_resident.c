@@ -1,4 +1,5 @@
-/* Configures the convolutions that keep their weights in shared memory, or their weight's sums in registers: contraction_resident.cl. */
+/* Configures the convolutions that keep their weights in shared memory, or their weight's sums in registers:
+ * contraction_resident.cl. */
 #include "print.h"
 #include "tile.h"
 

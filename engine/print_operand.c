@@ -6,12 +6,12 @@
  *     A_VALID(o, i)                    whether the element is one of the operand's: else it is padding, and 0
  *     A_INDEX(o, i)                    its linear index
  *     A_GET(x)                         the element of linear index x, with everything that was fused into the load
- * A_PLAIN: inner indices follow each other in memory and nothing is padding. Else they do in runs of A_RUN, which begin at
- * multiples of it; by a context within the run, A_RUN_INSIDE tells that all of it is valid, A_RUN_OUTSIDE that nothing is.
- * B is [batch][k][n]: B_INDEX(z, k, n), B_GET(x); B_INNER_N: n is the index whose elements follow each other.
- * A_GET8, B_GET8 (OpenCL): eight elements from x on.
- * STORE_C(row, n, sum) makes the results of element row * N + n, where row = (chunk * BATCH + z) * M + m; where STORE_WIDTH is 4,
- * STORE_C4 those of four from a multiple of four on. */
+ * A_PLAIN: inner indices follow each other in memory and nothing is padding. Else they do in runs of A_RUN, which begin
+ * at multiples of it; by a context within the run, A_RUN_INSIDE tells that all of it is valid, A_RUN_OUTSIDE that
+ * nothing is. B is [batch][k][n]: B_INDEX(z, k, n), B_GET(x); B_INNER_N: n is the index whose elements follow each
+ * other. A_GET8, B_GET8 (OpenCL): eight elements from x on. STORE_C(row, n, sum) makes the results of element row * N +
+ * n, where row = (chunk * BATCH + z) * M + m; where STORE_WIDTH is 4, STORE_C4 those of four from a multiple of four
+ * on. */
 #include "columns.h"
 #include "print.h"
 #include "tile.h"

@@ -15,13 +15,14 @@ typedef struct accumulation {
     char name[NAME], at[NAME];
 } accumulation;
 
-/* Steps of a loop whose loads are under way together; and of those, the most that a last work-group's items sum apart. */
+/* Steps of a loop whose loads are under way together; and of those, the most that a last work-group's items sum
+ * apart. */
 enum { MOST_STEPS = 4, MOST_PLACES = 18 };
 enum { MOST_WINDOWS = 2 }; /* of a turn */
 
-/* How the work-items walk over what they sum: `width` elements of a row, or of so many columns, at each step. Or, in columns of images, the
- * pixels of a window of pooling: its gradient looks at a window once then. Places count windows, not rows of pixels: the first `taps` are
- * the first window's. */
+/* How the work-items walk over what they sum: `width` elements of a row, or of so many columns, at each step. Or, in
+ * columns of images, the pixels of a window of pooling: its gradient looks at a window once then. Places count windows,
+ * not rows of pixels: the first `taps` are the first window's. */
 typedef struct walk {
     bool rows;
     uint32_t width;         /* elements of a step */
@@ -45,8 +46,8 @@ static bool is_moment(const bd_node *node)
     return node->op == BD_OP_MEAN || node->op == BD_OP_DEVIATIONS;
 }
 
-/* Position of the node among the kernel's; -1 if it is not one of them. Names are made of it: equal kernels of other layers have
- * the same. */
+/* Position of the node among the kernel's; -1 if it is not one of them. Names are made of it: equal kernels of other
+ * layers have the same. */
 static int position(const bd_kernel *kernel, bd_tensor tensor)
 {
     for (int i = 0; i < kernel->node_count; i++)
@@ -83,7 +84,8 @@ static accumulation accumulate(const bd_printer *printer, bd_tensor tensor, uint
 
 /* ---- what the lanes of a work-group put together ---- */
 
-/* Values put together at once take this much local memory, but no more of them than leave room for other work-groups. */
+/* Values put together at once take this much local memory, but no more of them than leave room for other
+ * work-groups. */
 enum { SLOT_BYTES = 32768, MOST_SLOTS = 8 };
 
 typedef struct gathering {
@@ -132,7 +134,8 @@ static uint32_t lanes_of(const bd_printer *printer)
     return printer->kernel->local[printer->kernel->class == BD_KERNEL_ROWS ? 0 : 1];
 }
 
-/* Every result of a sum: the accumulators of one row first become one, and the shares of lanes what those would put together first. */
+/* Every result of a sum: the accumulators of one row first become one, and the shares of lanes what those would put
+ * together first. */
 static void gather_results(bd_printer *printer, const walk *w, gathering *g, const char *combine, const char *what,
                            int number)
 {
@@ -158,10 +161,10 @@ static void gather_results(bd_printer *printer, const walk *w, gathering *g, con
 
 /* ---- means and deviations ---- */
 
-/* MEAN and DEVIATIONS are summed from a value near the mean, the first of the part, so that little cancels in the end (shifted data:
- * Chan, Golub and LeVeque, "Algorithms for Computing the Sample Variance", 1983):
- * sum (x - mean)^2 = sum (x - shift)^2 - (sum (x - shift))^2 / n. A partial result counts as often as it has values.
- * shiftN, sumN and countN are by the position N of the node that sums: DEVIATIONS leave that to a MEAN of the same values before them. */
+/* MEAN and DEVIATIONS are summed from a value near the mean, the first of the part, so that little cancels in the end
+ * (shifted data: Chan, Golub and LeVeque, "Algorithms for Computing the Sample Variance", 1983): sum (x - mean)^2 = sum
+ * (x - shift)^2 - (sum (x - shift))^2 / n. A partial result counts as often as it has values. shiftN, sumN and countN
+ * are by the position N of the node that sums: DEVIATIONS leave that to a MEAN of the same values before them. */
 static bd_tensor summing_node(const bd_printer *printer, bd_tensor moment)
 {
     const bd_graph *graph = printer->plan->graph;
@@ -177,8 +180,8 @@ static bd_tensor summing_node(const bd_printer *printer, bd_tensor moment)
 
 static const char *const pooled[MOST_WINDOWS] = { "pooled", "pooled1" };
 
-/* The pixels of a window, and what they are pooled to. Windows cover the image: the row of pixels that is the first of row `y` of windows, of all
- * images' one after the other, is y times a window's height. */
+/* The pixels of a window, and what they are pooled to. Windows cover the image: the row of pixels that is the first of
+ * row `y` of windows, of all images' one after the other, is y times a window's height. */
 static void print_window(bd_printer *printer, const walk *w, uint32_t step)
 {
     bd_text *text = bd_emitter_text(printer->emitter);
@@ -326,8 +329,8 @@ static bool is_reduction(const bd_printer *printer, int i)
     return bd_op_get_info(printer->plan->graph->nodes[printer->kernel->nodes[i]].op)->class == BD_CLASS_REDUCTION;
 }
 
-/* One turn of the loop: `steps` steps, the first at `r` and `begin` steps on. All values of a turn come before what it stores, so that no load
- * waits for a store. */
+/* One turn of the loop: `steps` steps, the first at `r` and `begin` steps on. All values of a turn come before what it
+ * stores, so that no load waits for a store. */
 static void print_turn(bd_printer *printer, const walk *w, int number, uint32_t begin, uint32_t steps,
                        bool store_elements)
 {
@@ -484,7 +487,8 @@ static bool stores_elements(bd_printer *printer)
     return bd_print_has_stores(printer, BD_SPACE_ELEMENT);
 }
 
-/* The node whose windows a column kernel's items walk over: of sums alone, since its places are other ones. Every part is of whole windows. */
+/* The node whose windows a column kernel's items walk over: of sums alone, since its places are other ones. Every part
+ * is of whole windows. */
 static const bd_node *walked_windows(const bd_printer *printer, int64_t chunk)
 {
     const bd_graph *graph = printer->plan->graph;
@@ -542,8 +546,8 @@ static void extent_macros(bd_printer *printer)
                    (unsigned long long)((e->length + e->chunks - 1) / e->chunks));
 }
 
-/* Loads what the results' arithmetic reads beside them: few groups, as where parts are put together, would wait for it at the end.
- * Every group of the launch must have results. */
+/* Loads what the results' arithmetic reads beside them: few groups, as where parts are put together, would wait for it
+ * at the end. Every group of the launch must have results. */
 static void load_beside_results(bd_printer *printer, const char *result)
 {
     const bd_graph *graph = printer->plan->graph;

@@ -1,4 +1,5 @@
-/* The body of a kernel of tallies, whose work-groups count a part of a tensor each: cl/tally.cl and shaders/tally.comp. */
+/* The body of a kernel of tallies, whose work-groups count a part of a tensor each: cl/tally.cl and
+ * shaders/tally.comp. */
 #include "print.h"
 #include "tally.h"
 

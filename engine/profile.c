@@ -16,8 +16,8 @@ static int by_size(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Some of the first steps, again and again: the control block, which says where in the data they are, is put back each time.
- * *steps: in, how many there are; out, how many of them are a run of about RUN_SECONDS. */
+/* Some of the first steps, again and again: the control block, which says where in the data they are, is put back each
+ * time. *steps: in, how many there are; out, how many of them are a run of about RUN_SECONDS. */
 static bd_status warm_up(bd_trainer *trainer, uint32_t *steps, bd_error *error)
 {
     bd_program *program = trainer->train.program;

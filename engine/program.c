@@ -120,8 +120,8 @@ static bd_status record(bd_program *program, void (*progress)(void *user, int do
     return status;
 }
 
-/* Kernels of inline PTX are reached in ways that no driver promises. Where one refuses a kernel, the device is done with it, and other tiles take its
- * contractions; false where there are none. */
+/* Kernels of inline PTX are reached in ways that no driver promises. Where one refuses a kernel, the device is done
+ * with it, and other tiles take its contractions; false where there are none. */
 static bool go_without_ptx(bd_program *program)
 {
     bd_target *target = &bd_store_device(program->store)->target;

@@ -51,8 +51,8 @@ bd_status bd_store_reserve_arena(bd_store *store, uint64_t bytes, bd_error *erro
 void bd_store_free_arena(bd_store *store);
 
 /* Adds missing variables to the store (seed as in bd_store_add), reserves the arena if nobody did, prints, compiles and
- * records the plan's kernels. The plan was made with the device's target; the program owns it from here, also on failure,
- * and *plan becomes NULL. `progress` may be NULL. */
+ * records the plan's kernels. The plan was made with the device's target; the program owns it from here, also on
+ * failure, and *plan becomes NULL. `progress` may be NULL. */
 bd_status bd_program_create(bd_store *store, bd_plan **plan, uint64_t seed,
                             void (*progress)(void *user, int done, int total), void *user, bd_program **program,
                             bd_error *error);

@@ -1,8 +1,8 @@
-/* Operands of contractions in formats of their own, simulated: rounded to the format, then a number again, multiplied and summed
- * as all others; matrix units multiply what was rounded (rewrite.c). With delayed scaling (Micikevicius et al., arXiv:2209.05433,
- * section 3; NVIDIA's Transformer Engine) they are brought into the format's range first, by the largest magnitude that the tensor had
- * in the steps before: the scale is the power of two with which that is just not beyond the format's largest value, so that scaling
- * rounds nothing. The gradient goes straight through. */
+/* Operands of contractions in formats of their own, simulated: rounded to the format, then a number again, multiplied
+ * and summed as all others; matrix units multiply what was rounded (rewrite.c). With delayed scaling (Micikevicius et
+ * al., arXiv:2209.05433, section 3; NVIDIA's Transformer Engine) they are brought into the format's range first, by the
+ * largest magnitude that the tensor had in the steps before: the scale is the power of two with which that is just not
+ * beyond the format's largest value, so that scaling rounds nothing. The gradient goes straight through. */
 #include "quantise.h"
 
 #include "control.h"

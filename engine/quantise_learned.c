@@ -1,6 +1,7 @@
-/* Operands of contractions in whole numbers of a learned step: Esser et al., arXiv:1902.08153 (LSQ). x becomes
- * s round(clip(x / s, least, most)). The gradient goes straight through the rounding, so that x gets dy where x / s is inside, and s
- * gets dy (round(x / s) - x / s) there and dy times the bound outside: the derivatives that the graph takes of these operations. */
+/* Operands of contractions in whole numbers of a learned step: Esser et al., arXiv:1902.08153 (LSQ). x becomes s
+ * round(clip(x / s, least, most)). The gradient goes straight through the rounding, so that x gets dy where x / s is
+ * inside, and s gets dy (round(x / s) - x / s) there and dy times the bound outside: the derivatives that the graph
+ * takes of these operations. */
 #include "quantise.h"
 
 #include <math.h>
@@ -60,7 +61,8 @@ bd_tensor bd_quantise_learned(bd_graph *graph, bd_tensor x, bd_role role, bd_for
 
     const bd_role before = bd_set_role(graph, BD_ROLE_FIXED);
     bd_tensor start = start_of(graph, x, role, most);
-    /* What is learned is how far the step is from its start: so it needs no value before the first batch, and decays to that. */
+    /* What is learned is how far the step is from its start: so it needs no value before the first batch, and decays to
+     * that. */
     bd_tensor learned = bd_quantise_variable(graph, role, "step", BD_ROLE_WEIGHT, (bd_shape){ 0 });
     bd_tensor step = bd_abs(graph, bd_add(graph, start, slow(graph, learned, share)));
     step = bd_broadcast(graph, bd_max(graph, step, scalar(graph, 0x1p-100)), shape);

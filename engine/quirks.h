@@ -1,6 +1,7 @@
-/* Quirks: what `binade check` found a device to do wrongly, kept in a file that is obeyed when the device is opened. One JSON file
- * a device, driver version and engine version, in $XDG_STATE_HOME/binade/quirks (or ~/.local/state/binade/quirks). BINADE_QUIRKS=off
- * in the environment leaves them unread. docs/check.md describes the file. */
+/* Quirks: what `binade check` found a device to do wrongly, kept in a file that is obeyed when the device is opened.
+ * One JSON file a device, driver version and engine version, in $XDG_STATE_HOME/binade/quirks (or
+ * ~/.local/state/binade/quirks). BINADE_QUIRKS=off in the environment leaves them unread. docs/check.md describes the
+ * file. */
 #ifndef BINADE_ENGINE_QUIRKS_H
 #define BINADE_ENGINE_QUIRKS_H
 
@@ -27,11 +28,12 @@ typedef struct bd_quirks {
 bool bd_quirks_any(const bd_quirks *quirks);
 /* Those of `more` too. */
 void bd_quirks_merge(bd_quirks *quirks, const bd_quirks *more);
-/* In words: "simd in f16 not used; work-groups of 64 items at most"; "" where there are none. Cut where there is no room. */
+/* In words: "simd in f16 not used; work-groups of 64 items at most"; "" where there are none. Cut where there is no
+ * room. */
 void bd_quirks_describe(const bd_quirks *quirks, char *text, size_t size);
 
-/* Reads the text of a file for this device. BD_ERROR_DATA for anything that is not as documented, or about another device;
- * `path` is for the message. */
+/* Reads the text of a file for this device. BD_ERROR_DATA for anything that is not as documented, or about another
+ * device; `path` is for the message. */
 bd_status bd_quirks_parse(const char *path, const char *text, size_t size, const bd_device_info *info,
                           bd_quirks *quirks, bd_error *error);
 

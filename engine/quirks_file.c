@@ -29,8 +29,8 @@ static void append_part(char *name, size_t size, const char *text)
     name[length] = '\0';
 }
 
-/* One file a device, driver version and engine version: another driver's quirks are not this one's. Should two devices have one
- * name, the texts in the file tell them apart. */
+/* One file a device, driver version and engine version: another driver's quirks are not this one's. Should two devices
+ * have one name, the texts in the file tell them apart. */
 bool bd_quirks_path(const bd_device_info *info, char *path, size_t size)
 {
     const char *base = getenv("XDG_STATE_HOME"), *home = getenv("HOME");

@@ -16,8 +16,8 @@ typedef struct rewriter {
     bd_composed_attention *attention; /* one a node of `from`, of use for ATTENTION */
 } rewriter;
 
-/* As few parts as have the same length, if that is rounded up to a power of two or to a multiple of 256: then the lanes of a group
- * all have as many terms, and take them without asking for the end. */
+/* As few parts as have the same length, if that is rounded up to a power of two or to a multiple of 256: then the lanes
+ * of a group all have as many terms, and take them without asking for the end. */
 static int64_t even_chunks(int64_t length, int64_t chunks)
 {
     const int64_t least = (length + chunks - 1) / chunks;
@@ -47,8 +47,8 @@ static int64_t scatter_chunks(const rewriter *r, const bd_node *node)
 /* How many parts a sum of `length` terms is cut into when its `results` are independent work already. */
 static int64_t sum_chunks(const bd_target *target, const bd_extent *extent)
 {
-    /* A CPU core wants one long loop; a GPU processor wants about 1,024 work-items in flight, a group of 256 a part, and four loads of
-     * four elements from each of them. */
+    /* A CPU core wants one long loop; a GPU processor wants about 1,024 work-items in flight, a group of 256 a part,
+     * and four loads of four elements from each of them. */
     const bool is_cpu = target->is_cpu;
     const int64_t units = target->limits.compute_units ? target->limits.compute_units : 1;
     const int64_t results = extent->outer * extent->inner;
@@ -74,8 +74,8 @@ static int64_t sum_chunks(const bd_target *target, const bd_extent *extent)
     return is_cpu ? chunks : even_chunks(extent->length, chunks);
 }
 
-/* A cast that changes nothing: the value is a float wherever it is used. Of variables it is left alone, since a kernel may only
- * overwrite what nobody reads in its own way. */
+/* A cast that changes nothing: the value is a float wherever it is used. Of variables it is left alone, since a kernel
+ * may only overwrite what nobody reads in its own way. */
 static bool keeps_values(const rewriter *r, const bd_node *node)
 {
     if (node->op != BD_OP_CAST)
@@ -146,8 +146,8 @@ static bd_tensor partial_means(rewriter *r, bd_tensor deviations)
     return means;
 }
 
-/* Makes of the node just appended as `part`, the copy of `old`, one that sums in parts, and appends what puts them together: the sum over
- * chunks, or what else it takes. */
+/* Makes of the node just appended as `part`, the copy of `old`, one that sums in parts, and appends what puts them
+ * together: the sum over chunks, or what else it takes. */
 static bd_tensor cut(rewriter *r, bd_tensor old, bd_tensor part, int64_t chunks)
 {
     bd_node *copy = &r->to->nodes[part];
@@ -185,8 +185,9 @@ static bd_tensor cut(rewriter *r, bd_tensor old, bd_tensor part, int64_t chunks)
     return result;
 }
 
-/* Makes of the node just appended as `part`, the copy of the argmax `old`, the place of the largest in each part, and appends what takes the
- * place from the first part whose largest is the largest of all: argmax and maximum agree on what that is where there are NaNs. */
+/* Makes of the node just appended as `part`, the copy of the argmax `old`, the place of the largest in each part, and
+ * appends what takes the place from the first part whose largest is the largest of all: argmax and maximum agree on
+ * what that is where there are NaNs. */
 static bd_tensor cut_argmax(rewriter *r, bd_tensor part, int64_t chunks)
 {
     const bd_node node = r->to->nodes[part];
@@ -214,8 +215,9 @@ static bd_tensor cut_argmax(rewriter *r, bd_tensor part, int64_t chunks)
     return result;
 }
 
-/* A quantised operand is codes times a scale (quantise.c). Matrix units multiply codes where halves hold them all, and so their
- * products; the scales then go to the sum. False where there is no such operand, or the units cannot do the product. */
+/* A quantised operand is codes times a scale (quantise.c). Matrix units multiply codes where halves hold them all, and
+ * so their products; the scales then go to the sum. False where there is no such operand, or the units cannot do the
+ * product. */
 static bool take_codes(rewriter *r, bd_tensor contraction, bd_tensor scales[2])
 {
     bd_node *node = &r->to->nodes[contraction];

@@ -4,11 +4,11 @@
 
 #include "kernel.h"
 
-/* Copies the nodes that effects need, in order. Sums and contractions with too few results to fill the device become a chunked node of
- * accumulator format and a sum over its chunks: only the order of the sum changes. So does on CPU drivers whatever would loop over more
- * than BD_LONGEST_CPU_SUM elements, maxima, their places and SCATTER_ADD too. Quantised operands that matrix units can multiply as
- * codes leave their scales to the result. On CPU drivers attention becomes products and a softmax. Parts of a PACK that no kernel would
- * store on its own get a CAST that does. */
+/* Copies the nodes that effects need, in order. Sums and contractions with too few results to fill the device become a
+ * chunked node of accumulator format and a sum over its chunks: only the order of the sum changes. So does on CPU
+ * drivers whatever would loop over more than BD_LONGEST_CPU_SUM elements, maxima, their places and SCATTER_ADD too.
+ * Quantised operands that matrix units can multiply as codes leave their scales to the result. On CPU drivers attention
+ * becomes products and a softmax. Parts of a PACK that no kernel would store on its own get a CAST that does. */
 bd_status bd_rewrite(const bd_graph *graph, const bd_target *target, const bd_compile_options *options, bd_graph **copy,
                      bd_error *error);
 

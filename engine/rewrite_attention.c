@@ -1,6 +1,6 @@
-/* Attention as products and a softmax between them, for CPU drivers: those have tiles of their own for products, several times as
- * fast as work-groups that share local memory (on two cores, 8 x 65 tokens, 4 x 64, FP32: PoCL 1.9 ms to 21 ms, lavapipe 17 ms to
- * 350 ms). What is between the products is F32, as in the kernels. */
+/* Attention as products and a softmax between them, for CPU drivers: those have tiles of their own for products,
+ * several times as fast as work-groups that share local memory (on two cores, 8 x 65 tokens, 4 x 64, FP32: PoCL 1.9 ms
+ * to 21 ms, lavapipe 17 ms to 350 ms). What is between the products is F32, as in the kernels. */
 #include "build.h"
 #include "rewrite.h"
 
@@ -42,8 +42,8 @@ static bd_tensor make_scores(bd_graph *graph, bd_tensor qkv, int64_t heads, bool
     return scores;
 }
 
-/* Random numbers in the order in which the kernels draw them, four for weights of queries and keys that are 8 tokens apart: of sixteens
- * of queries and of keys [.., query % 8, .., key % 8, query / 8 % 2, key / 8 % 2]. */
+/* Random numbers in the order in which the kernels draw them, four for weights of queries and keys that are 8 tokens
+ * apart: of sixteens of queries and of keys [.., query % 8, .., key % 8, query / 8 % 2, key / 8 % 2]. */
 static bd_tensor draw_kept(bd_graph *graph, bd_shape scores, const bd_attention_attr *attr)
 {
     const int64_t rows = scores.dim[0] * scores.dim[1], tokens = scores.dim[2], sixteens = (tokens + 15) / 16;
@@ -97,8 +97,8 @@ bd_tensor bd_compose_attention_sum(bd_graph *graph, const bd_composed_attention 
     return bd_reshape(graph, bd_add(graph, parts->largest, bd_log(graph, parts->total)), shape);
 }
 
-/* dP = dY V', dS = P (dP - sum(P dP)) / sqrt(d), dQ = dS K, dK = dS' Q, dV = P' dY; with a mask M of what dropout leaves
- * dP = M dY V' and dV = (M P)' dY, and 1 / (1 - rate) goes to dS and dV. */
+/* dP = dY V', dS = P (dP - sum(P dP)) / sqrt(d), dQ = dS K, dK = dS' Q, dV = P' dY; with a mask M of what dropout
+ * leaves dP = M dY V' and dV = (M P)' dY, and 1 / (1 - rate) goes to dS and dV. */
 bd_tensor bd_compose_attention_grad(bd_graph *graph, const bd_composed_attention *parts, bd_tensor qkv, bd_tensor dy,
                                     const bd_attention_attr *attr)
 {

@@ -34,7 +34,8 @@ typedef struct step_time {
     int64_t steps;
 } step_time;
 
-/* Sums over some steps. Those that are warm are not the first launch of their program, which some drivers still compile then. */
+/* Sums over some steps. Those that are warm are not the first launch of their program, which some drivers still compile
+ * then. */
 typedef struct tally {
     double loss, correct, samples, seconds, warm_samples, warm_seconds;
 } tally;
@@ -200,8 +201,8 @@ static void forget(bd_device *device, bd_event **event)
     *event = NULL;
 }
 
-/* Writes down which intervals have ended: a driver whose queue is full keeps the host in the next one's enqueueing for as long as
- * that one takes, so that the time of retiring would say nothing. */
+/* Writes down which intervals have ended: a driver whose queue is full keeps the host in the next one's enqueueing for
+ * as long as that one takes, so that the time of retiring would say nothing. */
 static void notice_finished(run *r)
 {
     bd_device *device = r->trainer->device;
@@ -212,7 +213,8 @@ static void notice_finished(run *r)
     }
 }
 
-/* Enqueues the reading of what a step measured: the host takes it when the interval is retired, and the device does not wait for that. */
+/* Enqueues the reading of what a step measured: the host takes it when the interval is retired, and the device does not
+ * wait for that. */
 static bd_status read_tallies(bd_trainer *trainer, interval *self, bd_error *error)
 {
     if (!self->tallies && !(self->tallies = malloc(bd_measure_size(&trainer->points))))
@@ -220,8 +222,8 @@ static bd_status read_tallies(bd_trainer *trainer, interval *self, bd_error *err
     return bd_measure_read(trainer->store, &trainer->points, self->tallies, &self->tallies_read, error);
 }
 
-/* Enqueues `steps` steps of an epoch, from the run's step number `step` on, the reading of the control block after them, and a
- * new start of its sums. What is measured is one step. */
+/* Enqueues `steps` steps of an epoch, from the run's step number `step` on, the reading of the control block after
+ * them, and a new start of its sums. What is measured is one step. */
 static bd_status enqueue(run *r, int64_t step, int64_t steps, bool measured, bd_error *error)
 {
     static const uint32_t zeros[3];
@@ -269,8 +271,8 @@ static void add(tally *sums, const tally *more)
     sums->warm_seconds += more->warm_seconds;
 }
 
-/* Aims at intervals of TARGET_SECONDS; the first ones are short, since nobody knows yet how long a step takes. A step that measures
- * does not tell it. */
+/* Aims at intervals of TARGET_SECONDS; the first ones are short, since nobody knows yet how long a step takes. A step
+ * that measures does not tell it. */
 static void adapt(run *r, const interval *last, double seconds)
 {
     if (r->trainer->params.report_steps > 0 || last->measured)
@@ -396,7 +398,8 @@ static bool wants_stop(const run *r)
 
 /* ---- measured steps ---- */
 
-/* Steps of an interval that begins with the run's step number `step`, which ends before the next one that is measured, or is it. */
+/* Steps of an interval that begins with the run's step number `step`, which ends before the next one that is measured,
+ * or is it. */
 static int64_t limit_interval(const run *r, int64_t step, int64_t steps, bool *measured)
 {
     const bd_trainer *trainer = r->trainer;

@@ -1,4 +1,5 @@
-/* A graph that looks into a step, run once in the training program's place: a search for what is not finite, a calibration. */
+/* A graph that looks into a step, run once in the training program's place: a search for what is not finite, a
+ * calibration. */
 #include "trainer.h"
 
 bd_status bd_trainer_plan_once(const bd_trainer *trainer, const bd_graph *graph, bd_plan **plan, bd_error *error)

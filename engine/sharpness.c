@@ -1,5 +1,5 @@
-/* How sharp the minimum is that a trainer found: see train.h. Its weights are copied into a store of their own, where a program
- * climbs from them. */
+/* How sharp the minimum is that a trainer found: see train.h. Its weights are copied into a store of their own, where a
+ * program climbs from them. */
 #include "trainer.h"
 
 #include <math.h>
@@ -10,8 +10,8 @@
 enum { ASCENT_STEPS = 10 };
 static const double ascent_share = 2.5 / ASCENT_STEPS;
 
-/* "sharpness/...": the batch, its order, and a control block that stands at its beginning. Examples are taken from all over the set,
- * which may be sorted by class. */
+/* "sharpness/...": the batch, its order, and a control block that stands at its beginning. Examples are taken from all
+ * over the set, which may be sorted by class. */
 static bd_status write_batch(bd_store *store, const bd_train_params *params, bd_error *error)
 {
     const bd_dataset *data = params->dataset;

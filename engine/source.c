@@ -164,8 +164,8 @@ bd_tensor bd_batch(bd_graph *graph, bd_tensor data, bd_tensor permutation, bd_te
     return append_batch(graph, data, permutation, control, batch, BD_NONE);
 }
 
-/* Of u, uniform in [0, 1): floor(2 u), and floor((2 pad + 1) u) - pad twice. Products of 24-bit numbers with small whole ones
- * round alike everywhere. */
+/* Of u, uniform in [0, 1): floor(2 u), and floor((2 pad + 1) u) - pad twice. Products of 24-bit numbers with small
+ * whole ones round alike everywhere. */
 static bd_tensor make_moves(bd_graph *graph, int64_t batch, int64_t pad)
 {
     const bd_shape shape = BD_SHAPE(batch, 3);

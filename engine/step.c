@@ -465,7 +465,8 @@ static bd_tensor box_around(bd_graph *graph, bd_tensor x, double epsilon)
     return bd_mul(graph, size, broadcast_constant(graph, epsilon, x));
 }
 
-/* Cross entropy grows with every logit but the label's, with which it falls: its maximum over a box is in that corner. */
+/* Cross entropy grows with every logit but the label's, with which it falls: its maximum over a box is in that
+ * corner. */
 static bd_tensor worst_logits(bd_graph *graph, bd_tensor logits, bd_tensor wanted, double epsilon)
 {
     bd_tensor z = bd_cast(graph, logits, BD_ROLE_FIXED);

@@ -4,8 +4,8 @@
 #include "build.h"
 #include "kernel.h"
 
-/* A part is worth a work-group of 1,024 items, so many parts occupy a large GPU, and what is added up of them stays short. The longest, so
- * that a loop of eight items of a CPU driver is no longer than BD_LONGEST_CPU_SUM. */
+/* A part is worth a work-group of 1,024 items, so many parts occupy a large GPU, and what is added up of them stays
+ * short. The longest, so that a loop of eight items of a CPU driver is no longer than BD_LONGEST_CPU_SUM. */
 enum { ELEMENTS_OF_A_PART = 16384, MOST_PARTS = 128, LONGEST_PART = 8 * BD_LONGEST_CPU_SUM };
 
 bd_tensor bd_tally(bd_graph *graph, bd_tensor before, bd_tensor after)

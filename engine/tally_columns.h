@@ -2,8 +2,8 @@
 #ifndef BINADE_ENGINE_TALLY_COLUMNS_H
 #define BINADE_ENGINE_TALLY_COLUMNS_H
 
-/* Columns 0 to BD_TALLY_BINS - 1: values by their exponent, those of [2^e, 2^(e + 1)) in column e - BD_TALLY_FIRST; the first
- * has all smaller ones but 0 too, the last all larger ones but infinity. */
+/* Columns 0 to BD_TALLY_BINS - 1: values by their exponent, those of [2^e, 2^(e + 1)) in column e - BD_TALLY_FIRST; the
+ * first has all smaller ones but 0 too, the last all larger ones but infinity. */
 #define BD_TALLY_BINS 57
 #define BD_TALLY_FIRST (-40)
 #define BD_TALLY_LARGEST 57   /* the largest finite magnitude */

@@ -99,17 +99,18 @@ static const bd_tile plain_all[BD_PLAIN_TILES] = {
     PLAIN(64, 32, 16, 4, 4, 1),  PLAIN(32, 32, 16, 4, 4, 1),   PLAIN(4, 4, 4, 4, 4, 1),
 };
 
-/* What a processor takes for `groups` work-groups of `items` work-items that it holds at once: the slower the fewer work-items there
- * are to wait for. */
+/* What a processor takes for `groups` work-groups of `items` work-items that it holds at once: the slower the fewer
+ * work-items there are to wait for. */
 static double together(int64_t groups, int64_t items)
 {
     return (double)groups + 64 / (double)items;
 }
 
-/* What a contraction takes with a tile, in products that one processor does at full rate. Each work-group pays for its products, for
- * reading operands from shared memory (less with larger items) and for panels, for each step of k, and at its end for its results.
- * Parts of a sum are written and read again, by another kernel. The weights are derived from an H100's numbers: 128 products a
- * cycle and processor, 13 bytes a cycle from memory, twice that from the cache, 512 work-items of 128 registers, 5 us a kernel. */
+/* What a contraction takes with a tile, in products that one processor does at full rate. Each work-group pays for its
+ * products, for reading operands from shared memory (less with larger items) and for panels, for each step of k, and at
+ * its end for its results. Parts of a sum are written and read again, by another kernel. The weights are derived from
+ * an H100's numbers: 128 products a cycle and processor, 13 bytes a cycle from memory, twice that from the cache, 512
+ * work-items of 128 registers, 5 us a kernel. */
 static double plain_cost(const bd_contraction *c, int64_t chunks, const bd_tile *tile, const bd_target *target)
 {
     const double product = (double)tile->m * tile->n, panels = (double)tile->m + tile->n;
@@ -318,8 +319,8 @@ int64_t bd_contraction_chunks(const bd_graph *graph, bd_tensor tensor, const bd_
     if (options->gemm == BD_GEMM_LIBRARY && node->op == BD_OP_MATMUL) /* which sums whole products only */
         return 1;
     const int64_t results = c.batch * c.m * c.n, units = bd_larger(target->limits.compute_units, 1);
-    /* Of the convolutions only the weight gradient has few results and a long sum; and a part of another loses its shape, by which
-     * its pixels are known. */
+    /* Of the convolutions only the weight gradient has few results and a long sum; and a part of another loses its
+     * shape, by which its pixels are known. */
     if ((node->op != BD_OP_MATMUL && node->op != BD_OP_CONV2D_WEIGHT) || results <= 0)
         return 1;
     bd_tile tile, tiles[BD_MATRIX_TILES];

@@ -59,15 +59,16 @@ static bool is_stored(const bd_graph *graph, const bd_kernel *kernel, bd_tensor 
            kernel->operands[number].access == BD_ACCESS_BUFFER;
 }
 
-/* What cl/attention_matrix.cl declares: stages of panels of keys and values, or of queries, dY and Y with two numbers a token. */
+/* What cl/attention_matrix.cl declares: stages of panels of keys and values, or of queries, dY and Y with two numbers a
+ * token. */
 static uint64_t nvidia_bytes(bool backward, uint64_t tokens, uint64_t line, uint64_t panel)
 {
     const uint64_t stages = tokens > panel ? 2 : 1;
     return panel * (backward ? 3 * line * stages + 2 * sizeof(float) : 2 * line * stages);
 }
 
-/* What shaders/attention_matrix.comp declares: two tiles, or where a block waits to become matrices; of each subgroup scores,
- * weights, and with dropout which of these stay; numbers of a row or of a token. */
+/* What shaders/attention_matrix.comp declares: two tiles, or where a block waits to become matrices; of each subgroup
+ * scores, weights, and with dropout which of these stay; numbers of a row or of a token. */
 static uint64_t portable_bytes(bool backward, bool dropout, uint64_t block, uint64_t line, uint64_t panel)
 {
     const uint64_t kinds = backward ? 2 : 1, longer = panel > block ? panel : block;

@@ -1,5 +1,6 @@
-/* Tiles for matrix units, BD_TILE_MATRIX, BD_TILE_WARPGROUP, BD_TILE_MATRIX2, BD_TILE_RESIDENT, BD_TILE_MATRIX8 and BD_TILE_WARPGROUP8:
- * contractions that are summed in F32, of operands in every format that is part of F16 or BF16, or of 8 bits. */
+/* Tiles for matrix units, BD_TILE_MATRIX, BD_TILE_WARPGROUP, BD_TILE_MATRIX2, BD_TILE_RESIDENT, BD_TILE_MATRIX8 and
+ * BD_TILE_WARPGROUP8: contractions that are summed in F32, of operands in every format that is part of F16 or BF16, or
+ * of 8 bits. */
 #include "arithmetic.h"
 #include "emit.h"
 #include "quantise.h"
@@ -41,7 +42,8 @@ bool bd_tile_uses_matrix_units(const bd_tile *tile)
            bd_tile_is_ptx(tile);
 }
 
-/* Whether all values of the format are halves that the units multiply: some drop subnormal ones; NVIDIA's in OpenCL were tried. */
+/* Whether all values of the format are halves that the units multiply: some drop subnormal ones; NVIDIA's in OpenCL
+ * were tried. */
 static bool are_halves(bd_format format, const bd_target *target)
 {
     const bd_format_info info = bd_format_describe(format);
@@ -115,10 +117,10 @@ static uint32_t least_f8_bits(const bd_matrix_units *units)
     return one == 0 || (other > 0 && other < one) ? other : one;
 }
 
-/* Four instructions make a panel's sum. Each aligns 32 products and what the ones before made to the largest, and cuts all 33 off f8_bits
- * behind its exponent, and the result behind its own (Xie et al., arXiv:2511.10909, of Hopper's): 34 errors of at most 2^-f8_bits of what is
- * at most the sum of the panel's magnitudes. What is subnormal counts as the least normal number in the exponent; where the largest product
- * has such a factor, more is lost. */
+/* Four instructions make a panel's sum. Each aligns 32 products and what the ones before made to the largest, and cuts
+ * all 33 off f8_bits behind its exponent, and the result behind its own (Xie et al., arXiv:2511.10909, of Hopper's): 34
+ * errors of at most 2^-f8_bits of what is at most the sum of the panel's magnitudes. What is subnormal counts as the
+ * least normal number in the exponent; where the largest product has such a factor, more is lost. */
 double bd_most_unit_sum_error(const bd_target *target)
 {
     enum { INSTRUCTIONS = 4, ROUNDINGS = 34 };
@@ -184,8 +186,8 @@ uint32_t bd_matrix_stages(const bd_tile *tile, bool alone)
     return fit < MOST_STAGES ? fit : MOST_STAGES;
 }
 
-/* Work-items that only copy: a warp for each of a processor's four schedulers; but two where the registers that more would take leave no
- * room for another work-group of as many sums. */
+/* Work-items that only copy: a warp for each of a processor's four schedulers; but two where the registers that more
+ * would take leave no room for another work-group of as many sums. */
 static uint32_t copiers(const bd_tile *tile, bool alone)
 {
     return tile->kind != BD_TILE_WARPGROUP ? 0 : !alone && tile->n >= 128 ? 64 : 128;
@@ -205,7 +207,8 @@ static uint32_t panel_bytes(uint32_t m, uint32_t k, uint32_t size)
     return 2 * (m * k * size + 16 * (m > k ? m : k));
 }
 
-/* Stages of panels, or one fragment's rows of sums for each subgroup. Those in OpenCL C turn lines against bank conflicts. */
+/* Stages of panels, or one fragment's rows of sums for each subgroup. Those in OpenCL C turn lines against bank
+ * conflicts. */
 static bool fits_fragments(const bd_tile *tile, const bd_target *target)
 {
     const bd_matrix_units *units = &target->matrix;
@@ -236,7 +239,8 @@ bool bd_matrix_lies_in_rows(const bd_graph *graph, bd_tensor contraction, const 
            (node->op == BD_OP_MATMUL || one_tap || (side == 1 && node->op != BD_OP_CONV2D_DATA));
 }
 
-/* Invocations store the sums that they hold, and the driver may let two hold the same: nothing that is read may be written. */
+/* Invocations store the sums that they hold, and the driver may let two hold the same: nothing that is read may be
+ * written. */
 static bool may_store_twice(const bd_graph *graph, const bd_kernel *kernel)
 {
     bool may = true;
@@ -370,8 +374,8 @@ static const bd_tile all_tiles[] = {
 enum { TILES = sizeof all_tiles / sizeof *all_tiles };
 _Static_assert((int)TILES <= (int)BD_MATRIX_TILES, "room for all of them");
 
-/* Whether a value that the kernel makes of the sums, or what is computed anew for it, is of a function that takes as long as some
- * dozens of products. */
+/* Whether a value that the kernel makes of the sums, or what is computed anew for it, is of a function that takes as
+ * long as some dozens of products. */
 static bool is_long(const bd_graph *graph, const bd_kernel *kernel, bd_tensor tensor, int depth)
 {
     const bd_node *node = &graph->nodes[tensor];
@@ -404,8 +408,9 @@ bool bd_results_are_long(const bd_graph *graph, const bd_kernel *kernel)
     return found;
 }
 
-/* Of work-groups that share a processor one multiplies while another makes results of its sums: without neighbours that time adds up.
- * The code for joined matrices has a copy of it for each of an invocation's sums, which does not fit the instruction cache. */
+/* Of work-groups that share a processor one multiplies while another makes results of its sums: without neighbours that
+ * time adds up. The code for joined matrices has a copy of it for each of an invocation's sums, which does not fit the
+ * instruction cache. */
 static bool suits_long_results(const bd_tile *tile)
 {
     return tile->kind == BD_TILE_MATRIX || tile->kind == BD_TILE_MATRIX8 ||
@@ -432,9 +437,9 @@ static bool fits(const bd_graph *graph, bd_tensor tensor, const bd_kernel *kerne
     return fits_grain(tile, target, panels);
 }
 
-/* Microseconds of an H100 with wgmma, whose work-groups a processor takes one after the other: each has panels, which take as long as they
- * are copied, and a beginning and an end, which another one at its side hides a little. Fitted by hand to a product of 4096x4096x4096 and
- * VGG-16's convolutions. */
+/* Microseconds of an H100 with wgmma, whose work-groups a processor takes one after the other: each has panels, which
+ * take as long as they are copied, and a beginning and an end, which another one at its side hides a little. Fitted by
+ * hand to a product of 4096x4096x4096 and VGG-16's convolutions. */
 static double warpgroup_microseconds(const bd_contraction *c, int64_t chunks, const bd_tile *tile,
                                      const bd_target *target)
 {
@@ -445,11 +450,11 @@ static double warpgroup_microseconds(const bd_contraction *c, int64_t chunks, co
     return (double)rounds * ((double)panels * panel + (shares_processor(tile) ? 0.8 : 1) * ends);
 }
 
-/* What a processor takes for its share of the work-groups, for each step of k, in products of mma.sync's rate. The numbers were
- * fitted by hand to times on an H100: mma.sync's to 12 tiles for each of 18 contractions of networks, cooperative matrices'
- * to 18 for each of AlexNet's 19 (docs/benchmarks-log.md has the best); those of 8 bits are a guess. Where no asynchronous copies
- * hide how long a panel takes to come, no step is shorter than that; a long panel is awaited half as often, and fewer of its groups
- * fit a processor. */
+/* What a processor takes for its share of the work-groups, for each step of k, in products of mma.sync's rate. The
+ * numbers were fitted by hand to times on an H100: mma.sync's to 12 tiles for each of 18 contractions of networks,
+ * cooperative matrices' to 18 for each of AlexNet's 19 (docs/benchmarks-log.md has the best); those of 8 bits are a
+ * guess. Where no asynchronous copies hide how long a panel takes to come, no step is shorter than that; a long panel
+ * is awaited half as often, and fewer of its groups fit a processor. */
 static double cost(const bd_contraction *c, int64_t chunks, const bd_tile *tile, const bd_target *target)
 {
     const double product = (double)tile->m * tile->n, panels = (double)tile->m + tile->n;
@@ -475,8 +480,8 @@ static double cost(const bd_contraction *c, int64_t chunks, const bd_tile *tile,
     return (idle ? 2 : 1) * least + step / 1000; /* of those that wait alike the smallest */
 }
 
-/* What a step takes beside that where a pixel has no whole pieces of eight: each number of A is loaded alone, its place computed. From the first
- * convolutions of VGG-16 and ResNet-32 on an H100, which take 50 us more than their bytes. */
+/* What a step takes beside that where a pixel has no whole pieces of eight: each number of A is loaded alone, its place
+ * computed. From the first convolutions of VGG-16 and ResNet-32 on an H100, which take 50 us more than their bytes. */
 static double loading_cost(const bd_graph *graph, bd_tensor tensor, int64_t chunks, const bd_tile *tile,
                            const bd_target *target)
 {

@@ -1,4 +1,5 @@
-/* Tiles of BD_TILE_RESIDENT: convolutions of few channels, whose weights a work-group keeps in shared memory (cl/contraction_resident.cl). */
+/* Tiles of BD_TILE_RESIDENT: convolutions of few channels, whose weights a work-group keeps in shared memory
+ * (cl/contraction_resident.cl). */
 #include "arithmetic.h"
 #include "columns.h"
 #include "emit.h"
@@ -13,8 +14,8 @@ enum { MOST_SUMS = 160 };
 /* Bytes in a piece, eight numbers of 16 bits. */
 enum { PIECE = 16 };
 
-/* Numbers of a window at most that fragments are put together of one by one: an item remembers where a quarter of them lie. And numbers of a
- * patch at most that an item has in registers. */
+/* Numbers of a window at most that fragments are put together of one by one: an item remembers where a quarter of them
+ * lie. And numbers of a patch at most that an item has in registers. */
 enum { MOST_WINDOW = 128, MOST_LOADS = 16 };
 
 static int64_t window_numbers(const bd_graph *graph, const bd_node *node)
@@ -29,8 +30,8 @@ static bool has_few_channels(const bd_graph *graph, const bd_node *node)
            graph->nodes[node->inputs[0]].shape.dim[3] % 8 != 0 && window_numbers(graph, node) <= MOST_WINDOW;
 }
 
-/* Numbers of the units' format in one buffer, to which nothing was fused, the last dimension in whole steps of the units unless those are put
- * together of single numbers. */
+/* Numbers of the units' format in one buffer, to which nothing was fused, the last dimension in whole steps of the
+ * units unless those are put together of single numbers. */
 static bool is_plain(const bd_graph *graph, bd_tensor contraction, const bd_kernel *kernel, const bd_target *target,
                      int side)
 {
@@ -43,8 +44,8 @@ static bool is_plain(const bd_graph *graph, bd_tensor contraction, const bd_kern
            number >= 0 && (!kernel || kernel->operands[number].access == BD_ACCESS_BUFFER);
 }
 
-/* Windows that leap over pixels would have most of a patch copied in vain; a data gradient's taps lie as in a patch where they do not
- * even stride. */
+/* Windows that leap over pixels would have most of a patch copied in vain; a data gradient's taps lie as in a patch
+ * where they do not even stride. */
 static bool is_suited(const bd_node *node)
 {
     const bd_window *w = &node->attr.window;
@@ -74,9 +75,9 @@ static int64_t columns_of(const bd_contraction *c, const bd_tile *tile)
     return c->n / tile->n;
 }
 
-/* Bytes of shared memory. Lines of pixels and of weights are a piece longer than what they hold, rows of sums eight numbers. Of two
- * stages there are patches and, for a weight gradient, pixels of dy, later its sums; else there are the weights, and sixteen rows of
- * each subgroup's sums. */
+/* Bytes of shared memory. Lines of pixels and of weights are a piece longer than what they hold, rows of sums eight
+ * numbers. Of two stages there are patches and, for a weight gradient, pixels of dy, later its sums; else there are the
+ * weights, and sixteen rows of each subgroup's sums. */
 static int64_t shared_bytes(const bd_graph *graph, bd_tensor contraction, const bd_tile *tile, int64_t images,
                             int64_t rows)
 {
@@ -105,8 +106,8 @@ static int64_t sums_of(const bd_tile *tile)
     return tile->item_m * tile->item_n / 32;
 }
 
-/* Registers of a work-item, as ptxas counts them: its sums, what else there is, and, where fragments are put together of single numbers, where
- * those lie. */
+/* Registers of a work-item, as ptxas counts them: its sums, what else there is, and, where fragments are put together
+ * of single numbers, where those lie. */
 static int64_t registers(const bd_graph *graph, const bd_node *node, const bd_tile *tile)
 {
     const int64_t few = has_few_channels(graph, node) ? tile->item_m / 8 + window_numbers(graph, node) / 4 + 8 : 0;
@@ -122,12 +123,13 @@ bool bd_resident_complete(const bd_graph *graph, bd_tensor contraction, bd_tile 
     if (tile->m > 0)
         return tile->n == c.n;
     const int64_t channels = graph->nodes[node->inputs[0]].shape.dim[3];
-    /* A column of work-groups reads all pixels for sixteen results: of more than these wgmma was faster, 45 us to 88 of 64 to 128
-     * channels, and 60 to 91 of 128 to 128. */
+    /* A column of work-groups reads all pixels for sixteen results: of more than these wgmma was faster, 45 us to 88 of
+     * 64 to 128 channels, and 60 to 91 of 128 to 128. */
     enum { MOST_CHANNELS = 64 };
     if (channels > MOST_CHANNELS || c.n > MOST_CHANNELS)
         return false;
-    /* What a subgroup puts together number by number it multiplies by all columns: most of its instructions are for that. */
+    /* What a subgroup puts together number by number it multiplies by all columns: most of its instructions are for
+     * that. */
     const bool few = has_few_channels(graph, node);
     if (few && (tile->item_n != tile->n || tile->n != c.n))
         return false;
@@ -173,7 +175,8 @@ bool bd_resident_of(const bd_graph *graph, bd_tensor contraction, const bd_kerne
         r->groups = (uint32_t)bd_ceil_divide(tiles, bd_ceil_divide(tiles, together));
         return true;
     }
-    /* Partial sums are written and read again: no more of them than half of what is multiplied, if the processors have work. */
+    /* Partial sums are written and read again: no more of them than half of what is multiplied, if the processors have
+     * work. */
     const int64_t columns = columns_of(&c, tile), few = bd_ceil_divide(units, columns);
     const int64_t operands = bd_shape_elements(&graph->nodes[node->inputs[0]].shape) + bd_shape_elements(out);
     const int64_t parts = operands / (4 * c.m * c.n), fit = bd_smaller(together, 2 * units) / columns;
@@ -192,10 +195,10 @@ bool bd_resident_is_whole(const bd_graph *graph, bd_tensor contraction, const bd
            out->dim[1] % r.rows == 0 && (int64_t)r.images * r.rows * out->dim[2] == tile->m;
 }
 
-/* What a processor takes, in microseconds of an H100. The bytes of memory pass at 2.6 TB/s while the products are done, 750 a cycle (as
- * mma.sync does a large product, of eight subgroups at least), or what they read from local memory passes, 128 bytes a cycle, or a
- * tile's steps follow each other; but of the first of a work-group's tiles nothing is hidden, nor are the weights or the partial sums.
- * Counted, not measured. */
+/* What a processor takes, in microseconds of an H100. The bytes of memory pass at 2.6 TB/s while the products are done,
+ * 750 a cycle (as mma.sync does a large product, of eight subgroups at least), or what they read from local memory
+ * passes, 128 bytes a cycle, or a tile's steps follow each other; but of the first of a work-group's tiles nothing is
+ * hidden, nor are the weights or the partial sums. Counted, not measured. */
 double bd_resident_microseconds(const bd_graph *graph, bd_tensor contraction, const bd_tile *tile,
                                 const bd_target *target, const bd_resident *r)
 {

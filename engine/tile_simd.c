@@ -3,8 +3,8 @@
 #include "emit.h"
 #include "tile.h"
 
-/* Nanoseconds for one vector register of 8 lanes, measured with Mesa 22.3's lavapipe on a server CPU; only their proportions
- * matter. */
+/* Nanoseconds for one vector register of 8 lanes, measured with Mesa 22.3's lavapipe on a server CPU; only their
+ * proportions matter. */
 #define COST_FETCH 5.0     /* of a texel, however wide, by lanes that lie side by side or at one place */
 #define COST_APART 9.0     /* by lanes whose texels lie a row apart */
 #define COST_MULTIPLY 0.21 /* and add */
@@ -16,7 +16,8 @@
 #define COST_INSIDE 1.5    /* whether a tap lies inside the image, for each fetch */
 #define COST_EVICTED 8.0   /* of a fetch whose line of the cache did not stay there since the texel before it */
 
-/* Lines whose addresses differ by a multiple of this share a set of the nearest cache, and so many of them stay in it beside the sums. */
+/* Lines whose addresses differ by a multiple of this share a set of the nearest cache, and so many of them stay in it
+ * beside the sums. */
 #define CACHE_PERIOD 4096
 #define CACHE_LINE 64
 #define CACHE_WAYS 5
@@ -32,8 +33,8 @@
 /* SwiftShader's registers are this narrow: it compiles five times slower, and gains nothing from more. */
 #define NARROW_LANES 4
 #define NARROW_MULTIPLY 64
-/* Rounding a product and a sum to halves by integers is so much more code than one multiplication; SwiftShader takes 0.2 s for
- * eight of them in a row, and minutes for sixteen. */
+/* Rounding a product and a sum to halves by integers is so much more code than one multiplication; SwiftShader takes
+ * 0.2 s for eight of them in a row, and minutes for sixteen. */
 #define HALF_SUM_CODE 16
 #define MOST_STEP 4
 #define ROWS 4 /* that a lane's vectors are a multiple of where they are more: the skeleton takes so many at once */
@@ -58,7 +59,8 @@ typedef struct problem {
     int64_t most_multiply; /* what is unrolled at most */
 } problem;
 
-/* The widest texels of which `inner`, the index whose elements follow each other, and the parts of k have whole ones. */
+/* The widest texels of which `inner`, the index whose elements follow each other, and the parts of k have whole
+ * ones. */
 static operand read_operand(const bd_plan *plan, const bd_kernel *kernel, bd_tensor input, int64_t inner, bool along_k,
                             const problem *p, const bd_target *target)
 {
@@ -113,8 +115,8 @@ static problem describe(const bd_plan *plan, const bd_kernel *kernel, const bd_t
     if (p.a.number >= 0 && p.a.number == p.b.number) /* x^T x: one binding */
         p.a.width = p.b.width = p.a.width < p.b.width ? p.a.width : p.b.width;
     p.row_bytes = p.run * (int64_t)bd_format_size(graph->nodes[bd_stored_operand(graph, node->inputs[0])].format);
-    /* What is fused into a load is read one element at a time, which texels of four make slower; and SwiftShader takes gigabytes to compile
-     * the code of four results. */
+    /* What is fused into a load is read one element at a time, which texels of four make slower; and SwiftShader takes
+     * gigabytes to compile the code of four results. */
     p.fours = p.a.number >= 0 && p.b.number >= 0 && p.lanes > NARROW_LANES &&
               bd_kernel_width(plan, kernel, target, p.c.n) == BD_WIDTH;
     p.most_multiply = p.lanes > NARROW_LANES ? MOST_MULTIPLY : NARROW_MULTIPLY;
@@ -131,7 +133,8 @@ static int64_t depth_of(const problem *p, uint32_t lanes_n, uint32_t spread)
     return a > b ? a : b;
 }
 
-/* The most of k in a turn that every run and every part has a whole number of; where that is little, parts end raggedly. */
+/* The most of k in a turn that every run and every part has a whole number of; where that is little, parts end
+ * raggedly. */
 static int64_t choose_step(const problem *p, int64_t sums, int64_t depth)
 {
     int64_t most = p->most_multiply / sums < MOST_STEP ? p->most_multiply / sums : MOST_STEP;

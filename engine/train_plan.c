@@ -84,9 +84,9 @@ static void print_kernels(const char *title, const bd_plan *plan, const printer 
                plan->flops, plan->bytes, plan->arena_bytes, plan->pack_bytes);
 }
 
-/* The fewest bytes that a step with these stored tensors could move, were everything fused: each variable read once and written
- * once, as far as it is read and written at all, and what the backward pass reads of the forward one written and read once.
- * The batch's own bytes are left out. */
+/* The fewest bytes that a step with these stored tensors could move, were everything fused: each variable read once and
+ * written once, as far as it is read and written at all, and what the backward pass reads of the forward one written
+ * and read once. The batch's own bytes are left out. */
 static uint64_t least_bytes(const bd_plan *plan)
 {
     const bd_graph *graph = plan->graph;

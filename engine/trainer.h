@@ -1,6 +1,6 @@
-/* The inside of a trainer, for the files that share it: train.c makes it, run.c runs it, predict.c asks it, train_plan.c tells what it
- * will do, search.c finds out why it failed, calibrate.c what formats
- * would cost, sharpness.c how sharp the minimum is. */
+/* The inside of a trainer, for the files that share it: train.c makes it, run.c runs it, predict.c asks it,
+ * train_plan.c tells what it will do, search.c finds out why it failed, calibrate.c what formats would cost,
+ * sharpness.c how sharp the minimum is. */
 #ifndef BINADE_ENGINE_TRAINER_H
 #define BINADE_ENGINE_TRAINER_H
 
@@ -61,12 +61,13 @@ bd_status bd_trainer_read_control(bd_trainer *trainer, bd_error *error);
 /* BD_OK if the trainer can compute: it has a device, and no run of it ended in a value that is not finite. */
 bd_status bd_trainer_check_ready(const bd_trainer *trainer, bd_error *error);
 
-/* The plan of a graph that runs a few times. Fused, since few kernels are compiled faster than many; but a kernel that fills many
- * variables may need more buffers than the device allows, and then unfused. Tuning would take longer than the steps. */
+/* The plan of a graph that runs a few times. Fused, since few kernels are compiled faster than many; but a kernel that
+ * fills many variables may need more buffers than the device allows, and then unfused. Tuning would take longer than
+ * the steps. */
 bd_status bd_trainer_plan_once(const bd_trainer *trainer, const bd_graph *graph, bd_plan **plan, bd_error *error);
 
-/* Runs a graph once on the batch that the control block points at, in place of the trainer's own programs, which are gone then:
- * `failed` is set. Its variables are the store's. */
+/* Runs a graph once on the batch that the control block points at, in place of the trainer's own programs, which are
+ * gone then: `failed` is set. Its variables are the store's. */
 bd_status bd_trainer_run_once(bd_trainer *trainer, const bd_graph *graph, bd_error *error);
 
 /* Runs the failed step again and fills `error` with the step and the first layer and operation whose result
@@ -77,16 +78,16 @@ bd_status bd_trainer_explain(bd_trainer *trainer, bd_error *error);
 
 /* The tensors of what a model has learned, parameters first, then running statistics; false beyond the last. */
 bool bd_trainer_weight(const bd_trainer *trainer, size_t index, const char **name, int64_t *elements);
-/* All of them, one behind the other: what the optimizer updates, master weights where the policy has them; and back, rounded to the
- * trainer's formats, to nearest even. The device must be idle. */
+/* All of them, one behind the other: what the optimizer updates, master weights where the policy has them; and back,
+ * rounded to the trainer's formats, to nearest even. The device must be idle. */
 bd_status bd_trainer_read_weights(bd_trainer *trainer, float *values, bd_error *error);
 bd_status bd_trainer_write_weights(bd_trainer *trainer, const float *values, bd_error *error);
 
-/* All but weights and statistics as before a first step: optimizer state, loss scale, random numbers from `seed` on. The schedule
- * stands at `step`. The device must be idle. */
+/* All but weights and statistics as before a first step: optimizer state, loss scale, random numbers from `seed` on.
+ * The schedule stands at `step`. The device must be idle. */
 bd_status bd_trainer_restart(bd_trainer *trainer, uint64_t seed, int64_t step, bd_error *error);
-/* Takes `steps` steps, an epoch's at most, on the training examples order[0] to order[steps * batch - 1], and waits; the control block
- * in trainer->state has their sums then. As bd_trainer_run on values that are not finite. */
+/* Takes `steps` steps, an epoch's at most, on the training examples order[0] to order[steps * batch - 1], and waits;
+ * the control block in trainer->state has their sums then. As bd_trainer_run on values that are not finite. */
 bd_status bd_trainer_take_steps(bd_trainer *trainer, const uint32_t *order, int64_t steps, bd_error *error);
 
 static inline float bd_control_float(const uint32_t *control, enum bd_control_word word)

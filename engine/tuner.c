@@ -16,8 +16,8 @@
 #define QUICK_SECONDS 8.0  /* of a plan; those with the most work come first */
 #define QUICK_CANDIDATES 4 /* of a contraction: the best guess of each kind, then the best of all */
 #define LEAST_FLOPS 5e7    /* less work is a launch's time, whatever the tile */
-/* GPUs that were idle run slowly at first: an H100 through Vulkan four times too slowly, even after 200 ms of work. Between
- * contractions it idles only while candidates are compiled. */
+/* GPUs that were idle run slowly at first: an H100 through Vulkan four times too slowly, even after 200 ms of work.
+ * Between contractions it idles only while candidates are compiled. */
 #define FIRST_WARM_SECONDS 0.5
 #define WARM_SECONDS 0.1
 #define ROUNDS 5
@@ -109,9 +109,9 @@ static double unit_roundoff(bd_format format)
 }
 
 /* A sum of k products is off by gamma = k u / (1 - k u) of the sum of their magnitudes at most, in any order (Higham,
- * "Accuracy and Stability of Numerical Algorithms", 3.1; here k + 1, since halves are rounded as products too, and partial
- * sums add some more: twice that covers it), and the result is rounded once more; 2^-24 for what is subnormal as a half. What units of
- * 8-bit floats drop comes to that. */
+ * "Accuracy and Stability of Numerical Algorithms", 3.1; here k + 1, since halves are rounded as products too, and
+ * partial sums add some more: twice that covers it), and the result is rounded once more; 2^-24 for what is subnormal
+ * as a half. What units of 8-bit floats drop comes to that. */
 static bool results_right(const trial *t, const double *y)
 {
     const bd_judge judge = { t->node, t->c, t->a, t->b, { t->values[0], t->values[1] } };
@@ -253,8 +253,8 @@ static choice choice_of(const bd_tile *tile)
     return (choice){ 0, tile->kind, tile->m, tile->n, tile->k, tile->item_m, tile->item_n, tile->slices, 0 };
 }
 
-/* Compiles every candidate, so that the device does not idle between their measurements, then times them in rounds, from a warm
- * start, and checks the winner. Returns which it is, -1 where none could be measured. */
+/* Compiles every candidate, so that the device does not idle between their measurements, then times them in rounds,
+ * from a warm start, and checks the winner. Returns which it is, -1 where none could be measured. */
 static int fastest(session *s, trial *t, const bd_graph *graph, const bd_tile *tiles, int count, bool library)
 {
     bd_store *store = NULL;
@@ -321,8 +321,8 @@ static bool choose(session *s, const bd_kernel *kernel, const bd_tile *tiles, in
     return winner >= 0;
 }
 
-/* What a choice depends on: device, driver, engine and everything that the kernel's source does, but for what is fused: of that
- * only whether it takes long. */
+/* What a choice depends on: device, driver, engine and everything that the kernel's source does, but for what is fused:
+ * of that only whether it takes long. */
 static bd_cache_key choice_key(const session *s, const bd_kernel *kernel, bool library)
 {
     const bd_graph *graph = s->plan->graph;

@@ -5,7 +5,8 @@
 
 #include <stdlib.h>
 
-/* A tensor of what the model has learned, and where it lies: in the parameters' flat vectors, or a variable of its own. */
+/* A tensor of what the model has learned, and where it lies: in the parameters' flat vectors, or a variable of its
+ * own. */
 typedef struct place {
     const char *name;
     int64_t elements;

@@ -11,7 +11,8 @@ typedef struct image_file {
     size_t size;
 } image_file;
 
-/* Samples of 8 or 16 bits (big-endian), row by row; `colour` is a PNG_COLOR_TYPE_*. A palette's entry i is (i, 2i, 3i). */
+/* Samples of 8 or 16 bits (big-endian), row by row; `colour` is a PNG_COLOR_TYPE_*. A palette's entry i is (i, 2i,
+ * 3i). */
 image_file image_png(int width, int height, int colour, int depth, int interlaced, const uint8_t *samples);
 /* Of quality 100; 1, 3 or 4 (CMYK) channels. */
 image_file image_jpeg(int width, int height, int channels, const uint8_t *samples);

@@ -1,5 +1,5 @@
-/* A device that is lost, for test_lost.py: call number $BINADE_LOSE_AT of those that are counted fails, and each one after it.
- * Without it nothing fails. At the end the number of calls is written to the file $BINADE_LOSE_COUNT. */
+/* A device that is lost, for test_lost.py: call number $BINADE_LOSE_AT of those that are counted fails, and each one
+ * after it. Without it nothing fails. At the end the number of calls is written to the file $BINADE_LOSE_COUNT. */
 #ifndef BINADE_TESTS_LOSE_H
 #define BINADE_TESTS_LOSE_H
 

@@ -1,5 +1,5 @@
-/* A library to preload: an OpenCL queue that stops (lose.h). What was given to the real one is finished first, since a device that
- * is lost touches the host's memory no more. */
+/* A library to preload: an OpenCL queue that stops (lose.h). What was given to the real one is finished first, since a
+ * device that is lost touches the host's memory no more. */
 #pragma GCC visibility push(default) /* these take the place of the loader's */
 #define CL_TARGET_OPENCL_VERSION 120
 #include <CL/cl.h>

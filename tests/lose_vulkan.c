@@ -1,5 +1,5 @@
-/* A Vulkan layer: a device that is lost (lose.h). Work that was given to the real one is finished first, so that nothing is in use
- * when the program takes down what it has, as the specification has it for a lost device. */
+/* A Vulkan layer: a device that is lost (lose.h). Work that was given to the real one is finished first, so that
+ * nothing is in use when the program takes down what it has, as the specification has it for a lost device. */
 #include "lose.h"
 
 #include <string.h>

@@ -1,5 +1,6 @@
-/* ptx_sources FOLDER: writes the OpenCL C of contractions and of attention by NVIDIA's tensor cores, and of sums by the last work-group, into the folder, a file each, for test_ptx.py to
- * compile: every format that reaches them in another way, every turn of the operands, convolutions, and sizes that are not whole. */
+/* ptx_sources FOLDER: writes the OpenCL C of contractions and of attention by NVIDIA's tensor cores, and of sums by the
+ * last work-group, into the folder, a file each, for test_ptx.py to compile: every format that reaches them in another
+ * way, every turn of the operands, convolutions, and sizes that are not whole. */
 #include "engine/columns.h"
 #include "engine/control.h"
 #include "engine/kernel.h"

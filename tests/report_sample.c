@@ -1,6 +1,7 @@
 /* Writes report.html and results.json of made-up results into the folder named, for test_cli.py to look at without
  * hours of training: two good devices, hostile names, a diverged run, a failed and an unfinished combination, and the
- * plain text table on stdout. `report_sample DIR plain` leaves the hostile parts out; a number after it is that of the seeds. */
+ * plain text table on stdout. `report_sample DIR plain` leaves the hostile parts out; a number after it is that of the
+ * seeds. */
 #include "apps/app.h"
 #include "apps/report.h"
 #include "apps/results.h"

@@ -1,9 +1,9 @@
-/* Dropout of attention: which weights go, how many, and that seed, step, sequence, head and place decide, but no format. The cases of
- * check/ hold every kernel against the reference, which is what is looked at here, and test_gradient.c its gradient against
- * differences.
+/* Dropout of attention: which weights go, how many, and that seed, step, sequence, head and place decide, but no
+ * format. The cases of check/ hold every kernel against the reference, which is what is looked at here, and
+ * test_gradient.c its gradient against differences.
  *
- * Queries and keys are 0, so that all weights are 1 / TOKENS, and the values are the rows of a unit matrix: then the result is
- * the weights, 0 or 1 / (TOKENS (1 - rate)). */
+ * Queries and keys are 0, so that all weights are 1 / TOKENS, and the values are the rows of a unit matrix: then the
+ * result is the weights, 0 or 1 / (TOKENS (1 - rate)). */
 #include "../backends/reference/interpret.h"
 #include "../engine/control.h"
 
@@ -57,7 +57,8 @@ static void drop(draw d, weights *result)
 
 static const draw first = { 7, 12, 0, BD_F32 };
 
-/* Five deviations of a mean of `count` numbers that are `share` of the time one thing: 6 in 10 million are farther off. */
+/* Five deviations of a mean of `count` numbers that are `share` of the time one thing: 6 in 10 million are farther
+ * off. */
 static double allowance(double share, int count)
 {
     return 5 * sqrt(share * (1 - share) / count);
@@ -93,8 +94,8 @@ START_TEST(as_many_go_as_the_rate_says)
 }
 END_TEST
 
-/* Of two places both are dropped as often as those of numbers that have nothing to do with each other: in one head, whose random numbers
- * come in fours of places that are 8 apart, and of heads and sequences. */
+/* Of two places both are dropped as often as those of numbers that have nothing to do with each other: in one head,
+ * whose random numbers come in fours of places that are 8 apart, and of heads and sequences. */
 START_TEST(places_are_independent)
 {
     static const struct {

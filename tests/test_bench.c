@@ -1,5 +1,5 @@
-/* What `binade bench` judges by: error bounds, statistics, shapes, comparisons; and that a result that is not right is told
- * as wrong. */
+/* What `binade bench` judges by: error bounds, statistics, shapes, comparisons; and that a result that is not right is
+ * told as wrong. */
 #include "../apps/bench_graph.h"
 #include <check.h>
 #include <math.h>

@@ -1,5 +1,5 @@
-/* The start-up test of matrices of BF16, on every Vulkan device with matrix units. A driver that has none gets halves in their place:
- * then the kernel must be right about halves, and the test must say that BF16 is wrong. */
+/* The start-up test of matrices of BF16, on every Vulkan device with matrix units. A driver that has none gets halves
+ * in their place: then the kernel must be right about halves, and the test must say that BF16 is wrong. */
 #include "vulkan_fixture.h"
 
 #include <binade/format.h>

@@ -1,4 +1,5 @@
-/* Matrix units of 8 bits: what the start-up test finds of units that are simulated here, and which contractions they may do. */
+/* Matrix units of 8 bits: what the start-up test finds of units that are simulated here, and which contractions they
+ * may do. */
 #include "../backends/probe_codes.h"
 #include "../engine/tile.h"
 
@@ -10,8 +11,8 @@
 enum { M = 64, N = 16, K = 64, STEPS = 32 };
 static const bd_format formats[] = { BD_F8E4M3, BD_F8E5M2, BD_I8, BD_U8 };
 
-/* A unit that aligns what an instruction of 32 steps adds to the largest, and cuts it off `kept` bits behind that, and the result behind its
- * own leading bit (arXiv:2511.10909). */
+/* A unit that aligns what an instruction of 32 steps adds to the largest, and cuts it off `kept` bits behind that, and
+ * the result behind its own leading bit (arXiv:2511.10909). */
 typedef struct unit {
     int kept;
     bool no_mixed_signs, broken, lost;

@@ -1,10 +1,10 @@
-/* Every n-th allocation fails, of the host's memory and of the device's, and the device is lost in every n-th call that it has to
- * do with: what is asked for then ends with one clear error or goes on without (a cache may), and nothing is leaked, which
- * AddressSanitizer tells. test_faults DEVICE [MOST]: at most so many
- * points of failure are tried, evenly spread (default: all). 77 where there is no such device.
+/* Every n-th allocation fails, of the host's memory and of the device's, and the device is lost in every n-th call that
+ * it has to do with: what is asked for then ends with one clear error or goes on without (a cache may), and nothing is
+ * leaked, which AddressSanitizer tells. test_faults DEVICE [MOST]: at most so many points of failure are tried, evenly
+ * spread (default: all). 77 where there is no such device.
  *
- * The linker wraps the allocation functions (meson.build), so the library's own calls fail, not those of drivers and of other
- * libraries. */
+ * The linker wraps the allocation functions (meson.build), so the library's own calls fail, not those of drivers and of
+ * other libraries. */
 #include "../backends/backend.h"
 #include "scratch.h"
 #include "train_fixture.h"

@@ -1,4 +1,5 @@
-/* Federated learning: what the wire does to numbers and how many bytes it takes, and averaging against what it must be equal to. */
+/* Federated learning: what the wire does to numbers and how many bytes it takes, and averaging against what it must be
+ * equal to. */
 #include "train_fixture.h"
 
 #include "../engine/trainer.h"
@@ -108,7 +109,8 @@ static const char *const formats[] = { "f8e4m3:stochastic", "f8e5m2:stochastic",
                                        "int8:zero",         "f16:stochastic" };
 enum { FORMATS = sizeof formats / sizeof *formats };
 
-/* A scale that is rounded down to F32 is 2^-23 too small at most, and what is received is rounded to F32: both together 2^-22. */
+/* A scale that is rounded down to F32 is 2^-23 too small at most, and what is received is rounded to F32: both together
+ * 2^-22. */
 START_TEST(values_stay_within_a_step_and_the_clip)
 {
     double values[VALUES], got[VALUES];
@@ -129,7 +131,8 @@ START_TEST(values_stay_within_a_step_and_the_clip)
 }
 END_TEST
 
-/* A value between neighbours `step` apart has a variance of at most step^2 / 4; the mean of many lies within five deviations. */
+/* A value between neighbours `step` apart has a variance of at most step^2 / 4; the mean of many lies within five
+ * deviations. */
 START_TEST(stochastic_rounding_has_the_value_as_its_mean)
 {
     enum { TIMES = 4000 };
@@ -234,9 +237,10 @@ START_TEST(examples_are_dealt_once)
 }
 END_TEST
 
-/* A share of a Dirichlet distribution of K parameters alpha has the mean 1 / K and the variance (K - 1) / K^2 / (K alpha + 1). A squared
- * distance from the mean deviates from its own mean by less than 2.5 times that (its kurtosis is below 7 for alpha >= 0.3); so the mean of
- * 4 x 400 independent classes, were a class's shares all one, by 2.5 / 40, and it is 7 of them. Two such deviations are allowed. */
+/* A share of a Dirichlet distribution of K parameters alpha has the mean 1 / K and the variance (K - 1) / K^2 / (K
+ * alpha + 1). A squared distance from the mean deviates from its own mean by less than 2.5 times that (its kurtosis is
+ * below 7 for alpha >= 0.3); so the mean of 4 x 400 independent classes, were a class's shares all one, by 2.5 / 40,
+ * and it is 7 of them. Two such deviations are allowed. */
 START_TEST(shares_are_dirichlets)
 {
     enum { TIMES = 400 };
@@ -302,11 +306,12 @@ static float *federate(federation *f, bd_train_params params, const char *format
     return values;
 }
 
-/* Four clients, a step each over all 32 of their examples, in F32: the server's weights are those of one step over all 128. On the
- * reference, which sums in double, an example's own values are the same in both, but for the factor 1 / batch, a power of two. What is
- * rounded differs: gradients g, steps r g, weights w before they are averaged and after, differences. Each once, by u = 2^-24 of it, so
- * together at most u (3 |w| + 5 r |g|). Inputs are 3 at most and no logit's gradient is above 1, so that with weights up to W |g| is at
- * most 109 W: (36 * 3 + 1) W for a feature of the hidden layer. */
+/* Four clients, a step each over all 32 of their examples, in F32: the server's weights are those of one step over all
+ * 128. On the reference, which sums in double, an example's own values are the same in both, but for the factor 1 /
+ * batch, a power of two. What is rounded differs: gradients g, steps r g, weights w before they are averaged and after,
+ * differences. Each once, by u = 2^-24 of it, so together at most u (3 |w| + 5 r |g|). Inputs are 3 at most and no
+ * logit's gradient is above 1, so that with weights up to W |g| is at most 109 W: (36 * 3 + 1) W for a feature of the
+ * hidden layer. */
 START_TEST(one_local_step_is_a_step_of_a_large_batch)
 {
     enum { EXAMPLES = 128, CLIENTS = 4 };
@@ -366,8 +371,8 @@ START_TEST(a_run_counts_its_bytes)
 }
 END_TEST
 
-/* Batch normalisation's statistics go along, dropout draws numbers, momentum is forgotten; 67 examples are more than four batches of 16,
- * so a turn of seven steps is more than a pass. */
+/* Batch normalisation's statistics go along, dropout draws numbers, momentum is forgotten; 67 examples are more than
+ * four batches of 16, so a turn of seven steps is more than a pass. */
 START_TEST(the_same_seed_gives_the_same_weights)
 {
     bd_train_params params = fixture_params(dataset, "mixed");
@@ -391,7 +396,8 @@ START_TEST(the_same_seed_gives_the_same_weights)
 }
 END_TEST
 
-/* Moments, the powers of beta, loss scale, dropout's numbers and the place in the schedule: the second turn is as the first. */
+/* Moments, the powers of beta, loss scale, dropout's numbers and the place in the schedule: the second turn is as the
+ * first. */
 START_TEST(a_client_remembers_nothing)
 {
     enum { STEPS = 5, FROM = 3 };

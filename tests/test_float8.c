@@ -1,5 +1,6 @@
-/* Kernels with matrices of floats of 8 bits, on every Vulkan device with matrices of 8 bits: their GLSL is compiled, and their SPIR-V has such
- * matrices. Where the driver has none they are not run: whole numbers of 8 bits take the same ways through the same kernels. */
+/* Kernels with matrices of floats of 8 bits, on every Vulkan device with matrices of 8 bits: their GLSL is compiled,
+ * and their SPIR-V has such matrices. Where the driver has none they are not run: whole numbers of 8 bits take the same
+ * ways through the same kernels. */
 #include "vulkan_fixture.h"
 
 #include "../engine/tile.h"

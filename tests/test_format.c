@@ -43,8 +43,8 @@ START_TEST(half_round_trips)
 }
 END_TEST
 
-/* Between neighbours a and b (b even or odd): the midpoint goes to the even one, anything nearer to its own side. Rounding
- * to float first would get the double next to a midpoint wrong. */
+/* Between neighbours a and b (b even or odd): the midpoint goes to the even one, anything nearer to its own side.
+ * Rounding to float first would get the double next to a midpoint wrong. */
 START_TEST(half_rounds_to_nearest_even)
 {
     for (uint16_t bits = 0; bits < HALF_INFINITY; bits++) {

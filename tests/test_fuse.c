@@ -1,5 +1,5 @@
-/* The compiler: how many kernels a step takes, and that memory plans hold what they promise. That fusion changes no bit is
- * in test_train. */
+/* The compiler: how many kernels a step takes, and that memory plans hold what they promise. That fusion changes no bit
+ * is in test_train. */
 #include "engine/columns.h"
 #include "engine/emit.h"
 #include "engine/kernel.h"
@@ -191,9 +191,9 @@ static void avoid_everywhere(bd_target *target, bd_variant variant)
             target->avoid[f][a] |= 1u << variant;
 }
 
-/* A convolution's result is loaded for the normalisation, and by each of the two passes backward; the gradient of what follows by those
- * two, unless the first of them is a convolution's. Where columns are not summed by the convolutions, they are loaded for that, too.
- * Neither is stored in more than one form, nor wider than it is. */
+/* A convolution's result is loaded for the normalisation, and by each of the two passes backward; the gradient of what
+ * follows by those two, unless the first of them is a convolution's. Where columns are not summed by the convolutions,
+ * they are loaded for that, too. Neither is stored in more than one form, nor wider than it is. */
 START_TEST(normalisation_takes_two_passes_each_way)
 {
     static const char *const policies[] = { "fp16", "mixed" };
@@ -215,8 +215,8 @@ START_TEST(normalisation_takes_two_passes_each_way)
 }
 END_TEST
 
-/* Mean, deviations and sum over the rows of relu(a b + bias), where a is m x 32: is it the product's kernel that sums them? Every
- * tile that it may have must be able to. */
+/* Mean, deviations and sum over the rows of relu(a b + bias), where a is m x 32: is it the product's kernel that sums
+ * them? Every tile that it may have must be able to. */
 START_TEST(columns_are_summed_where_they_are_made)
 {
     static const struct {
@@ -418,8 +418,8 @@ static int contractions_with(const bd_plan *plan, const bd_target *target, const
     return count;
 }
 
-/* Quantised operands are codes times a scale: matrix units take the codes. Of learned steps the gradients are F32, and so are the
- * products with them; ReLU's results are whole numbers from 0 to 255. */
+/* Quantised operands are codes times a scale: matrix units take the codes. Of learned steps the gradients are F32, and
+ * so are the products with them; ReLU's results are whole numbers from 0 to 255. */
 START_TEST(matrix_units_multiply_codes)
 {
     static const struct {
@@ -453,8 +453,8 @@ START_TEST(matrix_units_multiply_codes)
 }
 END_TEST
 
-/* Units of 8 bits, where a policy takes their sums of floats: of the MLP's three layers the last has ten columns, which are no whole pieces;
- * of whole numbers there are the forward products only. */
+/* Units of 8 bits, where a policy takes their sums of floats: of the MLP's three layers the last has ten columns, which
+ * are no whole pieces; of whole numbers there are the forward products only. */
 START_TEST(units_of_8_bits_multiply_codes)
 {
     static const struct {
@@ -529,8 +529,8 @@ START_TEST(neighbours_share_random_numbers)
 }
 END_TEST
 
-/* Behind a convolution, whose bias' gradient the kernel sums, a step of a work-item is a window, two of them a turn. Pixels by themselves would each
- * be compared with the window's others: whether they `won`. */
+/* Behind a convolution, whose bias' gradient the kernel sums, a step of a work-item is a window, two of them a turn.
+ * Pixels by themselves would each be compared with the window's others: whether they `won`. */
 START_TEST(gradients_of_pooling_look_at_a_window_once)
 {
     bd_target target;
@@ -562,7 +562,8 @@ START_TEST(gradients_of_pooling_look_at_a_window_once)
 }
 END_TEST
 
-/* Forward and backward, where operands are 16-bit numbers in whole pieces, sums F32 and nothing was found wrong with it. */
+/* Forward and backward, where operands are 16-bit numbers in whole pieces, sums F32 and nothing was found wrong with
+ * it. */
 START_TEST(attention_takes_matrix_units)
 {
     static const struct {
@@ -600,8 +601,8 @@ START_TEST(attention_takes_matrix_units)
 }
 END_TEST
 
-/* A row each of twenty small tensors, and as many of a large one as it has parts: kernels of eight work-groups at most, and one. They store where the
- * rows are kept. */
+/* A row each of twenty small tensors, and as many of a large one as it has parts: kernels of eight work-groups at most,
+ * and one. They store where the rows are kept. */
 START_TEST(small_tensors_are_counted_together)
 {
     enum { SMALL = 20, LARGE = 1 << 20 };
@@ -677,7 +678,8 @@ static void count_sums(const bd_plan *plan, int *merged, int *apart)
     }
 }
 
-/* Statistics of normalisation, and the sums of its backward pass, need no kernel of their own; wide sums keep theirs. */
+/* Statistics of normalisation, and the sums of its backward pass, need no kernel of their own; wide sums keep
+ * theirs. */
 START_TEST(last_groups_add_up_parts)
 {
     bd_target target;
@@ -718,7 +720,8 @@ START_TEST(last_groups_add_up_parts)
 }
 END_TEST
 
-/* A running mean that the graph reads after the sum is not to be overwritten before: the kernel of the sums stays where it is. */
+/* A running mean that the graph reads after the sum is not to be overwritten before: the kernel of the sums stays where
+ * it is. */
 START_TEST(sums_do_not_move_past_readers_of_what_they_write)
 {
     bd_target target;
@@ -759,8 +762,8 @@ START_TEST(sums_do_not_move_past_readers_of_what_they_write)
 }
 END_TEST
 
-/* CPU drivers: PoCL takes four columns a work-item; where texels are read, all kernels fetch and store four numbers at once, and lanes
- * that a result's columns leave idle take another result. */
+/* CPU drivers: PoCL takes four columns a work-item; where texels are read, all kernels fetch and store four numbers at
+ * once, and lanes that a result's columns leave idle take another result. */
 START_TEST(cpu_drivers_take_neighbours_where_that_is_faster)
 {
     const bool texels = _i == 1;
@@ -801,7 +804,8 @@ START_TEST(cpu_drivers_take_neighbours_where_that_is_faster)
 }
 END_TEST
 
-/* Each of 25 layers has three histories or two steps, whose reductions are alike: all in one kernel they would need more than 200 buffers. */
+/* Each of 25 layers has three histories or two steps, whose reductions are alike: all in one kernel they would need
+ * more than 200 buffers. */
 START_TEST(scales_of_many_layers_need_few_buffers)
 {
     static const char *const policies[] = { "fp8,history=4", "int8-qat" };

@@ -1,14 +1,14 @@
-/* The networks' logits, loss and gradients against PyTorch's in double precision: files in tests/golden, made by make.py
- * beside them, which tells what is in the files and how weights and images follow from a formula.
+/* The networks' logits, loss and gradients against PyTorch's in double precision: files in tests/golden, made by
+ * make.py beside them, which tells what is in the files and how weights and images follow from a formula.
  *
  *     test_golden FOLDER reference|DEVICE [NAME...]
  *
- * On `reference` nothing is rounded, so what may differ is one rounding of the golden value to F32, and of the double arithmetic
- * a little: SLACK of the gradient's norm. On a device, in F32, the judge is what rounding to F32 costs: the reference runs
- * once more with every result rounded, and a device may be off by DEVICE_FACTOR times as much, over all of a network's numbers. A
- * gradient is not continuous where an activation is 0, and one that errs to the other side changes all gradients before it: what that
- * comes to is what the exact gradients change by when the parameters do, each by DEVICE_FACTOR roundings. Logits and loss are
- * continuous, and have the first bound only. */
+ * On `reference` nothing is rounded, so what may differ is one rounding of the golden value to F32, and of the double
+ * arithmetic a little: SLACK of the gradient's norm. On a device, in F32, the judge is what rounding to F32 costs: the
+ * reference runs once more with every result rounded, and a device may be off by DEVICE_FACTOR times as much, over all
+ * of a network's numbers. A gradient is not continuous where an activation is 0, and one that errs to the other side
+ * changes all gradients before it: what that comes to is what the exact gradients change by when the parameters do,
+ * each by DEVICE_FACTOR roundings. Logits and loss are continuous, and have the first bound only. */
 #include "../apps/models/models.h"
 #include "../backends/backend.h"
 #include "../backends/reference/interpret.h"
@@ -27,8 +27,8 @@ enum { PLACES = 16, MOST_LOGITS = BATCH * PLACES * CLASSES /* of a language mode
 
 /* 2^-53 times the roundings on a path, some thousands, times the largest condition number met: 2^10 in all of 2^40. */
 static const double SLACK = 0x1p-33;
-/* The reference rounds a sum once, a device each partial sum: as many as 4608 terms (9 taps of 512 channels), whose errors add up
- * like the steps of a random walk, to the root of their number. */
+/* The reference rounds a sum once, a device each partial sum: as many as 4608 terms (9 taps of 512 channels), whose
+ * errors add up like the steps of a random walk, to the root of their number. */
 static const double DEVICE_FACTOR = 68;
 
 static void must(bd_status status, const bd_error *error)

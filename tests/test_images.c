@@ -1,4 +1,5 @@
-/* Data sets of images: right bytes and classes from folders and archives, the cache, and what is said of everything bad. */
+/* Data sets of images: right bytes and classes from folders and archives, the cache, and what is said of everything
+ * bad. */
 #include <binade/data.h>
 
 #include "image_files.h"

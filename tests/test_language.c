@@ -1,5 +1,5 @@
-/* A small language model as a whole, on a device: test_language DEVICE. It learns, goes on from a checkpoint as if it had never
- * stopped, and writes. */
+/* A small language model as a whole, on a device: test_language DEVICE. It learns, goes on from a checkpoint as if it
+ * had never stopped, and writes. */
 #include "../apps/models/models.h"
 #include "scratch.h"
 #include "train_fixture.h"
@@ -73,8 +73,8 @@ static void expect_equal_files(const char *a, const char *b)
     free(y);
 }
 
-/* What follows is certain but for the first tokens of a window, whose place in the line the model cannot know: "t" or "e" alone
- * leaves a choice. Guessing gives ln(17) = 2.8. */
+/* What follows is certain but for the first tokens of a window, whose place in the line the model cannot know: "t" or
+ * "e" alone leaves a choice. Guessing gives ln(17) = 2.8. */
 START_TEST(learns)
 {
     bd_train_params params = params_for(policies[_i], 150);
@@ -102,7 +102,8 @@ static void take_attention(void *user, const bd_train_event *event)
     }
 }
 
-/* Rounding to F16 changes a normal value by a part in 2^11 at most, which is 66.2 dB; what is below the normal ones weighs nothing here. */
+/* Rounding to F16 changes a normal value by a part in 2^11 at most, which is 66.2 dB; what is below the normal ones
+ * weighs nothing here. */
 START_TEST(attention_is_measured)
 {
     attention_found f = { 0 };
@@ -123,7 +124,8 @@ START_TEST(attention_is_measured)
 }
 END_TEST
 
-/* Logits that are all 0 rise by epsilon where they are wrong and fall by it where not: from ln(17) to ln(1 + 16 exp(2 epsilon)). */
+/* Logits that are all 0 rise by epsilon where they are wrong and fall by it where not: from ln(17) to ln(1 + 16 exp(2
+ * epsilon)). */
 START_TEST(sharpness_of_windows)
 {
     const double epsilon = 0.01, tokens = (double)dataset->classes, loss = log(tokens);
@@ -199,7 +201,8 @@ START_TEST(decay_can_be_for_matrices)
     take_step(0.5f, true, gamma[1], places[1]);
     take_step(0.5f, false, gamma[2], places[2]);
     ck_assert_int_eq(memcmp(gamma[0], gamma[1], sizeof *gamma), 0);
-    /* w -= rate * decay * w of what w was, 0.02 or so, and of a scale that was 1. The norm of all gradients is summed in other parts. */
+    /* w -= rate * decay * w of what w was, 0.02 or so, and of a scale that was 1. The norm of all gradients is summed
+     * in other parts. */
     ck_assert_int_ne(memcmp(places[0], places[1], sizeof *places), 0);
     for (int i = 0; i < 16 * 32; i++)
         ck_assert_double_eq_tol(places[1][i], places[2][i], 1e-6);

@@ -1,4 +1,5 @@
-/* The measures of a run by values worked out by hand, intervals by published quantiles, corrupted images by their definition. */
+/* The measures of a run by values worked out by hand, intervals by published quantiles, corrupted images by their
+ * definition. */
 #include "apps/corrupt.h"
 #include "apps/interval.h"
 #include "apps/measures.h"
@@ -181,7 +182,8 @@ START_TEST(agreement_by_hand)
 }
 END_TEST
 
-/* Where a tie of the other model lies on the very bound, its prediction may differ: what is counted is what happened. */
+/* Where a tie of the other model lies on the very bound, its prediction may differ: what is counted is what
+ * happened. */
 START_TEST(violations_are_counted)
 {
     const double base[] = { 0.25, 0.75, 0.75, 0.25 }, other[] = { 0.5, 0.5, 0.5, 0.5 };
@@ -276,7 +278,8 @@ START_TEST(intervals_by_hand)
     ck_assert_double_eq_tol(i.high, 3 + 1.963243161, 1e-8);
     ck_assert_double_eq_tol(interval_half(&i), 1.963243161, 1e-8);
     ck_assert(!interval_has_zero(&i));
-    /* Differences 0.5, 0, 0.5, 0.5, 0.5: mean 0.4, s = sqrt(0.05), half 2.776445105 * 0.1. Unpaired, it would be ten times that. */
+    /* Differences 0.5, 0, 0.5, 0.5, 0.5: mean 0.4, s = sqrt(0.05), half 2.776445105 * 0.1. Unpaired, it would be ten
+     * times that. */
     i = interval_of_pairs(values, base, 5);
     ck_assert_double_eq_tol(i.mean, 0.4, EXACT);
     ck_assert_double_eq_tol(interval_half(&i), 0.2776445105, 1e-8);
@@ -338,8 +341,8 @@ static void corrupt(corruption_kind kind, int level)
     ck_assert_int_eq(corruption_apply(&(corruption){ kind, level }, &data, worse, &error), BD_OK);
 }
 
-/* 6144 draws: their mean is within 0.01 deviations * 4, their deviation within 4 / sqrt(2 * 6144) of the wanted one; grey is far from
- * where bytes end. */
+/* 6144 draws: their mean is within 0.01 deviations * 4, their deviation within 4 / sqrt(2 * 6144) of the wanted one;
+ * grey is far from where bytes end. */
 START_TEST(noise_has_its_deviation)
 {
     static const double deviations[] = { 0.04, 0.06, 0.08, 0.09, 0.10 };

@@ -1,5 +1,5 @@
-/* The model zoo: parameter counts, and that the whole of each network can be planned. (That they compute what PyTorch's do is
- * what test_golden says.) */
+/* The model zoo: parameter counts, and that the whole of each network can be planned. (That they compute what PyTorch's
+ * do is what test_golden says.) */
 #include "../apps/models/models.h"
 #include "../engine/step.h"
 #include "../engine/store.h"
@@ -113,7 +113,8 @@ START_TEST(steps_are_planned)
 }
 END_TEST
 
-/* Kernels of a step in FP16, of 256 images or 64 texts, for a GPU with tensor cores and 132 processors: docs/benchmarks-log.md has them. */
+/* Kernels of a step in FP16, of 256 images or 64 texts, for a GPU with tensor cores and 132 processors:
+ * docs/benchmarks-log.md has them. */
 static const struct planned {
     const char *name;
     int kernels, merged; /* where final sums have kernels of their own, and with the last work-group's sums */

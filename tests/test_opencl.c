@@ -195,7 +195,8 @@ START_TEST(program_runs_in_order)
 }
 END_TEST
 
-/* Arenas bind parts that overlap, one after the other. As sub-buffers they crash NVIDIA's driver (580.159) at the end. */
+/* Arenas bind parts that overlap, one after the other. As sub-buffers they crash NVIDIA's driver (580.159) at the
+ * end. */
 START_TEST(overlapping_parts_end_well)
 {
     enum { PARTS = 40, ITEMS = 64, STEP = 1024 };

@@ -1,7 +1,7 @@
-/* Learned steps of operands (LSQ) against the formulas of arXiv:1902.08153, section 2, written out here: values, the gradient of what
- * is quantised and that of the step, with its scale. The reference rounds each operation
- * once to F32, sums too: six of them before a ratio of up to 16 is rounded, so elements must lie 6 * 16 * 2^-24 < 1e-5 off the points
- * where rounding or clipping changes. */
+/* Learned steps of operands (LSQ) against the formulas of arXiv:1902.08153, section 2, written out here: values, the
+ * gradient of what is quantised and that of the step, with its scale. The reference rounds each operation once to F32,
+ * sums too: six of them before a ratio of up to 16 is rounded, so elements must lie 6 * 16 * 2^-24 < 1e-5 off the
+ * points where rounding or clipping changes. */
 #include "../backends/reference/interpret.h"
 #include "../engine/node.h"
 

@@ -1,4 +1,5 @@
-/* The quirks file: what is written is read, what is not as documented is refused with one clear line, and a device obeys. */
+/* The quirks file: what is written is read, what is not as documented is refused with one clear line, and a device
+ * obeys. */
 #include "../backends/backend.h"
 #include "../engine/quirks.h"
 #include "../engine/tile.h"

@@ -1,5 +1,5 @@
-/* The reference interpreter against values worked out by hand: every operation, rounding, variables and the control step.
- * Where arithmetic is the subject it runs `exact`; where rounding is, formats are set on the nodes. */
+/* The reference interpreter against values worked out by hand: every operation, rounding, variables and the control
+ * step. Where arithmetic is the subject it runs `exact`; where rounding is, formats are set on the nodes. */
 #include "../backends/reference/interpret.h"
 #include "../engine/control.h"
 #include "../engine/philox.h"
@@ -503,8 +503,8 @@ START_TEST(batch_and_valid)
 }
 END_TEST
 
-/* Images of 2x3, turned round or not and shifted: element (y, x) is (y + down, x + right), x counted from the right if turned;
- * what comes from outside is 0. */
+/* Images of 2x3, turned round or not and shifted: element (y, x) is (y + down, x + right), x counted from the right if
+ * turned; what comes from outside is 0. */
 START_TEST(batch_turns_and_shifts_images)
 {
     bd_tensor control = control_variable();

@@ -1,5 +1,6 @@
-/* Floats of every width and whole numbers, against a definition written here: every bit pattern of every format of up to 16 bits
- * decoded; between each two neighbours the midpoint and the doubles beside it encoded, in every mode; wider formats by samples. */
+/* Floats of every width and whole numbers, against a definition written here: every bit pattern of every format of up
+ * to 16 bits decoded; between each two neighbours the midpoint and the doubles beside it encoded, in every mode; wider
+ * formats by samples. */
 #include "../engine/philox.h"
 #include <binade/format.h>
 

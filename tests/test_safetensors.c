@@ -132,8 +132,8 @@ static bool exists(const char *name)
     return access(scratch_path(name), F_OK) == 0;
 }
 
-/* What a killed process had begun goes when the same file is written next; what is still written by another stays, and what has another
- * name. */
+/* What a killed process had begun goes when the same file is written next; what is still written by another stays, and
+ * what has another name. */
 START_TEST(a_killed_process_leaves_nothing_for_long)
 {
     static const char *const others[] = { "file.safetensors.12-0.tmp",

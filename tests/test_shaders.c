@@ -1,5 +1,6 @@
-/* The GLSL prelude on every Vulkan device found, by its native and by its portable paths: conversions, correctly rounded half
- * arithmetic and stores bit by bit, functions within their budgets, and the random generator against the engine's. */
+/* The GLSL prelude on every Vulkan device found, by its native and by its portable paths: conversions, correctly
+ * rounded half arithmetic and stores bit by bit, functions within their budgets, and the random generator against the
+ * engine's. */
 #include "../engine/philox.h"
 #include "vulkan_fixture.h"
 
@@ -197,8 +198,8 @@ START_TEST(half_arithmetic_is_exact)
 }
 END_TEST
 
-/* Every half out of one buffer into another, one at a time, over bits that were there before: none is lost, whatever else
- * shares its word. Odd places as well as even ones. */
+/* Every half out of one buffer into another, one at a time, over bits that were there before: none is lost, whatever
+ * else shares its word. Odd places as well as even ones. */
 START_TEST(halves_are_stored_alone)
 {
     static const char body[] = "layout(local_size_x = 64) in;\n"
@@ -320,8 +321,8 @@ static double sigmoid(double x)
     return 1 / (1 + exp(-x));
 }
 
-/* All halves, and random floats of the range where the function moves. The budgets are OpenCL's for FP32 (facts: exp 3, log 3,
- * tanh 5, erf 16). The sigmoid is 1 / (1 + t) or t / (1 + t) with t = exp(-|x|) 3 ULP off: the sum adds at most
+/* All halves, and random floats of the range where the function moves. The budgets are OpenCL's for FP32 (facts: exp 3,
+ * log 3, tanh 5, erf 16). The sigmoid is 1 / (1 + t) or t / (1 + t) with t = exp(-|x|) 3 ULP off: the sum adds at most
  * 3 / 2 + 1 / 2, the division 2.5, together with t's own at most 7.5. */
 START_TEST(functions_keep_their_budgets)
 {

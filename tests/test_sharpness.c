@@ -1,5 +1,6 @@
-/* Epsilon-sharpness: a linear model, whose loss is convex in its weights and so largest in a corner of their box, against all corners; logits
- * against the corner that the formula names and against all others; and that measuring changes nothing. */
+/* Epsilon-sharpness: a linear model, whose loss is convex in its weights and so largest in a corner of their box,
+ * against all corners; logits against the corner that the formula names and against all others; and that measuring
+ * changes nothing. */
 #include "train_fixture.h"
 
 #include <check.h>

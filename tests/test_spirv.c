@@ -12,8 +12,8 @@
 #define NAME_F8 0x5f565053, 0x5f545845, 0x616f6c66, 0x00003874
 #define NAME_MATRIX 0x5f565053, 0x5f52484b, 0x706f6f63, 0x74617265, 0x5f657669, 0x7274616d, 0x00007869
 
-/* Shader, CooperativeMatrixKHR; float, uint16_t, uint, two constants and int; matrices of uint16_t, float, int and uint16_t; a struct
- * whose words look like such a matrix's. */
+/* Shader, CooperativeMatrixKHR; float, uint16_t, uint, two constants and int; matrices of uint16_t, float, int and
+ * uint16_t; a struct whose words look like such a matrix's. */
 #define HEAD OP(17, 2), 1, OP(17, 2), 6022
 #define EXTENSION OP(10, 8), NAME_MATRIX
 #define TYPES                                                                                                          \

@@ -1,4 +1,5 @@
-/* Texts: what becomes a token, what is refused, vocabularies as they stand in checkpoints, and which windows an epoch has. */
+/* Texts: what becomes a token, what is refused, vocabularies as they stand in checkpoints, and which windows an epoch
+ * has. */
 #include "../engine/dataset.h"
 #include "../engine/feed.h"
 #include "scratch.h"
@@ -169,7 +170,8 @@ START_TEST(vocabularies_are_written_and_read)
 }
 END_TEST
 
-/* Windows of training may begin anywhere, also at the last place that has a token behind the window; all about as often. */
+/* Windows of training may begin anywhere, also at the last place that has a token behind the window; all about as
+ * often. */
 START_TEST(windows_are_drawn_evenly)
 {
     enum { DRAWN = 16384, CHOICES = 64 };

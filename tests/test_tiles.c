@@ -93,7 +93,8 @@ START_TEST(a_product_by_warpgroups_is_the_same_for_vulkan)
 }
 END_TEST
 
-/* The plan of one of the three convolutions with 3x3 windows over 256 images of 32x32 pixels, in halves. The caller destroys both. */
+/* The plan of one of the three convolutions with 3x3 windows over 256 images of 32x32 pixels, in halves. The caller
+ * destroys both. */
 static bd_plan *plan_few_channels(bd_graph *graph, const bd_target *target, bd_op op, int64_t in, int64_t out,
                                   int64_t stride)
 {
@@ -116,8 +117,8 @@ static bd_plan *plan_few_channels(bd_graph *graph, const bd_target *target, bd_o
     return plan;
 }
 
-/* Of few channels weights stay in local memory, or sums in registers: what a work-group holds fits, and the work-groups, no more of them
- * than there are tiles, have all of them. */
+/* Of few channels weights stay in local memory, or sums in registers: what a work-group holds fits, and the
+ * work-groups, no more of them than there are tiles, have all of them. */
 START_TEST(convolutions_of_few_channels_keep_their_weights)
 {
     static const struct {
@@ -174,8 +175,8 @@ START_TEST(convolutions_of_few_channels_have_another_way)
 }
 END_TEST
 
-/* Where no other work-group wants the processor, all its memory is for panels, and twice as many work-items copy them. The taps of 64 channels
- * follow each other. */
+/* Where no other work-group wants the processor, all its memory is for panels, and twice as many work-items copy them.
+ * The taps of 64 channels follow each other. */
 START_TEST(work_groups_copy_far_ahead_where_they_are_alone)
 {
     const bool alone = _i == 1;
@@ -201,8 +202,8 @@ START_TEST(work_groups_copy_far_ahead_where_they_are_alone)
 }
 END_TEST
 
-/* A long sum with few results is cut into parts, each of whole panels and none empty; a convolution, whose parts would not know their
- * pixels, is not. */
+/* A long sum with few results is cut into parts, each of whole panels and none empty; a convolution, whose parts would
+ * not know their pixels, is not. */
 START_TEST(matrix_units_share_long_sums)
 {
     const bd_target target = tensor_cores();
@@ -271,7 +272,8 @@ START_TEST(matrix_units_multiply_what_they_hold)
 }
 END_TEST
 
-/* The first tile of a 3x3 convolution of 256 square images in FP32, or of its weight gradient, and its parts, on 132 processors. */
+/* The first tile of a 3x3 convolution of 256 square images in FP32, or of its weight gradient, and its parts, on 132
+ * processors. */
 static bd_tile plain_tile(int64_t side, int64_t channels, bool weight, int64_t *parts)
 {
     const bd_init zero = { BD_INIT_CONSTANT, 0 };

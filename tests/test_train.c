@@ -1,6 +1,5 @@
-/* Training as a whole. Arguments: the device to use; limits to put on it, under which it only learns, or ''; "plain" for no policies
- * with simulated formats, "few" for those learning only. Each test must hold
- * on every device. */
+/* Training as a whole. Arguments: the device to use; limits to put on it, under which it only learns, or ''; "plain"
+ * for no policies with simulated formats, "few" for those learning only. Each test must hold on every device. */
 #include "test_train.h"
 
 #include "../backends/backend.h"
@@ -224,7 +223,8 @@ START_TEST(resumed_runs_are_as_if_never_stopped)
 }
 END_TEST
 
-/* In 8 bits at 2 mean |w| / sqrt(127) of the first weights: FP32 adds the means of 576 numbers. They stay there, in a resumed run too. */
+/* In 8 bits at 2 mean |w| / sqrt(127) of the first weights: FP32 adds the means of 576 numbers. They stay there, in a
+ * resumed run too. */
 START_TEST(learned_steps_begin_where_the_first_weights_are)
 {
     enum { WEIGHTS = FIXTURE_SIDE * FIXTURE_SIDE * 16 };
@@ -450,7 +450,8 @@ static bool has_rates_enough(void *user)
     return ((const told_rates *)user)->count >= 20;
 }
 
-/* A schedule of a billion steps takes a few hundred KiB, and its rates are right where one part of it follows another. */
+/* A schedule of a billion steps takes a few hundred KiB, and its rates are right where one part of it follows
+ * another. */
 START_TEST(long_schedules_are_kept_in_parts)
 {
     static const bd_schedule_kind kinds[] = { BD_SCHEDULE_COSINE, BD_SCHEDULE_STEP, BD_SCHEDULE_CONSTANT };
@@ -542,8 +543,8 @@ static bd_tensor penalised(bd_graph *graph, bd_tensor x, int64_t classes, bool t
     return bd_linear(graph, x, classes, true, "fc2");
 }
 
-/* One step of plain SGD: with and without L2 the weights differ by rate * 2 l2 w, and nothing else does; also under a loss scale. The
- * bound: the few roundings of the sums' last bits, of numbers below 1. */
+/* One step of plain SGD: with and without L2 the weights differ by rate * 2 l2 w, and nothing else does; also under a
+ * loss scale. The bound: the few roundings of the sums' last bits, of numbers below 1. */
 START_TEST(l2_adds_its_gradient)
 {
     enum { COUNT = FIXTURE_SIDE * FIXTURE_SIDE * 16 };
@@ -798,7 +799,8 @@ START_TEST(plans_need_no_device)
 }
 END_TEST
 
-/* Seconds on a CPU driver: the MLP in mixed precision, the network in FP16. What limits do not touch is in the whole suite. */
+/* Seconds on a CPU driver: the MLP in mixed precision, the network in FP16. What limits do not touch is in the whole
+ * suite. */
 static void add_limited(TCase *tests)
 {
     tcase_add_loop_test(tests, learns, 3, 4);

@@ -1,4 +1,5 @@
-/* What a trained model is asked: the evaluation, predictions, its weights in other formats, and what formats would cost its layers. */
+/* What a trained model is asked: the evaluation, predictions, its weights in other formats, and what formats would cost
+ * its layers. */
 #include "test_train.h"
 
 #include "scratch.h"
@@ -109,8 +110,8 @@ START_TEST(predictions_are_the_models)
 }
 END_TEST
 
-/* In every format the largest logits are the classes that the evaluation counts; every second time the test set is smaller than a
- * batch. */
+/* In every format the largest logits are the classes that the evaluation counts; every second time the test set is
+ * smaller than a batch. */
 START_TEST(predictions_agree_with_the_evaluation)
 {
     static float logits[FIXTURE_TEST * FIXTURE_CLASSES];
@@ -202,9 +203,9 @@ END_TEST
 
 /* ---- calibration ---- */
 
-/* What is no rounding costs nothing. A bit of mantissa halves the error: 6 dB. Gaussian-like values have 73.65 dB in f16
- * (docs/formats.md), which operands of a small network are near. A format that ends at 3 overflows, one without small numbers
- * underflows; and the trainer is spent. */
+/* What is no rounding costs nothing. A bit of mantissa halves the error: 6 dB. Gaussian-like values have 73.65 dB in
+ * f16 (docs/formats.md), which operands of a small network are near. A format that ends at 3 overflows, one without
+ * small numbers underflows; and the trainer is spent. */
 START_TEST(formats_are_measured_by_layer)
 {
     enum { SINGLE, HALF, TEN, SEVEN, THREE, SHORT, COUNT };

@@ -63,7 +63,8 @@ static bd_train_params params_of(const char *policy, int64_t every, record *r)
     return params;
 }
 
-/* On the reference each value is computed by itself; on devices other kernels may sum in another order, but these do not. */
+/* On the reference each value is computed by itself; on devices other kernels may sum in another order, but these do
+ * not. */
 START_TEST(measuring_changes_no_weight)
 {
     enum { WEIGHTS = FIXTURE_SIDE * FIXTURE_SIDE * 16 };
@@ -96,8 +97,9 @@ static double norm_of_change(const double *before, const double *after, int coun
     return sqrt(sum);
 }
 
-/* The step's change of a weight, from outside: FP32 weights are off by half an ULP of a number below 1 each, 2^-25, and so is the norm of
- * the change by 2^-25 sqrt(count); sums of squares in FP32 add a relative 2^-23 a term, far less. In FP32 nothing is lost elsewhere. */
+/* The step's change of a weight, from outside: FP32 weights are off by half an ULP of a number below 1 each, 2^-25, and
+ * so is the norm of the change by 2^-25 sqrt(count); sums of squares in FP32 add a relative 2^-23 a term, far less. In
+ * FP32 nothing is lost elsewhere. */
 START_TEST(updates_are_what_the_weights_change_by)
 {
     enum { COUNT = 16 * FIXTURE_CLASSES };
@@ -140,8 +142,8 @@ START_TEST(updates_are_what_the_weights_change_by)
 }
 END_TEST
 
-/* A rate of 1e-6 moves FP16 weights of 0.01 and more, whose neighbours are 2^-17 and more away, by less than half of that. A loss scale of
- * 2^-15 moves gradients below FP16's range, and its norm is told without it. */
+/* A rate of 1e-6 moves FP16 weights of 0.01 and more, whose neighbours are 2^-17 and more away, by less than half of
+ * that. A loss scale of 2^-15 moves gradients below FP16's range, and its norm is told without it. */
 START_TEST(losses_are_found_where_they_are)
 {
     record plain_run = { 0 }, slow = { 0 }, scaled = { 0 };
@@ -169,7 +171,8 @@ START_TEST(losses_are_found_where_they_are)
 }
 END_TEST
 
-/* Scales of a normalisation begin at 1, whose neighbours in FP16 are 2^-11 and more away; its shifts at 0, which takes any update that FP16 has. */
+/* Scales of a normalisation begin at 1, whose neighbours in FP16 are 2^-11 and more away; its shifts at 0, which takes
+ * any update that FP16 has. */
 START_TEST(lost_updates_of_scales_are_found)
 {
     record r = { 0 };
@@ -190,8 +193,8 @@ START_TEST(lost_updates_of_scales_are_found)
 END_TEST
 
 /* Between what a run needs and what it needs to be measured. */
-/* Learned steps begin where the mean magnitude is sqrt(127) / 2 = 5.6 or sqrt(255) / 2 = 8 of them, so that few of an operand's whole
- * numbers are above 64; and what a ReLU made 0 is 0, though it is stored as -128. */
+/* Learned steps begin where the mean magnitude is sqrt(127) / 2 = 5.6 or sqrt(255) / 2 = 8 of them, so that few of an
+ * operand's whole numbers are above 64; and what a ReLU made 0 is 0, though it is stored as -128. */
 START_TEST(whole_numbers_are_measured_as_what_they_mean)
 {
     record r = { 0 };

@@ -1,5 +1,5 @@
-/* The canary of the validation layers: two mistakes made on purpose, each of which they must report. Layers that are switched
- * on wrongly keep silent, and then the other tests' silence would mean nothing. */
+/* The canary of the validation layers: two mistakes made on purpose, each of which they must report. Layers that are
+ * switched on wrongly keep silent, and then the other tests' silence would mean nothing. */
 #include "vulkan_fixture.h"
 
 #include "../engine/cache.h"
@@ -29,8 +29,8 @@ START_TEST(silence_at_first)
 }
 END_TEST
 
-/* Synchronisation validation: the second dispatch reads what the first wrote, but says that nothing is written, so that no
- * barrier stands between them. */
+/* Synchronisation validation: the second dispatch reads what the first wrote, but says that nothing is written, so that
+ * no barrier stands between them. */
 START_TEST(a_hazard_is_reported)
 {
     open_device(_i);

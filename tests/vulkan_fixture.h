@@ -45,7 +45,8 @@ bd_backend_program *make_program(const test_dispatch *launches, int count);
 /* One launch, run once and waited for. */
 void run_once(const test_dispatch *launch);
 
-/* The prelude with the device's own abilities switched on (or none: the portable paths), then `body`. The caller frees. */
+/* The prelude with the device's own abilities switched on (or none: the portable paths), then `body`. The caller
+ * frees. */
 char *with_prelude(bool native, const char *body);
 
 #endif

@@ -1,7 +1,7 @@
-/* Put before bd_kernel_source by the linker (--wrap) in a copy of the program: BINADE_WRONG_KERNEL in the environment makes one
- * kernel wrong on purpose, so that what `binade check` is for can be seen. "simd" or "simd:f16": that variant of contractions (in that
- * format) subtracts its products; "exp": 2.5 is the exponential of 1; "last-group": the last work-group adds up nothing, and the
- * device, since CPU drivers are not asked for such sums, is taken for none. */
+/* Put before bd_kernel_source by the linker (--wrap) in a copy of the program: BINADE_WRONG_KERNEL in the environment
+ * makes one kernel wrong on purpose, so that what `binade check` is for can be seen. "simd" or "simd:f16": that variant
+ * of contractions (in that format) subtracts its products; "exp": 2.5 is the exponential of 1; "last-group": the last
+ * work-group adds up nothing, and the device, since CPU drivers are not asked for such sums, is taken for none. */
 #include "../backends/backend.h"
 #include "../engine/quirks.h"
 #include "../engine/tile.h"

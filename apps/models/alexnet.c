@@ -1,5 +1,5 @@
-/* AlexNet (Krizhevsky, Sutskever, Hinton: ImageNet classification with deep convolutional neural networks, 2012) as the study of
- * pure FP16 cuts it down for images of 32x32 (arXiv:2305.10947). */
+/* AlexNet (Krizhevsky, Sutskever, Hinton: ImageNet classification with deep convolutional neural networks, 2012) as the
+ * study of pure FP16 cuts it down for images of 32x32 (arXiv:2305.10947). */
 #include "models.h"
 
 static bd_tensor conv(bd_graph *graph, bd_tensor x, int64_t channels, int64_t stride, const char *name)

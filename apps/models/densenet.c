@@ -1,5 +1,5 @@
-/* DenseNets (Huang et al., arXiv:1608.06993) as Keras builds them, without its top: growth 32, bottlenecks of 128 channels,
- * half of the channels after each transition. */
+/* DenseNets (Huang et al., arXiv:1608.06993) as Keras builds them, without its top: growth 32, bottlenecks of 128
+ * channels, half of the channels after each transition. */
 #include "models.h"
 #include <stdio.h>
 

@@ -1,6 +1,6 @@
-/* Language models as nanoGPT has them (Karpathy, github.com/karpathy/nanoGPT; Radford et al., "Language Models are Unsupervised
- * Multitask Learners", 2019): blocks that normalise before attention and before the feed-forward layers, a learned vector for each
- * token and for each place, and weights from a narrow normal. */
+/* Language models as nanoGPT has them (Karpathy, github.com/karpathy/nanoGPT; Radford et al., "Language Models are
+ * Unsupervised Multitask Learners", 2019): blocks that normalise before attention and before the feed-forward layers, a
+ * learned vector for each token and for each place, and weights from a narrow normal. */
 #include "models.h"
 #include <math.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
-/* ResNets for small images (He et al., arXiv:1512.03385, section 4.2) of pre-activation units (arXiv:1603.05027), as the study
- * has them: three stages of (depth - 2) / 6 units at 16, 32 and 64 channels, convolutions with biases. */
+/* ResNets for small images (He et al., arXiv:1512.03385, section 4.2) of pre-activation units (arXiv:1603.05027), as
+ * the study has them: three stages of (depth - 2) / 6 units at 16, 32 and 64 channels, convolutions with biases. */
 #include "models.h"
 #include <stdio.h>
 

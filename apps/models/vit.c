@@ -1,5 +1,5 @@
-/* Vision transformers (Dosovitskiy et al., arXiv:2010.11929) as the study builds them for small images: patches of 6x6, width 64,
- * four heads of 64, normalisation after each addition, and a head of three linear layers over all tokens. */
+/* Vision transformers (Dosovitskiy et al., arXiv:2010.11929) as the study builds them for small images: patches of 6x6,
+ * width 64, four heads of 64, normalisation after each addition, and a head of three linear layers over all tokens. */
 #include "models.h"
 #include <stdio.h>
 

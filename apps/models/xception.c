@@ -1,5 +1,5 @@
-/* Xception (Chollet, arXiv:1610.02357) as Keras builds it, without its top; before the last layer a hidden one of 1024, which the
- * study's parameter count shows (docs/models.md). */
+/* Xception (Chollet, arXiv:1610.02357) as Keras builds it, without its top; before the last layer a hidden one of 1024,
+ * which the study's parameter count shows (docs/models.md). */
 #include "models.h"
 #include <stdio.h>
 

@@ -24,8 +24,8 @@ bd_status opencl_buffer_create(bd_device *base, uint64_t size, bd_buffer **buffe
     }
     if (code != CL_SUCCESS) {
         free(created);
-        /* NVIDIA says CL_OUT_OF_RESOURCES when the memory does not suffice, and when the device is gone: then the queue has
-         * nothing else to say from then on. */
+        /* NVIDIA says CL_OUT_OF_RESOURCES when the memory does not suffice, and when the device is gone: then the queue
+         * has nothing else to say from then on. */
         if (code == CL_OUT_OF_RESOURCES && clFinish(device->queue) != CL_SUCCESS)
             code = CL_INVALID_COMMAND_QUEUE;
         bool is_memory = code == CL_MEM_OBJECT_ALLOCATION_FAILURE || code == CL_OUT_OF_RESOURCES ||

@@ -62,7 +62,8 @@ void opencl_close(bd_device *device);
 
 /* ---- probe.c ---- */
 /* Runs kernels to find what the device does with halves, or remembers it from the disk cache. Fills info.half,
- * info.matrix_units, target.half, target.nvidia, target.matrix, and adds to the options what the kernels' prelude is to use. */
+ * info.matrix_units, target.half, target.nvidia, target.matrix, and adds to the options what the kernels' prelude is to
+ * use. */
 bd_status opencl_probe(opencl_device *device, bd_error *error);
 
 /* Runs a kernel of two buffers over `items` work-items and reads the second. */
@@ -78,9 +79,9 @@ void opencl_probe_matrix(opencl_device *device, bd_matrix_units *found);
 bd_status opencl_probe_last_group(opencl_device *device, bd_error *error);
 
 /* ---- build.c ---- */
-/* Compiles `source` with the device's options and `extra` ones, or loads its binary from the disk cache. What inline PTX
- * hides behind "//+" is left out by NVIDIA's compiler, whose target is sm_90, and uncovered in the PTX that it makes, which is
- * then built for sm_90a. `what` names the kernel in the message. The caller releases the program. */
+/* Compiles `source` with the device's options and `extra` ones, or loads its binary from the disk cache. What inline
+ * PTX hides behind "//+" is left out by NVIDIA's compiler, whose target is sm_90, and uncovered in the PTX that it
+ * makes, which is then built for sm_90a. `what` names the kernel in the message. The caller releases the program. */
 bd_status opencl_build(opencl_device *device, const char *source, const char *extra, const char *what,
                        cl_program *program, bd_error *error);
 /* NVIDIA's devices: the PTX of `source`, uncovered. The caller frees. */

@@ -1,4 +1,5 @@
-/* Whether a work-group sees what others stored before they counted themselves, and what build option its fence takes. */
+/* Whether a work-group sees what others stored before they counted themselves, and what build option its fence
+ * takes. */
 #include "opencl.h"
 
 #include "../../engine/last_group_probe.h"
@@ -7,8 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* PTX has a fence for the device; OpenCL C has one from 2.0 on. But what halves are worth was probed in 1.2 (probe.c), and in 3.0 PoCL 6 rounds sums
- * to halves otherwise: so only CPU drivers, whose plans have no such kernels but in tests, are asked for it. False where there is none. */
+/* PTX has a fence for the device; OpenCL C has one from 2.0 on. But what halves are worth was probed in 1.2 (probe.c),
+ * and in 3.0 PoCL 6 rounds sums to halves otherwise: so only CPU drivers, whose plans have no such kernels but in
+ * tests, are asked for it. False where there is none. */
 static bool choose_options(opencl_device *device)
 {
     char version[96] = "";

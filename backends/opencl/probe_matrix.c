@@ -9,16 +9,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Local memory of a tile for tensor cores. CL_DEVICE_LOCAL_MEM_SIZE says 49,152, but more builds and runs: 200,000 on an H100
- * (driver 580). Two work-groups of this share a processor there. */
+/* Local memory of a tile for tensor cores. CL_DEVICE_LOCAL_MEM_SIZE says 49,152, but more builds and runs: 200,000 on
+ * an H100 (driver 580). Two work-groups of this share a processor there. */
 #define TENSOR_CORE_LOCAL "98304"
 
 /* Of wgmma's tiles: one work-group a processor, and its barriers. */
 enum { WARPGROUP_LOCAL = 197632 };
 enum { N = 16, K = 16, MOST_M = 64 };
 
-/* Products of small whole numbers with multiples of 2^-24, which are subnormal halves; exact in any order: `count` results of m x 16, each
- * C = A B. */
+/* Products of small whole numbers with multiples of 2^-24, which are subnormal halves; exact in any order: `count`
+ * results of m x 16, each C = A B. */
 static bool products_right(opencl_device *device, cl_program program, bd_format format, int m, int count)
 {
     double a[MOST_M * K], b[K * N];

@@ -1,5 +1,5 @@
-/* Self-attention of qkv [n, tokens, 3 * heads * depth], its rows' sums and its gradient, by their definitions: row after row of
- * scores, a softmax, a product. */
+/* Self-attention of qkv [n, tokens, 3 * heads * depth], its rows' sums and its gradient, by their definitions: row
+ * after row of scores, a softmax, a product. */
 #include "../../engine/control.h"
 #include "../../engine/philox.h"
 #include "evaluate.h"
@@ -32,8 +32,8 @@ static int64_t seen(const attention *a, int64_t query)
     return a->causal ? query + 1 : a->tokens;
 }
 
-/* 0, or what a weight that dropout leaves counts. Random number i of four is the one of the later query or not, and of the later key or
- * not, of the two that are 8 tokens apart within their sixteen. */
+/* 0, or what a weight that dropout leaves counts. Random number i of four is the one of the later query or not, and of
+ * the later key or not, of the two that are 8 tokens apart within their sixteen. */
 static double share(const attention *a, int64_t sequence, int64_t head, int64_t query, int64_t key)
 {
     if (a->rate == 0)

@@ -1,5 +1,6 @@
-/* Matrix products and convolutions. The innermost loop always runs along a row of the result, so that it reads and writes
- * memory in order; operands that lie otherwise are transposed first. Products of zeros are not skipped: 0 * inf is NaN. */
+/* Matrix products and convolutions. The innermost loop always runs along a row of the result, so that it reads and
+ * writes memory in order; operands that lie otherwise are transposed first. Products of zeros are not skipped: 0 * inf
+ * is NaN. */
 #include "evaluate.h"
 
 #include <stdlib.h>
@@ -65,8 +66,8 @@ static bd_status matmul(const bd_evaluation *evaluation, const bd_node *node, do
     return BD_OK;
 }
 
-/* The extents that the three convolutions share: x [images, height, width, in], dy [images, out_height, out_width, out],
- * weight [kernel height, kernel width, in, out]. */
+/* The extents that the three convolutions share: x [images, height, width, in], dy [images, out_height, out_width,
+ * out], weight [kernel height, kernel width, in, out]. */
 typedef struct convolution {
     bd_window window;
     int64_t images, height, width, in, out_height, out_width, out;

@@ -1,8 +1,8 @@
 /* Depthwise convolution and its gradients: [n, h, w, c] with a weight [kh, kw, 1, c], each channel by itself. */
 #include "evaluate.h"
 
-/* Calls for every pixel of the output and every tap that lies inside the image: offsets of the pixels' first channels, and of
- * the tap's. */
+/* Calls for every pixel of the output and every tap that lies inside the image: offsets of the pixels' first channels,
+ * and of the tap's. */
 typedef void (*tap_function)(void *user, int64_t image_pixel, int64_t output_pixel, int64_t row, int64_t tap);
 
 static void for_each_tap(const bd_window *window, const bd_shape *image, const bd_shape *output, tap_function visit,

@@ -19,8 +19,8 @@ static bool is_effect(const bd_node *node)
     return node->op == BD_OP_ASSIGN || node->op == BD_OP_CONTROL_STEP;
 }
 
-/* How many readers each node's value has: other nodes, the caller who wants it, and the end of the run for effects. Nodes
- * of no readers are not evaluated. */
+/* How many readers each node's value has: other nodes, the caller who wants it, and the end of the run for effects.
+ * Nodes of no readers are not evaluated. */
 static void count_uses(const bd_interpret_params *params, int32_t *uses)
 {
     const bd_graph *graph = params->graph;

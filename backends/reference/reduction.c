@@ -29,8 +29,8 @@ static double members(const bd_node *node, int64_t l)
     return each == 0 ? 1 : fmax(fmin((double)each, (double)(node->attr.reduce.total - l * each)), 0);
 }
 
-/* Mean of the values from l to `end`, or the sum of squared deviations from it. Partial results are means, and with `squares` the
- * sums of squared deviations from those. */
+/* Mean of the values from l to `end`, or the sum of squared deviations from it. Partial results are means, and with
+ * `squares` the sums of squared deviations from those. */
 static double moment(const bd_node *node, const double *x, const double *squares, int64_t l, int64_t end, int64_t step)
 {
     double sum = 0, count = 0, result = 0;

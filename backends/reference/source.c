@@ -75,7 +75,8 @@ static bd_status move_images(const bd_node *node, const double *moves, double *i
     return BD_OK;
 }
 
-/* Rows of the data set are read one by one where it is a variable: the whole would be eight times its size as doubles. */
+/* Rows of the data set are read one by one where it is a variable: the whole would be eight times its size as
+ * doubles. */
 static bd_status batch(const bd_evaluation *evaluation, const bd_node *node, double *result, bd_error *error)
 {
     enum { DATA, PERMUTATION, CONTROL, MOVES };

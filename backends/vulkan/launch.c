@@ -1,5 +1,6 @@
-/* Kernels in PTX, launched from command buffers: by NVIDIA's Vulkan driver, which has nothing else that reaches wgmma. They are written in
- * OpenCL C, which the OpenCL driver of the same device compiles. The PTX is remembered on disk, so that another start does without. */
+/* Kernels in PTX, launched from command buffers: by NVIDIA's Vulkan driver, which has nothing else that reaches wgmma.
+ * They are written in OpenCL C, which the OpenCL driver of the same device compiles. The PTX is remembered on disk, so
+ * that another start does without. */
 #include "vulkan.h"
 
 #include "../../engine/cache.h"

@@ -74,7 +74,8 @@ static bd_status run_codes(void *user, bd_unit_code a, bd_unit_code b, const voi
     return status;
 }
 
-/* Of BF16 it is wanted too where cooperative matrices have it: what a product may be done by must not depend on its format. */
+/* Of BF16 it is wanted too where cooperative matrices have it: what a product may be done by must not depend on its
+ * format. */
 static bd_status try_all(bd_vk_device *device, finding *found, bd_error *error)
 {
     bd_status status = multiply(device, BD_F16, &found->right, error);
@@ -87,7 +88,8 @@ static bd_status try_all(bd_vk_device *device, finding *found, bd_error *error)
     return found->right ? bd_probe_codes(run_codes, device, &found->codes, error) : status;
 }
 
-/* From the cache, or tried. Whether there is a compiler may change without the driver, so its lack is not remembered. */
+/* From the cache, or tried. Whether there is a compiler may change without the driver, so its lack is not
+ * remembered. */
 static bd_status find_out(bd_vk_device *device, finding *found, bd_error *error)
 {
     const bd_device_info *info = &device->base.info;

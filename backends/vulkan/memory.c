@@ -1,5 +1,5 @@
-/* Buffers, one allocation each, and what goes to and from them. A unified device's buffers are mapped, so that an idle device
- * is read and written in place; everything else is copied by the device through staging blocks. */
+/* Buffers, one allocation each, and what goes to and from them. A unified device's buffers are mapped, so that an idle
+ * device is read and written in place; everything else is copied by the device through staging blocks. */
 #include "vulkan.h"
 
 #include <inttypes.h>

@@ -198,7 +198,8 @@ static bool has_shape(VkPhysicalDevice physical, VkComponentTypeKHR a, VkCompone
     return found;
 }
 
-/* The largest shape that kernels have tiles for by which a subgroup multiplies matrices of `type` and sums in `sum`; false if there is none. */
+/* The largest shape that kernels have tiles for by which a subgroup multiplies matrices of `type` and sums in `sum`;
+ * false if there is none. */
 static bool best_code_shape(VkPhysicalDevice physical, VkComponentTypeKHR type, VkComponentTypeKHR sum,
                             VkCooperativeMatrixPropertiesKHR *best)
 {
@@ -341,8 +342,8 @@ static void find_matrix_units(VkPhysicalDevice physical, const VkPhysicalDeviceP
 #endif
 
 #ifdef VK_NV_cooperative_matrix2
-/* In steps of what matrices of `element` with sums in FP32 may grow, for each size of a work-group; of a subgroup where they cannot
- * be spread over more. Returns how many there are, at most BD_MATRIX_GRAINS. */
+/* In steps of what matrices of `element` with sums in FP32 may grow, for each size of a work-group; of a subgroup where
+ * they cannot be spread over more. Returns how many there are, at most BD_MATRIX_GRAINS. */
 static uint32_t find_grains(VkPhysicalDevice physical, const bd_vk_abilities *abilities, VkComponentTypeKHR element,
                             bd_matrix_grain grains[BD_MATRIX_GRAINS])
 {

@@ -1,5 +1,5 @@
-/* Layouts, pipelines, and the driver's pipeline cache, which lies on disk behind a header of ours: a driver need not survive
- * a cache of another device or driver, or a damaged one, so anything that does not match is dropped. */
+/* Layouts, pipelines, and the driver's pipeline cache, which lies on disk behind a header of ours: a driver need not
+ * survive a cache of another device or driver, or a damaged one, so anything that does not match is dropped. */
 #include "vulkan.h"
 
 #include "../../engine/cache.h"

@@ -1,6 +1,6 @@
-/* Kernels that find out what a driver's halves are worth. They call the very prelude functions that training will call, with
- * the driver's own conversions and arithmetic switched on, on inputs where implementations differ. What came out is kept in
- * the cache for this device, driver and kernel text. */
+/* Kernels that find out what a driver's halves are worth. They call the very prelude functions that training will call,
+ * with the driver's own conversions and arithmetic switched on, on inputs where implementations differ. What came out
+ * is kept in the cache for this device, driver and kernel text. */
 #include "vulkan.h"
 
 #include "../../engine/cache.h"

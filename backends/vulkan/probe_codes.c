@@ -1,4 +1,5 @@
-/* Whether cooperative matrices of 8 bits compute rightly, those of floats made by rewriting SPIR-V (spirv.c), and in how many bits they sum. */
+/* Whether cooperative matrices of 8 bits compute rightly, those of floats made by rewriting SPIR-V (spirv.c), and in
+ * how many bits they sum. */
 #include "../probe_codes.h"
 #include "vulkan.h"
 

@@ -1,4 +1,5 @@
-/* Whether matrices of BF16, made by rewriting SPIR-V (spirv.c), compute rightly: a driver may claim them and see it otherwise. */
+/* Whether matrices of BF16, made by rewriting SPIR-V (spirv.c), compute rightly: a driver may claim them and see it
+ * otherwise. */
 #include "vulkan.h"
 
 #include "../../engine/embedded.h"

@@ -8,7 +8,8 @@
 #include <string.h>
 #include <xxhash.h>
 
-/* Runs in one submission: enough to hide its cost, few enough that no driver's watchdog takes a long batch for a hang. */
+/* Runs in one submission: enough to hide its cost, few enough that no driver's watchdog takes a long batch for a
+ * hang. */
 #define RUNS_PER_SUBMISSION 16
 
 typedef struct unique_pipeline {

@@ -1,5 +1,5 @@
-/* The device's one queue: submissions with a serial number each, which end in order, and waiting for them. Fences rather than
- * timeline semaphores, since Vulkan 1.1 has these everywhere. */
+/* The device's one queue: submissions with a serial number each, which end in order, and waiting for them. Fences
+ * rather than timeline semaphores, since Vulkan 1.1 has these everywhere. */
 #include "vulkan.h"
 
 bd_status bd_vk_device_fail(bd_vk_device *device, bd_error *error, VkResult result, const char *what)

@@ -1,6 +1,7 @@
-/* Cooperative matrices of BF16 and of floats of 8 bits in SPIR-V, which glslang makes from 15.3 and 15.4 on: Debian 13 has 15.1. Kernels have
- * matrices of whole numbers without a sign instead, which no other kernel needs, and here their elements become floats (SPV_KHR_bfloat16,
- * SPV_EXT_float8). Such matrices are loaded and multiplied and nothing else; a load takes its elements' bits from an array of any type. */
+/* Cooperative matrices of BF16 and of floats of 8 bits in SPIR-V, which glslang makes from 15.3 and 15.4 on: Debian 13
+ * has 15.1. Kernels have matrices of whole numbers without a sign instead, which no other kernel needs, and here their
+ * elements become floats (SPV_KHR_bfloat16, SPV_EXT_float8). Such matrices are loaded and multiplied and nothing else;
+ * a load takes its elements' bits from an array of any type. */
 #include "vulkan.h"
 
 #include <stdlib.h>

@@ -165,8 +165,8 @@ bd_status bd_vk_commands_submit(bd_vk_device *device, VkCommandBuffer commands, 
 /* Submits command buffers that stay the caller's until the serial is completed. */
 bd_status bd_vk_submit(bd_vk_device *device, const VkCommandBuffer *commands, uint32_t count, uint64_t *serial,
                        bd_error *error);
-/* Orders the kernels before it and after it; launches (VK_NVX_binary_import says nothing of their stage) as dispatches, which was tried on
- * an H100: the accesses VK_ACCESS_MEMORY_... in place of the shader's take 3 us longer. */
+/* Orders the kernels before it and after it; launches (VK_NVX_binary_import says nothing of their stage) as dispatches,
+ * which was tried on an H100: the accesses VK_ACCESS_MEMORY_... in place of the shader's take 3 us longer. */
 void bd_vk_kernel_barrier(bd_vk_device *device, VkCommandBuffer commands);
 /* The rule that orders everything: every submission ends with this barrier, so whatever follows may use its results. */
 void bd_vk_final_barrier(bd_vk_device *device, VkCommandBuffer commands, bool for_host);
@@ -210,14 +210,15 @@ void bd_vk_memory_finish(bd_vk_device *device);
 
 /* ---- shader.c ---- */
 
-/* Compiles GLSL (or finds it in the cache) to SPIR-V 1.6 with `matrices`, which Vulkan 1.3 has, else 1.3; the caller frees *words.
- * `name` is for the message. */
+/* Compiles GLSL (or finds it in the cache) to SPIR-V 1.6 with `matrices`, which Vulkan 1.3 has, else 1.3; the caller
+ * frees *words. `name` is for the message. */
 bd_status bd_vk_spirv(bd_vk_device *device, const char *name, const char *source, bool matrices, uint32_t **words,
                       size_t *bytes, bd_error *error);
 /* The first word of a SPIR-V module. */
 #define BD_VK_SPIRV_MAGIC 0x07230203u
-/* Makes cooperative matrices of whole numbers without sign matrices of floats: of 16 bits BF16, of 8 bits F8E4M3, of 32 bits F8E5M2; in place
- * of *words, which is freed. A module without such matrices stays as it is. BD_ERROR_DEVICE if the words are no SPIR-V module, BD_ERROR_MEMORY: nothing changed. */
+/* Makes cooperative matrices of whole numbers without sign matrices of floats: of 16 bits BF16, of 8 bits F8E4M3, of 32
+ * bits F8E5M2; in place of *words, which is freed. A module without such matrices stays as it is. BD_ERROR_DEVICE if
+ * the words are no SPIR-V module, BD_ERROR_MEMORY: nothing changed. */
 bd_status bd_vk_spirv_floats(uint32_t **words, size_t *bytes, bd_error *error);
 /* What goes before every kernel: what `abilities` has of halves, and which behaviour of floats is asked for. The caller
  * frees it. NULL if memory ran out. */
@@ -235,8 +236,8 @@ void bd_vk_pipeline_finish(bd_vk_device *device);
 /* The layout for these bindings; good until the device is closed. */
 bd_status bd_vk_layout_get(bd_vk_device *device, const bd_binding *bindings, uint32_t count, bd_vk_layout *layout,
                            bd_error *error);
-/* May be called by several threads at once. `subgroup_size`: what the kernel's subgroups must have, all of them full; 0 where that is all one, as in every kernel without
- * cooperative matrices. */
+/* May be called by several threads at once. `subgroup_size`: what the kernel's subgroups must have, all of them full; 0
+ * where that is all one, as in every kernel without cooperative matrices. */
 bd_status bd_vk_pipeline_create(bd_vk_device *device, const char *name, const char *source, const bd_vk_layout *layout,
                                 uint32_t subgroup_size, VkPipeline *pipeline, bd_error *error);
 /* Writes the driver's pipeline cache to disk if it changed. */
@@ -246,7 +247,8 @@ void *bd_vk_pipeline_blob(const bd_vk_device *device, const void *data, size_t s
 /* What lies behind the header; NULL if it is damaged, or of another device or driver. */
 const void *bd_vk_pipeline_blob_data(const bd_vk_device *device, const void *blob, size_t blob_size, size_t *size);
 
-/* ---- launch.c: kernels in OpenCL C, compiled to PTX by NVIDIA's OpenCL driver and launched by VK_NVX_binary_import ---- */
+/* ---- launch.c: kernels in OpenCL C, compiled to PTX by NVIDIA's OpenCL driver and launched by VK_NVX_binary_import
+ * ---- */
 
 typedef struct bd_vk_function {
     VkCuModuleNVX module;
@@ -278,8 +280,8 @@ void bd_vk_launch_close(bd_vk_device *device);
 
 /* ---- launch_probe.c ---- */
 
-/* Finds out whether wgmma can be launched and computes rightly (the cache remembers), and if so tells the target and the info. That
- * it does not is an error only where the device is lost or the host has no memory. */
+/* Finds out whether wgmma can be launched and computes rightly (the cache remembers), and if so tells the target and
+ * the info. That it does not is an error only where the device is lost or the host has no memory. */
 bd_status bd_vk_launch_probe(bd_vk_device *device, bd_error *error);
 
 /* ---- hazard.c ---- */
@@ -334,14 +336,16 @@ bd_status bd_vk_probe_last_group(bd_vk_device *device, bd_error *error);
 
 /* ---- probe_matrix.c ---- */
 
-/* The kernel that multiplies matrices of BF16, a subgroup's or joined ones. The caller frees; NULL if memory ran out. */
+/* The kernel that multiplies matrices of BF16, a subgroup's or joined ones. The caller frees; NULL if memory ran
+ * out. */
 char *bd_vk_probe_matrix_source(const bd_vk_device *device, bool joined);
 /* Runs it: whether all of its products are right, exactly. */
 bool bd_vk_probe_matrix(bd_vk_device *device, const char *source, bool joined);
 
 /* ---- probe_codes.c ---- */
 
-/* The kernel that multiplies matrices of 8 bits, of any types but BD_UNIT_U8. The caller frees; NULL if memory ran out. */
+/* The kernel that multiplies matrices of 8 bits, of any types but BD_UNIT_U8. The caller frees; NULL if memory ran
+ * out. */
 char *bd_vk_probe_codes_source(const bd_vk_device *device, bd_unit_code a, bd_unit_code b);
 /* Of what the target's matrix.codes claims *found keeps what computes rightly. Fails only with BD_ERROR_LOST. */
 bd_status bd_vk_probe_codes(bd_vk_device *device, bd_code_units *found, bd_error *error);

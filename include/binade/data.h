@@ -9,8 +9,8 @@
 extern "C" {
 #endif
 
-/* `count` images, NHWC bytes, and their class numbers; or as many tokens of a text, one after another: images of a byte each,
- * without labels. */
+/* `count` images, NHWC bytes, and their class numbers; or as many tokens of a text, one after another: images of a byte
+ * each, without labels. */
 typedef struct bd_examples {
     int64_t count;
     uint8_t *images; /* count * height * width * channels; owned */
@@ -35,8 +35,8 @@ typedef struct bd_dataset {
         class_names; /* `classes` of them; NULL where the source names none; of a text what each token stands for; owned */
 } bd_dataset;
 
-/* How many training examples an epoch has: the images, or windows of `context` tokens, each of which has one token more behind
- * it, as many as cover the text once; 0 where the text is shorter. */
+/* How many training examples an epoch has: the images, or windows of `context` tokens, each of which has one token more
+ * behind it, as many as cover the text once; 0 where the text is shorter. */
 BD_API int64_t bd_dataset_train_examples(const bd_dataset *dataset, int64_t context);
 /* The same of the test set. */
 BD_API int64_t bd_dataset_test_examples(const bd_dataset *dataset, int64_t context);
@@ -57,14 +57,15 @@ typedef struct bd_dataset_params {
  *  - "fashion-mnist": the files of Debian's package dataset-fashion-mnist, or of the folder named by BINADE_DATA;
  *  - a folder that holds train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and
  *    t10k-labels-idx1-ubyte, each plain or with .gz; or four paths of such files joined by ',';
- *  - CIFAR-10 or CIFAR-100 in their binary format (Krizhevsky 2009): the folder of data_batch_1.bin to data_batch_5.bin and
- *    test_batch.bin, or of train.bin and test.bin (fine labels), the folder around it, or the archive as published;
- *  - images, JPEG or PNG, at SPLIT/CLASS/NAME in a folder or an archive (tar, tar.gz, tar.xz, tar.zst, zip). SPLIT is "train"
- *    and "test" (else "val", "valid" or "validation"); classes are numbered in the order of their names' bytes. All must have
- *    one size; if any has colour, all have. They are decoded once, into a file of the cache, which is remade when the
- *    source changes or the file is damaged;
- *  - any other file: a text. Its first 90% are for training, the rest is the test set (the validation set, as it is called for
- *    language models). The vocabulary is the characters, or bytes, that occur in it, in their order, BD_MOST_TOKENS at most.
+ *  - CIFAR-10 or CIFAR-100 in their binary format (Krizhevsky 2009): the folder of data_batch_1.bin to data_batch_5.bin
+ *    and test_batch.bin, or of train.bin and test.bin (fine labels), the folder around it, or the archive as published;
+ *  - images, JPEG or PNG, at SPLIT/CLASS/NAME in a folder or an archive (tar, tar.gz, tar.xz, tar.zst, zip). SPLIT is
+ *    "train" and "test" (else "val", "valid" or "validation"); classes are numbered in the order of their names' bytes.
+ *    All must have one size; if any has colour, all have. They are decoded once, into a file of the cache, which is
+ *    remade when the source changes or the file is damaged;
+ *  - any other file: a text. Its first 90% are for training, the rest is the test set (the validation set, as it is
+ *    called for language models). The vocabulary is the characters, or bytes, that occur in it, in their order,
+ *    BD_MOST_TOKENS at most.
  * Errors name the file and what is wrong with it. */
 BD_API bd_status bd_dataset_load(const bd_dataset_params *params, bd_dataset **dataset, bd_error *error);
 /* The same with nothing but a name. */

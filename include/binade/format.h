@@ -12,8 +12,8 @@
 extern "C" {
 #endif
 
-/* Formats with a name of their own come first. From BD_FORMAT_COUNT to BD_FORMAT_END - 1 are the floats of X bits of exponent and
- * Y of mantissa, eXmY, from e2m0 to e8m23: bd_format_exmy() makes them. */
+/* Formats with a name of their own come first. From BD_FORMAT_COUNT to BD_FORMAT_END - 1 are the floats of X bits of
+ * exponent and Y of mantissa, eXmY, from e2m0 to e8m23: bd_format_exmy() makes them. */
 typedef enum bd_format {
     BD_F32,    /* IEEE 754 binary32 */
     BD_F16,    /* IEEE 754 binary16 */
@@ -36,9 +36,9 @@ typedef enum bd_format_kind {
     BD_KIND_UNSIGNED /* of data sets, not of policies */
 } bd_format_kind;
 
-/* All there is to know of a format. A float's value is (-1)^s 2^(e - bias) (1 + m 2^-Y), or (-1)^s 2^(1 - bias) m 2^-Y where the
- * exponent e is 0. The largest e is infinity (m = 0) and NaN; without infinity only the last m of it is NaN if there is a mantissa
- * (e4m3), and all of it if there is none (eXm0). */
+/* All there is to know of a format. A float's value is (-1)^s 2^(e - bias) (1 + m 2^-Y), or (-1)^s 2^(1 - bias) m 2^-Y
+ * where the exponent e is 0. The largest e is infinity (m = 0) and NaN; without infinity only the last m of it is NaN
+ * if there is a mantissa (e4m3), and all of it if there is none (eXm0). */
 typedef struct bd_format_info {
     const char *name;
     bd_format_kind kind;
@@ -61,8 +61,8 @@ BD_API size_t bd_format_size(bd_format format);
 /* "f32", "f16", "u8", "u32", "bf16", "f8e4m3", "f8e5m2", "int8" to "int2", "e3m2". */
 BD_API const char *bd_format_name(bd_format format);
 
-/* Finds a format by its name; false if there is none. What has a name of its own is also found as eXmY: "e5m10" is f16, "e8m7"
- * bf16, "e4m3" the f8e4m3 without infinity. */
+/* Finds a format by its name; false if there is none. What has a name of its own is also found as eXmY: "e5m10" is f16,
+ * "e8m7" bf16, "e4m3" the f8e4m3 without infinity. */
 BD_API bool bd_format_from_name(const char *name, bd_format *format);
 
 /* The float of 2 to 8 bits of exponent and 0 to 23 of mantissa. */
@@ -80,8 +80,8 @@ typedef enum bd_round_mode {
     BD_ROUND_MODE_COUNT
 } bd_round_mode;
 
-/* A mode, and what becomes of values beyond the largest: infinity (NaN where there is none), or, saturating, the largest. Whole
- * numbers saturate always, and NaN becomes 0 in them. */
+/* A mode, and what becomes of values beyond the largest: infinity (NaN where there is none), or, saturating, the
+ * largest. Whole numbers saturate always, and NaN becomes 0 in them. */
 typedef struct bd_rounding_rule {
     bd_round_mode mode;
     bool saturate;
@@ -90,8 +90,9 @@ typedef struct bd_rounding_rule {
 /* "nearest", "zero", "mask", "stochastic". */
 BD_API const char *bd_round_mode_name(bd_round_mode mode);
 
-/* The value rounded once. `random` is of use for BD_ROUND_STOCHASTIC: 32 bits, as a number r; a value at t of the way from the
- * neighbour nearer to zero to the other goes to the other if t + r 2^-32 >= 1. NaN stays NaN, the sign of zero stays. */
+/* The value rounded once. `random` is of use for BD_ROUND_STOCHASTIC: 32 bits, as a number r; a value at t of the way
+ * from the neighbour nearer to zero to the other goes to the other if t + r 2^-32 >= 1. NaN stays NaN, the sign of zero
+ * stays. */
 BD_API double bd_round_by(bd_format format, bd_rounding_rule rule, uint32_t random, double value);
 
 /* The same to the nearest, overflow to infinity as IEEE 754 says. */

@@ -25,13 +25,14 @@ BD_API void bd_generator_close(bd_generator **generator);
 /* The name of its model, as bd_train_params.model_name had it. */
 BD_API const char *bd_generator_model(const bd_generator *generator);
 
-/* Builds the model in the checkpoint's precision, and puts the weights on the device, which must outlive the generator. */
+/* Builds the model in the checkpoint's precision, and puts the weights on the device, which must outlive the
+ * generator. */
 BD_API bd_status bd_generator_start(bd_generator *generator, bd_device *device, const bd_generator_params *params,
                                     bd_error *error);
 /* Adds `text` to what stands before the next token. BD_ERROR_ARGUMENT names what of it is not in the vocabulary. */
 BD_API bd_status bd_generator_prompt(bd_generator *generator, const char *text, bd_error *error);
-/* Draws the next token and adds it. *text becomes what it stands for, a character in UTF-8 or a byte, good until the generator is
- * closed. Where nothing stands before it, it comes as after the end of a line. */
+/* Draws the next token and adds it. *text becomes what it stands for, a character in UTF-8 or a byte, good until the
+ * generator is closed. Where nothing stands before it, it comes as after the end of a line. */
 BD_API bd_status bd_generator_next(bd_generator *generator, const char **text, bd_error *error);
 
 #ifdef __cplusplus

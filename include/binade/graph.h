@@ -69,8 +69,8 @@ BD_API bd_tensor bd_parameter(bd_graph *graph, const char *name, bd_shape shape,
 BD_API bd_tensor bd_constant(bd_graph *graph, bd_shape shape, double value);
 /* 0, 1, 2, ... along `axis`. */
 BD_API bd_tensor bd_iota(bd_graph *graph, bd_shape shape, int axis);
-/* Uniform numbers in [0, 1): Philox4x32-10 (Salmon et al., SC 2011) of (seed, step, a number of this node, element / 4), the word element % 4, so
- * the same on every device and in every format wide enough for 24 bits. */
+/* Uniform numbers in [0, 1): Philox4x32-10 (Salmon et al., SC 2011) of (seed, step, a number of this node, element /
+ * 4), the word element % 4, so the same on every device and in every format wide enough for 24 bits. */
 BD_API bd_tensor bd_random(bd_graph *graph, bd_shape shape);
 
 /* ---- elementwise; shapes must be equal (broadcast first, or use the layers below) ---- */
@@ -110,15 +110,17 @@ BD_API bd_tensor bd_pad(bd_graph *graph, bd_tensor x, int axis, int64_t before, 
 BD_API bd_tensor bd_concat(bd_graph *graph, const bd_tensor *parts, int count, int axis);
 /* table [rows, d...], index [n...] -> [n..., d...]; an index out of range is clamped. */
 BD_API bd_tensor bd_gather(bd_graph *graph, bd_tensor table, bd_tensor index);
-/* The gradient of gather: values [n..., d...], index [n...] -> [rows, d...]; rows named twice add up, in index order. */
+/* The gradient of gather: values [n..., d...], index [n...] -> [rows, d...]; rows named twice add up, in index
+ * order. */
 BD_API bd_tensor bd_scatter_add(bd_graph *graph, bd_tensor values, bd_tensor index, int64_t rows);
 
 /* ---- reductions over `count` adjacent axes from `first`; the axes become 1 if `keep`, else they go ---- */
 BD_API bd_tensor bd_sum(bd_graph *graph, bd_tensor x, int first, int count, bool keep);
 BD_API bd_tensor bd_maximum(bd_graph *graph, bd_tensor x, int first, int count, bool keep); /* NaN if any is */
-/* Mean, and sum of squared deviations from it (n times the variance), together one pass over x: summed in F32 from a value of x,
- * so that nothing cancels where the mean is far from 0, and nothing overflows (shifted data: Chan, Golub and LeVeque, "Algorithms
- * for Computing the Sample Variance", The American Statistician 37, 1983). Of no elements both are 0. */
+/* Mean, and sum of squared deviations from it (n times the variance), together one pass over x: summed in F32 from a
+ * value of x, so that nothing cancels where the mean is far from 0, and nothing overflows (shifted data: Chan, Golub
+ * and LeVeque, "Algorithms for Computing the Sample Variance", The American Statistician 37, 1983). Of no elements both
+ * are 0. */
 BD_API bd_tensor bd_mean(bd_graph *graph, bd_tensor x, int first, int count, bool keep);
 BD_API bd_tensor bd_deviations(bd_graph *graph, bd_tensor x, int first, int count, bool keep);
 /* The index of the first largest, as a value; the axis goes. */
@@ -128,18 +130,20 @@ BD_API bd_tensor bd_argmax(bd_graph *graph, bd_tensor x, int axis);
 /* a [batch..., m, k], b [batch..., k, n] -> [batch..., m, n]; transposed operands are stored [k, m] and [n, k]. */
 BD_API bd_tensor bd_matmul(bd_graph *graph, bd_tensor a, bd_tensor b, bool transpose_a, bool transpose_b);
 
-/* Self-attention (Vaswani et al., arXiv:1706.03762): qkv [n, tokens, 3 * heads * key], of each token the queries of all heads, then
- * keys, then values, gives softmax(q k' / sqrt(key)) v of each head as [n, tokens, heads * key]. Causal: a token sees none behind it.
- * One operation and one rounding: sums of products are made in the accumulators' format, all else between in F32; but matrix units
- * multiply the weights, and backward the gradients of the scores, rounded to their operands' 16-bit format. On GPUs the scores
- * are stored nowhere (FlashAttention: Dao et al., arXiv:2205.14135; Dao, arXiv:2307.08691).
+/* Self-attention (Vaswani et al., arXiv:1706.03762): qkv [n, tokens, 3 * heads * key], of each token the queries of all
+ * heads, then keys, then values, gives softmax(q k' / sqrt(key)) v of each head as [n, tokens, heads * key]. Causal: a
+ * token sees none behind it. One operation and one rounding: sums of products are made in the accumulators' format, all
+ * else between in F32; but matrix units multiply the weights, and backward the gradients of the scores, rounded to
+ * their operands' 16-bit format. On GPUs the scores are stored nowhere (FlashAttention: Dao et al., arXiv:2205.14135;
+ * Dao, arXiv:2307.08691).
  *
- * With `training` and a rate above 0 (at least 0, below 1; else BD_ERROR_ARGUMENT) each weight of softmax is dropped with that
- * probability, and what is left counts 1 / (1 - rate) times: dropout of attention as in nanoGPT and PyTorch's
- * scaled_dot_product_attention. The factor goes to the sums of products in F32, behind the rounding of weights to a matrix unit's
- * operands. Which are dropped follows from seed, step, sequence, head, query and key as for bd_dropout, by random numbers that are
- * drawn once more backward rather than stored: the same in every format and on every device. At most 2^32 weights, with tokens
- * rounded up to sixteens. Without, nothing is drawn, and the kernels are those of no dropout. */
+ * With `training` and a rate above 0 (at least 0, below 1; else BD_ERROR_ARGUMENT) each weight of softmax is dropped
+ * with that probability, and what is left counts 1 / (1 - rate) times: dropout of attention as in nanoGPT and PyTorch's
+ * scaled_dot_product_attention. The factor goes to the sums of products in F32, behind the rounding of weights to a
+ * matrix unit's operands. Which are dropped follows from seed, step, sequence, head, query and key as for bd_dropout,
+ * by random numbers that are drawn once more backward rather than stored: the same in every format and on every device.
+ * At most 2^32 weights, with tokens rounded up to sixteens. Without, nothing is drawn, and the kernels are those of no
+ * dropout. */
 BD_API bd_tensor bd_self_attention(bd_graph *graph, bd_tensor qkv, int64_t heads, bool causal, float rate,
                                    bool training);
 
@@ -148,15 +152,15 @@ typedef struct bd_window { /* of a convolution or a pooling; height first */
 } bd_window;
 
 /* x [n, h, w, ci], weight [kh, kw, ci, co] -> [n, oh, ow, co], oh = (h + pads - kh) / stride + 1. window.size is taken
- * from the weight. With a weight [kh, kw, ci / g, co] the channels convolve in g groups, each with co / g results: 64 groups at
- * most, or ci of them with ci results (bd_depthwise). */
+ * from the weight. With a weight [kh, kw, ci / g, co] the channels convolve in g groups, each with co / g results: 64
+ * groups at most, or ci of them with ci results (bd_depthwise). */
 BD_API bd_tensor bd_conv2d(bd_graph *graph, bd_tensor x, bd_tensor weight, bd_window window);
 /* Its gradients: for x (of shape `shape`) from dy and weight; for the weight (of shape `shape`) from x and dy. */
 BD_API bd_tensor bd_conv2d_data(bd_graph *graph, bd_tensor dy, bd_tensor weight, bd_window window, bd_shape shape);
 BD_API bd_tensor bd_conv2d_weight(bd_graph *graph, bd_tensor x, bd_tensor dy, bd_window window, bd_shape shape);
 
-/* Each channel by itself: x [n, h, w, c], weight [kh, kw, 1, c] -> [n, oh, ow, c]; and its gradients, as above. The weight's is
- * summed in parts, always the same ones, and has no gradient itself. */
+/* Each channel by itself: x [n, h, w, c], weight [kh, kw, 1, c] -> [n, oh, ow, c]; and its gradients, as above. The
+ * weight's is summed in parts, always the same ones, and has no gradient itself. */
 BD_API bd_tensor bd_depthwise(bd_graph *graph, bd_tensor x, bd_tensor weight, bd_window window);
 BD_API bd_tensor bd_depthwise_data(bd_graph *graph, bd_tensor dy, bd_tensor weight, bd_window window, bd_shape shape);
 BD_API bd_tensor bd_depthwise_weight(bd_graph *graph, bd_tensor x, bd_tensor dy, bd_window window, bd_shape shape);
@@ -174,9 +178,9 @@ BD_API bd_tensor bd_avg_pool_grad(bd_graph *graph, bd_tensor dy, bd_window windo
 BD_API void bd_assign(bd_graph *graph, bd_tensor variable, bd_tensor value);
 
 /* ---- layers: plain functions over the primitives; `name` is pushed as the layer ---- */
-/* How the weights (not biases, not those of normalisations) of layers made from now on begin, and how they are held small: training
- * adds l2 * sum of their squares to the loss, as Keras's kernel_regularizer does, by its gradient 2 l2 w; the loss that is
- * reported leaves it out. At first GLOROT and 0. */
+/* How the weights (not biases, not those of normalisations) of layers made from now on begin, and how they are held
+ * small: training adds l2 * sum of their squares to the loss, as Keras's kernel_regularizer does, by its gradient 2 l2
+ * w; the loss that is reported leaves it out. At first GLOROT and 0. */
 typedef enum bd_weight_init {
     BD_WEIGHTS_GLOROT, /* uniform within sqrt(6 / (fan in + fan out)): Glorot and Bengio, AISTATS 2010; Keras's default */
     BD_WEIGHTS_HE,     /* normal, truncated, of variance 2 / fan in: He et al., arXiv:1502.01852; Keras's he_normal */
@@ -190,8 +194,8 @@ typedef struct bd_layer_style {
 /* Returns the previous style. */
 BD_API bd_layer_style bd_set_layer_style(bd_graph *graph, bd_layer_style style);
 
-/* The window that makes ceil(length / stride) outputs of x's height and width (TensorFlow's SAME): what is padded is even, or one
- * more after than before. */
+/* The window that makes ceil(length / stride) outputs of x's height and width (TensorFlow's SAME): what is padded is
+ * even, or one more after than before. */
 BD_API bd_window bd_same_window(const bd_graph *graph, bd_tensor x, int64_t size, int64_t stride);
 /* Without padding (VALID). */
 BD_API bd_window bd_valid_window(int64_t size, int64_t stride);
@@ -207,13 +211,13 @@ BD_API bd_tensor bd_batch_norm(bd_graph *graph, bd_tensor x, bool training, floa
                                const char *name);
 /* Over the last axis (Ba et al., arXiv:1607.06450). */
 BD_API bd_tensor bd_layer_norm(bd_graph *graph, bd_tensor x, float epsilon, const char *name);
-/* With `training` each element is dropped with probability `rate`, at least 0 and below 1, and what is left multiplied by
- * 1 / (1 - rate); else x itself. */
+/* With `training` each element is dropped with probability `rate`, at least 0 and below 1, and what is left multiplied
+ * by 1 / (1 - rate); else x itself. */
 BD_API bd_tensor bd_dropout(bd_graph *graph, bd_tensor x, float rate, bool training);
-/* Self-attention (Vaswani et al., arXiv:1706.03762) over x [n, tokens, width], as Keras's MultiHeadAttention: queries, keys and
- * values of `heads` * `key` numbers, softmax(q k' / sqrt(key)) v, and a linear layer back to width. One weight makes the three:
- * [width, 3 * heads * key], queries first. Causal: a token sees none behind it. Rate and training: dropout of the softmax, as
- * bd_self_attention has it. */
+/* Self-attention (Vaswani et al., arXiv:1706.03762) over x [n, tokens, width], as Keras's MultiHeadAttention: queries,
+ * keys and values of `heads` * `key` numbers, softmax(q k' / sqrt(key)) v, and a linear layer back to width. One weight
+ * makes the three: [width, 3 * heads * key], queries first. Causal: a token sees none behind it. Rate and training:
+ * dropout of the softmax, as bd_self_attention has it. */
 BD_API bd_tensor bd_attention(bd_graph *graph, bd_tensor x, int64_t heads, int64_t key, bool causal, float rate,
                               bool training, const char *name);
 BD_API bd_tensor bd_global_avg_pool(bd_graph *graph, bd_tensor x); /* [n, h, w, c] -> [n, c] */

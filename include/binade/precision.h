@@ -17,7 +17,8 @@ typedef enum bd_role {
     BD_ROLE_ACCUMULATOR, /* "acc": sums inside reductions and contractions */
     BD_ROLE_MASTER,      /* "master": the copy of the weights that the optimizer updates, if it is another */
     BD_ROLE_STATE,       /* "state": momentum and second moments */
-    /* What contractions read values as, in F32 as they are: simulated, the products are those of the rounded numbers. */
+    /* What contractions read values as, in F32 as they are: simulated, the products are those of the rounded
+     * numbers. */
     BD_ROLE_WEIGHT_OPERAND,     /* "qw" */
     BD_ROLE_ACTIVATION_OPERAND, /* "qa" */
     BD_ROLE_GRADIENT_OPERAND,   /* "qg" */
@@ -27,9 +28,9 @@ typedef enum bd_role {
 
 typedef enum bd_scaling { BD_SCALING_NONE, BD_SCALING_STATIC, BD_SCALING_DYNAMIC } bd_scaling;
 
-/* How operands of contractions get into the range of their format: as they are; scaled by the power of two that the largest
- * magnitude of the steps before allows (delayed scaling: Micikevicius et al., arXiv:2209.05433); or, weights and activations, in
- * steps whose size is learned (LSQ: Esser et al., arXiv:1902.08153). */
+/* How operands of contractions get into the range of their format: as they are; scaled by the power of two that the
+ * largest magnitude of the steps before allows (delayed scaling: Micikevicius et al., arXiv:2209.05433); or, weights
+ * and activations, in steps whose size is learned (LSQ: Esser et al., arXiv:1902.08153). */
 typedef enum bd_operand_scaling { BD_OPERANDS_PLAIN, BD_OPERANDS_DELAYED, BD_OPERANDS_LEARNED } bd_operand_scaling;
 
 #define BD_MAX_OVERRIDES 128
@@ -59,8 +60,9 @@ typedef struct bd_precision {
     bd_format ends;   /* of the operands of the first and the last layer that contracts weights; F32: as all others */
     bool kahan;       /* updates are summed with compensation (arXiv:2010.06192) */
     bool saturate;    /* what is beyond a format's largest value becomes that */
-    /* Where the device's matrix units multiply the operands of contractions in their own format of 8 bits, sums may be theirs: of 128
-     * products in fewer bits than F32 has (bd_device_info says in how many), and of those in F32. Elsewhere they are as without. */
+    /* Where the device's matrix units multiply the operands of contractions in their own format of 8 bits, sums may be
+     * theirs: of 128 products in fewer bits than F32 has (bd_device_info says in how many), and of those in F32.
+     * Elsewhere they are as without. */
     bool unit_sums;
     bd_scaling scaling;
     float scale, growth, backoff;
@@ -71,11 +73,11 @@ typedef struct bd_precision {
 
 /* Parses a policy: a preset (bd_precision_presets) or a preset or nothing followed by settings,
  *     [preset,]role=format[:rounding],...[;layer:role=format[:rounding],...]
- * roles w a g stat acc master state qw qa qg; formats f32 f16 bf16 f8e4m3 f8e5m2 and eXmY, of sums (acc) f32 and f16, of operands
- * that are scaled (qw qa qg) also int8, int4, int3 and int2; roundings nearest zero mask stochastic. Also round=ROUNDING of all roles,
- * overflow=inf|saturate, kahan=on|off, operands=plain|delayed|learned, history=STEPS, ends=FORMAT, sums=exact|unit,
- * scale=none|dynamic|NUMBER, growth=, backoff=, interval=.
- * Roles left open are fp32's, and rounded to nearest. BD_ERROR_ARGUMENT names the position and lists what is known. */
+ * roles w a g stat acc master state qw qa qg; formats f32 f16 bf16 f8e4m3 f8e5m2 and eXmY, of sums (acc) f32 and f16,
+ * of operands that are scaled (qw qa qg) also int8, int4, int3 and int2; roundings nearest zero mask stochastic. Also
+ * round=ROUNDING of all roles, overflow=inf|saturate, kahan=on|off, operands=plain|delayed|learned, history=STEPS,
+ * ends=FORMAT, sums=exact|unit, scale=none|dynamic|NUMBER, growth=, backoff=, interval=. Roles left open are fp32's,
+ * and rounded to nearest. BD_ERROR_ARGUMENT names the position and lists what is known. */
 BD_API bd_status bd_precision_parse(const char *text, bd_precision *precision, bd_error *error);
 
 /* The format of `role` in the layer called `layer` (NULL or "" for none). */

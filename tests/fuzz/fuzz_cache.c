@@ -1,5 +1,6 @@
-/* libFuzzer: any bytes as the file of the cache. Whatever it holds, a lookup gives what was put in or nothing, and the cache
- * can be opened. The file lies in memory, through a file system of SQLite's own: 10 million files on a disk would take days. */
+/* libFuzzer: any bytes as the file of the cache. Whatever it holds, a lookup gives what was put in or nothing, and the
+ * cache can be opened. The file lies in memory, through a file system of SQLite's own: 10 million files on a disk would
+ * take days. */
 #include "fuzz.h"
 
 #include <sqlite3.h>
@@ -190,7 +191,8 @@ static int memory_unlink(const char *path)
 #include "../../engine/cache.c"
 #undef unlink
 
-/* ---- SQLite's own memory: one block, empty again when all is freed. AddressSanitizer's costs more than SQLite does. ---- */
+/* ---- SQLite's own memory: one block, empty again when all is freed. AddressSanitizer's costs more than SQLite does.
+ * ---- */
 
 enum { HEAP_BYTES = 64 << 20 };
 

@@ -1,5 +1,5 @@
-/* libFuzzer: any bytes as the checkpoint of a run that has everything a checkpoint holds: master weights, an optimizer's
- * state, statistics. What is accepted belongs to this run. */
+/* libFuzzer: any bytes as the checkpoint of a run that has everything a checkpoint holds: master weights, an
+ * optimizer's state, statistics. What is accepted belongs to this run. */
 #include "../../engine/trainer.h"
 #include "fuzz.h"
 

@@ -1,5 +1,5 @@
-/* libFuzzer: IDX files in gzip. Half of the changes are made to what is packed, which no change of the packed bytes would
- * reach: its checksum is at the end. */
+/* libFuzzer: IDX files in gzip. Half of the changes are made to what is packed, which no change of the packed bytes
+ * would reach: its checksum is at the end. */
 #include "fuzz_idx.c"
 
 #include <string.h>

@@ -1,4 +1,5 @@
-/* libFuzzer: any lines as arguments of a command that has an option of each kind; what is accepted is within its bounds. */
+/* libFuzzer: any lines as arguments of a command that has an option of each kind; what is accepted is within its
+ * bounds. */
 #include "../../apps/options.h"
 #include "fuzz.h"
 

@@ -1,4 +1,5 @@
-/* libFuzzer: any bytes as a run in results.json for `binade compare --resume`; what is accepted can be written, read again and shown. */
+/* libFuzzer: any bytes as a run in results.json for `binade compare --resume`; what is accepted can be written, read
+ * again and shown. */
 #include "../../apps/report.h"
 #include "../../apps/results.h"
 #include "fuzz.h"

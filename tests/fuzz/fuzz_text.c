@@ -1,4 +1,5 @@
-/* libFuzzer: any bytes as a text, of characters and of bytes; what is accepted says the same again, and so does its vocabulary. */
+/* libFuzzer: any bytes as a text, of characters and of bytes; what is accepted says the same again, and so does its
+ * vocabulary. */
 #include "../../engine/dataset.h"
 #include "fuzz.h"
 

@@ -3,9 +3,13 @@
 #include "json.h"
 #include "rounding.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 const char *event_name(bd_event_kind kind)
 {
@@ -76,13 +80,31 @@ json_t *event_json(const bd_train_event *e)
     return object;
 }
 
+/* Locked until it is closed, so that two runs do not write into one record; where the file system has locks. */
 static bd_status open_file(FILE **file, char **path, const char *folder, const char *name, bool append, bd_error *error)
 {
     *path = app_format("%s/%s", folder, name);
     if (!*path)
         return bd_fail(error, BD_ERROR_MEMORY, "%s: no memory for a path", folder);
-    *file = fopen(*path, append ? "ae" : "we");
-    return *file ? BD_OK : bd_fail(error, BD_ERROR_FILE, "%s: cannot write: %s", *path, strerror(errno));
+    const int descriptor = open(*path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    if (descriptor >= 0 && flock(descriptor, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK) {
+        close(descriptor);
+        return bd_fail(error, BD_ERROR_FILE, "%s: another run is writing it; name another folder with --output", *path);
+    }
+    if (descriptor >= 0 && (append || !ftruncate(descriptor, 0)))
+        *file = fdopen(descriptor, "a");
+    if (*file)
+        return BD_OK;
+    const int reason = errno;
+    if (descriptor >= 0)
+        close(descriptor);
+    return bd_fail(error, BD_ERROR_FILE, "%s: cannot write: %s", *path, strerror(reason));
+}
+
+static bool is_empty(FILE *file)
+{
+    struct stat info;
+    return !fstat(fileno(file), &info) && info.st_size == 0;
 }
 
 static bd_status flush(FILE *file, const char *path, bd_error *error)
@@ -101,7 +123,7 @@ bd_status metrics_open(metrics *record, const char *folder, bool append, bd_erro
         metrics_close(record);
         return status;
     }
-    if (ftell(record->table) == 0) {
+    if (is_empty(record->table)) {
         fputs("event,epoch,step,seconds,train_loss,train_accuracy,test_loss,test_accuracy,images_per_second,step_ms,"
               "learning_rate,loss_scale,overflows\n",
               record->table);

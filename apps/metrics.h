@@ -20,7 +20,7 @@ typedef struct metrics {
     char *lines_path, *table_path;
 } metrics;
 
-/* Opens both files in `folder`; `append` goes on with a resumed run's. */
+/* Opens both files in `folder`; `append` goes on with a resumed run's. BD_ERROR_FILE where another run has them open. */
 bd_status metrics_open(metrics *record, const char *folder, bool append, bd_error *error);
 /* Writes and flushes, so that a run can be watched and a killed one leaves what it had. */
 bd_status metrics_write(metrics *record, const bd_train_event *event, const json_t *json, bd_error *error);

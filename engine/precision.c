@@ -328,7 +328,8 @@ static bd_status parse_layer(parser *p)
     bd_precision *precision = p->precision;
     span layer = take(p, ":=,;");
     if (layer.length == 0 || *p->at != ':')
-        return reject(p, layer, "no layer before the ':' in", "write LAYER:ROLE=FORMAT,...");
+        return reject(p, layer, layer.length == 0 ? "no layer before the ':' in" : "no ':' after the layer",
+                      "write LAYER:ROLE=FORMAT,...");
     bd_precision_override *override = &precision->overrides[precision->override_count];
     if (precision->override_count == BD_MAX_OVERRIDES)
         return reject(p, layer, "too many layers at", "128 can have formats of their own");

@@ -714,6 +714,19 @@ def test_kill(place):
     assert not list(place.output.glob('*.tmp'))
 
 
+def test_two_runs(place):
+    """A second run into the folder of one that goes on ends at once, and leaves the first one's record as it is."""
+    process = endless(place)
+    read_until(process, 'epoch')
+    _, err = run(*place.tiny(), status=1)
+    one_line_error(err, str(place.output / 'metrics.jsonl'), 'another run', '--output')
+    process.send_signal(signal.SIGINT)
+    process.communicate()
+    events = lines_of((place.output / 'metrics.jsonl').read_text())
+    assert [event['event'] for event in events].count('start') == 1, events
+    check_resumes(place)
+
+
 def full_disk(place, grow):
     """Trains, takes the room away with `grow`, trains again: the second run fails, the first one's checkpoint stays."""
     run(*place.tiny('--quiet'))

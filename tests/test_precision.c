@@ -176,7 +176,7 @@ static const struct {
     { "mixed,interval=0", "character 16:", "wrong interval '0'" },
     { "mixed,interval=4294967296", "character 16:", "wrong interval" },
     { "fp32;", "character 6:", "no layer" },
-    { "fp32;fc1", "character 6:", "no layer" },
+    { "fp32;fc1", "character 6:", "no ':' after the layer 'fc1'" },
     { "fp32;:w=f16", "character 6:", "no layer" },
     { "fp32;fc1:", "character 10:", "unknown setting ''; known in a layer: w, a" },
     { "fp32;fc1:scale=2", "character 10:", "unknown setting 'scale'" },

@@ -30,8 +30,8 @@ typedef struct runner {
     check_device *result;
     session session;
     bd_device *device;
-    uint32_t limited[BD_FORMAT_COUNT]
-                    [BD_FORMAT_COUNT]; /* variants that --limit takes from the device, as bd_target.avoid */
+    /* Variants that --limit takes from the device, as bd_target.avoid. */
+    uint32_t limited[BD_FORMAT_COUNT][BD_FORMAT_COUNT];
     phase phase;
     bd_variant variant; /* of VARIANT */
     bool passed;        /* the case of RETRY */

@@ -294,13 +294,20 @@ static void remember(void *user, const bd_train_event *event)
     r->events[r->count++] = *event;
 }
 
+/* A run that tells every five steps. */
+static bd_train_params recorded_params(record *r)
+{
+    bd_train_params params = fixture_params(dataset, "fp32");
+    params.on_event = remember;
+    params.user = r;
+    params.report_steps = 5;
+    return params;
+}
+
 START_TEST(events_tell_the_run)
 {
     record r = { .count = 0 };
-    bd_train_params params = fixture_params(dataset, "fp32");
-    params.on_event = remember;
-    params.user = &r;
-    params.report_steps = 5;
+    bd_train_params params = recorded_params(&r);
     params.optimizer.warmup_steps = 1;
     params.checkpoint = scratch_path("file");
     fixture_run(device, &params);
@@ -338,10 +345,7 @@ END_TEST
 START_TEST(speed_is_that_of_warm_steps)
 {
     record r = { .count = 0 };
-    bd_train_params params = fixture_params(dataset, "fp32");
-    params.on_event = remember;
-    params.user = &r;
-    params.report_steps = 5;
+    bd_train_params params = recorded_params(&r);
     params.measure_steps = 7;
     const bd_train_event done = fixture_run(device, &params);
     double seconds = 0;

@@ -56,8 +56,10 @@ bd_status bench_raw_program(bench_raw *raw, const bench_launching *launching, bd
     bd_status status = BD_ERROR_MEMORY;
     if (source && dispatches && raw->nanoseconds) {
         for (int i = 0; i < launching->dispatches; i++)
-            dispatches[i] = (bd_dispatch){ &kernel, source, launching->bindings + i * launching->binding_count,
-                                           launching->binding_count };
+            dispatches[i] = (bd_dispatch){ .kernel = &kernel,
+                                           .source = source,
+                                           .bindings = launching->bindings + i * launching->binding_count,
+                                           .binding_count = launching->binding_count };
         const bd_program_desc desc = { .dispatches = dispatches, .dispatch_count = launching->dispatches };
         status = device->backend->program_create(device, &desc, &raw->program, error);
     } else {

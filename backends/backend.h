@@ -5,6 +5,7 @@
 #define BINADE_BACKENDS_BACKEND_H
 
 #include "../engine/kernel.h"
+#include "../engine/tensor_map.h"
 
 typedef struct bd_cache bd_cache;
 typedef struct bd_buffer bd_buffer;                   /* opaque: each backend's own struct */
@@ -25,6 +26,8 @@ typedef struct bd_dispatch {
     const char *source; /* complete text, of bd_kernel_dialect; NULL for BD_DIALECT_NONE and for BD_KERNEL_LIBRARY */
     const bd_binding *bindings;
     int binding_count;
+    bool mapped; /* the kernel has arguments for tensor maps, which the backend makes of `maps` */
+    bd_tensor_map maps[2];
 } bd_dispatch;
 
 typedef struct bd_program_desc {

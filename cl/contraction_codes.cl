@@ -79,8 +79,9 @@
 #define B_PIECES PIECES(TILE_N, B_ACROSS)
 #define LOADS_A CEIL(A_PIECES, ITEMS)
 #define LOADS_B CEIL(B_PIECES, ITEMS)
-/* Sixteen rows of each warp's sums, in fours. */
-#define SUMS (16u * WARP_N / 4u)
+/* Sixteen rows of each warp's sums, in fours, padded so that stores of pairs share no bank. */
+#define SUM_ROW (WARP_N + 8u)
+#define SUMS (16u * SUM_ROW / 4u)
 #define SHARED (STAGES * STAGE > WARPS * SUMS ? STAGES * STAGE : WARPS * SUMS)
 
 /* A local address as PTX has it. */
@@ -368,11 +369,9 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void binade(BD_ARGUM
     for (uint r = 0u; r < ROWS; r++) {
 #pragma unroll
         for (uint j = 0u; j < WARP_N / 8u; j++) {
-            const uint at = (lane >> 2) * WARP_N + j * 8u + (lane & 3u) * 2u, e = (r * (WARP_N / 8u) + j) * 4u;
-            sums[at] = SUM(e);
-            sums[at + 1u] = SUM(e + 1u);
-            sums[at + 8u * WARP_N] = SUM(e + 2u);
-            sums[at + 8u * WARP_N + 1u] = SUM(e + 3u);
+            const uint at = (lane >> 2) * SUM_ROW + j * 8u + (lane & 3u) * 2u, e = (r * (WARP_N / 8u) + j) * 4u;
+            *(volatile __local float2 *)(sums + at) = (float2)(SUM(e), SUM(e + 1u));
+            *(volatile __local float2 *)(sums + at + 8u * SUM_ROW) = (float2)(SUM(e + 2u), SUM(e + 3u));
         }
         asm volatile("bar.warp.sync 0xffffffff;" : : : "memory");
 #if LONG_RESULTS /* or the kernel would not fit the instruction cache */
@@ -381,13 +380,13 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void binade(BD_ARGUM
 #pragma unroll 16
 #endif
         for (uint i = 0u; i < 16u * WARP_N / (LANES * STORE_WIDTH); i++) { /* loads of what is fused go ahead of the stores */
-            const uint e = (lane + i * LANES) * STORE_WIDTH;
+            const uint e = (lane + i * LANES) * STORE_WIDTH, at = e / WARP_N * SUM_ROW + e % WARP_N;
             const uint m = m0 + warp_m + r * 16u + e / WARP_N, n = n0 + warp_n + e % WARP_N;
             if (WHOLE || (m < M && n < N))
 #if STORE_WIDTH == 4
-                STORE_C4(part * M + m, n, *(volatile __local float4 *)(sums + e));
+                STORE_C4(part * M + m, n, *(volatile __local float4 *)(sums + at));
 #else
-                STORE_C(part * M + m, n, sums[e]);
+                STORE_C(part * M + m, n, sums[at]);
 #endif
         }
         asm volatile("bar.warp.sync 0xffffffff;" : : : "memory");

@@ -7,7 +7,8 @@
  *  - or, if WARPGROUP, by groups of four warps, each 64 x TILE_N elements, with wgmma, from local memory (Hopper). What only sm_90a
  *    has stands behind "//+": the backend builds the kernel without it, and its PTX a second time with it. Unless codes become halves
  *    on the way, COPIERS work-items more do nothing but copy, so that addresses cost the others no time; who waits for whom
- *    a barrier in local memory tells for each stage, one when it is full and one when it is empty.
+ *    a barrier in local memory tells for each stage, one when it is full and one when it is empty. With TENSOR_MAPS it is
+ *    one of them that has the copy engine bring boxes of 64 lines of 64 numbers (tensor_map.h), turned in the same way.
  * The sums go back through local memory, so that neighbours store neighbours; an item's lie in the same columns all along, and it may sum
  * them (print_columns.c). */
 #ifndef BD_ARGUMENTS /* so that the skeleton compiles alone */
@@ -27,6 +28,7 @@
 #define ROWS 2
 #define WARPGROUP 0
 #define COPIERS 0u
+#define TENSOR_MAPS 0
 #define STAGES 3
 #define FIRST(panel) (begin + (panel) * TILE_K)
 #define CACHED 0
@@ -121,11 +123,15 @@
 /* Whether a step may lie behind the last one. */
 #define EVEN (K % TILE_K == 0u && CHUNK % TILE_K == 0u)
 #define EXISTS(k) (EVEN || (k) < last)
-/* Sixteen rows of each warp's sums, in fours. */
-#define SUMS (16u * WARP_N / 4u)
+/* Sixteen rows of each warp's sums, in fours, padded so that stores of pairs share no bank. */
+#define SUM_ROW (WARP_N + 8u)
+#define SUMS (16u * SUM_ROW / 4u)
 #define LARGER(a, b) ((a) > (b) ? (a) : (b))
 #define COPIES_APART (COPIERS > 0u)
 #define BARRIERS (COPIERS > 0u ? STAGES : 0u) /* two of eight bytes a stage */
+/* Where the result has so many columns of tiles that work-groups which run together would read nearly all of B, they go
+ * down this many tiles first. */
+#define BAND (TILES_N > 16u && CHUNKS == 1u && BATCH == 1u ? 8u : 1u)
 #define SHARED LARGER(LARGER(STAGES * STAGE + BARRIERS, WARPS * SUMS), COLUMN_NUMBERS * COLUMN_PLACES)
 /* Sums of columns: an item's row has COLUMN_LANES items, and each 64 rows of a column COLUMN_ENTRIES. */
 #define COLUMN_LANES (WARP_N / 4u / COLUMN_FOURS)
@@ -173,6 +179,20 @@
 #define BARRIER_BEGIN(at, count) asm volatile("mbarrier.init.shared.b64 [%0], %1;" : : "r"(at), "r"(count) : "memory")
 #define ARRIVE(at)                                                                                                     \
     asm volatile("{ .reg .b64 state; mbarrier.arrive.shared.b64 state, [%0]; }" : : "r"(at) : "memory")
+#if TENSOR_MAPS
+/* The copy engine (PTX ISA 8.0, cp.async.bulk.tensor) counts the bytes that it has written, and so fills a stage. */
+#define BOX_BYTES 8192u /* 64 lines of 64 numbers */
+#define TENSOR_MAP(side) (maps + maps_first + (side) * 128u)
+#define EXPECT(at, bytes)                                                                                              \
+    asm volatile("//+{ .reg .b64 state; mbarrier.arrive.expect_tx.shared.b64 state, [%0], %1; }\n" : : "r"(at), "r"(bytes) : "memory")
+#define COPY_BOX2(to, map, x, y, barrier)                                                                              \
+    asm volatile("//+cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], "            \
+                 "[%1, {%2, %3}], [%4];\n" : : "r"(to), "l"(map), "r"(x), "r"(y), "r"(barrier) : "memory")
+#define COPY_BOX4(to, map, x, y, z, w, barrier)                                                                        \
+    asm volatile("//+cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], "            \
+                 "[%1, {%2, %3, %4, %5}], [%6];\n"                                                                       \
+                 : : "r"(to), "l"(map), "r"(x), "r"(y), "r"(z), "r"(w), "r"(barrier) : "memory")
+#endif
 /* When what this item copied has come. */
 #define ARRIVE_COPIED(at) asm volatile("cp.async.mbarrier.arrive.noinc.shared.b64 [%0];" : : "r"(at) : "memory")
 static inline void await(const uint at, const uint odd)
@@ -297,6 +317,7 @@ static inline uint element_b(BD_ARGUMENTS, const uint z, const uint k, const uin
 #define FROM_B
 #endif
 #define FILLED_FROM FROM_A FROM_B
+#if !TENSOR_MAPS
 static inline void fill_panels(BD_ARGUMENTS, __local uint4 *panel_a, const uint item, FILLED_A FILLED_B const uint z,
                                const uint m0, const uint n0, const uint first, const uint last)
 {
@@ -361,6 +382,7 @@ static inline void fill_panels(BD_ARGUMENTS, __local uint4 *panel_a, const uint 
         }
     }
 }
+#endif
 
 __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void binade(BD_ARGUMENTS)
 {
@@ -368,7 +390,9 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void binade(BD_ARGUM
     const uint group = (uint)(get_group_id(1) * get_num_groups(0) + get_group_id(0)), item = (uint)get_local_id(0);
     if (group >= TILES_M * TILES_N * BATCH * CHUNKS)
         return;
-    const uint n0 = group % TILES_N * TILE_N, m0 = group / TILES_N % TILES_M * TILE_M;
+    const uint band = group / (BAND * TILES_N) % CEIL(TILES_M, BAND), tile = group % (BAND * TILES_N);
+    const uint height = BAND == 1u ? 1u : min(BAND, TILES_M - band * BAND);
+    const uint n0 = tile / height * TILE_N, m0 = (band * BAND + tile % height) * TILE_M;
     const uint part = BATCH * CHUNKS == 1u ? 0u : group / (TILES_N * TILES_M), z = part % BATCH;
     /* Of a whole sum the compiler is to know how many steps it has. */
     const uint begin = CHUNKS == 1u ? 0u : part / BATCH * CHUNK, last = CHUNKS == 1u ? K : min(begin + CHUNK, K);
@@ -387,7 +411,7 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void binade(BD_ARGUM
                 sum[r][j][e] = 0.0f;
 #endif
 
-#if A_WIDE
+#if A_WIDE && !TENSOR_MAPS
     const uint copier = item % COPYING;
     uint4 row[LOADS_A]; /* does not change from panel to panel */
 #pragma unroll
@@ -401,10 +425,33 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void binade(BD_ARGUM
 #if COPIES_APART
     const uint barriers = LOCAL(panels + STAGES * STAGE);
     if (item < STAGES) {
-        BARRIER_BEGIN(FULL(item), COPIERS);
+        BARRIER_BEGIN(FULL(item), TENSOR_MAPS ? 1u : COPIERS);
         BARRIER_BEGIN(EMPTY(item), WARPS);
+#if TENSOR_MAPS
+        ASM_NEWER("fence.mbarrier_init.release.cluster;");
+#endif
     }
     barrier(CLK_LOCAL_MEM_FENCE);
+#if TENSOR_MAPS
+    if (item == MULTIPLIERS) {
+        const __global ulong *mapped = (const __global ulong *)(maps + maps_first + 256u);
+        const bool moved = mapped[0] != (ulong)(size_t)(A_MAPPED) || mapped[1] != (ulong)(size_t)(B_MAPPED);
+        for (uint turn = 0u; turn < steps; turn++) {
+            const uint stage = turn % STAGES, first = FIRST(turn), to = LOCAL(panels + stage * STAGE);
+            if (turn >= STAGES)
+                await(EMPTY(stage), turn / STAGES - 1u & 1u);
+            EXPECT(FULL(stage), STAGE * 16u);
+#pragma unroll
+            for (uint i = 0u; i < TILE_M / 64u; i++)
+                A_BOX(to + i * BOX_BYTES, first, m0 + i * 64u, FULL(stage));
+#pragma unroll
+            for (uint i = 0u; i < TILE_N / 64u; i++)
+                B_BOX(to + A_SIZE * 16u + i * BOX_BYTES, first, n0 + i * 64u, FULL(stage));
+        }
+        if (moved) /* maps hold the addresses of when the program was made: this must not go unnoticed */
+            asm volatile("trap;" : : : "memory");
+    }
+#else
     if (warp >= WARPS)
         for (uint turn = 0u; turn < steps; turn++) {
             const uint stage = turn % STAGES;
@@ -413,6 +460,7 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void binade(BD_ARGUM
             fill_panels(BD_BUFFERS, panels + stage * STAGE, copier, FILLED_FROM z, m0, n0, FIRST(turn), last);
             ARRIVE_COPIED(FULL(stage));
         }
+#endif
     const uint turns = warp < WARPS ? steps : 0u;
 #else
     const uint turns = steps + DELAY;
@@ -427,7 +475,9 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void binade(BD_ARGUM
     for (uint turn = 0u; turn < turns; turn++) {
 #if COPIES_APART
         await(FULL(turn % STAGES), turn / STAGES & 1u);
+#if !TENSOR_MAPS /* what the copy engine wrote wgmma sees */
         ASM_NEWER("fence.proxy.async.shared::cta;");
+#endif
 #else
         /* The codes that were loaded, and copies, go to the stage that the product has left; the next codes are loaded; then the panel
          * of DELAY turns before is multiplied. */
@@ -548,11 +598,9 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void binade(BD_ARGUM
     for (uint r = 0u; r < (multiplies ? ROWS : 0u); r++) {
 #pragma unroll
         for (uint j = 0u; j < WARP_N / 8u; j++) {
-            const uint at = (lane >> 2) * WARP_N + j * 8u + (lane & 3u) * 2u;
-            sums[at] = SUM(r, j, 0);
-            sums[at + 1u] = SUM(r, j, 1);
-            sums[at + 8u * WARP_N] = SUM(r, j, 2);
-            sums[at + 8u * WARP_N + 1u] = SUM(r, j, 3);
+            const uint at = (lane >> 2) * SUM_ROW + j * 8u + (lane & 3u) * 2u;
+            *(volatile __local float2 *)(sums + at) = (float2)(SUM(r, j, 0), SUM(r, j, 1));
+            *(volatile __local float2 *)(sums + at + 8u * SUM_ROW) = (float2)(SUM(r, j, 2), SUM(r, j, 3));
         }
         asm volatile("bar.warp.sync 0xffffffff;" : : : "memory");
 #if LONG_RESULTS /* or the kernel would not fit the instruction cache */
@@ -561,14 +609,14 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void binade(BD_ARGUM
 #pragma unroll 16
 #endif
         for (uint i = 0u; i < 16u * WARP_N / (LANES * STORE_WIDTH); i++) { /* loads of what is fused go ahead of the stores */
-            const uint e = (lane + i * LANES) * STORE_WIDTH;
+            const uint e = (lane + i * LANES) * STORE_WIDTH, at = e / WARP_N * SUM_ROW + e % WARP_N;
             const uint m = m0 + warp_m + r * 16u + e / WARP_N, n = n0 + warp_n + e % WARP_N;
             if (WHOLE || (m < M && n < N)) {
                 COLUMNS_VALUES
 #if STORE_WIDTH == 4
-                STORE_C4(part * M + m, n, *(volatile __local float4 *)(sums + e));
+                STORE_C4(part * M + m, n, *(volatile __local float4 *)(sums + at));
 #else
-                STORE_C(part * M + m, n, sums[e]);
+                STORE_C(part * M + m, n, sums[at]);
 #endif
                 COLUMNS_ADD(i % COLUMN_FOURS, r == 0u && i < COLUMN_FOURS)
             }

@@ -67,7 +67,8 @@ typedef enum bd_variant {
     BD_VARIANT_ATTENTION_MATRIX,
     BD_VARIANT_COLUMN_SUMS,
     BD_VARIANT_LIBRARY,
-    BD_VARIANT_LAST_GROUP, /* of sums: partial sums added up by the last work-group (bd_last_group) */
+    BD_VARIANT_LAST_GROUP,  /* of sums: partial sums added up by the last work-group (bd_last_group) */
+    BD_VARIANT_TENSOR_MAPS, /* of BD_VARIANT_WARPGROUP: panels that the copy engine brings (tensor_map.h) */
     BD_VARIANT_COUNT
 } bd_variant;
 
@@ -163,6 +164,7 @@ typedef struct bd_matrix_units {
     uint32_t m, n, k, lanes, shared_bytes, warpgroup_bytes, resident_bytes;
     bool bf16;                            /* they multiply BF16 in the same way */
     bool e4m3;                            /* PTX makes halves of F8E4M3 (from compute capability 8.9 on) */
+    bool tensor_maps;                     /* of a BD_TILE_WARPGROUP: the copy engine brings panels (tensor_map.h) */
     bd_code_units codes, warpgroup_codes; /* of a BD_TILE_MATRIX8, of a BD_TILE_WARPGROUP8 */
 } bd_matrix_units;
 
@@ -268,7 +270,8 @@ bd_dialect bd_kernel_dialect(const bd_kernel *kernel, bd_dialect backend);
 
 /* The complete source of a kernel, `dialect` being the backend's: prelude, skeleton and generated parts. In OpenCL C
  * the function is `binade`, buffers are arguments 0, 1, ... in operand order, and then come as many ulongs: the element
- * of its buffer in which each operand begins; an operand is never in parts. In GLSL they are set 0, bindings 0, 1, ...;
+ * of its buffer in which each operand begins; an operand is never in parts; and where bd_kernel_maps says so, the buffer
+ * of the program's tensor maps, and at which byte the kernel's begin. In GLSL they are set 0, bindings 0, 1, ...;
  * entry point main. Equal kernels give equal text. The caller frees. */
 bd_status bd_kernel_source(const bd_plan *plan, const bd_kernel *kernel, const bd_target *target, bd_dialect dialect,
                            char **source, bd_error *error);

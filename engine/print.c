@@ -3,6 +3,7 @@
 #include "control.h"
 #include "embedded.h"
 #include "last_group.h"
+#include "tensor_map.h"
 #include "tile.h"
 
 #include <stdio.h>
@@ -203,7 +204,7 @@ static void declare_buffers(const bd_graph *graph, const bd_kernel *kernel, bd_t
 /* OpenCL: whole buffers p0, p1, ..., and in which element o0, o1, ... the operands b0, b1, ... begin. Not sub-buffers:
  * NVIDIA's driver (580.159) crashes when it releases some that overlap, as an arena's must, once kernels have used
  * them. */
-static void declare_arguments(const bd_graph *graph, const bd_kernel *kernel, bd_text *macros)
+static void declare_arguments(const bd_graph *graph, const bd_kernel *kernel, bool maps, bd_text *macros)
 {
     bd_text_append(macros, "#define BD_ARGUMENTS ");
     for (int i = 0; i < kernel->operand_count; i++)
@@ -212,12 +213,13 @@ static void declare_arguments(const bd_graph *graph, const bd_kernel *kernel, bd
                        is_constant(graph, kernel, &kernel->operands[i]) ? "restrict " : "", i);
     for (int i = 0; i < kernel->operand_count; i++)
         bd_text_append(macros, "%sconst ulong o%d", i ? ", " : "", i);
-    bd_text_append(macros, "\n#define BD_BUFFERS ");
+    bd_text_append(macros, "%s\n#define BD_BUFFERS ",
+                   maps ? ", __global const uchar *maps, const ulong maps_first" : "");
     for (int i = 0; i < kernel->operand_count; i++)
         bd_text_append(macros, "p%d, ", i);
     for (int i = 0; i < kernel->operand_count; i++)
         bd_text_append(macros, "%so%d", i ? ", " : "", i);
-    bd_text_append(macros, "\n");
+    bd_text_append(macros, "%s\n", maps ? ", maps, maps_first" : "");
     for (int i = 0; i < kernel->operand_count; i++)
         bd_text_append(macros, "#define b%d BD_SKIP_%s(p%d, o%d)\n", i,
                        bd_format_name(graph->nodes[kernel->operands[i].node].format), i, i);
@@ -303,7 +305,7 @@ static bd_status print(const bd_plan *plan, const bd_kernel *whole, const bd_tar
         status =
             bd_print_last_group(&printer, whole, dialect == BD_DIALECT_OPENCL ? &f.local : &f.declare, &f.last, error);
     if (dialect == BD_DIALECT_OPENCL)
-        declare_arguments(plan->graph, whole, &printer.macros);
+        declare_arguments(plan->graph, whole, bd_kernel_maps(plan, whole, target, NULL), &printer.macros);
     else
         declare_buffers(plan->graph, whole, &f.declare);
     char prelude[32], skeleton[48];

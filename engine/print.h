@@ -39,6 +39,9 @@ bd_status bd_print_last_group(const bd_printer *printer, const bd_kernel *whole,
 /* The sums of a kernel that bd_kernel_of_last_group gives, in the order of `lanes` lanes. */
 void bd_print_last_sums(bd_printer *printer, uint32_t lanes);
 
+/* TENSOR_MAPS, and if a contraction's panels come by them, the macros that copy boxes (print_tensor_map.c). */
+void bd_print_tensor_maps(bd_printer *printer);
+
 /* The function behind the macro NAME_GET(x): the element of linear index x, with everything that was fused into the
  * load. OpenCL: NAME_GET8(x), eight from there on. */
 void bd_print_value(bd_printer *printer, const char *name, bd_tensor input);

@@ -203,8 +203,10 @@ void bd_print_contraction_matrix(bd_printer *printer)
         bd_results_are_long(graph, printer->kernel));
     if (tile->kind == BD_TILE_WARPGROUP)
         print_multiply_group(&printer->macros, units, tile->n, !bd_inner_is_k(node, 0), !bd_inner_is_k(node, 1));
-    if (printer->dialect == BD_DIALECT_OPENCL)
+    if (printer->dialect == BD_DIALECT_OPENCL) {
         print_order(printer);
+        bd_print_tensor_maps(printer);
+    }
     if (codes) {
         print_code_pieces(printer);
         return;

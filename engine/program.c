@@ -81,7 +81,7 @@ static bd_status prepare(bd_program *program, bd_dispatch *dispatches, bd_bindin
         bd_binding *bindings = calloc(count + 1, sizeof *bindings);
         if (!bindings)
             return bd_fail(error, BD_ERROR_MEMORY, "out of memory for a program");
-        dispatches[k] = (bd_dispatch){ kernel, NULL, bindings, 0 };
+        dispatches[k] = (bd_dispatch){ .kernel = kernel, .bindings = bindings };
         int bound = 0;
         for (int i = 0; i < kernel->operand_count && status == BD_OK; i++) {
             bd_operand operand = kernel->operands[i];
@@ -93,6 +93,8 @@ static bd_status prepare(bd_program *program, bd_dispatch *dispatches, bd_bindin
                 bound += bind_parts(&operand, &whole, plan->graph->nodes[operand.node].format, &bindings[bound]);
         }
         dispatches[k].binding_count = bound;
+        dispatches[k].mapped =
+            dialect == BD_DIALECT_OPENCL && bd_kernel_maps(plan, kernel, &device->target, dispatches[k].maps);
         if (status == BD_OK && dialect != BD_DIALECT_NONE && kernel->class != BD_KERNEL_LIBRARY) {
             char *source;
             status = bd_kernel_source(plan, kernel, &device->target, device->backend->dialect, &source, error);

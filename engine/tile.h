@@ -81,6 +81,8 @@ double bd_most_unit_sum_error(const bd_target *target);
 /* Those by matrix units, the best guess first; 0 where the device's matrix units cannot do this contraction. */
 int bd_matrix_tiles(const bd_graph *graph, bd_tensor node, const bd_kernel *kernel, const bd_target *target,
                     bd_tile tiles[BD_MATRIX_TILES]);
+/* One tap at every pixel: a convolution that reads its operands as they lie, row by row. */
+bool bd_window_is_one_tap(const bd_window *window);
 /* Whether tiles of BD_TILE_MATRIX2 load a contraction's operand A (`side` 0) or B (1) as it lies in memory: numbers of
  * bd_matrix_format in one buffer, [batch][outer][inner], that nothing was fused to. Else it comes through panels in
  * shared memory. */

@@ -4,6 +4,7 @@
 #include "arithmetic.h"
 #include "emit.h"
 #include "quantise.h"
+#include "tensor_map.h"
 #include "tile.h"
 
 #include <math.h>
@@ -207,6 +208,9 @@ static uint32_t panel_bytes(uint32_t m, uint32_t k, uint32_t size)
     return 2 * (m * k * size + 16 * (m > k ? m : k));
 }
 
+/* Numbers behind each row of a subgroup's sums, in contraction_matrix.cl and contraction_codes.cl. */
+#define SUM_PADDING 8
+
 /* Stages of panels, or one fragment's rows of sums for each subgroup. Those in OpenCL C turn lines against bank
  * conflicts. */
 static bool fits_fragments(const bd_tile *tile, const bd_target *target)
@@ -220,23 +224,27 @@ static bool fits_fragments(const bd_tile *tile, const bd_target *target)
     const uint32_t panels = turned ? stages * (stage_bytes(tile) + (warpgroup ? STAGE_BARRIERS : 0))
                                    : panel_bytes(tile->m, tile->k, size) + panel_bytes(tile->n, tile->k, size);
     const uint32_t bytes = warpgroup ? units->warpgroup_bytes : units->shared_bytes;
-    const uint32_t sums = tile->m / tile->item_m * tile->n * m * (uint32_t)sizeof(float);
+    const uint32_t warps = tile->m / tile->item_m * (tile->n / tile->item_n), padding = turned ? SUM_PADDING : 0;
+    const uint32_t sums = warps * m * (tile->item_n + padding) * (uint32_t)sizeof(float);
     return tile->item_m % m == 0 && tile->item_m / m <= 4 && tile->item_n % n == 0 && tile->k % k == 0 &&
            (!codes || (tile->k == CODES_PTX_K) == target->nvidia) && panels <= bytes && sums <= bytes;
+}
+
+bool bd_window_is_one_tap(const bd_window *w)
+{
+    return w->size[0] * w->size[1] == 1 && w->stride[0] * w->stride[1] == 1 && !w->pad[0][0] && !w->pad[0][1] &&
+           !w->pad[1][0] && !w->pad[1][1];
 }
 
 bool bd_matrix_lies_in_rows(const bd_graph *graph, bd_tensor contraction, const bd_kernel *kernel,
                             const bd_target *target, int side)
 {
     const bd_node *node = &graph->nodes[contraction];
-    const bd_window *w = &node->attr.window;
     const bd_tensor input = bd_stored_operand(graph, node->inputs[side]);
-    /* A window of one tap at every pixel reads its operands as they lie. */
-    const bool one_tap = node->op != BD_OP_MATMUL && w->size[0] * w->size[1] == 1 && w->stride[0] * w->stride[1] == 1 &&
-                         !w->pad[0][0] && !w->pad[0][1] && !w->pad[1][0] && !w->pad[1][1];
     return target->joined.tensors && graph->nodes[input].format == bd_matrix_format(graph, contraction, target) &&
            (!kernel || bd_kernel_operand(kernel, input) >= 0) && in_one_binding(graph, input, target) &&
-           (node->op == BD_OP_MATMUL || one_tap || (side == 1 && node->op != BD_OP_CONV2D_DATA));
+           (node->op == BD_OP_MATMUL || bd_window_is_one_tap(&node->attr.window) ||
+            (side == 1 && node->op != BD_OP_CONV2D_DATA));
 }
 
 /* Invocations store the sums that they hold, and the driver may let two hold the same: nothing that is read may be
@@ -279,6 +287,8 @@ bool bd_matrix_copies(const bd_graph *graph, bd_tensor contraction, const bd_ker
 
 uint32_t bd_matrix_copiers(const bd_graph *graph, const bd_kernel *kernel, const bd_target *target)
 {
+    if (bd_tensor_maps_of(graph, kernel->anchor, kernel, &kernel->tile, target, NULL))
+        return target->matrix.lanes; /* of which one tells the copy engine what to bring */
     return bd_matrix_copies(graph, kernel->anchor, kernel, target, 0) &&
                    bd_matrix_copies(graph, kernel->anchor, kernel, target, 1)
                ? copiers(&kernel->tile, bd_matrix_alone(graph, kernel->anchor, &kernel->tile, target))
@@ -439,12 +449,13 @@ static bool fits(const bd_graph *graph, bd_tensor tensor, const bd_kernel *kerne
 
 /* Microseconds of an H100 with wgmma, whose work-groups a processor takes one after the other: each has panels, which
  * take as long as they are copied, and a beginning and an end, which another one at its side hides a little. Fitted by
- * hand to a product of 4096x4096x4096 and VGG-16's convolutions. */
-static double warpgroup_microseconds(const bd_contraction *c, int64_t chunks, const bd_tile *tile,
+ * hand to a product of 4096x4096x4096 and VGG-16's convolutions; with tensor maps to the product alone. */
+static double warpgroup_microseconds(const bd_contraction *c, int64_t chunks, const bd_tile *tile, bool maps,
                                      const bd_target *target)
 {
     const double product = (double)tile->m * tile->n, lines = (double)tile->m + tile->n;
-    const double panel = 1.16e-5 * product + 1.48e-3 * lines, ends = 2 + 8e-5 * product;
+    const double panel = maps ? 1.26e-5 * product + 0.96e-3 * lines : 1.16e-5 * product + 1.48e-3 * lines;
+    const double ends = 2 + 8e-5 * product;
     const int64_t panels = bd_ceil_divide(bd_chunk_length(c->k, chunks), tile->k);
     const int64_t rounds = bd_ceil_divide(groups_of(c, chunks, tile), bd_larger(target->limits.compute_units, 1));
     return (double)rounds * ((double)panels * panel + (shares_processor(tile) ? 0.8 : 1) * ends);
@@ -505,7 +516,8 @@ static double predicted_cost(const bd_graph *graph, bd_tensor tensor, const bd_k
     double microseconds;
     bd_resident r;
     if (tile->kind == BD_TILE_WARPGROUP)
-        microseconds = warpgroup_microseconds(&c, chunks, tile, target);
+        microseconds = warpgroup_microseconds(&c, chunks, tile,
+                                              bd_tensor_maps_of(graph, tensor, kernel, tile, target, NULL), target);
     else if (bd_resident_of(graph, tensor, kernel, tile, target, &r))
         microseconds = bd_resident_microseconds(graph, tensor, tile, target, &r);
     else

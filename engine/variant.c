@@ -29,6 +29,7 @@ const char *bd_variant_name(bd_variant variant)
         "column-sums",
         "library",
         "last-group",
+        "tensor-maps",
     };
     return names[variant];
 }

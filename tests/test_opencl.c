@@ -166,8 +166,14 @@ START_TEST(program_runs_in_order)
     "__kernel void binade(__global int *p0, __global int *p1, ulong o0, ulong o1)\n"                                   \
     "{\n    size_t i = get_global_id(0) + get_global_id(1) * get_global_size(0);\n"
     const bd_dispatch dispatches[2] = {
-        { &kernel, HEAD "p1[o1 + i] = p0[o0 + i] + 1; }", bindings, 2 },
-        { &kernel, HEAD "p0[o0 + i] = 2 * p1[o1 + i]; }", bindings, 2 },
+        { .kernel = &kernel,
+          .source = HEAD "p1[o1 + i] = p0[o0 + i] + 1; }",
+          .bindings = bindings,
+          .binding_count = 2 },
+        { .kernel = &kernel,
+          .source = HEAD "p0[o0 + i] = 2 * p1[o1 + i]; }",
+          .bindings = bindings,
+          .binding_count = 2 },
     };
     const bd_program_desc desc = { .dispatches = dispatches, .dispatch_count = 2 };
     bd_backend_program *program;
@@ -209,7 +215,8 @@ START_TEST(overlapping_parts_end_well)
     for (int i = 0; i < PARTS; i++) {
         const uint64_t part = (uint64_t)(i * 7919 % PARTS);
         bindings[i] = (bd_binding){ .buffer = buffer, .offset = part * STEP, .size = 2 * STEP, .written = true };
-        dispatches[i] = (bd_dispatch){ &kernel, source, &bindings[i], 1 };
+        dispatches[i] =
+            (bd_dispatch){ .kernel = &kernel, .source = source, .bindings = &bindings[i], .binding_count = 1 };
     }
     const bd_program_desc desc = { .dispatches = dispatches, .dispatch_count = PARTS };
     bd_backend_program *program;
@@ -231,8 +238,10 @@ START_TEST(broken_source_is_told_with_its_log)
     bd_buffer *buffer = make_buffer(64);
     bd_kernel kernel = { .name = "pointwise fc1 add", .local = { 1, 1, 1 }, .groups = { 1, 1, 1 } };
     const bd_binding binding = { .buffer = buffer, .size = 64, .written = true };
-    const bd_dispatch dispatch = { &kernel, "__kernel void binade(__global int *a) { a[0] = no_such_name; }", &binding,
-                                   1 };
+    const bd_dispatch dispatch = { .kernel = &kernel,
+                                   .source = "__kernel void binade(__global int *a) { a[0] = no_such_name; }",
+                                   .bindings = &binding,
+                                   .binding_count = 1 };
     const bd_program_desc desc = { .dispatches = &dispatch, .dispatch_count = 1 };
     bd_backend_program *program;
     ck_assert_int_eq(backend->program_create(device, &desc, &program, &error), BD_ERROR_DEVICE);

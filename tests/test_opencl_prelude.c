@@ -81,7 +81,7 @@ static void run(const char *body, int items, const char *in_type, const void *in
                                .groups = { (uint32_t)items / LOCAL, 1, 1 } };
     const bd_binding bindings[2] = { { .buffer = from, .size = in_size },
                                      { .buffer = to, .size = out_size, .written = true } };
-    const bd_dispatch dispatch = { &kernel, source, bindings, 2 };
+    const bd_dispatch dispatch = { .kernel = &kernel, .source = source, .bindings = bindings, .binding_count = 2 };
     const bd_program_desc desc = { .dispatches = &dispatch, .dispatch_count = 1 };
     bd_backend_program *program;
     OK(backend->program_create(device, &desc, &program, &error));

@@ -100,6 +100,10 @@ bd_status opencl_event_wait(bd_device *device, bd_event *event, bd_error *error)
 void opencl_event_destroy(bd_device *device, bd_event *event);
 bd_status opencl_finish(bd_device *device, bd_error *error);
 
+/* ---- tensor_map.c ---- */
+/* Enqueues the making of all maps of a program, into a buffer that the caller releases; NULL if it has none. */
+bd_status opencl_tensor_maps(opencl_device *device, const bd_program_desc *desc, cl_mem *maps, bd_error *error);
+
 /* ---- program.c ---- */
 bd_status opencl_program_create(bd_device *device, const bd_program_desc *desc, bd_backend_program **program,
                                 bd_error *error);

@@ -306,7 +306,9 @@ static bd_status measure(opencl_device *device, const char *source, findings *fo
 /* From the disk cache, or measured and put there. */
 static bd_status find_out(opencl_device *device, const char *source, findings *found, bd_error *error)
 {
-    bd_cache_key key = bd_cache_hash((const char *[]){ device->identity, device->options, source }, 3);
+    const char *parts[] = { device->identity, device->options, source, bd_embedded_text("cl/tensor_map.cl"),
+                            bd_embedded_text("cl/probe_tensor_map.cl") };
+    bd_cache_key key = bd_cache_hash(parts, sizeof parts / sizeof *parts);
     void *known = NULL;
     size_t size = 0;
     if (bd_cache_get(device->base.cache, "opencl-probe", key, &known, &size)) {
@@ -354,7 +356,10 @@ bd_status opencl_probe(opencl_device *device, bd_error *error)
     if (found.matrix.m)
         snprintf(info->matrix_units, sizeof info->matrix_units,
                  "tensor cores through inline PTX: mma.sync m16n8k16%s, f16%s -> f32",
-                 found.matrix.warpgroup_bytes ? ", wgmma m64k16" : "", found.matrix.bf16 ? " and bf16" : "");
+                 !found.matrix.warpgroup_bytes ? ""
+                 : found.matrix.tensor_maps    ? ", wgmma m64k16 with tensor maps"
+                                               : ", wgmma m64k16",
+                 found.matrix.bf16 ? " and bf16" : "");
     bd_codes_describe(&found.matrix.codes, "mma.sync m16n8k32", info);
     bd_codes_describe(&found.matrix.warpgroup_codes, "wgmma m64k32", info);
     return BD_OK;

@@ -1,6 +1,7 @@
 /* Which matrix units can be reached through inline PTX, which NVIDIA's OpenCL does not document: so it is tried. */
 #include "../../engine/embedded.h"
 #include "../probe_codes.h"
+#include "../tensor_map.h"
 #include "opencl.h"
 
 #include <binade/format.h>
@@ -115,6 +116,8 @@ void opencl_probe_matrix(opencl_device *device, bd_matrix_units *found)
     if (multiplies(device, warpgroups, BD_F16, MOST_M, 2) &&
         (!found->bf16 || multiplies(device, warpgroups, BD_BF16, MOST_M, 2)))
         found->warpgroup_bytes = WARPGROUP_LOCAL;
+    if (found->warpgroup_bytes)
+        found->tensor_maps = bd_probe_tensor_maps(&device->base);
     found->resident_bytes = found->warpgroup_bytes ? found->warpgroup_bytes : found->shared_bytes;
     bd_error refusal; /* a device that is lost so shows it with the next command */
     found->codes = (bd_code_units){ .m = 16, .n = N, .k = 2 * K };

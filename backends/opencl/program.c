@@ -1,4 +1,5 @@
 /* Recorded dispatches: each has a cl_kernel of its own, whose arguments are bound once; a run only enqueues. */
+#include "../tensor_map.h"
 #include "opencl.h"
 
 #include <stdlib.h>
@@ -21,6 +22,8 @@ struct bd_backend_program {
     int launch_count;
     compiled *programs;
     int program_count;
+    cl_mem maps; /* tensor maps of the launches, in their order; NULL: they have none */
+    uint64_t maps_used;
 };
 
 /* Equal kernels have equal text, so a step of many layers has few programs. */
@@ -67,6 +70,14 @@ static bd_status record(opencl_device *device, bd_backend_program *recorded, con
         if (code == CL_SUCCESS)
             code = clSetKernelArg(next->kernel, (cl_uint)(dispatch->binding_count + i), sizeof first, &first);
     }
+    const cl_uint last = 2 * (cl_uint)dispatch->binding_count;
+    if (code == CL_SUCCESS && dispatch->mapped) {
+        const cl_ulong first = recorded->maps_used;
+        code = clSetKernelArg(next->kernel, last, sizeof(cl_mem), &recorded->maps);
+        if (code == CL_SUCCESS)
+            code = clSetKernelArg(next->kernel, last + 1, sizeof first, &first);
+        recorded->maps_used += BD_MAPS_BYTES;
+    }
     if (code != CL_SUCCESS)
         return opencl_fail(error, code, dispatch->kernel->name);
     for (int i = 0; i < 3; ++i) {
@@ -88,6 +99,8 @@ bd_status opencl_program_create(bd_device *base, const bd_program_desc *desc, bd
     bd_status status = BD_OK;
     if (!recorded || !recorded->launches || !recorded->programs)
         status = bd_fail(error, BD_ERROR_MEMORY, "no memory to record %zu dispatches", dispatches);
+    if (status == BD_OK)
+        status = opencl_tensor_maps(opencl_of(base), desc, &recorded->maps, error);
     for (int i = 0; status == BD_OK && i < desc->dispatch_count; ++i) {
         status = record(opencl_of(base), recorded, desc, &desc->dispatches[i], error);
         if (status == BD_OK && desc->progress)
@@ -111,6 +124,8 @@ void opencl_program_destroy(bd_device *base, bd_backend_program *program)
             clReleaseKernel(program->launches[i].kernel);
     for (int i = 0; i < program->program_count; ++i)
         clReleaseProgram(program->programs[i].program);
+    if (program->maps)
+        clReleaseMemObject(program->maps);
     free(program->launches);
     free(program->programs);
     free(program);

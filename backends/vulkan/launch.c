@@ -113,10 +113,10 @@ void bd_vk_function_destroy(bd_vk_device *device, bd_vk_function *function)
     *function = (bd_vk_function){ 0 };
 }
 
-bd_status bd_vk_launch_init(const bd_vk_function *function, const bd_dispatch *dispatch, bd_vk_launch *launch,
-                            bd_error *error)
+bd_status bd_vk_launch_init(const bd_vk_function *function, const bd_dispatch *dispatch, const bd_buffer *maps,
+                            uint64_t first, bd_vk_launch *launch, bd_error *error)
 {
-    const size_t buffers = (size_t)dispatch->binding_count, count = 2 * buffers;
+    const size_t buffers = (size_t)dispatch->binding_count, count = 2 * buffers + (dispatch->mapped ? 2 : 0);
     *launch = (bd_vk_launch){ .function = function->handle,
                               .shared_bytes = function->shared_bytes,
                               .values = calloc(count + 1, sizeof *launch->values),
@@ -130,6 +130,10 @@ bd_status bd_vk_launch_init(const bd_vk_function *function, const bd_dispatch *d
         const bd_binding *binding = &dispatch->bindings[i];
         launch->values[i] = binding->buffer->address;
         launch->values[buffers + i] = binding->offset / bd_format_size(binding->format);
+    }
+    if (dispatch->mapped) {
+        launch->values[2 * buffers] = maps->address;
+        launch->values[2 * buffers + 1] = first;
     }
     for (size_t i = 0; i < count; i++)
         launch->pointers[i] = &launch->values[i];

@@ -5,6 +5,7 @@
 #include "../../engine/embedded.h"
 #include "../../engine/text.h"
 #include "../probe_codes.h"
+#include "../tensor_map.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +16,7 @@ enum { WARPGROUP_BYTES = 197632, M = 64, N = 16, K = 16 };
 
 /* What the cache remembers of a device and driver. */
 typedef struct finding {
-    bool right;
+    bool right, tensor_maps;
     bd_code_units codes;
     char refusal[248];
 } finding;
@@ -85,6 +86,7 @@ static bd_status try_all(bd_vk_device *device, finding *found, bd_error *error)
              status != BD_OK ? error->message
              : found->right  ? ""
                              : "its products are wrong");
+    found->tensor_maps = found->right && bd_probe_tensor_maps(&device->base);
     return found->right ? bd_probe_codes(run_codes, device, &found->codes, error) : status;
 }
 
@@ -93,8 +95,13 @@ static bd_status try_all(bd_vk_device *device, finding *found, bd_error *error)
 static bd_status find_out(bd_vk_device *device, finding *found, bd_error *error)
 {
     const bd_device_info *info = &device->base.info;
-    const char *parts[] = { info->name, info->driver, device->base.target.matrix.bf16 ? "bf16" : "",
-                            bd_embedded_text("cl/probe_warpgroup.cl"), bd_embedded_text("cl/probe_matrix8.cl") };
+    const char *parts[] = { info->name,
+                            info->driver,
+                            device->base.target.matrix.bf16 ? "bf16" : "",
+                            bd_embedded_text("cl/probe_warpgroup.cl"),
+                            bd_embedded_text("cl/probe_matrix8.cl"),
+                            bd_embedded_text("cl/tensor_map.cl"),
+                            bd_embedded_text("cl/probe_tensor_map.cl") };
     const bd_cache_key key = bd_cache_hash(parts, sizeof parts / sizeof *parts);
     void *stored = NULL;
     size_t size = 0;
@@ -132,9 +139,10 @@ bd_status bd_vk_launch_probe(bd_vk_device *device, bd_error *error)
     }
     units->warpgroup_bytes = units->resident_bytes = WARPGROUP_BYTES;
     units->warpgroup_codes = found.codes;
+    units->tensor_maps = found.tensor_maps;
     const size_t used = strlen(info->matrix_units);
-    snprintf(info->matrix_units + used, sizeof info->matrix_units - used, "%swgmma m64k16 through PTX",
-             used ? ", " : "");
+    snprintf(info->matrix_units + used, sizeof info->matrix_units - used, "%swgmma m64k16%s through PTX",
+             used ? ", " : "", found.tensor_maps ? " with tensor maps" : "");
     bd_codes_describe(&found.codes, "wgmma m64k32", info);
     return BD_OK;
 }

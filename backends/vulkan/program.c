@@ -1,4 +1,5 @@
 /* Programs: dispatches recorded once into a command buffer that is submitted again and again. */
+#include "../tensor_map.h"
 #include "vulkan.h"
 
 #include "../../engine/parallel.h"
@@ -33,6 +34,7 @@ struct bd_backend_program {
     recorded *dispatches;
     int dispatch_count;
     VkDescriptorPool pool;
+    bd_buffer *maps;     /* tensor maps of the launches, in their order; NULL: they have none */
     VkBufferView *views; /* of the bindings that are read as texels */
     uint32_t view_count;
     VkCommandBuffer commands, profile_commands; /* the latter made on demand */
@@ -247,6 +249,9 @@ bd_status bd_vk_program_create(bd_device *base, const bd_program_desc *desc, bd_
                                   &layouts[i], error);
     if (status == BD_OK)
         status = make_pipelines(device, program, desc, layouts, pipelines, error);
+    if (status == BD_OK)
+        status = bd_vk_tensor_maps(device, desc, &program->maps, error);
+    uint64_t maps_used = 0;
     bd_vk_hazards hazards = { 0 };
     for (int i = 0; i < desc->dispatch_count && status == BD_OK; i++) {
         const bd_dispatch *dispatch = &desc->dispatches[i];
@@ -256,12 +261,13 @@ bd_status bd_vk_program_create(bd_device *base, const bd_program_desc *desc, bd_
         entry->layout = layouts[i].pipeline;
         const bd_vk_function *function = &program->pipelines[pipelines[i]].function;
         if (function->handle)
-            status = bd_vk_launch_init(function, dispatch, &entry->launch, error);
+            status = bd_vk_launch_init(function, dispatch, program->maps, maps_used, &entry->launch, error);
         else
             status = create_set(device, program, dispatch, &layouts[i], &entry->set, error);
         if (status == BD_OK &&
             !bd_vk_hazards_add(&hazards, dispatch->bindings, dispatch->binding_count, &entry->barrier))
             status = bd_fail(error, BD_ERROR_MEMORY, "no memory for a program of %d kernels", desc->dispatch_count);
+        maps_used += dispatch->mapped ? BD_MAPS_BYTES : 0;
         program->dispatch_count = i + 1;
     }
     free(layouts);
@@ -291,6 +297,7 @@ void bd_vk_program_destroy(bd_device *base, bd_backend_program *program)
         device->vk.vkFreeCommandBuffers(device->handle, device->pool, 1, &program->profile_commands);
     device->vk.vkDestroyQueryPool(device->handle, program->queries, NULL);
     device->vk.vkDestroyDescriptorPool(device->handle, program->pool, NULL);
+    bd_vk_buffer_destroy(base, program->maps);
     for (uint32_t i = 0; i < program->view_count; i++)
         device->vk.vkDestroyBufferView(device->handle, program->views[i], NULL);
     for (int i = 0; i < program->dispatch_count; i++)

@@ -260,7 +260,7 @@ typedef struct bd_vk_function {
 typedef struct bd_vk_launch {
     VkCuFunctionNVX function; /* the program's; VK_NULL_HANDLE: none */
     uint32_t groups[3], local[3], shared_bytes;
-    uint64_t *values;      /* addresses of the buffers, then the first elements; owned */
+    uint64_t *values;      /* addresses of the buffers, then the first elements; what tensor maps it has; owned */
     const void **pointers; /* to each of them; owned */
     size_t count;
 } bd_vk_launch;
@@ -269,14 +269,20 @@ typedef struct bd_vk_launch {
 bd_status bd_vk_function_create(bd_vk_device *device, const char *name, const char *source, bd_vk_function *function,
                                 bd_error *error);
 void bd_vk_function_destroy(bd_vk_device *device, bd_vk_function *function);
-bd_status bd_vk_launch_init(const bd_vk_function *function, const bd_dispatch *dispatch, bd_vk_launch *launch,
-                            bd_error *error);
+/* `maps`: the program's tensor maps, of which the dispatch's begin at byte `first`; NULL where it has none. */
+bd_status bd_vk_launch_init(const bd_vk_function *function, const bd_dispatch *dispatch, const bd_buffer *maps,
+                            uint64_t first, bd_vk_launch *launch, bd_error *error);
 void bd_vk_launch_record(bd_vk_device *device, VkCommandBuffer commands, const bd_vk_launch *launch);
 void bd_vk_launch_finish(bd_vk_launch *launch);
 /* What keeps wgmma from being used, on stderr if BINADE_VULKAN_MESSAGES=1. */
 void bd_vk_message(const bd_vk_device *device, const char *text);
 /* Lets the compiler go. */
 void bd_vk_launch_close(bd_vk_device *device);
+
+/* ---- tensor_map.c ---- */
+
+/* Makes all maps of a program, in a buffer that the caller destroys; NULL if it has none. */
+bd_status bd_vk_tensor_maps(bd_vk_device *device, const bd_program_desc *desc, bd_buffer **maps, bd_error *error);
 
 /* ---- launch_probe.c ---- */
 

@@ -103,6 +103,8 @@ void test_matmul(session *s)
         matmul_long(s, each[f], 33, 65, 47);
         matmul_long(s, each[f], 128, 64, 64);
     }
+    /* So many columns of tiles that work-groups go down some rows of them first. */
+    matmul(s, fp16, (product_shape){ 1, 300, 4640, 64, false, false });
     /* A long sum with few results is cut into parts. */
     for (int f = 0; f < 2; f++)
         matmul(s, each[f], (product_shape){ 1, 10, 12, 9973, true, false });
@@ -442,6 +444,11 @@ void test_convolutions(session *s)
         { 3, 6, 5, 64, 32, { { 3, 2 }, { 1, 1 }, { { 0, 2 }, { 1, 0 } } } },
         { 4, 10, 8, 64, 64, { { 3, 3 }, { 2, 2 }, { { 1, 1 }, { 0, 1 } } } },
         { 4, 4, 8, 64, 64, { { 1, 1 }, { 1, 1 }, { { 0, 0 }, { 0, 0 } } } },
+        /* of several images, the last ones not there; of rows; of part of a row */
+        { 5, 4, 4, 64, 64, { { 3, 3 }, { 1, 1 }, { { 1, 1 }, { 1, 1 } } } },
+        { 37, 2, 2, 64, 128, { { 3, 3 }, { 1, 1 }, { { 1, 1 }, { 1, 1 } } } },
+        { 1, 16, 16, 64, 64, { { 5, 3 }, { 1, 1 }, { { 2, 2 }, { 1, 1 } } } },
+        { 1, 2, 128, 64, 64, { { 3, 3 }, { 1, 1 }, { { 1, 1 }, { 1, 1 } } } },
         /* few channels: tiles of whole images and of rows, the last of them partial, weights that stay */
         { 5, 8, 8, 16, 16, { { 3, 3 }, { 1, 1 }, { { 1, 1 }, { 1, 1 } } } },
         { 3, 17, 19, 16, 32, { { 3, 3 }, { 1, 1 }, { { 1, 1 }, { 1, 1 } } } },
@@ -452,7 +459,7 @@ void test_convolutions(session *s)
         { 3, 12, 16, 3, 64, { { 3, 3 }, { 1, 1 }, { { 1, 1 }, { 1, 1 } } } },
     };
     /* Drivers take a second to compile each of the three kernels, so not every format has every shape. */
-    enum { TILED = 10 }; /* halves with sums in FP32 only */
+    enum { TILED = 14 }; /* halves with sums in FP32 only */
     const size_t count = sizeof convolutions / sizeof convolutions[0], strides[] = { 2, 1, 3 };
     for (int f = 0; f < 3; f++)
         for (size_t i = 0; i < (f == 1 ? count : count - TILED); i += strides[f])

@@ -1,16 +1,30 @@
 #include "compare_files.h"
 #include "app.h"
 #include "engine/safetensors.h"
+#include <errno.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <unistd.h>
+
+/* Where the file system has locks. */
+static bd_status lock(compare_files *self, const char *output, bd_error *error)
+{
+    self->output = opendir(output);
+    return self->output && flock(dirfd(self->output), LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK
+               ? bd_fail(error, BD_ERROR_FILE,
+                         "%s: another comparison is writing there; name another folder with --output", output)
+               : BD_OK;
+}
 
 bd_status compare_files_open(compare_files *self, const char *output, bd_error *error)
 {
     self->results = app_format("%s/results.json", output);
     self->report = app_format("%s/report.html", output);
     self->folder = app_format("%s/checkpoints", output);
-    return self->results && self->report && self->folder ? app_make_folders(self->folder, error)
-                                                         : bd_fail(error, BD_ERROR_MEMORY, "no memory for paths");
+    if (!self->results || !self->report || !self->folder)
+        return bd_fail(error, BD_ERROR_MEMORY, "no memory for paths");
+    bd_status status = app_make_folders(self->folder, error);
+    return status ? status : lock(self, output, error);
 }
 
 void compare_files_close(compare_files *self)
@@ -21,6 +35,8 @@ void compare_files_close(compare_files *self)
     free(self->checkpoint);
     free(self->weights);
     free(self->logits);
+    if (self->output)
+        closedir(self->output);
     *self = (compare_files){ 0 };
 }
 

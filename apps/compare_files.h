@@ -5,15 +5,17 @@
 #define BINADE_APPS_COMPARE_FILES_H
 
 #include "results.h"
+#include <dirent.h>
 
 typedef struct compare_files {
+    DIR *output; /* locked until it is closed, so that two comparisons do not replace each other's files */
     char *results, *report;
     char *folder;           /* of the following */
     char *checkpoint;       /* of the run that was chosen last */
     char *weights, *logits; /* of the FP32 run of its seed, the first being its checkpoint; NULL if there is none */
 } compare_files;
 
-/* Makes the folders. */
+/* Makes the folders. BD_ERROR_FILE where another comparison writes there. */
 bd_status compare_files_open(compare_files *self, const char *output, bd_error *error);
 void compare_files_close(compare_files *self);
 

@@ -324,6 +324,9 @@ static bd_status run(session *self, bd_error *error)
             error, BD_ERROR_ARGUMENT,
             "--precision auto trains: with --dry-run, --profile and --resume give the policy file that it wrote, "
             "--precision @DIR/policy.json");
+    if (!status && self->resume && (self->dry_run || self->profile))
+        status = bd_fail(error, BD_ERROR_ARGUMENT, "--resume goes on training, which %s does not: leave one out",
+                         self->dry_run ? "--dry-run" : "--profile");
     if (!status)
         status = policy_parse(automatic ? "fp32" : self->options.precision, &self->params.precision, error);
     if (!status && (!self->dry_run || self->options.device))

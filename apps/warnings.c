@@ -22,10 +22,10 @@ static double share(const bd_measurement *m, int trouble, const bd_precision *pr
         return updates || m->what == BD_MEASURED_BIAS_GRADIENT ? 0 : m->underflow;
     case OVERFLOW: /* of gradients under dynamic scaling: how the scale is found */
         return updates || (is_gradient(m->what) && precision->scaling == BD_SCALING_DYNAMIC) ? 0 : m->overflow;
-    default: {
+    default: { /* of F32 there is nothing finer to keep them in: the rate is near 0 */
         const bool random = precision->mode[BD_ROLE_WEIGHT] == BD_ROUND_STOCHASTIC ||
                             precision->mode[BD_ROLE_MASTER] == BD_ROUND_STOCHASTIC;
-        return updates && !precision->kahan && !random ? m->underflow : 0;
+        return updates && m->format != BD_F32 && !precision->kahan && !random ? m->underflow : 0;
     }
     }
 }

@@ -199,9 +199,14 @@ static bd_status load(const bd_dataset_params *params, bd_dataset *dataset, bd_e
                            FASHION_MNIST_FOLDER);
         return bd_idx_load_folder(FASHION_MNIST_FOLDER, dataset, error);
     }
-    if (stat(name, &info) == 0)
-        return S_ISDIR(info.st_mode) ? load_folder(name, params, dataset, error)
-                                     : load_file(name, params, dataset, error);
+    if (stat(name, &info) == 0) {
+        if (S_ISDIR(info.st_mode))
+            return load_folder(name, params, dataset, error);
+        if (S_ISREG(info.st_mode))
+            return load_file(name, params, dataset, error);
+        return bd_fail(error, BD_ERROR_DATA, "%s: %s, neither a file nor a folder; " KNOWN, name,
+                       S_ISFIFO(info.st_mode) ? "a pipe, which cannot be read twice" : "a device or a socket");
+    }
     if (strchr(name, ','))
         return bd_idx_load_paths(name, dataset, error);
     return bd_fail(error, BD_ERROR_FILE, "%s: no such file or folder; " KNOWN, name);

@@ -161,7 +161,7 @@ static bd_status apply_all(bd_device *device, const char *text, bd_error *error)
 bd_status bd_device_limit(bd_device *device, const char *text, bd_error *error)
 {
     if (device->backend == bd_reference_backend())
-        return bd_fail(error, BD_ERROR_UNSUPPORTED, "the reference has no limits to lower");
+        return bd_fail(error, BD_ERROR_UNSUPPORTED, "the reference has no limits to lower: name another device");
     char *limit = device->info.limit;
     const size_t used = strlen(limit), size = sizeof device->info.limit;
     if (used + strlen(text) + 2 > size)

@@ -20,7 +20,9 @@ static const double TARGET_SECONDS = 0.25; /* of an interval: a progress bar tha
 
 typedef struct interval {
     int64_t steps;
-    double enqueued, finished; /* when; 0 as long as the host has not seen it */
+    double enqueued; /* when */
+    bool ended;      /* as the host has seen */
+    double seconds;  /* that it took; 0 before that */
     uint32_t control[BD_CONTROL_BYTES / 4];
     bd_event *read, *cleared;
     bool measured;  /* it is one step, by the program that measures */
@@ -46,8 +48,8 @@ typedef struct run {
     int oldest, in_flight;
     int64_t interval_steps; /* of the next one */
     int64_t step;           /* done, as far as the host knows */
-    double started, retired;
-    bool launched[2]; /* the program that trains, and the one that measures too */
+    double started, ended;  /* when: the run; the last interval that the host has seen end */
+    bool launched[2];       /* the program that trains, and the one that measures too */
     tally epoch, all;
     double evaluation_seconds; /* of the last one */
     double test_loss, test_accuracy;
@@ -202,15 +204,28 @@ static void forget(bd_device *device, bd_event **event)
 }
 
 /* Writes down which intervals have ended: a driver whose queue is full keeps the host in the next one's enqueueing for
- * as long as that one takes, so that the time of retiring would say nothing. */
-static void notice_finished(run *r)
+ * as long as that one takes, so that the time of retiring would say nothing. Those that are seen to end together share
+ * the time by their steps, since nobody knows when the first of them ended. */
+static void notice_ended(run *r)
 {
     bd_device *device = r->trainer->device;
+    interval *ended[IN_FLIGHT];
+    int count = 0;
+    int64_t steps = 0;
     for (int i = 0; i < r->in_flight; i++) {
         interval *earlier = &r->ring[(r->oldest + i) % IN_FLIGHT];
-        if (earlier->finished == 0 && earlier->cleared && device->backend->event_done(device, earlier->cleared))
-            earlier->finished = bd_seconds();
+        if (earlier->ended || !earlier->cleared || !device->backend->event_done(device, earlier->cleared))
+            continue;
+        earlier->ended = true;
+        steps += earlier->steps;
+        ended[count++] = earlier;
     }
+    if (count == 0)
+        return;
+    const double now = bd_seconds(), seconds = now - fmax(ended[0]->enqueued, r->ended);
+    for (int i = 0; i < count; i++)
+        ended[i]->seconds = seconds * (double)ended[i]->steps / (double)steps;
+    r->ended = now;
 }
 
 /* Enqueues the reading of what a step measured: the host takes it when the interval is retired, and the device does not
@@ -231,7 +246,8 @@ static bd_status enqueue(run *r, int64_t step, int64_t steps, bool measured, bd_
     bd_trainer *trainer = r->trainer;
     interval *next = &r->ring[(r->oldest + r->in_flight) % IN_FLIGHT];
     next->enqueued = bd_seconds();
-    next->finished = 0;
+    next->ended = false;
+    next->seconds = 0;
     next->steps = steps;
     next->measured = measured;
     next->first = !r->launched[measured];
@@ -246,7 +262,7 @@ static bd_status enqueue(run *r, int64_t step, int64_t steps, bool measured, bd_
             status = bd_feed_prepare(trainer->train.feed, position, &ready, error);
         if (!status)
             status = bd_program_run(program, (uint32_t)ready, error);
-        notice_finished(r);
+        notice_ended(r);
         left -= ready;
         step += ready;
     }
@@ -273,11 +289,11 @@ static void add(tally *sums, const tally *more)
 
 /* Aims at intervals of TARGET_SECONDS; the first ones are short, since nobody knows yet how long a step takes. A step
  * that measures does not tell it. */
-static void adapt(run *r, const interval *last, double seconds)
+static void adapt(run *r, const interval *last)
 {
     if (r->trainer->params.report_steps > 0 || last->measured)
         return;
-    double wanted = (double)last->steps * TARGET_SECONDS / fmax(seconds, 1e-9);
+    double wanted = (double)last->steps * TARGET_SECONDS / fmax(last->seconds, 1e-9);
     double most = (double)MOST_GROWTH * (double)last->steps;
     r->interval_steps = (int64_t)fmax(1, fmin(wanted, most));
 }
@@ -293,6 +309,7 @@ static bd_status retire(run *r, bd_error *error)
         status = device->backend->event_wait(device, oldest->tallies_read, error);
     if (!status && oldest->cleared)
         status = device->backend->event_wait(device, oldest->cleared, error);
+    notice_ended(r);
     forget(device, &oldest->read);
     forget(device, &oldest->tallies_read);
     forget(device, &oldest->cleared);
@@ -300,9 +317,6 @@ static bd_status retire(run *r, bd_error *error)
     r->in_flight--;
     if (status)
         return status;
-    const double time = oldest->finished > 0 ? oldest->finished : bd_seconds();
-    const double seconds = time - fmax(oldest->enqueued, r->retired);
-    r->retired = time;
     const uint32_t *control = oldest->control;
     const double scale = bd_control_float(trainer->state.control, BD_CONTROL_SCALE); /* at its beginning */
     memcpy(trainer->state.control, control, sizeof oldest->control);
@@ -313,15 +327,15 @@ static bd_status retire(run *r, bd_error *error)
     tally sums = { .loss = bd_control_float(control, BD_CONTROL_LOSS_SUM),
                    .correct = bd_control_float(control, BD_CONTROL_CORRECT),
                    .samples = bd_control_float(control, BD_CONTROL_SAMPLES),
-                   .seconds = seconds };
+                   .seconds = oldest->seconds };
     if (!oldest->first) {
         sums.warm_samples = sums.samples;
-        sums.warm_seconds = seconds;
+        sums.warm_seconds = oldest->seconds;
     }
     add(&r->epoch, &sums);
     add(&r->all, &sums);
-    adapt(r, oldest, seconds);
-    status = add_time(r, seconds, oldest->steps, error);
+    adapt(r, oldest);
+    status = add_time(r, oldest->seconds, oldest->steps, error);
     if (!status)
         emit(r, BD_TRAIN_PROGRESS, &sums, control, NULL);
     if (!status && oldest->measured)

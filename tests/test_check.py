@@ -106,14 +106,30 @@ def main():
         print('ok  a wrong exp has no remedy, and is told')
 
         # What a kernel does beside its own work is left out alone.
+        def find(kernels, *options):
+            document = json.loads(run(WRONG, 'check', '--quick', '--device', name, *options, '--json', status=4,
+                                      BINADE_WRONG_KERNEL=kernels))
+            return document['devices'][0]['failures']
+
         if devices[0]['backend'] == 'vulkan':
-            device, = json.loads(run(WRONG, 'check', '--quick', '--device', name, '--json', status=4,
-                                     BINADE_WRONG_KERNEL='last-group'))['devices']
-            remedies = {f['remedy'] for f in device['failures'] if f['case'].startswith('final sums')}
-            assert remedies == {'last-group in f32 with f32 sums not used'}, device['failures']
+            failures = find('last-group')
+            remedies = {f['remedy'] for f in failures if f['case'].startswith('final sums')}
+            assert remedies == {'last-group in f32 with f32 sums not used'}, failures
             assert {'variant': 'last-group', 'format': 'f32', 'accumulator': 'f32'} in \
                 json.loads(file.read_text())['wrong_variants']
             print('ok  sums by a wrong last work-group are found and left to a kernel of their own')
+            failures = find('column-sums')
+            assert {f['remedy'] for f in failures if f['case'].startswith('columns')} == \
+                {'contraction column-sums in f16 with f32 sums not used'}, failures
+            assert {'variant': 'column-sums', 'format': 'f16', 'accumulator': 'f32'} in \
+                json.loads(file.read_text())['wrong_variants']
+            print('ok  wrong sums over columns are found and left to a kernel of their own')
+            # What --limit takes from the device stays away while remedies are tried.
+            written = file.read_text()
+            failures = find('last-group,column-sums', '--limit', 'without=last-group')
+            assert failures and {f['remedy'] for f in failures} == {'contraction column-sums in f16 with f32 sums not used'}, failures
+            assert file.read_text() == written # of a device that only looks smaller nothing is written down
+            print('ok  --limit holds while remedies are tried')
     return 0
 
 

@@ -138,6 +138,8 @@ def test_usage_errors(place):
             (['train', '--model'], ['--model']),
             (['devices', '--json=yes'], ['--json']),
             (train + ['--model', 'resnet'], ['resnet', 'mlp', 'lenet']),
+            (train + ['--dry-run', '--resume', 'x'], ['--resume', '--dry-run']),
+            (train + ['--profile', '--resume', 'x'], ['--resume', '--profile']),
             (train + ['--model', 'mlp:'], ['mlp:784-512-512-10']),
             (train + ['--model', 'mlp:784'], ['mlp:784']),
             (train + ['--model', 'mlp:784--10'], ['784--10']),

@@ -16,6 +16,7 @@ import signal
 import struct
 import subprocess
 import sys
+import time
 
 from test_cli import SAMPLE, SIDE, TEST, Skip, idx, one_line_error, run, start, main
 
@@ -53,6 +54,23 @@ def check_report(path):
     assert 'http' not in re.sub(r'http-equiv', '', text) and 'url(' not in text and '@import' not in text
     assert 'prefers-color-scheme:dark' in text and 'width=device-width' in text
     return Page(text)
+
+
+def test_two_comparisons(place):
+    """A second comparison into the folder of one that goes on ends at once, and changes nothing."""
+    folder = place.path / 'both'
+    arguments = place.tiny('--precision', 'fp32', '--epochs', '100000', '--output', folder, command='compare')
+    process = start(*arguments)
+    while not (folder / 'results.json').exists():
+        time.sleep(0.02)
+    before = json.loads((folder / 'results.json').read_text())['started']
+    for more in [], ['--resume']:
+        _, err = run(*arguments, *more, status=1)
+        one_line_error(err, str(folder), 'another comparison', '--output')
+    assert json.loads((folder / 'results.json').read_text())['started'] == before
+    process.send_signal(signal.SIGINT)
+    process.communicate()
+    _, err = run(*arguments, '--epochs', '1') # its end frees the folder
 
 
 def test_compare(place):

@@ -415,6 +415,9 @@ END_TEST
 START_TEST(bad_folders_are_refused)
 {
     expect_refused(scratch_path("nowhere"), BD_ERROR_FILE, "nowhere", "no such file or folder");
+    expect_refused("/dev/zero", BD_ERROR_DATA, "/dev/zero: a device", "neither a file nor a folder");
+    ck_assert_int_eq(mkfifo(scratch_path("pipe"), 0600), 0);
+    expect_refused(scratch_path("pipe"), BD_ERROR_DATA, "a pipe", "neither a file nor a folder");
     expect_refused(scratch_folder(), BD_ERROR_FILE, scratch_folder(), "no data set in this folder");
     write_good();
     put("in/set/train/notes.txt", "x", 1);

@@ -275,6 +275,40 @@ START_TEST(transfers_keep_their_place)
 }
 END_TEST
 
+/* A transfer with an event returns at once, however many are under way. */
+START_TEST(transfers_with_an_event_do_not_wait)
+{
+    static const char long_text[] = HEAD "layout(set = 0, binding = 0) buffer B0 { uint b0[]; };\n"
+                                         "void main() {\n"
+                                         "    uint i = gl_GlobalInvocationID.x, x = b0[i];\n"
+                                         "    for (uint k = 0u; k < 2000000u; k++)\n"
+                                         "        x = x * 1664525u + b0[(i + x) & 1023u];\n"
+                                         "    b0[i] = x;\n"
+                                         "}\n";
+    enum { COUNT = 2 * BD_VK_STAGING_BLOCKS };
+    uint32_t values[ELEMENTS] = { 0 }, got[COUNT][ELEMENTS];
+    bd_event *events[2][COUNT];
+    open_device(_i);
+    bd_buffer *busy = upload(values, sizeof values), *other = make_buffer(sizeof values);
+    test_dispatch launch = { long_text, 1, { whole(busy, true) }, 1 };
+    bd_backend_program *program = make_program(&launch, 1);
+    OK(backend->program_run(device, program, 1, &error));
+    for (int i = 0; i < COUNT; i++) {
+        OK(backend->buffer_write(device, other, 0, values, sizeof values, &events[0][i], &error));
+        OK(backend->buffer_read(device, other, 0, got[i], sizeof values, &events[1][i], &error));
+    }
+    ck_assert_msg(!backend->event_done(device, events[0][0]), "the device had to be waited for, or is too fast");
+    OK(backend->finish(device, &error));
+    for (int i = 0; i < COUNT; i++)
+        for (int k = 0; k < 2; k++)
+            backend->event_destroy(device, events[k][i]);
+    backend->program_destroy(device, program);
+    backend->buffer_destroy(device, busy);
+    backend->buffer_destroy(device, other);
+    close_device();
+}
+END_TEST
+
 /* More submissions than the ring holds. */
 START_TEST(many_runs_are_throttled)
 {
@@ -408,6 +442,7 @@ int main(void)
     tcase_add_loop_test(all, bad_source_is_named, 0, devices);
     tcase_add_loop_test(all, dependent_dispatches_run_in_order, 0, devices);
     tcase_add_loop_test(all, transfers_keep_their_place, 0, devices);
+    tcase_add_loop_test(all, transfers_with_an_event_do_not_wait, 0, devices);
     tcase_add_loop_test(all, many_runs_are_throttled, 0, devices);
     tcase_add_loop_test(all, profile_times_each_dispatch, 0, devices);
     tcase_add_loop_test(all, lost_device_is_named, 0, devices);

@@ -186,8 +186,8 @@ static bd_status staging_create(bd_vk_device *device, uint64_t size, bd_vk_stagi
 }
 
 /* A block of at least `size` bytes that nothing uses: the smallest that is free, else a new one while there are few,
- * else the one that is free soonest. */
-static bd_status staging_get(bd_vk_device *device, uint64_t size, bd_vk_staging **result, bd_error *error)
+ * else the one that is free soonest. A transfer with an event returns at once, so it gets a new one instead. */
+static bd_status staging_get(bd_vk_device *device, uint64_t size, bool at_once, bd_vk_staging **result, bd_error *error)
 {
     bd_vk_poll(device);
     bd_vk_staging *ready = NULL, *soonest = NULL;
@@ -204,7 +204,7 @@ static bd_status staging_get(bd_vk_device *device, uint64_t size, bd_vk_staging 
         *result = ready;
         return BD_OK;
     }
-    if (!soonest || device->staging_count < BD_VK_STAGING_BLOCKS)
+    if (!soonest || at_once || device->staging_count < BD_VK_STAGING_BLOCKS)
         return staging_create(device, size, result, error);
     *result = soonest;
     return bd_vk_wait(device, soonest->serial, error);
@@ -247,10 +247,10 @@ static bd_status copy(bd_vk_device *device, VkBuffer source, uint64_t source_off
 
 /* One piece, whose data may be reused at once. */
 static bd_status write_piece(bd_vk_device *device, bd_buffer *buffer, uint64_t offset, const void *data, uint64_t size,
-                             bd_error *error)
+                             bool at_once, bd_error *error)
 {
     bd_vk_staging *block;
-    bd_status status = staging_get(device, size, &block, error);
+    bd_status status = staging_get(device, size, at_once, &block, error);
     if (status != BD_OK)
         return status;
     memcpy(block->mapped, data, size);
@@ -258,10 +258,10 @@ static bd_status write_piece(bd_vk_device *device, bd_buffer *buffer, uint64_t o
 }
 
 /* One piece, whose data is in *block once its serial is completed. */
-static bd_status read_piece(bd_vk_device *device, bd_buffer *buffer, uint64_t offset, uint64_t size,
+static bd_status read_piece(bd_vk_device *device, bd_buffer *buffer, uint64_t offset, uint64_t size, bool at_once,
                             bd_vk_staging **block, bd_error *error)
 {
-    bd_status status = staging_get(device, size, block, error);
+    bd_status status = staging_get(device, size, at_once, block, error);
     if (status != BD_OK)
         return status;
     return copy(device, buffer->handle, offset, (*block)->buffer, 0, size, &(*block)->serial, error);
@@ -283,7 +283,7 @@ bd_status bd_vk_buffer_write(bd_device *base, bd_buffer *buffer, uint64_t offset
         uint64_t most = event ? size : STAGING_BLOCK_BYTES;
         for (uint64_t done = 0; done < size && status == BD_OK; done += most)
             status = write_piece(device, buffer, offset + done, (const char *)data + done,
-                                 size - done < most ? size - done : most, error);
+                                 size - done < most ? size - done : most, event, error);
     }
     if (event && status != BD_OK) {
         free(*event);
@@ -307,7 +307,7 @@ bd_status bd_vk_buffer_read(bd_device *base, bd_buffer *buffer, uint64_t offset,
             memcpy(data, (const char *)buffer->mapped + offset, size);
     } else if (event) {
         bd_vk_staging *block = NULL;
-        status = read_piece(device, buffer, offset, size, &block, error);
+        status = read_piece(device, buffer, offset, size, true, &block, error);
         if (status == BD_OK) {
             block->held = true;
             (*event)->staging = block;
@@ -318,7 +318,7 @@ bd_status bd_vk_buffer_read(bd_device *base, bd_buffer *buffer, uint64_t offset,
         for (uint64_t done = 0; done < size && status == BD_OK; done += STAGING_BLOCK_BYTES) {
             uint64_t piece = size - done < STAGING_BLOCK_BYTES ? size - done : STAGING_BLOCK_BYTES;
             bd_vk_staging *block = NULL;
-            status = read_piece(device, buffer, offset + done, piece, &block, error);
+            status = read_piece(device, buffer, offset + done, piece, false, &block, error);
             if (status == BD_OK)
                 status = bd_vk_wait(device, block->serial, error);
             if (status == BD_OK)

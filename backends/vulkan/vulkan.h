@@ -99,7 +99,7 @@ typedef struct bd_vk_layout {
 
 /* Submissions that may wait in the queue; the next one waits for the first to end. */
 #define BD_VK_IN_FLIGHT 64
-/* Blocks of staging memory at most, unless events hold more. */
+/* Blocks of staging memory at most, unless transfers with events are under way in more. */
 #define BD_VK_STAGING_BLOCKS 4
 
 typedef struct bd_vk_device {

@@ -164,7 +164,9 @@ START_TEST(bad_source_is_named)
     bd_buffer *buffer = make_buffer(4);
     bd_binding binding = whole(buffer, true);
     bd_kernel kernel = { .name = "pointwise fc1", .groups = { 1, 1, 1 } };
-    bd_dispatch dispatch = { &kernel, "void main() { this is no GLSL; }\n", &binding, 1 };
+    bd_dispatch dispatch = {
+        .kernel = &kernel, .source = "void main() { this is no GLSL; }\n", .bindings = &binding, .binding_count = 1
+    };
     bd_program_desc desc = { .dispatches = &dispatch, .dispatch_count = 1 };
     bd_backend_program *program;
     ck_assert_int_eq(backend->program_create(device, &desc, &program, &error), BD_ERROR_DEVICE);

@@ -97,8 +97,10 @@ bd_backend_program *make_program(const test_dispatch *launches, int count)
     ck_assert_int_le(count, 8);
     for (int i = 0; i < count; i++) {
         kernels[i] = (bd_kernel){ .name = "test", .groups = { launches[i].groups, 1, 1 } };
-        dispatches[i] =
-            (bd_dispatch){ &kernels[i], launches[i].source, launches[i].bindings, launches[i].binding_count };
+        dispatches[i] = (bd_dispatch){ .kernel = &kernels[i],
+                                       .source = launches[i].source,
+                                       .bindings = launches[i].bindings,
+                                       .binding_count = launches[i].binding_count };
     }
     bd_program_desc desc = { .dispatches = dispatches, .dispatch_count = count };
     bd_backend_program *program;

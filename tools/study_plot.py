@@ -69,8 +69,9 @@ def difference_table(groups):
 
 
 def time_table(groups):
-    """Of the runs that had the GPU to themselves: the others' times are null."""
-    groups = {key: [run for run in runs if run["step_ms"] is not None] for key, runs in groups.items()}
+    """Of the runs that had the GPU to themselves: the others' times are null, and those of runs that they replaced count."""
+    groups = {key: [run for run in runs + groups.get(("replaced", *key), []) if run["step_ms"] is not None]
+              for key, runs in groups.items()}
     rows, ratios = [], []
     for model, (name, _, seconds) in PUBLISHED.items():
         ms = {p: statistics.mean(run["step_ms"] for run in groups[model, p]) for p in PRECISIONS}
@@ -147,9 +148,11 @@ def picture(groups):
 
 
 def main():
-    groups = {}
-    for run in json.loads((DOCS / "study/cifar10.json").read_text())["runs"]:
+    study, groups = json.loads((DOCS / "study/cifar10.json").read_text()), {}
+    for run in study["runs"]:
         groups.setdefault((run["model"], run["precision"]), []).append(run)
+    for run in study["replaced"]:
+        groups.setdefault(("replaced", run["model"], run["precision"]), []).append(run)
     text = (DOCS / "study.md").read_text()
     for name, make in (("accuracy", accuracy_table), ("differences", difference_table), ("times", time_table)):
         replaced, count = re.subn(rf"(<!-- {name} -->\n).*?(<!-- end -->)", lambda m: f"{m[1]}\n{make(groups)}\n\n{m[2]}", text, flags=re.S)

@@ -396,7 +396,9 @@ static void print_loops(bd_printer *printer, const walk *w, int number, bool sto
         print_turn(printer, w, number, 0, 1, store_elements);
         return;
     }
-    if (!printer->target->is_cpu) /* whose compilers see what changes by themselves */
+    /* A CPU driver's compiler sees by itself what changes, but not what a texel fetch reads. */
+    const bool hoists = !printer->target->is_cpu || printer->target->texel_elements;
+    if (hoists)
         bd_emit_begin_loop(printer->emitter, constants);
     if (w->even || w->steps == 1) {
         bd_text_append(text, "for (uint r = first + lane * %uu; r < last; r += %uu) {\n", each, w->steps * w->stride);
@@ -420,7 +422,7 @@ static void print_loops(bd_printer *printer, const walk *w, int number, bool sto
         }
         bd_text_append(text, "}\n");
     }
-    if (!printer->target->is_cpu)
+    if (hoists)
         bd_emit_end_loop(printer->emitter);
 }
 

@@ -762,11 +762,9 @@ START_TEST(sums_do_not_move_past_readers_of_what_they_write)
 }
 END_TEST
 
-/* CPU drivers: PoCL takes four columns a work-item; where texels are read, all kernels fetch and store four numbers at
- * once, and lanes that a result's columns leave idle take another result. */
-START_TEST(cpu_drivers_take_neighbours_where_that_is_faster)
+/* A CPU driver that reads operands as texels, as lavapipe, or not, as PoCL. */
+static bd_target cpu_target(bool texels)
 {
-    const bool texels = _i == 1;
     bd_target target;
     bd_target_default(&target);
     target.is_cpu = true;
@@ -776,6 +774,15 @@ START_TEST(cpu_drivers_take_neighbours_where_that_is_faster)
     target.texel_bindings = texels ? 32 : 0;
     target.shuffles = texels;
     target.limits.subgroup_size = 8;
+    return target;
+}
+
+/* CPU drivers: PoCL takes four columns a work-item; where texels are read, all kernels fetch and store four numbers at
+ * once, and lanes that a result's columns leave idle take another result. */
+START_TEST(cpu_drivers_take_neighbours_where_that_is_faster)
+{
+    const bool texels = _i == 1;
+    const bd_target target = cpu_target(texels);
     setting s;
     set_up(&s, lenet, "fp32", 28, 256);
     bd_plan *plan = plan_for(&s, &target, true);
@@ -799,6 +806,37 @@ START_TEST(cpu_drivers_take_neighbours_where_that_is_faster)
     ck_assert_int_eq(contractions > 0, texels);
     ck_assert_int_eq(beside > 0, texels);
     ck_assert_int_eq(fours > 0, texels);
+    bd_plan_destroy(&plan);
+    tear_down(&s);
+}
+END_TEST
+
+/* No driver sees that a texel fetch reads the same in each turn. */
+START_TEST(column_kernels_fetch_before_their_loop_what_is_the_columns)
+{
+    const bd_target target = cpu_target(true);
+    setting s;
+    set_up(&s, normalised, "fp32", 16, 256);
+    bd_plan *plan = plan_for(&s, &target, true);
+    int before = 0;
+    for (int k = 0; k < plan->kernel_count; k++) {
+        const bd_kernel *kernel = &plan->kernels[k];
+        if (kernel->class != BD_KERNEL_COLUMNS)
+            continue;
+        bd_error error;
+        char *source;
+        ck_assert_int_eq(bd_kernel_source(plan, kernel, &target, BD_DIALECT_GLSL, &source, &error), BD_OK);
+        char *loop = strstr(source, "for (uint r = ");
+        ck_assert_ptr_nonnull(loop);
+        char *end = strstr(loop, "\n}\n");
+        ck_assert_ptr_nonnull(end);
+        *end = 0;
+        ck_assert_ptr_null(strstr(loop, ", column)"));
+        *loop = 0;
+        before += strstr(source, ", column);") != NULL;
+        free(source);
+    }
+    ck_assert_int_gt(before, 0);
     bd_plan_destroy(&plan);
     tear_down(&s);
 }
@@ -840,6 +878,7 @@ int main(void)
     tcase_add_loop_test(plans, attention_takes_matrix_units, 0, 9);
     tcase_add_loop_test(plans, plans_obey_small_limits, 0, 2);
     tcase_add_loop_test(plans, cpu_drivers_take_neighbours_where_that_is_faster, 0, 2);
+    tcase_add_test(plans, column_kernels_fetch_before_their_loop_what_is_the_columns);
     tcase_add_test(plans, last_groups_add_up_parts);
     tcase_add_test(plans, sums_do_not_move_past_readers_of_what_they_write);
     tcase_add_loop_test(plans, scales_of_many_layers_need_few_buffers, 0, 2);

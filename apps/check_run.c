@@ -200,6 +200,7 @@ static bool find_remedy(runner *r, check_failure *failure)
     bd_quirks variant = { 0 };
     memcpy(variant.avoid, failure->blamed, sizeof variant.avoid);
     return try_without(r, failure, BD_VARIANT_LAST_GROUP) || try_without(r, failure, BD_VARIANT_COLUMN_SUMS) ||
+           try_without(r, failure, BD_VARIANT_TENSOR_MAPS) ||
            (half->arithmetic && half->arithmetic_exact && try_quirks(r, &no_half, failure)) ||
            (half->subnormals_f32 && try_quirks(r, &flushes, failure)) ||
            (any_blamed(failure) && try_quirks(r, &variant, failure)) ||
@@ -239,7 +240,7 @@ static void check_variants(runner *r)
     const bd_target *target = &r->device->target;
     for (bd_variant v = 0; v < BD_VARIANT_COUNT && !target->is_cpu && !should_stop(r); v++) {
         if ((v >= BD_VARIANT_VECTOR && v <= BD_VARIANT_SIMD) || v == BD_VARIANT_ATTENTION_MATRIX ||
-            v == BD_VARIANT_COLUMN_SUMS || v == BD_VARIANT_LAST_GROUP)
+            v == BD_VARIANT_COLUMN_SUMS || v == BD_VARIANT_LAST_GROUP || v == BD_VARIANT_TENSOR_MAPS)
             continue;
         if (v == BD_VARIANT_LIBRARY && !target->library_f32 && !target->library_f16)
             continue;

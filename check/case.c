@@ -4,6 +4,7 @@
 #include "../engine/columns.h"
 #include "../engine/control.h"
 #include "../engine/philox.h"
+#include "../engine/tensor_map.h"
 #include "../engine/tile.h"
 #include "compare.h"
 
@@ -428,6 +429,9 @@ static void note_variants(test_case *c, const bd_plan *plan)
         c->variants[c->variant_count++] = variant;
         variant.variant = BD_VARIANT_COLUMN_SUMS;
         if (bd_kernel_sums_columns(kernel) && c->variant_count < MAX_OUTPUTS)
+            c->variants[c->variant_count++] = variant;
+        variant.variant = BD_VARIANT_TENSOR_MAPS;
+        if (bd_kernel_maps(plan, kernel, &c->session->device->target, NULL) && c->variant_count < MAX_OUTPUTS)
             c->variants[c->variant_count++] = variant;
     }
 }

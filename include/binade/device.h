@@ -86,7 +86,8 @@ BD_API void bd_device_close(bd_device **device);
  *     fp16=packed                                            nor 16-bit elements: two halves in a word. Every device
  *                                                            can do that
  *     without=VARIANT                                        a way to do things that is not taken, by the name `binade
- *                                                            check` gives it: matrix, column-sums, last-group
+ *                                                            check` gives it: matrix, column-sums, last-group,
+ *                                                            tensor-maps
  * or the name of a profile: minimum-vulkan, what Vulkan asks of every device; mali-g52, adreno-640, apple-m1,
  * intel-uhd. They are a table in engine/limit.c, with the source of each number; what none was found for is not
  * limited: binding of mali-g52 and apple-m1, subgroup of adreno-640, and memory and bandwidth of all. Plans, kernels

@@ -9,7 +9,7 @@
 
 #include "kernel.h"
 
-enum { BD_BOX_LINES = 64, BD_BOX_NUMBERS = 64, BD_MAP_BYTES = 128 };
+enum { BD_BOX_LINES = 64, BD_BOX_NUMBERS = 64 };
 
 /* Of rows (rank 2: numbers, rows) or of images (rank 4: channels, columns, rows, images), innermost first. */
 typedef struct bd_tensor_map {

@@ -139,6 +139,30 @@ START_TEST(buffers_hold_what_is_written)
 }
 END_TEST
 
+/* Filled at once such a buffer loses NVIDIA's device. Only where a quarter of the memory holds it. */
+START_TEST(buffers_beyond_2_gib_are_zero_to_their_end)
+{
+    enum { AROUND = 64 };
+    const uint64_t boundary = (uint64_t)1 << 31, size = boundary + 3 * AROUND + 1;
+    unsigned char data[AROUND], expected[AROUND] = { 0 };
+    open_device(_i);
+    if (device->info.limits.max_buffer_bytes >= size && device->info.limits.memory_bytes / 4 >= size) {
+        bd_buffer *buffer = make_buffer(size);
+        const uint64_t places[] = { 0, boundary / 2 - AROUND / 2, boundary - AROUND / 2, size - AROUND };
+        for (int i = 0; i < 4; i++) {
+            OK(backend->buffer_read(device, buffer, places[i], data, AROUND, NULL, &error));
+            ck_assert_mem_eq(data, expected, AROUND);
+        }
+        memset(expected, 255, AROUND);
+        OK(backend->buffer_write(device, buffer, size - AROUND, expected, AROUND, NULL, &error));
+        OK(backend->buffer_read(device, buffer, size - AROUND, data, AROUND, NULL, &error));
+        ck_assert_mem_eq(data, expected, AROUND);
+        backend->buffer_destroy(device, buffer);
+    }
+    close_device();
+}
+END_TEST
+
 START_TEST(too_large_a_buffer_is_refused)
 {
     open_device(_i);
@@ -337,6 +361,7 @@ int main(void)
     tcase_add_test(tests, open_beyond_the_last_is_refused);
     tcase_add_loop_test(tests, probes_are_remembered, 0, devices);
     tcase_add_loop_test(tests, buffers_hold_what_is_written, 0, devices);
+    tcase_add_loop_test(tests, buffers_beyond_2_gib_are_zero_to_their_end, 0, devices);
     tcase_add_loop_test(tests, too_large_a_buffer_is_refused, 0, devices);
     tcase_add_loop_test(tests, program_runs_in_order, 0, devices);
     tcase_add_loop_test(tests, overlapping_parts_end_well, 0, devices);

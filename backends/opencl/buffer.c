@@ -4,6 +4,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* Filling 2 GiB and more at once loses NVIDIA's device (580.159; a ResNet-110's arena in FP32 is that large). */
+#define MOST_FILLED_BYTES ((size_t)1 << 30)
+
+/* `size` in whole words. Drivers allocate at first use: the wait makes a lack of memory show here. */
+static cl_int fill_with_zeros(opencl_device *device, cl_mem memory, uint64_t size)
+{
+    cl_int code = CL_SUCCESS;
+    for (uint64_t at = 0; code == CL_SUCCESS && at < size; at += MOST_FILLED_BYTES) {
+        size_t part = size - at < MOST_FILLED_BYTES ? (size_t)(size - at) : MOST_FILLED_BYTES;
+        code = clEnqueueFillBuffer(device->queue, memory, &(cl_uint){ 0 }, sizeof(cl_uint), at, part, 0, NULL, NULL);
+    }
+    return code == CL_SUCCESS ? clFinish(device->queue) : code;
+}
+
 bd_status opencl_buffer_create(bd_device *base, uint64_t size, bd_buffer **buffer, bd_error *error)
 {
     opencl_device *device = opencl_of(base);
@@ -13,12 +27,10 @@ bd_status opencl_buffer_create(bd_device *base, uint64_t size, bd_buffer **buffe
         return bd_fail(error, BD_ERROR_MEMORY, "no memory for a buffer's record");
     created->size = size;
     /* Whole words, since halves may be read by the word. */
-    created->memory = clCreateBuffer(device->context, CL_MEM_READ_WRITE, (size + 3) / 4 * 4, NULL, &code);
+    const uint64_t words = (size + 3) / 4 * 4;
+    created->memory = clCreateBuffer(device->context, CL_MEM_READ_WRITE, words, NULL, &code);
     if (code == CL_SUCCESS) {
-        /* Drivers allocate at first use: the wait makes a lack of memory show here. */
-        code = clEnqueueFillBuffer(device->queue, created->memory, &(cl_uchar){ 0 }, 1, 0, size, 0, NULL, NULL);
-        if (code == CL_SUCCESS)
-            code = clFinish(device->queue);
+        code = fill_with_zeros(device, created->memory, words);
         if (code != CL_SUCCESS)
             clReleaseMemObject(created->memory);
     }

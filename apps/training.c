@@ -83,6 +83,8 @@ void training_options_init(training_options *options, option_row rows[TRAINING_R
         OPTION_IN("final-lr", NUMBER, &o->final_rate, "X", 0, 1e6,
                   "schedule cosine: learning rate at the end (0; gpt: a tenth)"),
         OPTION("augment", FLAG, &o->augment, NULL, "turn and shift training images at random, on the device"),
+        OPTION_IN("data-memory", INTEGER, &o->data_memory, "MIB", 0, 1 << 30,
+                  "stream the data set where it would take more of the device (0: a quarter of the device's memory)"),
         OPTION("gemm", CHOICE, &o->gemm, "auto|own|library",
                "matrix products by the engine, by CLBlast, or by the faster, measured once (auto)"),
         OPTION("tune", CHOICE, &o->tuning, "quick|off|full",
@@ -197,6 +199,7 @@ void training_params(const training_options *options, bd_train_params *params)
     params->seed = (uint64_t)options->seed;
     params->measure_steps = options->measure;
     params->augment = options->augment;
+    params->dataset_device_bytes = options->data_memory << 20;
     params->gemm = options->gemm;
     params->tuning = options->tuning;
     params->no_fusion = options->no_fusion;

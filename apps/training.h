@@ -8,14 +8,14 @@
 
 typedef struct training_options {
     const char *model, *data, *precision, *device, *output;
-    int64_t measure, batch, epochs, max_steps, seed, warmup, step_epochs;
+    int64_t measure, data_memory, batch, epochs, max_steps, seed, warmup, step_epochs;
     int optimizer, schedule, gemm, tuning, on_nan, tokens,
         decay; /* positions in the choices; those of the library's enums */
     float rate, momentum, weight_decay, beta1, beta2, epsilon, clip, step_factor, final_rate;
     bool nesterov, epsilon_in_root, augment, no_fusion, json, quiet;
 } training_options;
 
-enum { TRAINING_ROWS = 27 };
+enum { TRAINING_ROWS = 28 };
 
 /* What --precision may be, for help texts. */
 #define PRECISION_HELP                                                                                                 \

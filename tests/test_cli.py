@@ -505,6 +505,21 @@ def test_cifar(place):
                    'no data set')
 
 
+def test_data_memory(place):
+    """A data set that may not lie on the device as a whole is streamed, and trains the same."""
+    folder = place.path / 'cifar-10-batches-bin'
+    folder.mkdir()
+    for i, name in enumerate([f'data_batch_{i}' for i in range(1, 6)] + ['test_batch']):
+        pixels = random.Random(i)
+        (folder / f'{name}.bin').write_bytes(b''.join(bytes([k % 10]) + pixels.randbytes(3072) for k in range(120)))
+    common = ['--data', folder, '--model', 'mlp:3072-8-10', '--device', 'reference', '--batch', '20', '--epochs', '2', '--json']
+    whole, streamed = (lines_of(run('train', *common, '--data-memory', most, '--output', place.path / most)[0])[-1]
+                       for most in ('0', '1'))
+    assert (whole['train_loss'], whole['test_loss']) == (streamed['train_loss'], streamed['test_loss']), (whole, streamed)
+    assert streamed['dataset_bytes'] <= 1 << 20 < 720 * 3073 <= whole['dataset_bytes'], (whole, streamed)
+    one_line_error(run('train', *common, '--batch', '200', '--data-memory', '1', status=1)[1], 'training set', 'smaller batch')
+
+
 def test_no_drivers(place):
     """Without a driver the reference trains; each command says so, and what to install."""
     out, err = run('devices', env=NO_DRIVERS)

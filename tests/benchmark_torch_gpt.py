@@ -5,12 +5,14 @@
 
 PyTorch trains the same network, with the same dropout, AdamW and clipping, by autocast to BF16 (or FP16, with its scaler), with its fused
 attention and fused AdamW: compiled, and compiled with CUDA graphs (mode reduce-overhead); ratios are to the faster. Its batches are
-on the GPU before it is timed. Rounds alternate between the two. Prints medians; asserts nothing. Needs PyTorch 2 with CUDA.
+on the GPU before it is timed. Binade's measures of its numerics are off: PyTorch takes none. Rounds alternate between the two. Prints
+each time as it comes (standard error) and medians; asserts nothing. Needs PyTorch 2 with CUDA.
 """
 import argparse
 import json
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -91,7 +93,7 @@ class Binade:
     def __init__(self, program, text, device, precision):
         self.name = f"Binade, {device}"
         self.command = [program, "train", "--model", "gpt-mini", "--data", text, "--device", device, "--precision", precision,
-                        "--json"]
+                        "--measure", "0", "--json"]
 
     def measure(self, steps):
         with tempfile.TemporaryDirectory() as folder:
@@ -122,6 +124,7 @@ def main():
     for _ in range(options.rounds):
         for side in sides:
             found[side.name].append(side.measure(options.steps))
+            print(f"{side.name}: {found[side.name][-1]:.3f} ms", file=sys.stderr, flush=True)
     fastest = min(statistics.median(found[side.name]) for side in sides[:2])
     print(f"gpt-mini, batch {BATCH}, {options.precision}; {torch.cuda.get_device_name()}, PyTorch {torch.__version__}")
     for name, times in found.items():

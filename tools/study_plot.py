@@ -23,6 +23,8 @@ PUBLISHED = {
 PUBLISHED_SINGLE = {
     "resnet56": ("ResNet-56", {"fp16": 81.6, "fp32": 81.4, "mixed": 81.5}),
     "mobilenetv2": ("MobileNetV2", {"fp16": 69.4, "fp32": 70.0, "mixed": 70.0}),
+    "vgg19": ("VGG-19", {"fp16": 83.8, "fp32": 83.9, "mixed": 83.9}),
+    "xception": ("Xception", {"fp16": 75.9, "fp32": 76.3, "mixed": 76.3}),
     "vit12": ("ViT-12", {"fp16": 71.1, "fp32": 71.4, "mixed": 71.5}),
 }
 EPOCHS = 100

@@ -22,6 +22,8 @@ PUBLISHED = {
 # Those that ran with one seed: published percent only.
 PUBLISHED_SINGLE = {
     "resnet56": ("ResNet-56", {"fp16": 81.6, "fp32": 81.4, "mixed": 81.5}),
+    "resnet110": ("ResNet-110", {"fp16": 81.8, "fp32": 81.4, "mixed": 81.8}),
+    "densenet121": ("DenseNet-121", {"fp16": 72.1, "fp32": 72.6, "mixed": 73.0}),
     "mobilenetv2": ("MobileNetV2", {"fp16": 69.4, "fp32": 70.0, "mixed": 70.0}),
     "vgg19": ("VGG-19", {"fp16": 83.8, "fp32": 83.9, "mixed": 83.9}),
     "xception": ("Xception", {"fp16": 75.9, "fp32": 76.3, "mixed": 76.3}),
